@@ -1,0 +1,54 @@
+# What people and CI do with this project. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test fmt lint build need-test
+
+# Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/holdfast
+
+# npm writes this file last, so it tells whether the packages match the lock file.
+BROWSER_PACKAGES := tests/browser/node_modules/.package-lock.json
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+
+# The demo watches a broker only on this machine: an address elsewhere is for the operator to allow.
+run: export HOLDFAST_DATA_DIR ?= ./data
+run: export HOLDFAST_BROKER_HOSTS ?= 127.0.0.1:6379,localhost:6379
+run: ## install what is missing, build, and serve a demo tenant with a private Redis
+	scripts/need cargo cc redis-server setpriv
+	cargo build --release --locked
+	$(BINARY) serve --demo
+
+build: ## build the release binary
+	scripts/need cargo cc
+	cargo build --release --locked
+
+fmt: ## format the code
+	scripts/need cargo rustfmt
+	cargo fmt
+
+lint: ## check format and lints, as `make test` does
+	scripts/need cargo rustfmt clippy cc
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+# The suite comes last, so that the output ends with its count of passed and failed tests.
+test: need-test $(BROWSER_PACKAGES) ## install what is missing, then format, lints and every test
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	cargo test --locked --lib --bin holdfast --test suite
+
+need-test:
+	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm
+
+# No package may run a program of its own at installation: the tests use the system's browser and need nothing fetched.
+$(BROWSER_PACKAGES): tests/browser/package-lock.json | need-test
+	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
+
+tests/browser/package-lock.json:
+	@echo "make: $@ is missing, and without it npm would pick versions of its own." >&2
+	@echo "make: restore it from version control, or run 'npm install' in tests/browser once and commit it." >&2
+	@exit 1

@@ -1,0 +1,24 @@
+#!lua
+-- key_create: a tenant gets one more API key.
+--
+-- uses          open
+-- keys
+--   1 meta      hash    position, version, credentials
+--   2 keys      hash    key id -> packed key
+-- args
+--   1 caller    see open
+--   2 floor     see open
+--   3 key id
+--   4 key hash
+--   5 label
+--   6 scopes, comma-separated
+--   7 most keys that the tenant may have, 0: no limit
+-- returns       OK, now_us, position, created_ms | LIMIT, now_us, position, limit type, limit, keys, false
+-- cost          O(1)
+local keys, most = redis.call('HLEN', KEYS[2]), tonumber(ARGV[7])
+if most > 0 and keys >= most then
+  return cmsgpack.pack({ 'LIMIT', now_us, position, 'ApiKeys', most, keys, false })
+end
+redis.call('HSET', META, 'k:' .. ARGV[4], ARGV[3])
+redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[4], ARGV[5], ARGV[6], now_ms))
+return cmsgpack.pack({ 'OK', now_us, position, now_ms })

@@ -1,0 +1,25 @@
+#!lua
+-- key_rotate: a key keeps its id, label and scopes and gets a new secret; the old one is refused from here on.
+--
+-- uses          open
+-- keys
+--   1 meta      hash    position, version, credentials
+--   2 keys      hash    key id -> packed key
+-- args
+--   1 caller    see open
+--   2 floor     see open
+--   3 key id
+--   4 new key hash
+-- returns       OK, now_us, position, old hash, packed key | NOT_FOUND, now_us, position
+-- cost          O(1)
+local packed = redis.call('HGET', KEYS[2], ARGV[3])
+if not packed then
+  return cmsgpack.pack({ 'NOT_FOUND', now_us, position })
+end
+local old, label, scopes, created_ms = cmsgpack.unpack(packed)
+local renewed = cmsgpack.pack(ARGV[4], label, scopes, created_ms)
+redis.call('HDEL', META, 'k:' .. old)
+redis.call('HSET', META, 'k:' .. ARGV[4], ARGV[3])
+redis.call('HSET', KEYS[2], ARGV[3], renewed)
+redis.call(PUBLISH, CHANNEL, cmsgpack.pack('C', TENANT, 'k:' .. old))
+return cmsgpack.pack({ 'OK', now_us, position, old, renewed })

@@ -1,0 +1,19 @@
+#!lua flags=no-writes
+-- tenant_read: what a tenant is, and what one of its credentials may do.
+--
+-- keys
+--   1 meta      hash    position, version, name, tier, credentials
+--   2 keys      hash    key id -> packed key
+-- args
+--   1 credential, a field of meta, or empty
+-- returns       OK, now_us, position, version, name, tier, created_ms, require registration, key id or false, packed key or false
+--               | STALE, now_us when there is no such tenant
+-- cost          O(1)
+local clock = redis.call('TIME')
+local now_us = clock[1] * 1000000 + clock[2]
+local meta = redis.call('HMGET', KEYS[1], 'position', 'version', 'name', 'tier', 'created', 'require', ARGV[1])
+if not meta[1] then
+  return cmsgpack.pack({ 'STALE', now_us })
+end
+local key = meta[7] and redis.call('HGET', KEYS[2], meta[7])
+return cmsgpack.pack({ 'OK', now_us, tonumber(meta[1]), meta[2], meta[3], meta[4], tonumber(meta[5]), meta[6] == '1', meta[7], key })

@@ -1,0 +1,162 @@
+//! Joins the rooms: from settings to a service that runs until it is told to end.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+};
+
+use crate::{
+    config::Config,
+    domain::{names::TenantId, tier::Tier},
+    feed::Feed,
+    http::{self, App, Listener, ListenerError, Serving},
+    replica::Replica,
+    store::{Address, AddressError, Callers, Link, PrivateRedis, PrivateRedisError, Store, StoreError},
+    sweeper,
+};
+
+/// File descriptors kept for Redis, logs and diagnosis when connections take the rest.
+const SPARE_FILES: u64 = 200;
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// The demo tenant's key, beside the data that it opens.
+const DEMO_FILE: &str = "demo-key";
+
+/// Why the service did not run.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each says itself")]
+pub enum AppError {
+    #[error(transparent)]
+    Redis(#[from] PrivateRedisError),
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+    #[error("the demo tenant could not be made: {0}")]
+    Demo(#[source] StoreError),
+    #[error("the system refused: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// Call it on the main thread: the private Redis lives as long as the thread that started it.
+///
+/// # Errors
+/// What kept it from starting, in words that name the way out.
+pub async fn serve(config: Config, demo: bool) -> Result<(), AppError> {
+    let (private, address) = match &config.redis {
+        Some(address) => (None, address.clone()),
+        None => {
+            let redis = PrivateRedis::start(&config.data_dir).await?;
+            let address = Address::parse(&redis.url())?;
+            (Some(redis), address)
+        }
+    };
+    let served = serve_on(config, address, demo).await;
+    if let Some(redis) = private {
+        redis.stop().await;
+    }
+    served
+}
+
+async fn serve_on(config: Config, address: Address, demo: bool) -> Result<(), AppError> {
+    let tls = config.tls.as_ref().map(|(certificate, key)| http::tls(certificate, key)).transpose()?;
+    let listener = Listener::bind(config.listen, config.workers)?;
+    let bound = listener.address();
+    let callers = Arc::new(Callers::default());
+    let replica = Arc::new(Replica::begin());
+    let feed = Feed::open(address.clone(), callers.clone());
+    let store = Store::new(Link::open(address.clone()), callers.clone());
+
+    let config = Arc::new(config);
+    let places = Arc::new(Semaphore::new(connection_places()));
+    let workers: Vec<_> = listener
+        .into_sockets()
+        .into_iter()
+        .enumerate()
+        .map(|(number, socket)| {
+            let (address, callers, feed, config, replica) = (address.clone(), callers.clone(), feed.clone(), config.clone(), replica.clone());
+            let serving = Serving::new(socket, tls.clone(), places.clone(), replica.clone(), config.drain);
+            std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
+                runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+                    let store = Store::new(Link::open(address), callers);
+                    serving.run(http::endpoint(App { store, feed, config, replica })).await
+                })
+            })
+        })
+        .collect::<Result<_, _>>()?;
+
+    let sweeping = tokio::spawn(sweeper::sweep(store.clone(), replica.clone()));
+    tokio::spawn(upkeep(replica.clone()));
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    tracing::info!(address = %format!("{scheme}://{bound}"), workers = workers.len(), "listening");
+    if demo {
+        store.link().up().await;
+        let key = demo_key(&store, &config.data_dir).await.map_err(AppError::Demo)?;
+        print_demo(&format!("{scheme}://{bound}"), &key);
+    }
+
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(drain_s = config.drain.as_secs(), "draining");
+    replica.drain.cancel();
+    let joined = tokio::task::spawn_blocking(move || workers.into_iter().map(|worker| worker.join().unwrap_or(Ok(()))).collect::<Result<Vec<()>, _>>());
+    joined.await.unwrap_or(Ok(Vec::new()))?;
+    let _ = sweeping.await;
+    tracing::info!("done");
+    Ok(())
+}
+
+/// How many connections may be open at once: what the system gives us in file descriptors, less a few for ourselves.
+fn connection_places() -> usize {
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    files.saturating_sub(SPARE_FILES).max(16).min(Semaphore::MAX_PERMITS as u64) as usize
+}
+
+async fn upkeep(replica: Arc<Replica>) {
+    loop {
+        tokio::time::sleep(METRICS_UPKEEP).await;
+        replica.metrics.upkeep();
+    }
+}
+
+/// The key of the demo tenant, which is made once and remembered beside the data.
+async fn demo_key(store: &Store, dir: &Path) -> Result<String, StoreError> {
+    let file = dir.join(DEMO_FILE);
+    if let Ok(key) = std::fs::read_to_string(&file)
+        && store.caller(&crate::store::Secret::of(key.trim())).await?.is_some()
+    {
+        return Ok(key.trim().to_owned());
+    }
+    let made = store.create_tenant(TenantId::random(), "demo", Tier::Pro).await?;
+    let key = made.map(|(_, key)| key.text).unwrap_or_default();
+    if let Err(error) = write_secret(&file, &key) {
+        tracing::warn!(%error, file = %file.display(), "the demo key could not be kept; the next start makes another demo tenant");
+    }
+    Ok(key)
+}
+
+fn write_secret(file: &Path, text: &str) -> io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    std::fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    writeln!(file, "{text}")
+}
+
+/// What a person needs for the first minute.
+#[allow(clippy::print_stdout, reason = "this is for the person at the terminal, not for the log")]
+fn print_demo(address: &str, key: &str) {
+    println!(
+        "\nHoldfast is serving.\n\n  dashboard  {address}/\n  API        {address}/docs\n  demo key   {key}\n\nReserve something:\n\n  \
+         curl -s {address}/api/v1/Reservation/reserve -H 'X-Api-Key: {key}' -H 'Content-Type: application/json' \
+         -d '[{{\"requester\":\"me\",\"resource\":\"printer\",\"ttlSeconds\":60}}]'\n\nWatch it happen:\n\n  \
+         curl -sN {address}/api/v1/events -H 'X-Api-Key: {key}'\n"
+    );
+}

@@ -1,0 +1,9 @@
+//! What Holdfast is about, without IO and without a clock: names, statuses, tiers, events.
+
+pub mod access;
+pub mod event;
+pub mod fault;
+pub mod names;
+pub mod reservation;
+pub mod tier;
+pub mod time;

@@ -1,0 +1,116 @@
+//! The names that clients give: how long, and of which characters.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The most bytes of a resource's or a requester's name.
+pub const NAME_BYTES: usize = 1024;
+/// The most bytes of a label, slug or resource type.
+pub const LABEL_BYTES: usize = 256;
+
+/// A resource or a requester: 1 to 1,024 bytes of UTF-8, any character but NUL.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn name(text: Option<String>) -> Result<String, String> {
+    let text = text.ok_or("is required")?;
+    match text.len() {
+        0 => Err("must not be empty".into()),
+        1..=NAME_BYTES if text.contains('\0') => Err("must not contain the character NUL".into()),
+        1..=NAME_BYTES => Ok(text),
+        long => Err(format!("is {long} bytes long; at most {NAME_BYTES} are allowed")),
+    }
+}
+
+/// A label, slug or resource type: 1 to 256 bytes of UTF-8 without control characters.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn label(text: Option<String>) -> Result<String, String> {
+    let text = text.ok_or("is required")?;
+    match text.len() {
+        0 => Err("must not be empty".into()),
+        1..=LABEL_BYTES if text.chars().any(char::is_control) => Err("must not contain control characters".into()),
+        1..=LABEL_BYTES => Ok(text),
+        long => Err(format!("is {long} bytes long; at most {LABEL_BYTES} are allowed")),
+    }
+}
+
+/// A note: at most 1,024 bytes of UTF-8, any character but NUL; empty is the same as none.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn note(text: Option<String>) -> Result<String, String> {
+    match text {
+        None => Ok(String::new()),
+        Some(text) if text.len() > NAME_BYTES => Err(format!("is {} bytes long; at most {NAME_BYTES} are allowed", text.len())),
+        Some(text) if text.contains('\0') => Err("must not contain the character NUL".into()),
+        Some(text) => Ok(text),
+    }
+}
+
+/// Which tenant: a UUID, or `default` in open mode.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TenantId(String);
+
+impl TenantId {
+    /// A new one, random.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4().to_string())
+    }
+
+    /// The one tenant of open mode.
+    #[must_use]
+    pub fn default_tenant() -> Self {
+        Self("default".into())
+    }
+
+    /// Reads one that a client or the store names; `None` if it cannot be one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text == "default" || Uuid::parse_str(text).is_ok_and(|id| id.to_string() == text)).then(|| Self(text.into()))
+    }
+
+    /// The text, as in keys and events.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for TenantId {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_bounded_in_bytes_not_characters() {
+        assert!(name(Some("é".repeat(512))).is_ok());
+        assert_eq!(name(Some("é".repeat(513))).unwrap_err(), "is 1026 bytes long; at most 1024 are allowed");
+        assert_eq!(name(Some(String::new())).unwrap_err(), "must not be empty");
+        assert_eq!(name(None).unwrap_err(), "is required");
+        assert!(name(Some("a\0b".into())).is_err());
+        assert!(name(Some("a\r\nb".into())).is_ok());
+    }
+
+    #[test]
+    fn a_label_has_no_control_characters() {
+        assert!(label(Some("worker prod".into())).is_ok());
+        assert!(label(Some("a\nb".into())).is_err());
+        assert!(label(Some("x".repeat(257))).is_err());
+    }
+
+    #[test]
+    fn a_tenant_is_a_uuid_in_its_one_spelling() {
+        assert!(TenantId::parse("6f1f6d4e-0b8e-4a55-9d5a-0f6f5d7f2c11").is_some());
+        assert!(TenantId::parse("6F1F6D4E-0B8E-4A55-9D5A-0F6F5D7F2C11").is_none());
+        assert!(TenantId::parse("a}{b").is_none());
+    }
+}

@@ -1,0 +1,95 @@
+//! A successful answer: JSON, and the instant of Redis' clock at which it was true.
+
+use poem::{IntoResponse, Response, http::StatusCode};
+use poem_openapi::{
+    ApiResponse,
+    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::Serialize;
+
+use crate::{http::error::digits, store::Told};
+
+/// Redis' clock in microseconds as the script read it.
+pub(super) const HOLDFAST_TIME: &str = "Holdfast-Time";
+/// The tenant's latest position.
+pub(super) const HOLDFAST_POSITION: &str = "Holdfast-Position";
+
+/// What a script told, as JSON; `STATUS` is 200 or 201.
+pub(super) struct Answer<T, const STATUS: u16 = 200>(pub(super) Told<T>);
+
+impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Answer<T, STATUS> {
+    fn into_response(self) -> Response {
+        let Told { now_us, position, answer } = self.0;
+        json(STATUS, &answer).with_header(HOLDFAST_TIME, digits(now_us)).with_header(HOLDFAST_POSITION, digits(position)).into_response()
+    }
+}
+
+impl<T: Type, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
+    fn meta() -> MetaResponses {
+        let header = |name: &str, description: &str| MetaHeader {
+            name: name.into(),
+            description: Some(description.into()),
+            required: true,
+            deprecated: false,
+            schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("integer", "int64"))),
+        };
+        let headers = vec![
+            header(HOLDFAST_TIME, "Redis' clock in microseconds since the Unix epoch, as the call read it."),
+            header(HOLDFAST_POSITION, "The tenant's latest position: where a stream may start without a hole."),
+        ];
+        MetaResponses { responses: vec![MetaResponse { headers, ..described::<T>(STATUS, "Done.") }] }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+/// JSON that no script told: of the administrator's routes.
+pub(super) struct Plain<T, const STATUS: u16 = 200>(pub(super) T);
+
+impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Plain<T, STATUS> {
+    fn into_response(self) -> Response {
+        json(STATUS, &self.0)
+    }
+}
+
+impl<T: Type, const STATUS: u16> ApiResponse for Plain<T, STATUS> {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![described::<T>(STATUS, "Done.")] }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+/// 204: done, and nothing to say.
+pub(super) struct Nothing;
+
+impl IntoResponse for Nothing {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl ApiResponse for Nothing {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![MetaResponse { description: "Done.", status: Some(204), status_range: None, content: vec![], headers: vec![] }] }
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
+fn json(status: u16, body: &impl Serialize) -> Response {
+    // Our own types always serialise: text, numbers, lists, and maps with text for keys.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    Response::builder().status(status).content_type("application/json").body(body)
+}
+
+fn described<T: Type>(status: u16, description: &'static str) -> MetaResponse {
+    let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+    MetaResponse { description, status: Some(status), status_range: None, content, headers: vec![] }
+}

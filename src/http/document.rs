@@ -1,0 +1,146 @@
+//! The API's routes joined, and the OpenAPI document that describes them.
+
+use std::sync::LazyLock;
+
+use poem::{Request, RequestBody};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, LicenseObject, OpenApiService, Tags};
+use serde_json::{Value, json};
+
+use crate::{
+    http::{App, admin::Admin, credentials::app, error::ApiError, keys::Keys, reservations::Reservations, stream::Events},
+    store::Store,
+};
+
+/// How the document groups its operations.
+#[derive(Tags)]
+pub(super) enum Tag {
+    /// Claim named things, hold them, renew them, give them back.
+    Reservations,
+    /// See it happen: server-sent events.
+    Events,
+    /// The tenant's API keys.
+    Keys,
+    /// Tenants, for the service's administrator.
+    Administration,
+}
+
+const DESCRIPTION: &str = "\
+Named resources are reserved for a requester, held, renewed, released or expired, atomically; everything that happens is pushed \
+to the tenant's subscribers as server-sent events.\n\n\
+Times are ISO 8601 UTC with three decimals, by Redis' clock, the only one that decides. A *position* is a number per tenant that \
+only grows: the id of an event, the fencing token of a grant, and where a stream resumes. Unknown fields are ignored; a field set \
+to null is absent. A failed renewal emits no event.\n\n\
+# Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
+
+pub(super) fn service() -> OpenApiService<(Reservations, Events, Keys, Admin), ()> {
+    OpenApiService::new((Reservations, Events, Keys, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
+        .summary("Reservations over HTTP, seen live")
+        .description(DESCRIPTION)
+        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+        .server("/api/v1")
+}
+
+/// The document as it is served and committed.
+///
+/// Two things are mended that the derivation cannot say: which request fields are required (they are optional in our types, so that
+/// each absence can be named), and that an optional field may be null.
+pub fn document() -> &'static str {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+        let mut document: Value = serde_json::from_str(&service().spec()).unwrap_or_default();
+        let schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
+        for (name, schema) in schemas.into_iter().flatten() {
+            mend(name, schema);
+        }
+        let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+        text.push('\n');
+        text
+    });
+    &DOCUMENT
+}
+
+/// The document as a page to read and to try.
+pub(super) fn page() -> String {
+    let service = service();
+    // The page holds the derived document as text; the one that we serve takes its place.
+    service.swagger_ui_html().replace(&service.spec(), document()).replace("<title>Swagger UI</title>", "<title>Holdfast API</title>")
+}
+
+/// Which fields a request cannot do without.
+const REQUIRED: &[(&str, &[&str])] = &[
+    ("ReserveItem", &["requester", "resource"]),
+    ("UnreserveItem", &["requester", "resource", "releaseToken"]),
+    ("RenewItem", &["requester", "resource", "releaseToken", "ttlSeconds"]),
+    ("CheckRequest", &["resources"]),
+    ("ForceReleaseRequest", &["resource"]),
+    ("FenceRequest", &["resource", "fencingToken"]),
+    ("NewKeyRequest", &["label"]),
+    ("NewTenantRequest", &["name", "tier"]),
+];
+
+fn mend(name: &str, schema: &mut Value) {
+    let mut required: Vec<String> = schema["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(Into::into)).collect();
+    let wanted = REQUIRED.iter().find(|(schema, _)| *schema == name).map_or(&[][..], |(_, fields)| fields);
+    required.extend(wanted.iter().map(|name| (*name).to_owned()));
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        for (name, property) in properties {
+            if !required.contains(name) && property.get("$ref").is_none() {
+                property["nullable"] = json!(true);
+            }
+        }
+    }
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+}
+
+/// The methods of a path, as `Allow` lists them.
+pub(super) fn methods_of(path: &str) -> String {
+    static PATHS: LazyLock<Vec<(Vec<String>, Vec<String>)>> = LazyLock::new(|| {
+        let document: Value = serde_json::from_str(document()).unwrap_or_default();
+        let paths = document["paths"].as_object().into_iter().flatten();
+        paths
+            .map(|(path, item)| {
+                let segments = path.split('/').skip(1).map(Into::into).collect();
+                let methods = item.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase()).collect();
+                (segments, methods)
+            })
+            .collect()
+    });
+    let Some(rest) = path.strip_prefix("/api/v1/") else { return "GET".into() };
+    let segments: Vec<_> = rest.trim_end_matches('/').split('/').collect();
+    let fits = |known: &[String]| known.len() == segments.len() && known.iter().zip(&segments).all(|(known, given)| known.starts_with('{') || known == given);
+    let exact = PATHS.iter().filter(|(known, _)| fits(known)).min_by_key(|(known, _)| known.iter().filter(|segment| segment.starts_with('{')).count());
+    exact.map_or_else(|| "GET".into(), |(_, methods)| methods.join(", "))
+}
+
+/// This runtime's store, for a handler; no parameter of the API.
+pub(super) struct Here(App);
+
+impl Here {
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
+    }
+}
+
+impl<'a> ApiExtractor<'a> for Here {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::PoemExtractor];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        app(request).cloned().map(Self).map_err(|error: ApiError| error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allow_comes_from_the_document() {
+        assert_eq!(methods_of("/api/v1/Reservation/reserve"), "POST");
+        assert_eq!(methods_of("/api/v1/Reservation/check/a%2Fb"), "GET");
+        assert_eq!(methods_of("/healthz"), "GET");
+    }
+}

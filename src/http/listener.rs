@@ -1,0 +1,241 @@
+//! The accept loop under poem: one per runtime, all on one port.
+//!
+//! poem's own listener leaves Nagle's algorithm on, gives a slow head no deadline, spins when file descriptors run out and waits
+//! for open streams for ever at shutdown. So we accept ourselves and hand each request to poem's endpoint.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use poem::{
+    Addr, Endpoint, Response,
+    http::uri::Scheme,
+    web::{LocalAddr, RemoteAddr},
+};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::replica::Replica;
+
+/// A request's head must be there within this time; so must the next one on a connection that stays.
+const HEAD: Duration = Duration::from_secs(30);
+/// hyper's own bound on a head. Ours (`trace`) is lower and answers with a body; this one only stops what is absurd.
+const HEAD_BYTES: usize = 256 << 10;
+const HEADERS: usize = 256;
+/// After a failed accept (no file descriptor left, say) the next one waits this long instead of spinning.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// What the kernel queues while all our places are taken.
+const BACKLOG: i32 = 1024;
+/// At most so much of a stream lies unsent in the kernel: a reader that is stuck would hold megabytes otherwise.
+const SEND_BUFFER: usize = 64 << 10;
+/// A peer that vanished is noticed after this long without an acknowledgement.
+const VANISHED: Duration = Duration::from_secs(20);
+
+/// Why we cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenerError {
+    /// The address cannot be bound.
+    #[error("HOLDFAST_LISTEN={address} cannot be listened on: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY cannot be used: {0}")]
+    Tls(String),
+}
+
+/// A port that is ours, from which each runtime takes a socket of its own.
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+    sockets: Vec<StdListener>,
+}
+
+impl Listener {
+    /// Binds `count` sockets to one address; the kernel spreads connections over them.
+    ///
+    /// # Errors
+    /// When the address is taken, also by a process that would share it.
+    pub fn bind(address: SocketAddr, count: usize) -> Result<Self, ListenerError> {
+        let fault = |error| ListenerError::Bind { address, error };
+        // Shared ports let two services bind the same one without a word; a bind that does not share finds the other.
+        let probe = socket(address, false).map_err(fault)?;
+        let address = probe.local_addr().map_err(fault)?.as_socket().unwrap_or(address);
+        drop(probe);
+        let sockets = (0..count)
+            .map(|_| {
+                let socket = socket(address, true)?;
+                socket.listen(BACKLOG)?;
+                socket.set_nonblocking(true)?;
+                Ok(socket.into())
+            })
+            .collect::<io::Result<_>>()
+            .map_err(fault)?;
+        Ok(Self { address, sockets })
+    }
+
+    /// The address, with the port that the system chose where none was given.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The sockets, one per runtime.
+    #[must_use]
+    pub fn into_sockets(self) -> Vec<StdListener> {
+        self.sockets
+    }
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// One runtime's accept loop.
+pub struct Serving {
+    socket: StdListener,
+    tls: Option<TlsAcceptor>,
+    places: Arc<Semaphore>,
+    replica: Arc<Replica>,
+    drain_window: Duration,
+}
+
+impl Serving {
+    /// Prepares to serve on `socket`; `places` bounds the connections of the whole replica.
+    #[must_use]
+    pub fn new(socket: StdListener, tls: Option<TlsAcceptor>, places: Arc<Semaphore>, replica: Arc<Replica>, drain_window: Duration) -> Self {
+        Self { socket, tls, places, replica, drain_window }
+    }
+
+    /// Serves until the replica drains, then until the last connection has ended or the drain window is over.
+    ///
+    /// # Errors
+    /// When the socket cannot be used on this runtime.
+    pub async fn run(self, endpoint: impl Endpoint<Output = Response> + 'static) -> io::Result<()> {
+        let listener = TcpListener::from_std(self.socket)?;
+        let endpoint = Arc::new(endpoint);
+        let (drain, tasks, force) = (self.replica.drain.clone(), TaskTracker::new(), CancellationToken::new());
+        loop {
+            let Ok(place) = self.places.clone().acquire_owned().await else { break };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = drain.cancelled() => break,
+            };
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    metrics::counter!("holdfast_accept_errors_total").increment(1);
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(BACK_OFF).await;
+                    continue;
+                }
+            };
+            if prepare(&stream).is_err() {
+                continue; // it is gone already
+            }
+            let (endpoint, tls, replica, force) = (endpoint.clone(), self.tls.clone(), self.replica.clone(), force.clone());
+            tasks.spawn(async move {
+                replica.connections.fetch_add(1, Ordering::Relaxed);
+                let serving = async {
+                    match tls {
+                        None => serve(stream, remote, Scheme::HTTP, endpoint, &replica.drain).await,
+                        Some(tls) => {
+                            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(stream)).await {
+                                serve(stream, remote, Scheme::HTTPS, endpoint, &replica.drain).await;
+                            }
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = serving => {}
+                    () = force.cancelled() => {}
+                }
+                replica.connections.fetch_sub(1, Ordering::Relaxed);
+                drop(place);
+            });
+        }
+        drop(listener);
+        tasks.close();
+        if tokio::time::timeout(self.drain_window, tasks.wait()).await.is_err() {
+            tracing::warn!(connections = tasks.len(), "the drain window is over; cutting the connections that are left");
+            force.cancel();
+            tasks.wait().await;
+        }
+        Ok(())
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(VANISHED).with_interval(VANISHED / 4))?;
+    socket.set_tcp_user_timeout(Some(VANISHED))
+}
+
+async fn serve<E, S>(stream: S, remote: SocketAddr, scheme: Scheme, endpoint: Arc<E>, drain: &CancellationToken)
+where
+    E: Endpoint<Output = Response> + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let endpoint = endpoint.clone();
+        let addresses = (LocalAddr(Addr::custom("holdfast", "")), RemoteAddr(Addr::SocketAddr(remote)), scheme.clone());
+        async move {
+            let (local, remote, scheme) = addresses;
+            Ok::<_, Infallible>(hyper::Response::from(endpoint.get_response((request, local, remote, scheme).into()).await))
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES).max_headers(HEADERS);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(VANISHED).max_header_list_size(HEAD_BYTES as u32);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// Reads a certificate chain and its key for serving TLS, with HTTP/2 offered.
+///
+/// # Errors
+/// What is wrong with the files.
+pub(crate) fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenerError> {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let fault = |file: &Path, error: &dyn std::fmt::Display| ListenerError::Tls(format!("{}: {error}", file.display()));
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| fault(certificate, &error))?;
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, &error))?;
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| fault(certificate, &error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key_der)
+        .map_err(|error| fault(certificate, &error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

@@ -1,0 +1,61 @@
+//! The only room that knows poem: routes, credentials, bodies, errors, streams, pages, and the listener under them.
+//!
+//! A handler parses, asks the store, and answers. Untrusted text becomes a domain type once, at this door.
+
+mod admin;
+mod answer;
+mod body;
+mod credentials;
+mod document;
+mod error;
+mod keys;
+mod listener;
+mod operations;
+mod pages;
+mod paths;
+mod reservations;
+mod stream;
+mod trace;
+
+use std::sync::Arc;
+
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route};
+
+use crate::{config::Config, feed::Feed, replica::Replica, store::Store};
+
+pub use document::document;
+pub(crate) use listener::tls;
+pub use listener::{Listener, ListenerError, Serving};
+
+/// What every handler can reach. One per runtime; cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// This runtime's way to Redis.
+    pub store: Store,
+    /// The replica's streams.
+    pub feed: Feed,
+    /// The replica's settings.
+    pub config: Arc<Config>,
+    /// The replica's condition.
+    pub replica: Arc<Replica>,
+}
+
+/// Everything that is served, from the request's first byte to the answer's last.
+pub fn endpoint(app: App) -> impl Endpoint<Output = Response> + 'static {
+    let api = document::service();
+    Route::new()
+        .nest("/api/v1", api.into_endpoint())
+        .at("/healthz", poem::get(operations::healthz))
+        .at("/readyz", poem::get(operations::readyz))
+        .at("/metrics", poem::get(operations::numbers))
+        .at("/openapi.json", poem::get(pages::openapi))
+        .at("/docs", poem::get(pages::docs))
+        .at("/", poem::get(pages::index))
+        .at("/dashboard/*file", poem::get(pages::file))
+        .at("/favicon.ico", poem::get(pages::icon))
+        .around(error::answer_every_failure)
+        .data(app)
+        .around(paths::keep_names_whole)
+        .around(trace::observe)
+        .map_to_response()
+}

@@ -1,0 +1,647 @@
+//! The reservation routes.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::stream;
+use poem::{Body as PoemBody, IntoResponse, Response};
+use poem_openapi::{
+    ApiResponse, Object, OpenApi,
+    param::{Path, Query},
+    registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
+    types::Type,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        fault::{Fault, Faults},
+        names,
+        reservation::{Active, BATCH, Checked, Claim, DEFAULT_RESOURCE_TYPE, Granted, Obstacle, Released, Renewal, Renewed, Wanted, batch, named, ttl_ms},
+        time::{instant, wire, wire_option},
+    },
+    http::{
+        answer::{Answer, HOLDFAST_POSITION, HOLDFAST_TIME},
+        body::Body,
+        credentials::{Governing, Let, Reading, Writing},
+        document::{Here, Tag},
+        error::{ApiError, Code, digits},
+    },
+    store::{Caller, Page, PageCursor, Store, Told, Verdict},
+};
+
+pub(super) struct Reservations;
+
+#[OpenApi(tag = "Tag::Reservations")]
+impl Reservations {
+    /// Reserve named resources, each on its own.
+    ///
+    /// Repeating a call is safe: what the requester already holds comes back as `ALREADY_HAD` with the same token. Conflicts are
+    /// answers (`ALREADY_HELD`), not HTTP errors. The release token guards against mistakes, not against another holder of the
+    /// tenant's key, so `requester` must be unique per holder.
+    #[oai(path = "/Reservation/reserve", method = "post", operation_id = "reserve")]
+    async fn reserve(&self, caller: Let<Writing>, here: Here, body: Body<Vec<ReserveItem>>) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
+        let wanted = batch(body.0, ReserveItem::parse).map_err(ApiError::validation)?;
+        let told = here.store().reserve(&caller.0, &wanted).await?;
+        let granted = done(told, &caller.0)?;
+        Ok(Answer(granted.map(|granted| wanted.into_iter().zip(granted).map(|(wanted, granted)| ReserveResult::of(wanted, granted)).collect())))
+    }
+
+    /// Give reservations back.
+    ///
+    /// One wrong or missing release token for something that its requester holds refuses the whole call (403), and nothing is
+    /// freed. What nobody holds is `NOT_RESERVED`, a success, so repeating a call is safe.
+    #[oai(path = "/Reservation/unreserve", method = "post", operation_id = "unreserve")]
+    async fn unreserve(&self, caller: Let<Writing>, here: Here, body: Body<Vec<UnreserveItem>>) -> Result<Answer<Vec<UnreserveResult>>, ApiError> {
+        let claims = batch(body.0, UnreserveItem::parse).map_err(ApiError::validation)?;
+        let told = here.store().unreserve(&caller.0, &claims).await?;
+        let released = done_with_tokens(told, &caller.0, claims.iter())?;
+        Ok(Answer(released.map(|released| claims.into_iter().zip(released).map(|(claim, released)| UnreserveResult::of(claim, released)).collect())))
+    }
+
+    /// Prolong reservations from now on.
+    ///
+    /// `NOT_RESERVED` means that the reservation is lost: stop working on it. What has lapsed is never revived. The fencing token
+    /// stays. Tokens are treated as in unreserve.
+    #[oai(path = "/Reservation/renew", method = "post", operation_id = "renew")]
+    async fn renew(&self, caller: Let<Writing>, here: Here, body: Body<Vec<RenewItem>>) -> Result<Answer<Vec<RenewResult>>, ApiError> {
+        let renewals = batch(body.0, RenewItem::parse).map_err(ApiError::validation)?;
+        let told = here.store().renew(&caller.0, &renewals).await?;
+        let renewed = done_with_tokens(told, &caller.0, renewals.iter().map(|renewal| &renewal.claim))?;
+        Ok(Answer(renewed.map(|renewed| renewals.into_iter().zip(renewed).map(|(renewal, renewed)| RenewResult::of(renewal, renewed)).collect())))
+    }
+
+    /// Look who holds a resource. Its name is the whole rest of the path.
+    #[oai(path = "/Reservation/check/:resource", method = "get", operation_id = "check")]
+    async fn check(&self, caller: Let<Reading>, here: Here, resource: Path<String>) -> Result<Answer<CheckResult>, ApiError> {
+        let resource = names::name(Some(resource.0)).map_err(|message| ApiError::fault("resource", message))?;
+        let told = here.store().check(&caller.0, std::slice::from_ref(&resource)).await?;
+        let Told { now_us, position, mut answer } = told;
+        let checked = answer.pop().ok_or_else(|| ApiError::new(Code::Internal, "The check had no answer."))?;
+        Ok(Answer(Told { now_us, position, answer: CheckResult::of(resource, checked) }))
+    }
+
+    /// Look who holds several resources.
+    #[oai(path = "/Reservation/check", method = "post", operation_id = "checkMany")]
+    async fn check_many(&self, caller: Let<Reading>, here: Here, body: Body<CheckRequest>) -> Result<Answer<Vec<CheckResult>>, ApiError> {
+        let mut faults = Faults::default();
+        let resources = body.0.resources.unwrap_or_default();
+        if resources.is_empty() || resources.len() > BATCH {
+            faults.add("resources", format!("has {} names; send 1 to {BATCH}", resources.len()));
+        }
+        for (at, resource) in resources.iter().enumerate() {
+            faults.keep(|| format!("resources[{at}]"), names::name(Some(resource.clone())));
+        }
+        let resources = faults.or(resources).map_err(ApiError::validation)?;
+        let told = here.store().check(&caller.0, &resources).await?;
+        Ok(Answer(told.map(|checked| resources.into_iter().zip(checked).map(|(resource, checked)| CheckResult::of(resource, checked)).collect())))
+    }
+
+    /// List the active reservations.
+    ///
+    /// Without `limit` the whole list is streamed. With `limit`, follow `nextCursor` until it is null: a page may be short, and a
+    /// name may recur (the greater fencing token wins). `asOf` is the first page's: subscribe from there and nothing is missed.
+    #[oai(path = "/Reservation/activeReservations", method = "get", operation_id = "activeReservations")]
+    async fn active(
+        &self,
+        caller: Let<Reading>,
+        here: Here,
+        /// Only names that begin so.
+        prefix: Query<Option<String>>,
+        /// Only this requester's.
+        requester: Query<Option<String>>,
+        /// At most so many per page, 1 to 1,000.
+        limit: Query<Option<i64>>,
+        /// Where the last page said that the next begins.
+        cursor: Query<Option<String>>,
+    ) -> Result<Listing, ApiError> {
+        let wish = Wish { prefix: prefix.0.unwrap_or_default(), requester: requester.0 };
+        list(here.store(), caller.0, wish, limit.0, cursor.0).await
+    }
+
+    /// List the active reservations: the same under a shorter path.
+    #[oai(path = "/Reservation", method = "get", operation_id = "activeReservationsShort")]
+    async fn active_short(
+        &self,
+        caller: Let<Reading>,
+        here: Here,
+        /// Only names that begin so.
+        prefix: Query<Option<String>>,
+        /// Only this requester's.
+        requester: Query<Option<String>>,
+        /// At most so many per page, 1 to 1,000.
+        limit: Query<Option<i64>>,
+        /// Where the last page said that the next begins.
+        cursor: Query<Option<String>>,
+    ) -> Result<Listing, ApiError> {
+        let wish = Wish { prefix: prefix.0.unwrap_or_default(), requester: requester.0 };
+        list(here.store(), caller.0, wish, limit.0, cursor.0).await
+    }
+
+    /// End a reservation whoever holds it.
+    #[oai(path = "/Reservation/forceRelease", method = "post", operation_id = "forceRelease")]
+    async fn force_release(&self, caller: Let<Governing>, here: Here, body: Body<ForceReleaseRequest>) -> Result<Answer<ForceReleaseResult>, ApiError> {
+        let mut faults = Faults::default();
+        let resource = faults.keep(|| "resource".into(), names::name(body.0.resource));
+        let reason = faults.keep(|| "reason".into(), names::note(body.0.reason));
+        let (resource, reason) = faults.or((resource.unwrap_or_default(), reason.unwrap_or_default())).map_err(ApiError::validation)?;
+        let told = here.store().force_release(&caller.0, &resource, &reason).await?;
+        Ok(Answer(told.map(|released| ForceReleaseResult { released })))
+    }
+
+    /// End every reservation of the tenant at once. No body is needed.
+    #[oai(path = "/Reservation/reset", method = "post", operation_id = "reset")]
+    async fn reset(&self, caller: Let<Governing>, here: Here) -> Result<Answer<ResetResult>, ApiError> {
+        let told = here.store().reset(&caller.0).await?;
+        Ok(Answer(told.map(|released| ResetResult { released })))
+    }
+
+    /// Ask whether a fencing token is the present holder's.
+    ///
+    /// For the service that the reservation protects: it refuses a holder that was paused past its lease.
+    #[oai(path = "/Reservation/verifyFence", method = "post", operation_id = "verifyFence")]
+    async fn verify_fence(&self, caller: Let<Reading>, here: Here, body: Body<FenceRequest>) -> Result<Answer<FenceResult>, ApiError> {
+        let mut faults = Faults::default();
+        let resource = faults.keep(|| "resource".into(), names::name(body.0.resource));
+        let fence = faults.keep(|| "fencingToken".into(), body.0.fencing_token.ok_or_else(|| "is required".to_owned()));
+        let (resource, fence) = faults.or((resource.unwrap_or_default(), fence)).map_err(ApiError::validation)?;
+        let told = here.store().verify_fence(&caller.0, &resource).await?;
+        Ok(Answer(told.map(|current| FenceResult { valid: current.is_some() && current == fence, current_fencing_token: current })))
+    }
+}
+
+/// The answers of a call that was done; a limit refuses it whole.
+fn done<T>(told: Told<Verdict<T>>, caller: &Caller) -> Result<Told<T>, ApiError> {
+    done_with_tokens(told, caller, std::iter::empty())
+}
+
+/// The same for a call whose items carry tokens: one wrong one refuses it whole, and every item is told what became of it.
+fn done_with_tokens<'c, T>(told: Told<Verdict<T>>, caller: &Caller, claims: impl Iterator<Item = &'c Claim>) -> Result<Told<T>, ApiError> {
+    let Told { now_us, position, answer } = told;
+    match answer {
+        Verdict::Done(answer) => Ok(Told { now_us, position, answer }),
+        Verdict::Limit(reached) => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
+        Verdict::WrongToken(wrong) => {
+            let results: Vec<_> = claims
+                .zip(wrong)
+                .map(|(claim, wrong)| {
+                    let status = if wrong { "INVALID_RELEASE_TOKEN" } else { "UNCHANGED" };
+                    serde_json::json!({"resource": claim.resource, "requester": claim.requester, "status": status})
+                })
+                .collect();
+            let message = "A release token is wrong or missing; nothing was changed. Send the token that reserve answered with.";
+            Err(ApiError::new(Code::InvalidReleaseToken, message).beside("results", results).at(now_us))
+        }
+    }
+}
+
+/// A resource wanted by a requester.
+#[derive(Debug, Deserialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct ReserveItem {
+    /// Who wants it: unique per holder. 1 to 1,024 bytes.
+    #[oai(validator(min_length = 1))]
+    requester: Option<String>,
+    /// What is wanted. 1 to 1,024 bytes; it need not be registered.
+    #[oai(validator(min_length = 1))]
+    resource: Option<String>,
+    /// After so many seconds it is free again by itself, 1 to 2,147,483,647; without it, never.
+    ttl_seconds: Option<i64>,
+    /// A tag of yours, shown in events. `UserDefined` without it.
+    resource_type: Option<String>,
+    /// Shown wherever the holder is shown. At most 1,024 bytes.
+    note: Option<String>,
+}
+
+impl ReserveItem {
+    fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Wanted> {
+        let names = named(faults, at, raw.requester, raw.resource);
+        let ttl_ms = raw.ttl_seconds.map_or(Some(None), |seconds| faults.keep(|| format!("[{at}].ttlSeconds"), ttl_ms(seconds)).map(Some));
+        let resource_type = raw.resource_type.or_else(|| Some(DEFAULT_RESOURCE_TYPE.into()));
+        let resource_type = faults.keep(|| format!("[{at}].resourceType"), names::label(resource_type));
+        let note = faults.keep(|| format!("[{at}].note"), names::note(raw.note));
+        let ((requester, resource), ttl_ms, resource_type, note) = (names?, ttl_ms?, resource_type?, note?);
+        Some(Wanted { requester, resource, token: Uuid::new_v4(), ttl_ms, resource_type, note })
+    }
+}
+
+/// What became of one wanted resource. Every key is always there.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct ReserveResult {
+    resource: String,
+    requester: String,
+    /// `ACQUIRED`, `ALREADY_HAD`, `ALREADY_HELD`, `NOT_AVAILABLE` or `NOT_VALID`.
+    status: String,
+    /// The status word for a plain success, else a sentence that a person can act on.
+    explanation: String,
+    /// Give it back with unreserve, prolong it with renew: a random UUID.
+    release_token: Option<String>,
+    /// When it ends by itself.
+    #[serde(with = "wire_option")]
+    expires_at: Option<DateTime<Utc>>,
+    /// Of a pool: its name and the slot that was taken.
+    acquired_slots: Option<HashMap<String, String>>,
+    /// What was taken along.
+    acquired_blockers: Option<Vec<String>>,
+    /// Where it stands in the tree: `Equipment>IT>Printers`.
+    reserved_at_path: Option<String>,
+    /// Grows with every grant of the tenant: a protected service refuses a lower one than it has seen.
+    fencing_token: Option<i64>,
+    /// Who holds it.
+    holder: Option<String>,
+    /// Until when that holder has it.
+    #[serde(with = "wire_option")]
+    holder_expires_at: Option<DateTime<Utc>>,
+}
+
+impl ReserveResult {
+    fn of(wanted: Wanted, granted: Granted) -> Self {
+        let explanation = match (granted.status.as_str(), &granted.obstacle) {
+            ("ACQUIRED" | "ALREADY_HAD", _) | (_, None) => granted.status.clone(),
+            (_, Some(obstacle)) => obstacle.sentence(),
+        };
+        Self {
+            acquired_slots: granted.slot.map(|slot| HashMap::from([(wanted.resource.clone(), slot)])),
+            resource: wanted.resource,
+            requester: wanted.requester,
+            status: granted.status,
+            explanation,
+            release_token: granted.token,
+            expires_at: granted.deadline_ms.map(instant),
+            acquired_blockers: granted.blockers,
+            reserved_at_path: granted.path,
+            fencing_token: granted.fence,
+            holder: granted.holder,
+            holder_expires_at: granted.holder_deadline_ms.map(instant),
+        }
+    }
+}
+
+/// A reservation that its holder gives back.
+#[derive(Debug, Deserialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct UnreserveItem {
+    /// Who holds it.
+    #[oai(validator(min_length = 1))]
+    requester: Option<String>,
+    /// What is given back.
+    #[oai(validator(min_length = 1))]
+    resource: Option<String>,
+    /// The token that reserve answered with.
+    release_token: Option<String>,
+}
+
+impl UnreserveItem {
+    fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Claim> {
+        let (requester, resource) = named(faults, at, raw.requester, raw.resource)?;
+        Some(Claim { requester, resource, token: raw.release_token })
+    }
+}
+
+/// What became of one release.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct UnreserveResult {
+    resource: String,
+    requester: String,
+    /// `RELINQUISHED`, `NOT_RESERVED` or `DOESNT_OWN_RESERVATION`.
+    status: String,
+    /// The status word for a plain success, else a sentence that a person can act on.
+    explanation: String,
+    /// Every physical resource that was freed.
+    released: Vec<String>,
+}
+
+impl UnreserveResult {
+    fn of(claim: Claim, released: Released) -> Self {
+        let explanation = explained(&released.status, released.holder.as_ref());
+        Self { resource: claim.resource, requester: claim.requester, status: released.status, explanation, released: released.freed }
+    }
+}
+
+/// A reservation that its holder prolongs.
+#[derive(Debug, Deserialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct RenewItem {
+    /// Who holds it.
+    #[oai(validator(min_length = 1))]
+    requester: Option<String>,
+    /// What is prolonged.
+    #[oai(validator(min_length = 1))]
+    resource: Option<String>,
+    /// The token that reserve answered with.
+    release_token: Option<String>,
+    /// From now on, in seconds, 1 to 2,147,483,647.
+    ttl_seconds: Option<i64>,
+}
+
+impl RenewItem {
+    fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Renewal> {
+        let names = named(faults, at, raw.requester, raw.resource);
+        let ttl_ms = faults.keep(|| format!("[{at}].ttlSeconds"), raw.ttl_seconds.ok_or_else(|| "is required".into()).and_then(ttl_ms));
+        let ((requester, resource), ttl_ms) = (names?, ttl_ms?);
+        Some(Renewal { claim: Claim { requester, resource, token: raw.release_token }, ttl_ms })
+    }
+}
+
+/// What became of one renewal.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct RenewResult {
+    resource: String,
+    requester: String,
+    /// `RENEWED`, `NOT_RESERVED` or `DOESNT_OWN_RESERVATION`.
+    status: String,
+    /// The status word for a plain success, else a sentence that a person can act on.
+    explanation: String,
+    /// The new end.
+    #[serde(with = "wire_option")]
+    expires_at: Option<DateTime<Utc>>,
+    /// The grant's own; a renewal does not change it.
+    fencing_token: Option<i64>,
+}
+
+impl RenewResult {
+    fn of(renewal: Renewal, renewed: Renewed) -> Self {
+        let explanation = explained(&renewed.status, renewed.holder.as_ref());
+        Self {
+            resource: renewal.claim.resource,
+            requester: renewal.claim.requester,
+            status: renewed.status,
+            explanation,
+            expires_at: renewed.deadline_ms.map(instant),
+            fencing_token: renewed.fence,
+        }
+    }
+}
+
+fn explained(status: &str, holder: Option<&Obstacle>) -> String {
+    holder.map_or_else(|| status.to_owned(), Obstacle::sentence)
+}
+
+/// Which resources to look at.
+#[derive(Debug, Deserialize, Object)]
+struct CheckRequest {
+    /// 1 to 1,000 names.
+    resources: Option<Vec<String>>,
+}
+
+/// What a look at one resource shows.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct CheckResult {
+    resource: String,
+    /// Held; of a pool: every slot is.
+    is_reserved: bool,
+    /// Who holds it; null for a pool.
+    holder: Option<String>,
+    /// When it ends by itself; of a pool: the earliest of its slots.
+    #[serde(with = "wire_option")]
+    expires_at: Option<DateTime<Utc>>,
+    /// Whether a stranger could take it now, tree and blockers considered.
+    is_available: bool,
+    /// How many can have it at once.
+    capacity: i64,
+    /// How many of these are free.
+    available: i64,
+    /// The holder's note.
+    note: Option<String>,
+}
+
+impl CheckResult {
+    fn of(resource: String, checked: Checked) -> Self {
+        Self {
+            resource,
+            is_reserved: checked.available == 0,
+            holder: checked.holder,
+            expires_at: checked.deadline_ms.map(instant),
+            is_available: checked.takeable,
+            capacity: checked.capacity,
+            available: checked.available,
+            note: checked.note,
+        }
+    }
+}
+
+/// What to end.
+#[derive(Debug, Deserialize, Object)]
+struct ForceReleaseRequest {
+    /// A resource.
+    #[oai(validator(min_length = 1))]
+    resource: Option<String>,
+    /// Why: subscribers are shown it.
+    reason: Option<String>,
+}
+
+/// What was ended.
+#[derive(Debug, Serialize, Object)]
+struct ForceReleaseResult {
+    /// Every physical resource that was freed; empty when nobody held it.
+    released: Vec<String>,
+}
+
+/// How much was ended.
+#[derive(Debug, Serialize, Object)]
+struct ResetResult {
+    /// How many reservations there were.
+    released: i64,
+}
+
+/// A fencing token to compare.
+#[derive(Debug, Deserialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct FenceRequest {
+    #[oai(validator(min_length = 1))]
+    resource: Option<String>,
+    fencing_token: Option<i64>,
+}
+
+/// Whether it is the present one.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct FenceResult {
+    valid: bool,
+    /// The present holder's; null when it is free.
+    current_fencing_token: Option<i64>,
+}
+
+/// An active reservation.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct ActiveReservation {
+    resource: String,
+    requester: String,
+    #[serde(with = "wire")]
+    reserved_at: DateTime<Utc>,
+    #[serde(with = "wire_option")]
+    expires_at: Option<DateTime<Utc>>,
+    resource_type: String,
+    /// Which key, or end user, made it.
+    api_key_label: Option<String>,
+    note: Option<String>,
+    /// The pool that it is a slot of.
+    pool: Option<String>,
+    /// Where it stands in the tree.
+    reserved_at_path: Option<String>,
+    /// What was taken along.
+    blockers: Option<Vec<String>>,
+    /// Of a blocker: what it was taken along with.
+    blocker_of: Option<Vec<String>>,
+    fencing_token: i64,
+}
+
+impl From<Active> for ActiveReservation {
+    fn from(active: Active) -> Self {
+        Self {
+            resource: active.resource,
+            requester: active.requester,
+            reserved_at: instant(active.reserved_ms),
+            expires_at: active.deadline_ms.map(instant),
+            resource_type: active.resource_type,
+            api_key_label: active.label,
+            note: active.note,
+            pool: active.pool,
+            reserved_at_path: active.path,
+            blockers: active.blockers,
+            blocker_of: None,
+            fencing_token: active.fence,
+        }
+    }
+}
+
+/// The active reservations.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct ActiveReservations {
+    reservations: Vec<ActiveReservation>,
+    /// The position as of which the list holds; the first page's.
+    as_of: i64,
+    /// Where the next page begins; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// Which reservations somebody wants to see.
+#[derive(Debug, Clone)]
+struct Wish {
+    prefix: String,
+    requester: Option<String>,
+}
+
+impl Wish {
+    fn passes(&self, active: &Active) -> bool {
+        active.resource.starts_with(&self.prefix) && self.requester.as_ref().is_none_or(|requester| *requester == active.requester)
+    }
+}
+
+/// The listing, as one answer or streamed.
+enum Listing {
+    Page(Answer<ActiveReservations>),
+    Whole { head: (i64, i64), body: PoemBody },
+}
+
+impl IntoResponse for Listing {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Page(answer) => answer.into_response(),
+            Self::Whole { head: (now_us, position), body } => Response::builder()
+                .content_type("application/json")
+                .header(HOLDFAST_TIME, digits(now_us))
+                .header(HOLDFAST_POSITION, digits(position))
+                .body(body),
+        }
+    }
+}
+
+impl ApiResponse for Listing {
+    fn meta() -> MetaResponses {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: ActiveReservations::schema_ref() }];
+        MetaResponses { responses: vec![MetaResponse { description: "The list.", status: Some(200), status_range: None, content, headers: vec![] }] }
+    }
+
+    fn register(registry: &mut Registry) {
+        ActiveReservations::register(registry);
+    }
+}
+
+async fn list(store: &Store, caller: Caller, wish: Wish, limit: Option<i64>, cursor: Option<String>) -> Result<Listing, ApiError> {
+    let mut faults = Vec::new();
+    if limit.is_some_and(|limit| !(1..=BATCH as i64).contains(&limit)) {
+        faults.push(Fault { path: "limit".into(), message: format!("must be from 1 to {BATCH}") });
+    }
+    let start = cursor.as_deref().map_or(Some(PageCursor::start()), PageCursor::decode);
+    match (start, limit) {
+        (None, _) => {
+            faults.push(Fault { path: "cursor".into(), message: "is none that this service gave; begin again without it".into() });
+            Err(ApiError::validation(faults))
+        }
+        _ if !faults.is_empty() => Err(ApiError::validation(faults)),
+        (Some(start), Some(limit)) => {
+            let told = store.page(&caller, &start, limit as usize).await?;
+            Ok(Listing::Page(Answer(told.map(|page| ActiveReservations {
+                as_of: page.as_of,
+                next_cursor: page.next.as_ref().map(PageCursor::encode),
+                reservations: page.found.into_iter().filter(|active| wish.passes(active)).map(Into::into).collect(),
+            }))))
+        }
+        (Some(start), None) => {
+            let first = store.stretch(&caller, &start).await?;
+            Ok(Listing::Whole { head: (first.now_us, first.position), body: whole(store.clone(), caller, wish, first.answer) })
+        }
+    }
+}
+
+/// Streams the whole list, one stretch after the other: a tenant may hold a million. A failure on the way breaks the body off, so
+/// that nobody takes a part for the whole.
+fn whole(store: Store, caller: Caller, wish: Wish, first: Page) -> PoemBody {
+    enum At {
+        Stretch(Page),
+        Next(PageCursor),
+        End(i64),
+        Over,
+    }
+    let head = Bytes::from_static(b"{\"reservations\":[");
+    let pieces = stream::try_unfold((At::Stretch(first), false), move |(mut at, mut begun)| {
+        let (store, caller, wish) = (store.clone(), caller.clone(), wish.clone());
+        async move {
+            if let At::Next(cursor) = at {
+                let told = store.stretch(&caller, &cursor).await.map_err(|error| std::io::Error::other(error.to_string()))?;
+                at = At::Stretch(told.answer);
+            }
+            let piece = match at {
+                At::Stretch(page) => {
+                    let mut piece = Vec::with_capacity(page.found.len() * 300);
+                    for active in page.found.into_iter().filter(|active| wish.passes(active)) {
+                        if begun {
+                            piece.push(b',');
+                        }
+                        begun = true;
+                        serde_json::to_writer(&mut piece, &ActiveReservation::from(active))?;
+                    }
+                    at = page.next.map_or(At::End(page.as_of), At::Next);
+                    Bytes::from(piece)
+                }
+                At::End(as_of) => {
+                    at = At::Over;
+                    Bytes::from(format!("],\"asOf\":{as_of},\"nextCursor\":null}}"))
+                }
+                At::Next(_) | At::Over => return Ok::<_, std::io::Error>(None),
+            };
+            Ok(Some((piece, (at, begun))))
+        }
+    });
+    PoemBody::from_bytes_stream(stream::StreamExt::chain(stream::iter([Ok(head)]), pieces))
+}

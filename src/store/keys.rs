@@ -1,0 +1,188 @@
+//! The names of keys, and which partition a tenant lives in. The data model is described in `lua/README.md`.
+
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicI64, Ordering},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{domain::names::TenantId, store::scripts::Script};
+
+/// How many parts the tenants are spread over. Part of the data layout: changing it is a migration.
+pub const PARTITIONS: u16 = 128;
+/// Hash slots of a Redis Cluster.
+const SLOTS: u16 = 16_384;
+
+/// One of the parts that tenants are spread over: one hash slot, one channel, one index of deadlines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition(u16);
+
+impl Partition {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..PARTITIONS).map(Self)
+    }
+
+    /// Where a tenant lives, for good: by its name alone.
+    #[must_use]
+    pub fn of(tenant: &TenantId) -> Self {
+        let hash = Sha256::digest(tenant.as_str().as_bytes());
+        Self(u16::from_be_bytes([hash[0], hash[1]]) % PARTITIONS)
+    }
+
+    /// Its number, 0 to 127.
+    #[must_use]
+    pub fn number(self) -> usize {
+        usize::from(self.0)
+    }
+
+    fn tag(self) -> &'static str {
+        &TAGS[self.number()]
+    }
+
+    /// Where its tenants' events are published.
+    #[must_use]
+    pub fn channel(self) -> String {
+        format!("hf:{{{}}}:events", self.tag())
+    }
+
+    /// The index of its tenants by their earliest deadline.
+    #[must_use]
+    pub fn due(self) -> String {
+        format!("hf:{{{}}}:due", self.tag())
+    }
+}
+
+/// One hash tag per partition, chosen so that partitions lie evenly over a cluster's slots: tag `i` falls into the `i`th of
+/// 128 equal ranges. Plain numbers would give some nodes nearly twice as many partitions as others.
+static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut tags = vec![String::new(); usize::from(PARTITIONS)];
+    let mut missing = tags.len();
+    let mut candidate = 0_u32;
+    while missing > 0 {
+        let text = candidate.to_string();
+        let tag = &mut tags[usize::from(slot(text.as_bytes()) / (SLOTS / PARTITIONS))];
+        if tag.is_empty() {
+            *tag = text;
+            missing -= 1;
+        }
+        candidate += 1;
+    }
+    tags
+});
+
+/// The cluster's hash slot of a key without braces: CRC16 (XMODEM) modulo 16,384, as the Redis Cluster specification has it.
+fn slot(key: &[u8]) -> u16 {
+    let crc =
+        key.iter().fold(0_u16, |crc, byte| (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }));
+    crc % SLOTS
+}
+
+/// Where a tenant's state lives, and the highest position that this replica has seen of it.
+#[derive(Debug)]
+pub struct Place {
+    tenant: TenantId,
+    partition: Partition,
+    keys: Vec<(&'static str, String)>,
+    floor: AtomicI64,
+}
+
+/// The kinds of keys that a tenant has, by the names that the scripts' headers give them.
+const TENANT_KEYS: [&str; 5] = ["meta", "held", "deadlines", "history", "keys"];
+
+impl Place {
+    /// The place of a tenant of which nothing was seen yet.
+    #[must_use]
+    pub fn new(tenant: TenantId) -> Self {
+        let partition = Partition::of(&tenant);
+        let mut keys: Vec<_> = TENANT_KEYS.into_iter().map(|kind| (kind, format!("hf:{{{}}}:{tenant}:{kind}", partition.tag()))).collect();
+        keys.push(("due", partition.due()));
+        Self { tenant, partition, keys, floor: AtomicI64::new(0) }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Its partition.
+    #[must_use]
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// The key of that kind.
+    ///
+    /// # Panics
+    /// If there is no such kind; the scripts' headers name only those there are, which a test holds.
+    #[must_use]
+    #[allow(clippy::expect_used, reason = "a script's header names a kind that does not exist: a test fails before")]
+    pub fn key(&self, kind: &str) -> &str {
+        self.keys.iter().find(|(name, _)| *name == kind).map(|(_, key)| key.as_str()).expect("a kind of key")
+    }
+
+    /// The keys of a script, in its order.
+    pub(super) fn keys_of(&self, script: &'static Script) -> impl ExactSizeIterator<Item = &str> + Clone {
+        script.keys.iter().map(|kind| self.key(kind))
+    }
+
+    /// Every key that belongs to this tenant alone.
+    pub fn own_keys(&self) -> impl Iterator<Item = &str> {
+        TENANT_KEYS.into_iter().map(|kind| self.key(kind))
+    }
+
+    /// The highest position seen.
+    #[must_use]
+    pub fn floor(&self) -> i64 {
+        self.floor.load(Ordering::Relaxed)
+    }
+
+    /// Notes a position that was seen.
+    pub fn seen(&self, position: i64) {
+        self.floor.fetch_max(position, Ordering::Relaxed);
+    }
+}
+
+/// The directory's entry for a key's hash: which tenant, so that its state can be asked.
+pub(super) fn directory(hash: &str) -> String {
+    format!("hf:key:{hash}")
+}
+
+/// All tenants' ids, in order.
+pub(super) const TENANTS: &str = "hf:tenants";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slot_is_the_one_of_the_specification() {
+        // The check value of CRC16/XMODEM, as the Redis Cluster specification gives it.
+        assert_eq!(slot(b"123456789"), 0x31C3 % SLOTS);
+    }
+
+    #[test]
+    fn tags_lie_evenly_over_the_slots() {
+        for (at, tag) in TAGS.iter().enumerate() {
+            assert_eq!(usize::from(slot(tag.as_bytes()) / 128), at);
+        }
+    }
+
+    #[test]
+    fn all_keys_of_a_tenant_share_its_partitions_tag() {
+        let place = Place::new(TenantId::random());
+        let tag = format!("{{{}}}", place.partition().tag());
+        assert!(place.own_keys().all(|key| key.contains(&tag)));
+        assert!(place.partition().channel().contains(&tag));
+    }
+
+    #[test]
+    fn the_floor_only_grows() {
+        let place = Place::new(TenantId::random());
+        place.seen(7);
+        place.seen(5);
+        assert_eq!(place.floor(), 7);
+    }
+}

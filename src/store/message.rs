@@ -1,0 +1,106 @@
+//! What scripts publish and keep, unpacked: one or more packed notes per message.
+
+use crate::{
+    domain::{
+        event::{Change, ReservationEvent},
+        reservation::Obstacle,
+        time::instant,
+    },
+    store::packed::Reader,
+};
+
+/// Something that a script told.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// Whose it is.
+    pub tenant: String,
+    /// What it is.
+    pub message: Message,
+}
+
+/// What was told.
+#[derive(Debug, Clone)]
+pub enum Message {
+    /// A reservation changed, or was refused.
+    Reservation {
+        /// The position before it; a reader that has not seen that one has a hole. Absent in a refusal.
+        previous: Option<i64>,
+        /// Its own position. Absent in a refusal, which is live only.
+        position: Option<i64>,
+        /// What subscribers read.
+        event: Box<ReservationEvent>,
+    },
+    /// Credentials ended: one of them, or, with the tenant, all.
+    Ended {
+        /// The credential's field in the tenant's state.
+        credential: Option<String>,
+    },
+}
+
+impl Note {
+    /// Reads every note of one message. What cannot be read is left out with the rest of its message, and counted by the caller as
+    /// a hole: the positions show it.
+    #[must_use]
+    pub fn read_all(bytes: &[u8]) -> Vec<Self> {
+        let mut reader = Reader::new(bytes);
+        let mut notes = Vec::new();
+        while reader.left() > 0 {
+            match Self::read(&mut reader) {
+                Some(note) => notes.push(note),
+                None => break,
+            }
+        }
+        notes
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        match reader.text()? {
+            "R" => Self::read_reservation(reader),
+            "C" => Some(Self { tenant: reader.text()?.into(), message: Message::Ended { credential: reader.maybe_text()? } }),
+            _ => None,
+        }
+    }
+
+    fn read_reservation(reader: &mut Reader<'_>) -> Option<Self> {
+        let tenant: String = reader.text()?.into();
+        let previous = reader.maybe_int()?;
+        let position = reader.maybe_int()?;
+        let timestamp = instant(reader.int()?);
+        let event = ReservationEvent {
+            id: position.map(|position| position.to_string()),
+            tenant_id: tenant.clone(),
+            timestamp,
+            r#type: reader.text()?.into(),
+            explanation: reader.maybe_text()?,
+            reason: read_reason(reader)?,
+            request_type: reader.maybe_text()?,
+            resource: reader.maybe_text()?,
+            requester: reader.maybe_text()?,
+            resource_type: reader.maybe_text()?,
+            api_key_label: reader.maybe_text()?,
+            fencing_token: reader.maybe_int()?,
+            expires_at: reader.maybe_int()?.map(instant),
+            pool: reader.maybe_text()?,
+            blockers: reader.maybe_texts()?,
+            method: None,
+            changes: None::<Vec<Change>>,
+            limit_type: None,
+            limit: None,
+        };
+        Some(Self { tenant, message: Message::Reservation { previous, position, event: Box::new(event) } })
+    }
+}
+
+/// A reason is a sentence that somebody wrote, or what stood in the way, told as a sentence here.
+fn read_reason(reader: &mut Reader<'_>) -> Option<Option<String>> {
+    if reader.absent() {
+        return Some(None);
+    }
+    if let Some(text) = reader.text_ahead() {
+        return Some(Some(text.into()));
+    }
+    (reader.array()? == 4).then_some(())?;
+    let obstacle =
+        Obstacle { kind: reader.text()?.into(), resource: reader.text()?.into(), holder: reader.text()?.into(), holder_deadline_ms: reader.maybe_int()? };
+    Some(Some(obstacle.sentence()))
+}

@@ -1,0 +1,268 @@
+//! The only room that knows Redis: connections, keys, one typed wrapper per script.
+//!
+//! Every decision is made by one script on one slot; what stands here names its keys and arguments, sends it, and reads its
+//! answer. A refusal is an answer ([`Verdict`]); a failure is a [`StoreError`]; not knowing is its own case of that.
+
+mod caller;
+mod keys;
+mod link;
+mod message;
+mod packed;
+mod private;
+mod reservations;
+mod scripts;
+mod subscription;
+mod sweep;
+mod tenants;
+
+use std::{sync::Arc, time::Duration};
+
+pub use caller::{Caller, Callers, Secret};
+pub use keys::{PARTITIONS, Partition, Place};
+pub use link::{Address, AddressError, Link};
+pub use message::{Message, Note};
+pub use private::{PrivateRedis, PrivateRedisError};
+pub use reservations::{Page, PageCursor};
+pub use scripts::{SCRIPTS, Script};
+pub use subscription::{Heard, Subscription};
+pub use sweep::{Look, Swept};
+pub use tenants::{KeyPage, KeyRemoval, NewKey, TenantPage};
+
+use packed::Reader;
+
+/// How long a call waits for Redis before its outcome counts as unknown.
+pub const PATIENCE: Duration = Duration::from_millis(2_000);
+/// How often a script may ask to be called again before that counts as a bug: 256 lapsed reservations are ended each time.
+const AGAIN_MOST: usize = 8_192;
+
+/// Why a call to the store gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was sent, so nothing changed.
+    #[error("redis cannot be reached")]
+    Unreachable,
+
+    /// Redis answered that it cannot do this now; nothing changed.
+    #[error("redis refuses: {code}")]
+    Refused {
+        /// Redis' own word: `OOM`, `MISCONF`, `READONLY`, `LOADING`, `CLUSTERDOWN` ...
+        code: String,
+    },
+
+    /// Sent, and no reply in time: only asking again can tell.
+    #[error("redis did not answer within {waited_ms} ms, or the connection broke meanwhile")]
+    OutcomeUnknown {
+        /// How long the call waited.
+        waited_ms: u64,
+    },
+
+    /// The credential is gone: revoked, rotated, expired, or its tenant deleted.
+    #[error("the credential is no longer valid")]
+    Unauthorized,
+
+    /// The reply is not what the script promises: a bug.
+    #[error("script {script} answered {got}")]
+    UnexpectedReply {
+        /// Which script.
+        script: &'static str,
+        /// What it answered instead.
+        got: String,
+    },
+}
+
+/// A script's answer, with the instant at which it was true.
+#[derive(Debug, Clone)]
+pub struct Told<T> {
+    /// Redis' clock as the script read it, in microseconds since the Unix epoch.
+    pub now_us: i64,
+    /// The tenant's latest position.
+    pub position: i64,
+    /// The answer itself.
+    pub answer: T,
+}
+
+impl<T> Told<T> {
+    /// The same instant with another answer.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Told<U> {
+        Told { now_us: self.now_us, position: self.position, answer: change(self.answer) }
+    }
+}
+
+/// What a script decided.
+#[derive(Debug, Clone)]
+pub enum Verdict<T> {
+    /// It was done, item by item.
+    Done(T),
+    /// Nothing was done: it would pass a limit of the tenant's tier.
+    Limit(LimitReached),
+    /// Nothing was done: the token of each item marked `true` is wrong.
+    WrongToken(Vec<bool>),
+}
+
+/// A limit of the tier that a call would have passed.
+#[derive(Debug, Clone)]
+pub struct LimitReached {
+    /// `ConcurrentReservations`, `ApiKeys` ...
+    pub limit_type: String,
+    /// The most that the tier allows.
+    pub limit: i64,
+    /// How many there are now.
+    pub used: i64,
+    /// When the earliest of them ends, in milliseconds since the Unix epoch.
+    pub until_ms: Option<i64>,
+}
+
+/// One runtime's access to Redis. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    link: Link,
+    callers: Arc<Callers>,
+}
+
+impl Store {
+    /// A store over a connection of this runtime and the callers known to the whole replica.
+    #[must_use]
+    pub fn new(link: Link, callers: Arc<Callers>) -> Self {
+        Self { link, callers }
+    }
+
+    /// The connection, for what is no script.
+    #[must_use]
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Who is known to this replica.
+    #[must_use]
+    pub fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    /// Sends a script on behalf of `caller` and reads the head of its answer.
+    ///
+    /// Looks the caller up anew when the script says that the tenant changed, and calls again while the script asks for it.
+    async fn ask(&self, script: &'static Script, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
+        let mut fresh: Option<Caller> = None;
+        for _ in 0..AGAIN_MOST {
+            let present = fresh.as_ref().unwrap_or(caller);
+            let place = present.place();
+            let reply = self.link.eval(script, place.keys_of(script), |call| {
+                call.arg(present.packed()).arg(place.floor());
+                for arg in args {
+                    arg.write(call);
+                }
+            });
+            let reply = Reply::read(script, reply.await?)?;
+            match reply.verdict() {
+                "STALE" if fresh.is_some() => return Err(StoreError::Unauthorized),
+                "STALE" => match self.look_again(caller).await? {
+                    Some(caller) => fresh = Some(caller),
+                    None => return Err(StoreError::Unauthorized),
+                },
+                "AGAIN" => place.seen(reply.position),
+                _ => {
+                    place.seen(reply.position);
+                    return Ok(reply);
+                }
+            }
+        }
+        Err(StoreError::UnexpectedReply { script: script.name, got: format!("AGAIN {AGAIN_MOST} times") })
+    }
+}
+
+/// An argument of a script.
+enum Arg<'a> {
+    Text(&'a str),
+    Number(i64),
+    Token(uuid::Uuid),
+}
+
+impl Arg<'_> {
+    fn write(&self, call: &mut redis::Cmd) {
+        match self {
+            Self::Text(text) => call.arg(*text),
+            Self::Number(number) => call.arg(*number),
+            Self::Token(token) => call.arg(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes()),
+        };
+    }
+}
+
+/// A script's answer, its head read and its items still to be read.
+struct Reply {
+    script: &'static str,
+    bytes: Vec<u8>,
+    verdict: (usize, usize),
+    now_us: i64,
+    position: i64,
+    items: usize,
+    left: usize,
+}
+
+impl Reply {
+    /// Reads verdict, clock and position; the scripts' answers all begin so.
+    fn read(script: &'static Script, bytes: Vec<u8>) -> Result<Self, StoreError> {
+        let mut reader = Reader::new(&bytes);
+        let head = (|| {
+            let mut left = reader.array()?;
+            let verdict = reader.text()?.len();
+            let end = bytes.len() - reader.left();
+            let now_us = reader.int()?;
+            left = left.checked_sub(2)?;
+            let mut position = 0;
+            if left > 0 {
+                position = reader.int()?;
+                left -= 1;
+            }
+            Some(((end - verdict, end), now_us, position, bytes.len() - reader.left(), left))
+        })();
+        match head {
+            Some((verdict, now_us, position, items, left)) => Ok(Self { script: script.name, verdict, now_us, position, items, left, bytes }),
+            None => Err(StoreError::UnexpectedReply { script: script.name, got: format!("{} bytes without a head", bytes.len()) }),
+        }
+    }
+
+    fn verdict(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.verdict.0..self.verdict.1]).unwrap_or("")
+    }
+
+    /// The items: how many values there are, and where to read them.
+    fn items(&self) -> (usize, Reader<'_>) {
+        (self.left, Reader::new(&self.bytes[self.items..]))
+    }
+
+    fn unexpected(&self) -> StoreError {
+        StoreError::UnexpectedReply { script: self.script, got: format!("{} and {} values of another shape", self.verdict(), self.left) }
+    }
+
+    fn told<T>(&self, answer: T) -> Told<T> {
+        Told { now_us: self.now_us, position: self.position, answer }
+    }
+
+    /// Reads items of `width` values each.
+    fn each<'r, T>(&'r self, width: usize, mut item: impl FnMut(&mut Reader<'r>) -> Option<T>) -> Result<Vec<T>, StoreError> {
+        let (left, mut reader) = self.items();
+        if left % width != 0 {
+            return Err(self.unexpected());
+        }
+        (0..left / width).map(|_| item(&mut reader)).collect::<Option<_>>().ok_or_else(|| self.unexpected())
+    }
+
+    /// Reads all values by one function.
+    fn whole<'r, T>(&'r self, read: impl FnOnce(&mut Reader<'r>) -> Option<T>) -> Result<T, StoreError> {
+        let (_, mut reader) = self.items();
+        read(&mut reader).ok_or_else(|| self.unexpected())
+    }
+
+    /// The answer of a script that may also refuse for a limit or a wrong token.
+    fn verdict_of<T>(&self, done: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<Told<Verdict<T>>, StoreError> {
+        let verdict = match self.verdict() {
+            "OK" => Verdict::Done(done(self)?),
+            "BAD_TOKEN" => Verdict::WrongToken(self.each(1, Reader::boolean)?),
+            "LIMIT" => Verdict::Limit(self.whole(|reader| {
+                Some(LimitReached { limit_type: reader.text()?.into(), limit: reader.int()?, used: reader.int()?, until_ms: reader.maybe_int()? })
+            })?),
+            _ => return Err(self.unexpected()),
+        };
+        Ok(self.told(verdict))
+    }
+}

@@ -1,0 +1,112 @@
+//! MessagePack as `cmsgpack` writes it inside Redis, read in place. An absent value is `false` there: Lua's tables end at a nil.
+
+use rmp::Marker;
+
+/// Reads values one after the other. `None` means that the next value is of another kind, or cut short.
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// How many bytes are left.
+    pub(super) fn left(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The head of an array: how many values follow.
+    pub(super) fn array(&mut self) -> Option<usize> {
+        rmp::decode::read_array_len(&mut self.bytes).ok().map(|len| len as usize)
+    }
+
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = rmp::decode::read_str_len(&mut self.bytes).ok()? as usize;
+        let (value, rest) = self.bytes.split_at_checked(len)?;
+        self.bytes = rest;
+        Some(value)
+    }
+
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    /// The text that comes next, or `None`, and nothing is taken, when something else does.
+    pub(super) fn text_ahead(&mut self) -> Option<&'a str> {
+        let before = self.bytes;
+        let text = self.text();
+        if text.is_none() {
+            self.bytes = before;
+        }
+        text
+    }
+
+    pub(super) fn int(&mut self) -> Option<i64> {
+        rmp::decode::read_int(&mut self.bytes).ok()
+    }
+
+    pub(super) fn boolean(&mut self) -> Option<bool> {
+        rmp::decode::read_bool(&mut self.bytes).ok()
+    }
+
+    /// Takes `false` or nil, and says whether it was there.
+    pub(super) fn absent(&mut self) -> bool {
+        let absent = self.bytes.first().is_some_and(|first| matches!(Marker::from_u8(*first), Marker::False | Marker::Null));
+        if absent {
+            self.bytes = &self.bytes[1..];
+        }
+        absent
+    }
+
+    pub(super) fn maybe_text(&mut self) -> Option<Option<String>> {
+        if self.absent() { Some(None) } else { self.text().map(|text| Some(text.into())) }
+    }
+
+    pub(super) fn maybe_int(&mut self) -> Option<Option<i64>> {
+        if self.absent() { Some(None) } else { self.int().map(Some) }
+    }
+
+    pub(super) fn texts(&mut self) -> Option<Vec<String>> {
+        let len = self.array()?;
+        (0..len).map(|_| self.text().map(Into::into)).collect()
+    }
+
+    pub(super) fn maybe_texts(&mut self) -> Option<Option<Vec<String>>> {
+        if self.absent() { Some(None) } else { self.texts().map(Some) }
+    }
+}
+
+/// Writes a sequence of values for a script to unpack.
+#[derive(Default)]
+pub(super) struct Writer(Vec<u8>);
+
+impl Writer {
+    pub(super) fn text(mut self, text: &str) -> Self {
+        // Writing to memory cannot fail.
+        let _ = rmp::encode::write_str(&mut self.0, text);
+        self
+    }
+
+    pub(super) fn maybe_text(self, text: Option<&str>) -> Self {
+        match text {
+            Some(text) => self.text(text),
+            None => self.boolean(false),
+        }
+    }
+
+    pub(super) fn boolean(mut self, value: bool) -> Self {
+        let _ = rmp::encode::write_bool(&mut self.0, value);
+        self
+    }
+
+    pub(super) fn int(mut self, value: i64) -> Self {
+        let _ = rmp::encode::write_sint(&mut self.0, value);
+        self
+    }
+
+    pub(super) fn done(self) -> Vec<u8> {
+        self.0
+    }
+}

@@ -1,0 +1,288 @@
+//! The reservation scripts, typed: what each is given and what it answers.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    domain::reservation::{Active, Checked, Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
+    store::{Arg, Caller, Store, StoreError, Told, Verdict, packed::Reader, scripts},
+};
+
+/// How many reservations are looked at in one call of the listing, when the caller wants all of them.
+const LIST_STEP: usize = 1_000;
+
+impl Store {
+    /// Takes what is free, each on its own; one answer per item, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is held comes back as `ALREADY_HAD`.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not undo a call that was already sent.
+    pub async fn reserve(&self, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
+        let mut args = Vec::with_capacity(wanted.len() * 6);
+        for item in wanted {
+            args.extend([
+                Arg::Text(&item.requester),
+                Arg::Text(&item.resource),
+                Arg::Token(item.token),
+                Arg::Number(item.ttl_ms.unwrap_or(0)),
+                Arg::Text(&item.resource_type),
+                Arg::Text(&item.note),
+            ]);
+        }
+        self.ask(&scripts::RESERVE, caller, &args).await?.verdict_of(|reply| reply.each(11, read_granted))
+    }
+
+    /// Gives back what the caller proves it holds; one wrong token and nothing is freed.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is free comes back as `NOT_RESERVED`.
+    pub async fn unreserve(&self, caller: &Caller, claims: &[Claim]) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
+        let mut args = Vec::with_capacity(claims.len() * 3);
+        for claim in claims {
+            args.extend(claim_args(claim));
+        }
+        self.ask(&scripts::UNRESERVE, caller, &args).await?.verdict_of(|reply| {
+            let mut at = claims.iter();
+            reply.each(4, |reader| {
+                let (status, freed) = (reader.text()?.into(), reader.maybe_texts()?.unwrap_or_default());
+                Some(Released { status, freed, holder: read_holder(reader, &at.next()?.resource)? })
+            })
+        })
+    }
+
+    /// Moves the deadline of what the caller proves it holds; one wrong token and nothing is moved.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    pub async fn renew(&self, caller: &Caller, renewals: &[Renewal]) -> Result<Told<Verdict<Vec<Renewed>>>, StoreError> {
+        let mut args = Vec::with_capacity(renewals.len() * 4);
+        for renewal in renewals {
+            args.extend(claim_args(&renewal.claim));
+            args.push(Arg::Number(renewal.ttl_ms));
+        }
+        self.ask(&scripts::RENEW, caller, &args).await?.verdict_of(|reply| {
+            let mut at = renewals.iter();
+            reply.each(5, |reader| {
+                let (status, fence, deadline_ms) = (reader.text()?.into(), reader.maybe_int()?, reader.maybe_int()?);
+                Some(Renewed { status, fence, deadline_ms, holder: read_holder(reader, &at.next()?.claim.resource)? })
+            })
+        })
+    }
+
+    /// Looks who holds these resources.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn check(&self, caller: &Caller, resources: &[String]) -> Result<Told<Vec<Checked>>, StoreError> {
+        let args: Vec<_> = resources.iter().map(|resource| Arg::Text(resource)).collect();
+        let reply = self.ask(&scripts::CHECK, caller, &args).await?;
+        let checked = reply.each(6, |reader| {
+            Some(Checked {
+                holder: reader.maybe_text()?,
+                deadline_ms: reader.maybe_int()?,
+                note: reader.maybe_text()?,
+                capacity: reader.int()?,
+                available: reader.int()?,
+                takeable: reader.boolean()?,
+            })
+        })?;
+        Ok(reply.told(checked))
+    }
+
+    /// The fencing token of the resource's present holder; `None` when it is free.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn verify_fence(&self, caller: &Caller, resource: &str) -> Result<Told<Option<i64>>, StoreError> {
+        let reply = self.ask(&scripts::VERIFY_FENCE, caller, &[Arg::Text(resource)]).await?;
+        let fence = reply.whole(Reader::maybe_int)?;
+        Ok(reply.told(fence))
+    }
+
+    /// The tenant's latest position, if the caller's credential still holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Unauthorized`] when it does not.
+    pub async fn position(&self, caller: &Caller) -> Result<Told<()>, StoreError> {
+        Ok(self.ask(&scripts::POSITION, caller, &[]).await?.told(()))
+    }
+
+    /// Ends a reservation whoever holds it; answers what was freed.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done.
+    pub async fn force_release(&self, caller: &Caller, resource: &str, reason: &str) -> Result<Told<Vec<String>>, StoreError> {
+        let reply = self.ask(&scripts::FORCE_RELEASE, caller, &[Arg::Text(resource), Arg::Text(reason)]).await?;
+        let freed = reply.each(1, |reader| reader.text().map(Into::into))?;
+        Ok(reply.told(freed))
+    }
+
+    /// Ends every reservation of the tenant; answers how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    pub async fn reset(&self, caller: &Caller) -> Result<Told<i64>, StoreError> {
+        let reply = self.ask(&scripts::RESET, caller, &[]).await?;
+        let ended = reply.whole(Reader::int)?;
+        Ok(reply.told(ended))
+    }
+
+    /// A piece of the active reservations: from `cursor` on, at most `limit`, perhaps fewer.
+    ///
+    /// A step of the scan can hold more than fits in a page. The rest of it is then found again by name: the cursor keeps the step and
+    /// the last name given, in the order of bytes, so nothing that stays held is left out.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Told<Page>, StoreError> {
+        let (told, next_step) = self.scan(caller, &cursor.step, limit).await?;
+        let as_of = cursor.as_of.unwrap_or(told.position);
+        Ok(told.map(|mut found| {
+            found.sort_unstable_by(|a, b| a.resource.cmp(&b.resource));
+            if let Some(after) = &cursor.after {
+                found.retain(|active| active.resource > *after);
+            }
+            let cut = found.len() > limit;
+            found.truncate(limit);
+            let next = match found.last() {
+                Some(last) if cut => Some(PageCursor { step: cursor.step.clone(), after: Some(last.resource.clone()), as_of: Some(as_of) }),
+                _ if next_step == "0" => None,
+                _ => Some(PageCursor { step: next_step, after: None, as_of: Some(as_of) }),
+            };
+            Page { found, as_of, next }
+        }))
+    }
+
+    /// The next piece of the whole list, as large as is good for one call.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
+        let (told, next_step) = self.scan(caller, &cursor.step, LIST_STEP).await?;
+        let as_of = cursor.as_of.unwrap_or(told.position);
+        let next = (next_step != "0").then_some(PageCursor { step: next_step, after: None, as_of: Some(as_of) });
+        Ok(told.map(|found| Page { found, as_of, next }))
+    }
+
+    async fn scan(&self, caller: &Caller, step: &str, count: usize) -> Result<(Told<Vec<Active>>, String), StoreError> {
+        let reply = self.ask(&scripts::LIST, caller, &[Arg::Text(step), Arg::Number(count as i64)]).await?;
+        let (next, found) = reply.whole(|reader| {
+            let next = reader.text()?.to_owned();
+            let mut found = Vec::new();
+            while reader.left() > 0 {
+                let resource = reader.text()?.to_owned();
+                found.push(read_active(resource, reader.bytes()?)?);
+            }
+            Some((next, found))
+        })?;
+        Ok((reply.told(found), next))
+    }
+}
+
+fn claim_args(claim: &Claim) -> [Arg<'_>; 3] {
+    [Arg::Text(&claim.requester), Arg::Text(&claim.resource), Arg::Text(claim.token.as_deref().unwrap_or(""))]
+}
+
+fn read_granted(reader: &mut Reader<'_>) -> Option<Granted> {
+    let status = reader.text()?.into();
+    let token = reader.maybe_text()?;
+    let fence = reader.maybe_int()?;
+    let deadline_ms = reader.maybe_int()?;
+    let holder = reader.maybe_text()?;
+    let holder_deadline_ms = reader.maybe_int()?;
+    let slot = reader.maybe_text()?;
+    let blockers = reader.maybe_texts()?;
+    let path = reader.maybe_text()?;
+    let kind = reader.maybe_text()?;
+    let resource = reader.maybe_text()?;
+    let obstacle = kind.zip(resource).map(|(kind, resource)| Obstacle { kind, resource, holder: holder.clone().unwrap_or_default(), holder_deadline_ms });
+    Some(Granted { status, token, fence, deadline_ms, holder, holder_deadline_ms, slot, blockers, path, obstacle })
+}
+
+fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Obstacle>> {
+    let (holder, holder_deadline_ms) = (reader.maybe_text()?, reader.maybe_int()?);
+    Some(holder.map(|holder| Obstacle { kind: "resource".into(), resource: resource.into(), holder, holder_deadline_ms }))
+}
+
+/// Reads a packed reservation; its layout stands in `lua/README.md`.
+fn read_active(resource: String, packed: &[u8]) -> Option<Active> {
+    let mut reader = Reader::new(packed);
+    let requester = reader.text()?.into();
+    reader.text()?; // the release token, which nobody is shown
+    let fence = reader.int()?;
+    let deadline_ms = reader.maybe_int()?;
+    let reserved_ms = reader.int()?;
+    let resource_type = reader.text()?.into();
+    let label = reader.maybe_text()?;
+    reader.maybe_text()?; // the end user, which is the label's where there is one
+    let note = reader.maybe_text()?;
+    let pool = reader.maybe_text()?;
+    let path = reader.maybe_text()?;
+    let blockers = reader.maybe_texts()?;
+    Some(Active { resource, requester, fence, deadline_ms, reserved_ms, resource_type, label, note, pool, path, blockers })
+}
+
+/// A piece of the listing.
+#[derive(Debug)]
+pub struct Page {
+    /// What was found, in no order that means anything.
+    pub found: Vec<Active>,
+    /// The position as of which the listing holds: the first piece's.
+    pub as_of: i64,
+    /// Where the next piece begins; `None` at the end.
+    pub next: Option<PageCursor>,
+}
+
+/// Where a piece of the listing begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageCursor {
+    step: String,
+    after: Option<String>,
+    as_of: Option<i64>,
+}
+
+impl PageCursor {
+    /// The beginning.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { step: "0".into(), after: None, as_of: None }
+    }
+
+    /// As clients carry it: opaque, and safe in a URL.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let as_of = self.as_of.unwrap_or(0);
+        URL_SAFE_NO_PAD.encode(match &self.after {
+            Some(after) => format!("{as_of}:{}:{after}", self.step),
+            None => format!("{as_of}:{}", self.step),
+        })
+    }
+
+    /// Reads one that a client gives back.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let mut parts = text.splitn(3, ':');
+        let as_of: i64 = parts.next()?.parse().ok()?;
+        let step = parts.next()?;
+        step.parse::<u64>().ok()?;
+        Some(Self { step: step.into(), after: parts.next().map(Into::into), as_of: Some(as_of) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        for after in [None, Some("a:b/é".to_owned()), Some(String::new())] {
+            let cursor = PageCursor { step: "17179869184".into(), after, as_of: Some(1_790_000_000_000_000) };
+            assert_eq!(PageCursor::decode(&cursor.encode()), Some(cursor));
+        }
+        for bad in ["", "!", "AAAA", &URL_SAFE_NO_PAD.encode("1"), &URL_SAFE_NO_PAD.encode("1:x")] {
+            assert_eq!(PageCursor::decode(bad), None, "{bad}");
+        }
+    }
+}

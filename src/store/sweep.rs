@@ -1,0 +1,66 @@
+//! What the sweep asks: which tenants' deadlines have passed, and to end what has lapsed.
+
+use std::time::Instant;
+
+use crate::{
+    domain::names::TenantId,
+    store::{Partition, Store, StoreError, scripts},
+};
+
+/// What a look at a partition shows.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// Redis' clock, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// When Redis answered, on this process' clock.
+    pub at: Instant,
+    /// Tenants whose earliest deadline has passed, at most as many as were asked for.
+    pub lapsed: Vec<TenantId>,
+    /// The earliest deadline that is still to come or not among `lapsed`, in milliseconds since the Unix epoch.
+    pub next_ms: Option<i64>,
+}
+
+/// What ending a tenant's lapsed reservations came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swept {
+    /// Nothing of it has lapsed any more.
+    Done,
+    /// The tenant is gone.
+    Gone,
+}
+
+impl Store {
+    /// Looks which tenants of a partition have deadlines behind them, the `limit` most overdue, and when the next one comes.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn look(&self, partition: Partition, limit: usize) -> Result<Look, StoreError> {
+        let clock = self.link.send(&redis::cmd("TIME")).await?;
+        let unexpected = || StoreError::UnexpectedReply { script: "look", got: "another shape".into() };
+        let (seconds, micros): (i64, i64) = redis::from_redis_value(clock).map_err(|_| unexpected())?;
+        let first = self.link.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(limit).arg("WITHSCORES")).await?;
+        let at = Instant::now();
+        let now_ms = seconds * 1000 + micros / 1000;
+        let first: Vec<(String, f64)> = redis::from_redis_value(first).map_err(|_| unexpected())?;
+        let next_ms = first.iter().find(|(_, deadline)| *deadline as i64 > now_ms).or(first.get(limit)).map(|(_, deadline)| *deadline as i64);
+        let lapsed =
+            first.into_iter().take(limit).filter(|(_, deadline)| *deadline as i64 <= now_ms).filter_map(|(tenant, _)| TenantId::parse(&tenant)).collect();
+        Ok(Look { now_ms, at, lapsed, next_ms })
+    }
+
+    /// Ends what has lapsed of one tenant, and tells it. Safe on every replica at once: each expiry is told exactly once.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: some may have ended; calling again is harmless.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not undo a call that was already sent.
+    pub async fn expire(&self, tenant: &TenantId) -> Result<Swept, StoreError> {
+        let Some(keeper) = self.keeper(tenant).await? else { return Ok(Swept::Gone) };
+        match self.ask(&scripts::EXPIRE, &keeper, &[]).await {
+            Ok(_) => Ok(Swept::Done),
+            Err(StoreError::Unauthorized) => Ok(Swept::Gone),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Tells expiries when nobody asks.
+//!
+//! A reservation whose time has passed is free at once: every script sees to that. What is left is to say so. Each replica looks at
+//! every partition's earliest deadlines twice a second, so it knows each deadline (a TTL is a second at least) before it comes, and
+//! wakes for it. The first replica to come ends what has lapsed; the others find nothing. No lease is needed, and none can be lost.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::time::{Instant as Wake, sleep_until};
+
+use crate::{
+    replica::Replica,
+    store::{Look, Partition, Store, StoreError},
+};
+
+/// How often a partition is looked at when nothing is due there.
+const LOOK: Duration = Duration::from_millis(500);
+/// Looks at one partition are at least this far apart: many deadlines close together are ended together.
+const COALESCE: Duration = Duration::from_millis(20);
+/// How many tenants with lapsed reservations are taken on at one look; the next look follows at once.
+const TENANTS: usize = 100;
+/// Redis' clock may differ from ours in pace by so much between two looks before that counts as a step.
+const STEP: Duration = Duration::from_secs(5);
+/// A step is named in `/readyz` for this long.
+const STEP_SHOWN: Duration = Duration::from_secs(60);
+
+/// Sweeps all partitions until the replica drains.
+pub async fn sweep(store: Store, replica: Arc<Replica>) {
+    let partitions = Partition::all().map(|partition| sweep_one(store.clone(), partition, replica.clone()));
+    let mut sweeping: FuturesUnordered<_> = partitions.collect();
+    tokio::select! {
+        () = replica.drain.cancelled() => {}
+        () = async { while sweeping.next().await.is_some() {} } => {}
+    }
+}
+
+async fn sweep_one(store: Store, partition: Partition, replica: Arc<Replica>) {
+    let mut clock = Clock::default();
+    // The looks of the partitions are spread over the interval.
+    let mut wake = Wake::now() + LOOK.mul_f64(partition.number() as f64 / f64::from(crate::store::PARTITIONS));
+    loop {
+        sleep_until(wake).await;
+        let began = Wake::now();
+        match turn(&store, partition).await {
+            Ok(look) => {
+                clock.compare(&look, &replica);
+                wake = if look.lapsed.len() == TENANTS { began + COALESCE } else { next_wake(&look).max(began + COALESCE) };
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the sweep could not look");
+                wake = began + LOOK;
+            }
+        }
+    }
+}
+
+/// When to look again: at the next deadline, or after the usual time.
+fn next_wake(look: &Look) -> Wake {
+    let until_next = look.next_ms.map_or(LOOK, |next| Duration::from_millis((next - look.now_ms).max(0) as u64));
+    Wake::from_std(look.at + until_next.min(LOOK))
+}
+
+/// Looks, and ends what has lapsed.
+async fn turn(store: &Store, partition: Partition) -> Result<Look, StoreError> {
+    let look = store.look(partition, TENANTS).await?;
+    for tenant in &look.lapsed {
+        store.expire(tenant).await?;
+    }
+    Ok(look)
+}
+
+/// Compares the pace of Redis' clock with ours.
+#[derive(Debug, Default)]
+struct Clock {
+    last: Option<(i64, Instant)>,
+    stepped: Option<Instant>,
+}
+
+impl Clock {
+    fn compare(&mut self, look: &Look, replica: &Replica) {
+        if let Some((then_ms, then)) = self.last.replace((look.now_ms, look.at)) {
+            let ours = look.at.duration_since(then).as_millis() as i64;
+            let theirs = look.now_ms - then_ms;
+            if theirs < 0 || (theirs - ours).unsigned_abs() > STEP.as_millis() as u64 {
+                metrics::counter!("holdfast_redis_clock_steps_total").increment(1);
+                tracing::error!(step_ms = theirs - ours, "the clock of redis stepped: reservations end earlier or later than their holders were told");
+                self.stepped = Some(look.at);
+                replica.clock_stepped.store(true, Ordering::Relaxed);
+            }
+        }
+        if self.stepped.is_some_and(|stepped| stepped.elapsed() > STEP_SHOWN) {
+            self.stepped = None;
+            replica.clock_stepped.store(false, Ordering::Relaxed);
+        }
+    }
+}

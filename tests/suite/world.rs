@@ -1,0 +1,394 @@
+//! A world of its own for each test: one real Redis, some real replicas over it, tenants in it. All of it ends with the test.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::sse::EventStream;
+
+pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
+/// How long a state may take to come. Generous: the machine is shared, and a test that waits in vain fails anyway.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A real redis-server over a directory of its own.
+pub struct Redis {
+    child: Child,
+    dir: PathBuf,
+    options: Vec<String>,
+}
+
+impl Redis {
+    pub fn start(dir: &Path, options: &[&str]) -> Self {
+        std::fs::create_dir_all(dir).unwrap();
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let child = Self::spawn(dir, &options);
+        Self { child, dir: dir.to_owned(), options }
+    }
+
+    fn spawn(dir: &Path, options: &[String]) -> Child {
+        let socket = dir.join("redis.sock");
+        let _ = std::fs::remove_file(&socket);
+        let child = with_us("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocketperm", "700", "--enable-debug-command", "yes"])
+            .arg("--unixsocket")
+            .arg(&socket)
+            .arg("--dir")
+            .arg(dir)
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server starts");
+        eventually("redis answers", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        child
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}", self.dir.join("redis.sock").display())
+    }
+
+    /// As the kernel or a careless operator ends it.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts again over what the killed one left in the directory.
+    pub fn restart(&mut self) {
+        self.child = Self::spawn(&self.dir, &self.options);
+    }
+
+    pub fn signal(&self, signal: &str) {
+        signal_to(self.child.id(), signal);
+    }
+
+    pub fn connection(&self) -> redis::Connection {
+        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Everything in it: each key's serialised value, and whether it will expire.
+    pub fn snapshot(&self) -> BTreeMap<String, (Vec<u8>, bool)> {
+        let mut connection = self.connection();
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+        keys.into_iter()
+            .map(|key| {
+                let value: Vec<u8> = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
+                let ttl: i64 = redis::cmd("PTTL").arg(&key).query(&mut connection).unwrap();
+                (key, (value, ttl >= 0))
+            })
+            .collect()
+    }
+
+    /// One field of one section of INFO.
+    pub fn info(&self, section: &str, field: &str) -> Option<String> {
+        let text: String = redis::cmd("INFO").arg(section).query(&mut self.connection()).unwrap();
+        text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A real replica: the binary as users run it.
+pub struct Replica {
+    child: Child,
+    pub url: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Replica {
+    pub fn start(settings: &[(&str, &str)]) -> Self {
+        Self::try_start(settings).expect("the replica starts")
+    }
+
+    /// Starts one; when it ends before it listens, what it said.
+    pub fn try_start(settings: &[(&str, &str)]) -> Result<Self, String> {
+        let mut command = with_us(env!("CARGO_BIN_EXE_holdfast"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOLDFAST_")) {
+            command.env_remove(name);
+        }
+        command.arg("serve").env("HOLDFAST_LISTEN", "127.0.0.1:0").env("HOLDFAST_ADMIN_KEY", ADMIN_KEY).env("HOLDFAST_LOG", "debug");
+        command.env("HOLDFAST_LOG_FORMAT", "json").env("HOLDFAST_DRAIN_SECONDS", "5");
+        command.envs(settings.iter().map(|(name, value)| (format!("HOLDFAST_{name}"), value)));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(String::new()));
+        loop {
+            let mut line = String::new();
+            if lines.read_line(&mut line).unwrap() == 0 {
+                child.wait().unwrap();
+                return Err(log.lock().unwrap().clone());
+            }
+            log.lock().unwrap().push_str(&line);
+            let said: Value = serde_json::from_str(&line).unwrap_or_default();
+            if said["message"] == "listening" {
+                let url = said["address"].as_str().unwrap().to_owned();
+                let to = log.clone();
+                std::thread::spawn(move || {
+                    let mut piece = [0; 4096];
+                    while let Ok(read) = lines.read(&mut piece)
+                        && read > 0
+                    {
+                        to.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..read]));
+                    }
+                });
+                return Ok(Self { child, url, log });
+            }
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        signal_to(self.child.id(), signal);
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for it to end by itself; its exit code.
+    pub fn ended(&mut self) -> i32 {
+        let mut code = None;
+        eventually("the replica ends", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        code.unwrap().code().unwrap_or(-1)
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        call(Method::GET, &format!("{}{path}", self.url), None, None).await.split()
+    }
+
+    /// Waits until Redis is reached.
+    pub async fn ready(&self) {
+        until("the replica is ready", || async { self.get("/readyz").await.0 == 200 }).await;
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let worth: Vec<_> = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR") || line.contains("panicked")).collect();
+            eprintln!("--- log of {}:\n{}", self.url, worth.join("\n"));
+        }
+    }
+}
+
+/// One Redis and `N` replicas over it.
+pub struct World<const N: usize = 1> {
+    pub replicas: [Replica; N],
+    pub redis: Redis,
+    // Last, so that the directory outlives what runs in it.
+    _dir: TempDir,
+}
+
+impl<const N: usize> World<N> {
+    pub async fn start() -> Self {
+        Self::with(&[], &[]).await
+    }
+
+    /// A world with options of redis-server and settings of the replicas.
+    pub async fn with(options: &[&str], settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let redis = Redis::start(dir.path(), options);
+        let url = redis.url();
+        let mut all = vec![("REDIS_URL", url.as_str())];
+        all.extend(settings);
+        let replicas = std::array::from_fn(|_| Replica::start(&all));
+        for replica in &replicas {
+            replica.ready().await;
+        }
+        Self { replicas, redis, _dir: dir }
+    }
+
+    /// A tenant of the tier Pro.
+    pub async fn tenant(&self) -> Tenant {
+        self.tenant_of("Pro").await
+    }
+
+    pub async fn tenant_of(&self, tier: &str) -> Tenant {
+        let made = admin(&self.replicas[0], Method::POST, "", Some(json!({"name": "test", "tier": tier}))).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        Tenant { id: made.body["tenantId"].as_str().unwrap().into(), key: made.body["apiKey"].as_str().unwrap().into() }
+    }
+
+    /// What a tenant can do at the first replica.
+    pub fn at<'a>(&'a self, tenant: &'a Tenant) -> Client<'a> {
+        self.at_replica(0, tenant)
+    }
+
+    pub fn at_replica<'a>(&'a self, number: usize, tenant: &'a Tenant) -> Client<'a> {
+        Client { replica: &self.replicas[number], key: &tenant.key }
+    }
+}
+
+/// A tenant and its default key, which may do everything.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    pub id: String,
+    pub key: String,
+}
+
+/// A key at a replica.
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
+    pub replica: &'a Replica,
+    pub key: &'a str,
+}
+
+impl Client<'_> {
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        call(Method::POST, &format!("{}/api/v1{path}", self.replica.url), Some(self.key), Some(body)).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        call(Method::GET, &format!("{}/api/v1{path}", self.replica.url), Some(self.key), None).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        call(Method::DELETE, &format!("{}/api/v1{path}", self.replica.url), Some(self.key), None).await
+    }
+
+    /// Reserves one thing; its result.
+    pub async fn reserve(&self, requester: &str, resource: &str, ttl: Option<i64>) -> Value {
+        let answer = self.post("/Reservation/reserve", json!([{"requester": requester, "resource": resource, "ttlSeconds": ttl}])).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body[0].clone()
+    }
+
+    /// Reserves one thing that is free; its result.
+    pub async fn acquire(&self, requester: &str, resource: &str, ttl: Option<i64>) -> Value {
+        let granted = self.reserve(requester, resource, ttl).await;
+        assert_eq!(granted["status"], "ACQUIRED", "{granted}");
+        granted
+    }
+
+    /// Gives one thing back; the call's answer.
+    pub async fn unreserve(&self, requester: &str, resource: &str, token: &Value) -> Answer {
+        self.post("/Reservation/unreserve", json!([{"requester": requester, "resource": resource, "releaseToken": token}])).await
+    }
+
+    pub async fn renew(&self, requester: &str, resource: &str, token: &Value, ttl: i64) -> Answer {
+        self.post("/Reservation/renew", json!([{"requester": requester, "resource": resource, "releaseToken": token, "ttlSeconds": ttl}])).await
+    }
+
+    /// The names in the listing, in order.
+    pub async fn listed(&self) -> Vec<String> {
+        let answer = self.get("/Reservation/activeReservations").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let mut names: Vec<_> = answer.body["reservations"].as_array().unwrap().iter().map(|row| row["resource"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Opens the event stream with this key in the header, and waits for its head.
+    pub async fn events(&self, query: &str) -> EventStream {
+        EventStream::open(&format!("{}/api/v1/events{query}", self.replica.url), &[("x-api-key", self.key)]).await
+    }
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    /// The body as JSON, or as a JSON string where it is none.
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn split(self) -> (StatusCode, Value) {
+        (self.status, self.body)
+    }
+
+    pub fn code(&self) -> &str {
+        self.body["error"]["code"].as_str().unwrap_or("")
+    }
+
+    /// A header that is a number.
+    pub fn number(&self, header: &str) -> i64 {
+        self.headers.get(header).unwrap_or_else(|| panic!("{header} in {self:?}")).to_str().unwrap().parse().unwrap()
+    }
+}
+
+/// One connection pool for all tests would hang on dead replicas; a client per call is cheap enough.
+pub async fn call(method: Method, url: &str, key: Option<&str>, body: Option<Value>) -> Answer {
+    let mut request = reqwest::Client::new().request(method, url).timeout(PATIENCE);
+    if let Some(key) = key {
+        request = request.header("x-api-key", key);
+    }
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    answer(request.send().await.expect("an answer")).await
+}
+
+pub async fn answer(response: reqwest::Response) -> Answer {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.expect("a whole body");
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer { status, headers, body }
+}
+
+/// A call of the admin API: `path` is what follows `/api/v1/admin/tenants`.
+pub async fn admin(replica: &Replica, method: Method, path: &str, body: Option<Value>) -> Answer {
+    let mut request = reqwest::Client::new().request(method, format!("{}/api/v1/admin/tenants{path}", replica.url)).header("x-admin-key", ADMIN_KEY);
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    answer(request.send().await.expect("an answer")).await
+}
+
+/// A program that the kernel ends when this test's thread does, however that ends.
+pub fn with_us(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
+pub fn signal_to(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+/// Waits for a state, in a thread.
+pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits for a state, in a task.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) {
+    let begun = Instant::now();
+    while !is().await {
+        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
