@@ -6,14 +6,15 @@
 --   2 keys      hash    key id -> packed key
 -- args
 --   1 credential, a field of meta, or empty
--- returns       OK, now_us, position, version, name, tier, created_ms, require registration, key id or false, packed key or false
+-- returns       OK, now_us, position, version, name, tier, created_ms, require registration, whether anything
+--               was ever registered, key id or false, packed key or false
 --               | STALE, now_us when there is no such tenant
 -- cost          O(1)
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
-local meta = redis.call('HMGET', KEYS[1], 'position', 'version', 'name', 'tier', 'created', 'require', ARGV[1])
+local meta = redis.call('HMGET', KEYS[1], 'position', 'version', 'name', 'tier', 'created', 'require', 'defined', ARGV[1])
 if not meta[1] then
   return cmsgpack.pack({ 'STALE', now_us })
 end
-local key = meta[7] and redis.call('HGET', KEYS[2], meta[7])
-return cmsgpack.pack({ 'OK', now_us, tonumber(meta[1]), meta[2], meta[3], meta[4], tonumber(meta[5]), meta[6] == '1', meta[7], key })
+local key = meta[8] and redis.call('HGET', KEYS[2], meta[8])
+return cmsgpack.pack({ 'OK', now_us, tonumber(meta[1]), meta[2], meta[3], meta[4], tonumber(meta[5]), meta[6] == '1', meta[7] == '1', meta[8], key })

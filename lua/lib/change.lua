@@ -16,9 +16,16 @@ local function next_position()
   return position
 end
 
+-- An event's fields after its time: type, explanation, reason, request type, resource, requester, resource type, api key label, fence,
+-- deadline, pool, blockers; a transaction's also method and changes, which are false in all others.
+local function pack(previous, at, kind, explanation, reason, request, resource, requester, resource_type, label, fence, deadline, pool, blockers, method, changes)
+  return cmsgpack.pack('R', TENANT, previous, at, now_ms, kind, explanation, reason, request, resource, requester, resource_type, label, fence, deadline, pool,
+    blockers, method or false, changes or false)
+end
+
 -- A kept event at `at`. `last` names the event before it, so that a reader can prove that it missed none.
 local function tell(at, ...)
-  local event = cmsgpack.pack('R', TENANT, last, at, now_ms, ...)
+  local event = pack(last, at, ...)
   redis.call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, digits(at) .. '-0', 'e', event)
   last = at
   told[#told + 1] = event
@@ -26,7 +33,7 @@ end
 
 -- A refusal: published for those who listen now, never kept, without a position.
 local function tell_refusal(...)
-  told[#told + 1] = cmsgpack.pack('R', TENANT, false, false, now_ms, ...)
+  told[#told + 1] = pack(false, false, ...)
 end
 
 -- Writes reservations: `records` is name, packed, name, packed ...; `deadlines` is ms, name, ms, name ...
@@ -91,31 +98,4 @@ local function commit_refusals()
   if #told > 0 then
     redis.call(PUBLISH, CHANNEL, table.concat(told))
   end
-end
-
--- Ends what has lapsed, before the script decides anything. Answers true when there may be more.
-local function end_lapsed()
-  if not due or due > now_ms then
-    return false
-  end
-  local names = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', now_ms, 'LIMIT', 0, LAPSED_AT_ONCE)
-  if #names > 0 then
-    local records = redis.call('HMGET', HELD, unpack(names))
-    drop(names, due)
-    for i, name in ipairs(names) do
-      local requester, _, fence, deadline, _, kind, label = cmsgpack.unpack(records[i])
-      tell(next_position(), 'RESERVATION_EXPIRED', 'EXPIRED', false, false, name, requester, kind, label, fence, deadline, false, false)
-      tell(next_position(), 'UNRESERVED', 'EXPIRED', false, false, name, requester, kind, label, fence, deadline, false, false)
-    end
-  else
-    refresh_due()
-  end
-  commit()
-  told = {}
-  moved_due = false
-  return #names == LAPSED_AT_ONCE
-end
-
-if end_lapsed() then
-  return cmsgpack.pack({ 'AGAIN', now_us, position })
 end

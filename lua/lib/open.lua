@@ -3,11 +3,12 @@
 -- keys          1 meta
 -- args          1 caller: a MessagePack sequence, made once per credential by the replica:
 --                 tenant, credential (a field of meta, or false for the sweep), version, channel, publish command,
---                 history length, api key label or false, end user (the token's `sub`) or false, held limit (0: none)
+--                 history length, api key label or false, end user (the token's `sub`) or false, held limit (0: none),
+--                 whether names need registration
 --               2 floor: the highest position of this tenant that the replica has seen
 -- leaves        now_us, now_ms, last, due, position and the caller's parts to the script
 -- returns       {STALE} when the credential is gone or the tenant changed since the replica looked: it looks again
-local TENANT, CREDENTIAL, VERSION, CHANNEL, PUBLISH, HISTORY_LENGTH, LABEL, END_USER, HELD_LIMIT = cmsgpack.unpack(ARGV[1])
+local TENANT, CREDENTIAL, VERSION, CHANNEL, PUBLISH, HISTORY_LENGTH, LABEL, END_USER, HELD_LIMIT, REQUIRE_REGISTRATION = cmsgpack.unpack(ARGV[1])
 local META = KEYS[1]
 
 local clock = redis.call('TIME')

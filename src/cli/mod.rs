@@ -167,7 +167,7 @@ pub async fn key(config: &Config, act: KeyAct) -> Result<(), CliError> {
             match store.create_key(&caller, &label, scopes).await?.answer {
                 Verdict::Done(new) => print(&format!("id     {}\nkey    {}\n", new.key.id, new.text)),
                 Verdict::Limit(limit) => return Err(CliError::Input(format!("the tier allows {} keys, and there are {}", limit.limit, limit.used))),
-                Verdict::WrongToken(_) => return Err(CliError::NotFound("key")),
+                Verdict::WrongToken(_) | Verdict::TooMany => return Err(CliError::NotFound("key")),
             }
         }
         KeyAct::List { tenant } => {

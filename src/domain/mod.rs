@@ -5,5 +5,7 @@ pub mod event;
 pub mod fault;
 pub mod names;
 pub mod reservation;
+pub mod resource;
 pub mod tier;
 pub mod time;
+pub mod transaction;

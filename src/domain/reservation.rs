@@ -88,11 +88,12 @@ pub fn named(faults: &mut Faults, at: usize, requester: Option<String>, resource
 /// What stands in the way of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
-    /// `resource`: the thing itself; `blocker`, `ancestor`, `descendant`: something that goes with it.
+    /// `resource`: the thing itself; `blocker`, `ancestor`, `descendant`: something that goes with it; `pool`: none of its slots is free;
+    /// `registration`: the name needs one and has none.
     pub kind: String,
     /// Its name.
     pub resource: String,
-    /// Who has it.
+    /// Who has it; empty where no one holder is to name.
     pub holder: String,
     /// Until when, in milliseconds since the Unix epoch; `None` until it is released.
     pub holder_deadline_ms: Option<i64>,
@@ -103,9 +104,16 @@ impl Obstacle {
     #[must_use]
     pub fn sentence(&self) -> String {
         let Self { kind, resource, holder, holder_deadline_ms } = self;
+        let until = holder_deadline_ms.map(|ms| iso(instant(ms)));
+        match (kind.as_str(), holder.is_empty(), &until) {
+            ("registration", ..) => return format!("\"{resource}\" is not registered, or the pool has no such slot; register it first, or mend the name."),
+            (_, true, Some(until)) => return format!("No slot of \"{resource}\" is free; the earliest ends at {until}."),
+            (_, true, None) => return format!("No slot of \"{resource}\" is free; watch the event stream for a release."),
+            _ => {}
+        }
         let what = if kind == "resource" { format!("\"{resource}\"") } else { format!("The {kind} \"{resource}\"") };
-        match holder_deadline_ms {
-            Some(ms) => format!("{what} is held by \"{holder}\" until {}; try again then, or watch the event stream for its release.", iso(instant(*ms))),
+        match until {
+            Some(until) => format!("{what} is held by \"{holder}\" until {until}; try again then, or watch the event stream for its release."),
             None => format!("{what} is held by \"{holder}\" without an end; watch the event stream for its release."),
         }
     }
@@ -126,8 +134,8 @@ pub struct Granted {
     pub holder: Option<String>,
     /// Until when that holder has it, in milliseconds since the Unix epoch.
     pub holder_deadline_ms: Option<i64>,
-    /// The pool's slot.
-    pub slot: Option<String>,
+    /// Of a pool: its name and the slot.
+    pub slot: Option<(String, String)>,
     /// What was taken along.
     pub blockers: Option<Vec<String>>,
     /// Where it stands in the tree.
@@ -195,6 +203,8 @@ pub struct Active {
     pub path: Option<String>,
     /// What was taken along.
     pub blockers: Option<Vec<String>>,
+    /// Of a blocker: what it was taken along with.
+    pub blocker_of: Option<Vec<String>>,
 }
 
 #[cfg(test)]

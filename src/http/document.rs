@@ -7,7 +7,10 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, LicenseO
 use serde_json::{Value, json};
 
 use crate::{
-    http::{App, admin::Admin, credentials::app, error::ApiError, keys::Keys, reservations::Reservations, stream::Events},
+    http::{
+        App, admin::Admin, credentials::app, error::ApiError, keys::Keys, reservations::Reservations, resources::Resources, stream::Events,
+        transactions::Transactions,
+    },
     store::Store,
 };
 
@@ -16,6 +19,8 @@ use crate::{
 pub(super) enum Tag {
     /// Claim named things, hold them, renew them, give them back.
     Reservations,
+    /// Pools, blockers, trees: what is registered.
+    Resources,
     /// See it happen: server-sent events.
     Events,
     /// The tenant's API keys.
@@ -32,8 +37,8 @@ only grows: the id of an event, the fencing token of a grant, and where a stream
 to null is absent. A failed renewal emits no event.\n\n\
 # Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
 
-pub(super) fn service() -> OpenApiService<(Reservations, Events, Keys, Admin), ()> {
-    OpenApiService::new((Reservations, Events, Keys, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
+pub(super) fn service() -> OpenApiService<(Reservations, Transactions, Resources, Events, Keys, Admin), ()> {
+    OpenApiService::new((Reservations, Transactions, Resources, Events, Keys, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
         .summary("Reservations over HTTP, seen live")
         .description(DESCRIPTION)
         .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
@@ -73,6 +78,8 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("CheckRequest", &["resources"]),
     ("ForceReleaseRequest", &["resource"]),
     ("FenceRequest", &["resource", "fencingToken"]),
+    ("TransactionRequest", &["method", "requestType", "requests"]),
+    ("ResourceDefinition", &["name"]),
     ("NewKeyRequest", &["label"]),
     ("NewTenantRequest", &["name", "tier"]),
 ];

@@ -37,7 +37,7 @@ impl Keys {
         match answer {
             Verdict::Done(new) => Ok(Answer(Told { now_us, position, answer: KeyWithText::of(new) })),
             Verdict::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
-            Verdict::WrongToken(_) => Err(ApiError::new(Code::Internal, "A key has no release token.")),
+            Verdict::WrongToken(_) | Verdict::TooMany => Err(ApiError::new(Code::Internal, "A key has no release token.")),
         }
     }
 

@@ -14,8 +14,10 @@ mod operations;
 mod pages;
 mod paths;
 mod reservations;
+mod resources;
 mod stream;
 mod trace;
+mod transactions;
 
 use std::sync::Arc;
 

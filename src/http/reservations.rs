@@ -147,7 +147,7 @@ impl Reservations {
         let resource = faults.keep(|| "resource".into(), names::name(body.0.resource));
         let reason = faults.keep(|| "reason".into(), names::note(body.0.reason));
         let (resource, reason) = faults.or((resource.unwrap_or_default(), reason.unwrap_or_default())).map_err(ApiError::validation)?;
-        let told = here.store().force_release(&caller.0, &resource, &reason).await?;
+        let told = done(here.store().force_release(&caller.0, &resource, &reason).await?, &caller.0)?;
         Ok(Answer(told.map(|released| ForceReleaseResult { released })))
     }
 
@@ -167,22 +167,23 @@ impl Reservations {
         let resource = faults.keep(|| "resource".into(), names::name(body.0.resource));
         let fence = faults.keep(|| "fencingToken".into(), body.0.fencing_token.ok_or_else(|| "is required".to_owned()));
         let (resource, fence) = faults.or((resource.unwrap_or_default(), fence)).map_err(ApiError::validation)?;
-        let told = here.store().verify_fence(&caller.0, &resource).await?;
+        let told = here.store().verify_fence(&caller.0, &resource, fence.unwrap_or_default()).await?;
         Ok(Answer(told.map(|current| FenceResult { valid: current.is_some() && current == fence, current_fencing_token: current })))
     }
 }
 
 /// The answers of a call that was done; a limit refuses it whole.
-fn done<T>(told: Told<Verdict<T>>, caller: &Caller) -> Result<Told<T>, ApiError> {
+pub(super) fn done<T>(told: Told<Verdict<T>>, caller: &Caller) -> Result<Told<T>, ApiError> {
     done_with_tokens(told, caller, std::iter::empty())
 }
 
 /// The same for a call whose items carry tokens: one wrong one refuses it whole, and every item is told what became of it.
-fn done_with_tokens<'c, T>(told: Told<Verdict<T>>, caller: &Caller, claims: impl Iterator<Item = &'c Claim>) -> Result<Told<T>, ApiError> {
+pub(super) fn done_with_tokens<'c, T>(told: Told<Verdict<T>>, caller: &Caller, claims: impl Iterator<Item = &'c Claim>) -> Result<Told<T>, ApiError> {
     let Told { now_us, position, answer } = told;
     match answer {
         Verdict::Done(answer) => Ok(Told { now_us, position, answer }),
         Verdict::Limit(reached) => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
+        Verdict::TooMany => Err(ApiError::fault("", "the call would change more than 10000 physical resources; ask for less at once").at(now_us)),
         Verdict::WrongToken(wrong) => {
             let results: Vec<_> = claims
                 .zip(wrong)
@@ -201,23 +202,23 @@ fn done_with_tokens<'c, T>(told: Told<Verdict<T>>, caller: &Caller, claims: impl
 #[derive(Debug, Deserialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
-struct ReserveItem {
+pub(super) struct ReserveItem {
     /// Who wants it: unique per holder. 1 to 1,024 bytes.
     #[oai(validator(min_length = 1))]
-    requester: Option<String>,
+    pub(super) requester: Option<String>,
     /// What is wanted. 1 to 1,024 bytes; it need not be registered.
     #[oai(validator(min_length = 1))]
-    resource: Option<String>,
+    pub(super) resource: Option<String>,
     /// After so many seconds it is free again by itself, 1 to 2,147,483,647; without it, never.
-    ttl_seconds: Option<i64>,
+    pub(super) ttl_seconds: Option<i64>,
     /// A tag of yours, shown in events. `UserDefined` without it.
-    resource_type: Option<String>,
+    pub(super) resource_type: Option<String>,
     /// Shown wherever the holder is shown. At most 1,024 bytes.
-    note: Option<String>,
+    pub(super) note: Option<String>,
 }
 
 impl ReserveItem {
-    fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Wanted> {
+    pub(super) fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Wanted> {
         let names = named(faults, at, raw.requester, raw.resource);
         let ttl_ms = raw.ttl_seconds.map_or(Some(None), |seconds| faults.keep(|| format!("[{at}].ttlSeconds"), ttl_ms(seconds)).map(Some));
         let resource_type = raw.resource_type.or_else(|| Some(DEFAULT_RESOURCE_TYPE.into()));
@@ -232,7 +233,7 @@ impl ReserveItem {
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
-struct ReserveResult {
+pub(super) struct ReserveResult {
     resource: String,
     requester: String,
     /// `ACQUIRED`, `ALREADY_HAD`, `ALREADY_HELD`, `NOT_AVAILABLE` or `NOT_VALID`.
@@ -260,13 +261,18 @@ struct ReserveResult {
 }
 
 impl ReserveResult {
-    fn of(wanted: Wanted, granted: Granted) -> Self {
+    /// Why it was refused, if it was.
+    pub(super) fn conflict(&self) -> Option<&str> {
+        matches!(self.status.as_str(), "ALREADY_HELD" | "NOT_AVAILABLE" | "NOT_VALID").then_some(&self.explanation)
+    }
+
+    pub(super) fn of(wanted: Wanted, granted: Granted) -> Self {
         let explanation = match (granted.status.as_str(), &granted.obstacle) {
             ("ACQUIRED" | "ALREADY_HAD", _) | (_, None) => granted.status.clone(),
             (_, Some(obstacle)) => obstacle.sentence(),
         };
         Self {
-            acquired_slots: granted.slot.map(|slot| HashMap::from([(wanted.resource.clone(), slot)])),
+            acquired_slots: granted.slot.map(|slot| HashMap::from([slot])),
             resource: wanted.resource,
             requester: wanted.requester,
             status: granted.status,
@@ -286,19 +292,19 @@ impl ReserveResult {
 #[derive(Debug, Deserialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
-struct UnreserveItem {
+pub(super) struct UnreserveItem {
     /// Who holds it.
     #[oai(validator(min_length = 1))]
-    requester: Option<String>,
+    pub(super) requester: Option<String>,
     /// What is given back.
     #[oai(validator(min_length = 1))]
-    resource: Option<String>,
+    pub(super) resource: Option<String>,
     /// The token that reserve answered with.
-    release_token: Option<String>,
+    pub(super) release_token: Option<String>,
 }
 
 impl UnreserveItem {
-    fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Claim> {
+    pub(super) fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Claim> {
         let (requester, resource) = named(faults, at, raw.requester, raw.resource)?;
         Some(Claim { requester, resource, token: raw.release_token })
     }
@@ -308,7 +314,7 @@ impl UnreserveItem {
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
-struct UnreserveResult {
+pub(super) struct UnreserveResult {
     resource: String,
     requester: String,
     /// `RELINQUISHED`, `NOT_RESERVED` or `DOESNT_OWN_RESERVATION`.
@@ -320,7 +326,12 @@ struct UnreserveResult {
 }
 
 impl UnreserveResult {
-    fn of(claim: Claim, released: Released) -> Self {
+    /// Why it was refused, if it was.
+    pub(super) fn conflict(&self) -> Option<&str> {
+        (self.status == "DOESNT_OWN_RESERVATION").then_some(&self.explanation)
+    }
+
+    pub(super) fn of(claim: Claim, released: Released) -> Self {
         let explanation = explained(&released.status, released.holder.as_ref());
         Self { resource: claim.resource, requester: claim.requester, status: released.status, explanation, released: released.freed }
     }
@@ -516,7 +527,7 @@ impl From<Active> for ActiveReservation {
             pool: active.pool,
             reserved_at_path: active.path,
             blockers: active.blockers,
-            blocker_of: None,
+            blocker_of: active.blocker_of,
             fencing_token: active.fence,
         }
     }

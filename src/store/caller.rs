@@ -20,7 +20,7 @@ use crate::{
         Store, StoreError,
         keys::{Place, directory},
         packed::Writer,
-        tenants::read_key,
+        tenants::{TenantState, read_key},
     },
 };
 
@@ -55,25 +55,28 @@ struct Inner {
     place: Arc<Place>,
     tenant: Tenant,
     key: Option<ApiKey>,
+    has_definitions: bool,
     packed: Vec<u8>,
 }
 
 impl Caller {
-    fn new(secret: Option<Secret>, place: Arc<Place>, tenant: Tenant, version: &str, key: Option<ApiKey>, publish: &str) -> Self {
+    fn new(secret: Option<Secret>, place: Arc<Place>, state: TenantState, key: Option<ApiKey>, publish: &str) -> Self {
+        let TenantState { tenant, version, has_definitions, .. } = state;
         let limits = tenant.tier.limits();
         let credential = secret.as_ref().map(|secret| format!("k:{}", secret.hash()));
         let packed = Writer::default()
             .text(tenant.id.as_str())
             .maybe_text(credential.as_deref())
-            .text(version)
+            .text(&version)
             .text(&place.partition().channel())
             .text(publish)
             .int(limits.history as i64)
             .maybe_text(key.as_ref().map(|key| key.label.as_str()))
             .maybe_text(None)
             .int(limits.held.unwrap_or(0) as i64)
+            .boolean(tenant.require_registration)
             .done();
-        Self(Arc::new(Inner { secret, place, tenant, key, packed }))
+        Self(Arc::new(Inner { secret, place, tenant, key, has_definitions, packed }))
     }
 
     /// Whose it is.
@@ -98,6 +101,11 @@ impl Caller {
     #[must_use]
     pub fn place(&self) -> &Arc<Place> {
         &self.0.place
+    }
+
+    /// Whether the tenant ever registered anything: if not, its reservations all stand alone.
+    pub(super) fn has_definitions(&self) -> bool {
+        self.0.has_definitions
     }
 
     pub(super) fn packed(&self) -> &[u8] {
@@ -171,9 +179,9 @@ impl Store {
                 let place = self.callers.place(&tenant);
                 let state = self.tenant_state(&place, &format!("k:{}", secret.hash())).await?;
                 state.and_then(|state| {
-                    let (id, packed) = state.key?;
-                    let (_, key) = read_key(&id, &packed)?;
-                    Some(Caller::new(Some(secret.clone()), place, state.tenant, &state.version, Some(key), self.link.publish_command()))
+                    let (id, packed) = state.key.as_ref()?;
+                    let (_, key) = read_key(id, packed)?;
+                    Some(Caller::new(Some(secret.clone()), place, state, Some(key), self.link.publish_command()))
                 })
             }
             None => None,
@@ -189,7 +197,7 @@ impl Store {
         }
         let place = self.callers.place(tenant);
         let Some(state) = self.tenant_state(&place, "").await? else { return Ok(None) };
-        let keeper = Caller::new(None, place, state.tenant, &state.version, None, self.link.publish_command());
+        let keeper = Caller::new(None, place, state, None, self.link.publish_command());
         let mut keepers = self.callers.keepers.write().unwrap_or_else(PoisonError::into_inner);
         if keepers.len() >= REMEMBERED {
             keepers.clear();

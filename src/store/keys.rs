@@ -89,7 +89,7 @@ pub struct Place {
 }
 
 /// The kinds of keys that a tenant has, by the names that the scripts' headers give them.
-const TENANT_KEYS: [&str; 5] = ["meta", "held", "deadlines", "history", "keys"];
+const TENANT_KEYS: [&str; 11] = ["meta", "held", "deadlines", "history", "keys", "definitions", "pools", "slots", "uses", "tree", "links"];
 
 impl Place {
     /// The place of a tenant of which nothing was seen yet.

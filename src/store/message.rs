@@ -82,8 +82,8 @@ impl Note {
             expires_at: reader.maybe_int()?.map(instant),
             pool: reader.maybe_text()?,
             blockers: reader.maybe_texts()?,
-            method: None,
-            changes: None::<Vec<Change>>,
+            method: reader.maybe_text()?,
+            changes: read_changes(reader)?,
             limit_type: None,
             limit: None,
         };
@@ -103,4 +103,25 @@ fn read_reason(reader: &mut Reader<'_>) -> Option<Option<String>> {
     let obstacle =
         Obstacle { kind: reader.text()?.into(), resource: reader.text()?.into(), holder: reader.text()?.into(), holder_deadline_ms: reader.maybe_int()? };
     Some(Some(obstacle.sentence()))
+}
+
+/// The items of a transaction.
+fn read_changes(reader: &mut Reader<'_>) -> Option<Option<Vec<Change>>> {
+    if reader.absent() {
+        return Some(None);
+    }
+    let len = reader.array()?;
+    let change = |reader: &mut Reader<'_>| {
+        (reader.array()? == 7).then_some(())?;
+        Some(Change {
+            resource: reader.text()?.into(),
+            requester: reader.text()?.into(),
+            request_type: reader.text()?.into(),
+            explanation: reader.text()?.into(),
+            fencing_token: reader.maybe_int()?,
+            expires_at: reader.maybe_int()?.map(instant),
+            pool: reader.maybe_text()?,
+        })
+    };
+    (0..len).map(|_| change(reader)).collect::<Option<Vec<_>>>().map(Some)
 }

@@ -10,10 +10,12 @@ mod message;
 mod packed;
 mod private;
 mod reservations;
+mod resources;
 mod scripts;
 mod subscription;
 mod sweep;
 mod tenants;
+mod transactions;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,12 +25,14 @@ pub use link::{Address, AddressError, Link};
 pub use message::{Message, Note};
 pub use private::{PrivateRedis, PrivateRedisError};
 pub use reservations::{Page, PageCursor};
+pub use resources::{Registered, ResourcePage};
 pub use scripts::{SCRIPTS, Script};
 pub use subscription::{Heard, Subscription};
 pub use sweep::{Look, Swept};
 pub use tenants::{KeyPage, KeyRemoval, NewKey, TenantPage};
 
 use packed::Reader;
+use scripts::Pair;
 
 /// How long a call waits for Redis before its outcome counts as unknown.
 pub const PATIENCE: Duration = Duration::from_millis(2_000);
@@ -97,6 +101,8 @@ pub enum Verdict<T> {
     Limit(LimitReached),
     /// Nothing was done: the token of each item marked `true` is wrong.
     WrongToken(Vec<bool>),
+    /// Nothing was done: it would change more physical resources than one call may.
+    TooMany,
 }
 
 /// A limit of the tier that a call would have passed.
@@ -139,12 +145,18 @@ impl Store {
     }
 
     /// Sends a script on behalf of `caller` and reads the head of its answer.
+    async fn ask(&self, script: &'static Script, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
+        self.ask_either(&Pair { plan: script, plain: script }, caller, args).await
+    }
+
+    /// Sends the script that fits the caller's tenant.
     ///
     /// Looks the caller up anew when the script says that the tenant changed, and calls again while the script asks for it.
-    async fn ask(&self, script: &'static Script, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
+    async fn ask_either(&self, pair: &Pair, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
         let mut fresh: Option<Caller> = None;
         for _ in 0..AGAIN_MOST {
             let present = fresh.as_ref().unwrap_or(caller);
+            let script = if present.has_definitions() { pair.plan } else { pair.plain };
             let place = present.place();
             let reply = self.link.eval(script, place.keys_of(script), |call| {
                 call.arg(present.packed()).arg(place.floor());
@@ -166,7 +178,7 @@ impl Store {
                 }
             }
         }
-        Err(StoreError::UnexpectedReply { script: script.name, got: format!("AGAIN {AGAIN_MOST} times") })
+        Err(StoreError::UnexpectedReply { script: pair.plan.name, got: format!("AGAIN {AGAIN_MOST} times") })
     }
 }
 
@@ -253,14 +265,18 @@ impl Reply {
         read(&mut reader).ok_or_else(|| self.unexpected())
     }
 
+    /// The limit that a call would have passed.
+    fn limit(&self) -> Result<LimitReached, StoreError> {
+        self.whole(|reader| Some(LimitReached { limit_type: reader.text()?.into(), limit: reader.int()?, used: reader.int()?, until_ms: reader.maybe_int()? }))
+    }
+
     /// The answer of a script that may also refuse for a limit or a wrong token.
     fn verdict_of<T>(&self, done: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<Told<Verdict<T>>, StoreError> {
         let verdict = match self.verdict() {
             "OK" => Verdict::Done(done(self)?),
+            "TOO_MANY" => Verdict::TooMany,
             "BAD_TOKEN" => Verdict::WrongToken(self.each(1, Reader::boolean)?),
-            "LIMIT" => Verdict::Limit(self.whole(|reader| {
-                Some(LimitReached { limit_type: reader.text()?.into(), limit: reader.int()?, used: reader.int()?, until_ms: reader.maybe_int()? })
-            })?),
+            "LIMIT" => Verdict::Limit(self.limit()?),
             _ => return Err(self.unexpected()),
         };
         Ok(self.told(verdict))

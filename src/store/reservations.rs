@@ -4,8 +4,16 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
     domain::reservation::{Active, Checked, Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
-    store::{Arg, Caller, Store, StoreError, Told, Verdict, packed::Reader, scripts},
+    store::{
+        Arg, Caller, Store, StoreError, Told, Verdict,
+        packed::Reader,
+        scripts::{self, Pair},
+    },
 };
+
+const RESERVE: Pair = Pair { plan: &scripts::RESERVE, plain: &scripts::RESERVE_PLAIN };
+const UNRESERVE: Pair = Pair { plan: &scripts::UNRESERVE, plain: &scripts::UNRESERVE_PLAIN };
+const RENEW: Pair = Pair { plan: &scripts::RENEW, plain: &scripts::RENEW_PLAIN };
 
 /// How many reservations are looked at in one call of the listing, when the caller wants all of them.
 const LIST_STEP: usize = 1_000;
@@ -21,16 +29,9 @@ impl Store {
     pub async fn reserve(&self, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
         let mut args = Vec::with_capacity(wanted.len() * 6);
         for item in wanted {
-            args.extend([
-                Arg::Text(&item.requester),
-                Arg::Text(&item.resource),
-                Arg::Token(item.token),
-                Arg::Number(item.ttl_ms.unwrap_or(0)),
-                Arg::Text(&item.resource_type),
-                Arg::Text(&item.note),
-            ]);
+            args.extend(wanted_args(item));
         }
-        self.ask(&scripts::RESERVE, caller, &args).await?.verdict_of(|reply| reply.each(11, read_granted))
+        self.ask_either(&RESERVE, caller, &args).await?.verdict_of(|reply| reply.each(12, read_granted))
     }
 
     /// Gives back what the caller proves it holds; one wrong token and nothing is freed.
@@ -42,12 +43,9 @@ impl Store {
         for claim in claims {
             args.extend(claim_args(claim));
         }
-        self.ask(&scripts::UNRESERVE, caller, &args).await?.verdict_of(|reply| {
+        self.ask_either(&UNRESERVE, caller, &args).await?.verdict_of(|reply| {
             let mut at = claims.iter();
-            reply.each(4, |reader| {
-                let (status, freed) = (reader.text()?.into(), reader.maybe_texts()?.unwrap_or_default());
-                Some(Released { status, freed, holder: read_holder(reader, &at.next()?.resource)? })
-            })
+            reply.each(4, |reader| read_released(reader, at.next()?))
         })
     }
 
@@ -61,7 +59,7 @@ impl Store {
             args.extend(claim_args(&renewal.claim));
             args.push(Arg::Number(renewal.ttl_ms));
         }
-        self.ask(&scripts::RENEW, caller, &args).await?.verdict_of(|reply| {
+        self.ask_either(&RENEW, caller, &args).await?.verdict_of(|reply| {
             let mut at = renewals.iter();
             reply.each(5, |reader| {
                 let (status, fence, deadline_ms) = (reader.text()?.into(), reader.maybe_int()?, reader.maybe_int()?);
@@ -90,12 +88,13 @@ impl Store {
         Ok(reply.told(checked))
     }
 
-    /// The fencing token of the resource's present holder; `None` when it is free.
+    /// The fencing token of the resource's present holder; `None` when it is free. Of a pool it is `fence` where that is one of its
+    /// slots', else the latest of its slots'.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn verify_fence(&self, caller: &Caller, resource: &str) -> Result<Told<Option<i64>>, StoreError> {
-        let reply = self.ask(&scripts::VERIFY_FENCE, caller, &[Arg::Text(resource)]).await?;
+    pub async fn verify_fence(&self, caller: &Caller, resource: &str, fence: i64) -> Result<Told<Option<i64>>, StoreError> {
+        let reply = self.ask(&scripts::VERIFY_FENCE, caller, &[Arg::Text(resource), Arg::Number(fence)]).await?;
         let fence = reply.whole(Reader::maybe_int)?;
         Ok(reply.told(fence))
     }
@@ -112,10 +111,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done.
-    pub async fn force_release(&self, caller: &Caller, resource: &str, reason: &str) -> Result<Told<Vec<String>>, StoreError> {
+    pub async fn force_release(&self, caller: &Caller, resource: &str, reason: &str) -> Result<Told<Verdict<Vec<String>>>, StoreError> {
         let reply = self.ask(&scripts::FORCE_RELEASE, caller, &[Arg::Text(resource), Arg::Text(reason)]).await?;
-        let freed = reply.each(1, |reader| reader.text().map(Into::into))?;
-        Ok(reply.told(freed))
+        reply.verdict_of(|reply| reply.each(1, |reader| reader.text().map(Into::into)))
     }
 
     /// Ends every reservation of the tenant; answers how many there were.
@@ -138,18 +136,8 @@ impl Store {
     pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Told<Page>, StoreError> {
         let (told, next_step) = self.scan(caller, &cursor.step, limit).await?;
         let as_of = cursor.as_of.unwrap_or(told.position);
-        Ok(told.map(|mut found| {
-            found.sort_unstable_by(|a, b| a.resource.cmp(&b.resource));
-            if let Some(after) = &cursor.after {
-                found.retain(|active| active.resource > *after);
-            }
-            let cut = found.len() > limit;
-            found.truncate(limit);
-            let next = match found.last() {
-                Some(last) if cut => Some(PageCursor { step: cursor.step.clone(), after: Some(last.resource.clone()), as_of: Some(as_of) }),
-                _ if next_step == "0" => None,
-                _ => Some(PageCursor { step: next_step, after: None, as_of: Some(as_of) }),
-            };
+        Ok(told.map(|found| {
+            let (found, next) = cursor.cut(found, |active| &active.resource, limit, next_step, as_of);
             Page { found, as_of, next }
         }))
     }
@@ -172,7 +160,8 @@ impl Store {
             let mut found = Vec::new();
             while reader.left() > 0 {
                 let resource = reader.text()?.to_owned();
-                found.push(read_active(resource, reader.bytes()?)?);
+                let active = read_active(resource, reader.bytes()?)?;
+                found.push(Active { deadline_ms: reader.maybe_int()?, blocker_of: reader.maybe_texts()?, ..active });
             }
             Some((next, found))
         })?;
@@ -180,24 +169,41 @@ impl Store {
     }
 }
 
-fn claim_args(claim: &Claim) -> [Arg<'_>; 3] {
+pub(super) fn wanted_args(item: &Wanted) -> [Arg<'_>; 6] {
+    [
+        Arg::Text(&item.requester),
+        Arg::Text(&item.resource),
+        Arg::Token(item.token),
+        Arg::Number(item.ttl_ms.unwrap_or(0)),
+        Arg::Text(&item.resource_type),
+        Arg::Text(&item.note),
+    ]
+}
+
+pub(super) fn claim_args(claim: &Claim) -> [Arg<'_>; 3] {
     [Arg::Text(&claim.requester), Arg::Text(&claim.resource), Arg::Text(claim.token.as_deref().unwrap_or(""))]
 }
 
-fn read_granted(reader: &mut Reader<'_>) -> Option<Granted> {
+pub(super) fn read_granted(reader: &mut Reader<'_>) -> Option<Granted> {
     let status = reader.text()?.into();
     let token = reader.maybe_text()?;
     let fence = reader.maybe_int()?;
     let deadline_ms = reader.maybe_int()?;
     let holder = reader.maybe_text()?;
     let holder_deadline_ms = reader.maybe_int()?;
+    let pool = reader.maybe_text()?;
     let slot = reader.maybe_text()?;
     let blockers = reader.maybe_texts()?;
     let path = reader.maybe_text()?;
     let kind = reader.maybe_text()?;
     let resource = reader.maybe_text()?;
     let obstacle = kind.zip(resource).map(|(kind, resource)| Obstacle { kind, resource, holder: holder.clone().unwrap_or_default(), holder_deadline_ms });
-    Some(Granted { status, token, fence, deadline_ms, holder, holder_deadline_ms, slot, blockers, path, obstacle })
+    Some(Granted { status, token, fence, deadline_ms, holder, holder_deadline_ms, slot: pool.zip(slot), blockers, path, obstacle })
+}
+
+pub(super) fn read_released(reader: &mut Reader<'_>, claim: &Claim) -> Option<Released> {
+    let (status, freed) = (reader.text()?.into(), reader.maybe_texts()?.unwrap_or_default());
+    Some(Released { status, freed, holder: read_holder(reader, &claim.resource)? })
 }
 
 fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Obstacle>> {
@@ -209,7 +215,7 @@ fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Obstacl
 fn read_active(resource: String, packed: &[u8]) -> Option<Active> {
     let mut reader = Reader::new(packed);
     let requester = reader.text()?.into();
-    reader.text()?; // the release token, which nobody is shown
+    reader.maybe_text()?; // the release token, which nobody is shown; a blocker has none
     let fence = reader.int()?;
     let deadline_ms = reader.maybe_int()?;
     let reserved_ms = reader.int()?;
@@ -220,7 +226,7 @@ fn read_active(resource: String, packed: &[u8]) -> Option<Active> {
     let pool = reader.maybe_text()?;
     let path = reader.maybe_text()?;
     let blockers = reader.maybe_texts()?;
-    Some(Active { resource, requester, fence, deadline_ms, reserved_ms, resource_type, label, note, pool, path, blockers })
+    Some(Active { resource, requester, fence, deadline_ms, reserved_ms, resource_type, label, note, pool, path, blockers, blocker_of: None })
 }
 
 /// A piece of the listing.
@@ -247,6 +253,27 @@ impl PageCursor {
     #[must_use]
     pub fn start() -> Self {
         Self { step: "0".into(), after: None, as_of: None }
+    }
+
+    /// Where a scan of Redis continues.
+    pub(super) fn step(&self) -> &str {
+        &self.step
+    }
+
+    /// Cuts what a step of a scan found to at most `limit`, and says where the next page begins.
+    pub(super) fn cut<T>(&self, mut found: Vec<T>, name: impl Fn(&T) -> &String, limit: usize, next_step: String, as_of: i64) -> (Vec<T>, Option<Self>) {
+        found.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        if let Some(after) = &self.after {
+            found.retain(|one| name(one) > after);
+        }
+        let cut = found.len() > limit;
+        found.truncate(limit);
+        let next = match found.last() {
+            Some(last) if cut => Some(Self { step: self.step.clone(), after: Some(name(last).clone()), as_of: Some(as_of) }),
+            _ if next_step == "0" => None,
+            _ => Some(Self { step: next_step, after: None, as_of: Some(as_of) }),
+        };
+        (found, next)
     }
 
     /// As clients carry it: opaque, and safe in a URL.

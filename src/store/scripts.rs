@@ -19,11 +19,25 @@ struct Compiled {
     sha: String,
 }
 
-const OPEN: &str = include_str!("../../lua/lib/open.lua");
-const CHANGE: &str = include_str!("../../lua/lib/change.lua");
+/// The parts that several scripts share, by the names that their headers use.
+const PARTS: &[(&str, &str)] = &[
+    ("open", include_str!("../../lua/lib/open.lua")),
+    ("change", include_str!("../../lua/lib/change.lua")),
+    ("lapse_plain", include_str!("../../lua/lib/lapse_plain.lua")),
+    ("plan", include_str!("../../lua/lib/plan.lua")),
+    ("answers", include_str!("../../lua/lib/answers.lua")),
+    ("registry", include_str!("../../lua/lib/registry.lua")),
+    ("look", include_str!("../../lua/lib/look.lua")),
+];
 
-/// The keys of every script that changes reservations.
-const CHANGE_KEYS: &[&str] = &["meta", "held", "deadlines", "history", "due"];
+/// The keys of the scripts that change reservations which stand alone.
+const PLAIN: &[&str] = &["meta", "held", "deadlines", "history", "due"];
+/// The keys of the scripts that change reservations of every kind.
+const PLAN: &[&str] = &["meta", "held", "deadlines", "history", "due", "definitions", "pools", "slots", "uses", "tree"];
+/// The keys of the scripts that change definitions.
+const REGISTRY: &[&str] = &["meta", "held", "deadlines", "history", "due", "definitions", "pools", "slots", "uses", "tree", "links"];
+/// The keys of the scripts that look at reservations.
+const LOOK: &[&str] = &["meta", "held", "definitions", "pools", "slots", "uses", "tree"];
 
 impl Script {
     /// What Redis is given: the shebang, the parts used, the script itself.
@@ -54,11 +68,8 @@ fn compile(file: &'static str) -> Compiled {
     let uses = body.lines().find_map(|line| line.strip_prefix("-- uses")).unwrap_or("");
     let mut source = format!("{shebang}\n");
     for part in uses.split(',').map(str::trim) {
-        source.push_str(match part {
-            "open" => OPEN,
-            "change" => CHANGE,
-            _ => "",
-        });
+        // A part that is not there shows at once: the script does not run without it, and a test reads every header.
+        source.push_str(PARTS.iter().find(|(name, _)| *name == part).map_or("", |(_, text)| text));
     }
     source.push_str(body);
     let sha = redis::Script::new(&source).get_hash().to_owned();
@@ -79,21 +90,36 @@ macro_rules! scripts {
     };
 }
 
+/// One decision in two forms: over the plan, and for tenants that never registered anything, where an item costs a look and a write.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) plan: &'static Script,
+    pub(super) plain: &'static Script,
+}
+
 scripts! {
-    RESERVE "reserve" CHANGE_KEYS;
-    UNRESERVE "unreserve" CHANGE_KEYS;
-    RENEW "renew" CHANGE_KEYS;
-    FORCE_RELEASE "force_release" CHANGE_KEYS;
-    RESET "reset" CHANGE_KEYS;
-    EXPIRE "expire" CHANGE_KEYS;
-    CHECK "check" &["meta", "held"];
-    LIST "list" &["meta", "held"];
-    VERIFY_FENCE "verify_fence" &["meta", "held"];
+    RESERVE "reserve" PLAN;
+    RESERVE_PLAIN "reserve_plain" PLAIN;
+    UNRESERVE "unreserve" PLAN;
+    UNRESERVE_PLAIN "unreserve_plain" PLAIN;
+    RENEW "renew" PLAN;
+    RENEW_PLAIN "renew_plain" PLAIN;
+    TRANSACTIONS "transactions" PLAN;
+    FORCE_RELEASE "force_release" PLAN;
+    RESET "reset" PLAN;
+    EXPIRE "expire" PLAN;
+    REGISTER "register" REGISTRY;
+    RESOURCE_DELETE "resource_delete" REGISTRY;
+    RESOURCE_READ "resource_read" &["meta", "definitions"];
+    RESOURCE_LIST "resource_list" &["meta", "definitions"];
+    CHECK "check" LOOK;
+    LIST "list" LOOK;
+    VERIFY_FENCE "verify_fence" LOOK;
     POSITION "position" &["meta"];
     TENANT_CREATE "tenant_create" &["meta", "keys"];
     TENANT_READ "tenant_read" &["meta", "keys"];
     TENANT_UPDATE "tenant_update" &["meta"];
-    TENANT_DELETE "tenant_delete" &["meta", "keys", "due", "held", "deadlines", "history"];
+    TENANT_DELETE "tenant_delete" &["meta", "keys", "due", "held", "deadlines", "history", "definitions", "pools", "slots", "uses", "tree", "links"];
     KEY_CREATE "key_create" &["meta", "keys"];
     KEY_LIST "key_list" &["meta", "keys"];
     KEY_ROTATE "key_rotate" &["meta", "keys"];

@@ -47,6 +47,7 @@ pub type KeyPage = Vec<ApiKey>;
 pub(super) struct TenantState {
     pub(super) tenant: Tenant,
     pub(super) version: String,
+    pub(super) has_definitions: bool,
     pub(super) key: Option<(String, Vec<u8>)>,
     now_us: i64,
     position: i64,
@@ -95,10 +96,11 @@ impl Store {
                 let tier = Tier::parse(reader.text()?).ok()?;
                 let created_ms = reader.int()?;
                 let require_registration = reader.boolean()?;
+                let has_definitions = reader.boolean()?;
                 let id = reader.maybe_text()?;
                 let packed = if reader.absent() { None } else { Some(reader.bytes()?.to_vec()) };
                 let tenant = Tenant { id: place.tenant().clone(), name, tier, created_ms, require_registration };
-                Some(TenantState { tenant, version, key: id.zip(packed), now_us, position })
+                Some(TenantState { tenant, version, has_definitions, key: id.zip(packed), now_us, position })
             })
             .map(Some)
     }
@@ -197,6 +199,7 @@ impl Store {
             Verdict::Done(created_ms) => Verdict::Done(NewKey { key: ApiKey { id, label: label.into(), scopes, created_ms }, text }),
             Verdict::Limit(limit) => Verdict::Limit(limit),
             Verdict::WrongToken(items) => Verdict::WrongToken(items),
+            Verdict::TooMany => Verdict::TooMany,
         }))
     }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
+mod domain_property;
 mod http_reservations;
+mod model;
 mod sse;
 mod world;

@@ -1,0 +1,127 @@
+-- look: what scripts that change nothing see of reservations; what has lapsed is not there, though nobody has ended it yet.
+--
+-- keys          2 held  3 definitions  4 pools  5 slots  6 uses  7 tree
+local HELD, DEFINITIONS, POOLS, SLOTS, USES, TREE = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+
+local function under(prefix)
+  return '[' .. prefix .. '\0', '(' .. prefix .. '\1'
+end
+
+-- When a reservation ends as a whole: the latest of its own deadline and those of whom it blocks for; false: without an end.
+local function free_at(name, reservation)
+  local own, latest = reservation[2] and (reservation[4] or math.huge) or 0, 0
+  if (reservation[13] or 0) > 0 then
+    local from, to = under(name)
+    local member = redis.call('ZRANGE', USES, to, from, 'BYLEX', 'REV', 'LIMIT', 0, 1)[1]
+    latest = member and tonumber(string.sub(member, #name + 2, #name + 17)) or 0
+    if latest >= 9999999999999999 then
+      latest = math.huge
+    end
+  end
+  latest = math.max(own, latest)
+  return latest < math.huge and latest
+end
+
+local function live(name, packed)
+  if packed then
+    local reservation = { cmsgpack.unpack(packed) }
+    local ends = free_at(name, reservation)
+    if not ends or ends > now_ms then
+      return reservation
+    end
+  end
+  return false
+end
+
+local function find(name)
+  return live(name, redis.call('HGET', HELD, name))
+end
+
+local function definition_of(name)
+  local packed = redis.call('HGET', DEFINITIONS, name)
+  if packed then
+    local capacity, blocks, ancestors = cmsgpack.unpack(packed)
+    return { name = name, capacity = capacity, blocks = blocks, ancestors = ancestors }
+  end
+end
+
+-- Where a name stands: its definition (of a slot: the pool's), its index, whether the pool has that index.
+local function resolve(name)
+  local definition = definition_of(name)
+  if definition then
+    return definition
+  end
+  local base, index = string.match(name, '^(.+)_(%d+)$')
+  if base and #index <= 6 and (index == '0' or string.sub(index, 1, 1) ~= '0') then
+    local pool = definition_of(base)
+    if pool and pool.capacity > 1 then
+      return pool, tonumber(index), tonumber(index) < pool.capacity
+    end
+  end
+end
+
+-- Every live slot of a pool among the first that are due: how many have lapsed, and the earliest live deadline.
+local function free_slots(pool)
+  local packed = redis.call('HGET', POOLS, pool.name)
+  local free = packed and cmsgpack.unpack(packed) or pool.capacity
+  local from, to = under('d' .. pool.name)
+  local offset = 0
+  repeat
+    local page = redis.call('ZRANGE', SLOTS, from, to, 'BYLEX', 'LIMIT', offset, 64)
+    for _, member in ipairs(page) do
+      local deadline, index = string.match(member, '(%d+)%z(%d+)$')
+      if tonumber(deadline) > now_ms then
+        return free, tonumber(deadline)
+      end
+      if tonumber(index) < pool.capacity and not find(pool.name .. '_' .. index) then
+        free = free + 1
+      end
+    end
+    offset = offset + 64
+  until #page < 64
+  return free, false
+end
+
+-- Whether anything live stands in the tree's index under a prefix.
+local function anything(prefix)
+  local from, to = under(prefix)
+  local offset = 0
+  repeat
+    local page = redis.call('ZRANGE', TREE, from, to, 'BYLEX', 'LIMIT', offset, 64)
+    for _, member in ipairs(page) do
+      if find(string.match(member, '(%Z*)$')) then
+        return true
+      end
+    end
+    offset = offset + 64
+  until #page < 64
+  return false
+end
+
+-- Whether the tree lets a stranger take a place.
+local function place_is_free(definition)
+  for _, ancestor in ipairs(definition.ancestors) do
+    if find(ancestor) or anything('s' .. ancestor) then
+      return false
+    end
+  end
+  return not anything('d' .. definition.name)
+end
+
+-- Whether tree and blockers let a stranger take something of this definition that is itself free.
+local function takeable(definition)
+  if not place_is_free(definition) then
+    return false
+  end
+  for _, block in ipairs(definition.blocks) do
+    local blocker, index, exists = resolve(block)
+    if blocker and blocker.capacity > 1 and not index then
+      if (free_slots(blocker)) == 0 or not place_is_free(blocker) then
+        return false
+      end
+    elseif find(block) or (index and not exists) or (blocker and not place_is_free(blocker)) then
+      return false
+    end
+  end
+  return true
+end
