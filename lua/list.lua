@@ -26,10 +26,12 @@ for i = 1, #scanned[2], 2 do
   if reservation then
     local users = false
     if (reservation[13] or 0) > 0 then
-      users = {}
       local from, to = under(name)
-      for n, member in ipairs(redis.call('ZRANGE', USES, from, to, 'BYLEX')) do
-        users[n] = string.sub(member, #name + 19)
+      for _, member in ipairs(redis.call('ZRANGE', USES, from, to, 'BYLEX')) do
+        if tonumber(string.sub(member, #name + 2, #name + 17)) > now_ms then
+          users = users or {}
+          users[#users + 1] = string.sub(member, #name + 19)
+        end
       end
     end
     local n = #out

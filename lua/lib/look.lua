@@ -60,26 +60,33 @@ local function resolve(name)
   end
 end
 
--- Every live slot of a pool among the first that are due: how many have lapsed, and the earliest live deadline.
+-- How many slots of a pool are free, and the earliest deadline of the others. While something has lapsed that nobody has ended yet, for
+-- a moment, the counts are not to be trusted and each held slot is looked at.
 local function free_slots(pool)
   local packed = redis.call('HGET', POOLS, pool.name)
-  local free = packed and cmsgpack.unpack(packed) or pool.capacity
-  local from, to = under('d' .. pool.name)
-  local offset = 0
-  repeat
-    local page = redis.call('ZRANGE', SLOTS, from, to, 'BYLEX', 'LIMIT', offset, 64)
-    for _, member in ipairs(page) do
-      local deadline, index = string.match(member, '(%d+)%z(%d+)$')
-      if tonumber(deadline) > now_ms then
-        return free, tonumber(deadline)
-      end
-      if tonumber(index) < pool.capacity and not find(pool.name .. '_' .. index) then
-        free = free + 1
+  local free, slots_held = pool.capacity, 0
+  if packed then
+    free, slots_held = cmsgpack.unpack(packed)
+  end
+  if due and due <= now_ms and slots_held > 0 then
+    local earliest = false
+    free = pool.capacity
+    local from, to = under('s' .. pool.name)
+    for _, member in ipairs(redis.call('ZRANGE', TREE, from, to, 'BYLEX')) do
+      local name = string.match(member, '(%Z*)$')
+      local reservation, index = find(name), tonumber(string.match(name, '(%d+)$'))
+      if reservation then
+        free = index < pool.capacity and free - 1 or free
+        if reservation[2] and reservation[4] and reservation[4] > now_ms then
+          earliest = math.min(earliest or reservation[4], reservation[4])
+        end
       end
     end
-    offset = offset + 64
-  until #page < 64
-  return free, false
+    return free, earliest
+  end
+  local from, to = under('d' .. pool.name)
+  local first = redis.call('ZRANGE', SLOTS, from, to, 'BYLEX', 'LIMIT', 0, 1)[1]
+  return free, first and tonumber((string.match(first, '(%d+)%z%d+$'))) or false
 end
 
 -- Whether anything live stands in the tree's index under a prefix.

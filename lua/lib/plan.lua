@@ -429,6 +429,20 @@ local function choose(requester, name)
   return physical, true
 end
 
+-- Where something that is held stands: as resolve(), but a plain name that only looks like a slot, beyond the pool's capacity, stands
+-- nowhere. A slot from when the pool was larger is known by the tree's index.
+local function standing(name, requester)
+  local definition, index, exists = resolve(name)
+  if index and not exists then
+    local prefix, rest = 's' .. definition.name, requester .. '\0' .. name
+    local member = prefix .. '\0' .. rest
+    if not of(index_of(TREE).added, prefix)[member] and not redis.call('ZSCORE', TREE, member) then
+      return nil
+    end
+  end
+  return definition, index
+end
+
 -- Makes a physical thing held by a requester, as yet without a token.
 local function occupy(requester, named, physical, fence, kind)
   local definition, index = resolve(physical)
@@ -449,18 +463,9 @@ local function occupy(requester, named, physical, fence, kind)
   set(held, physical, { requester, false, fence, false, now_ms, kind, LABEL, END_USER, false, pool, path, false, 0 })
 end
 
--- Whether a held name beyond its pool's capacity is a slot from when the pool was larger, not a plain name that only looks like one.
-local function was_slot(pool, requester, name)
-  local prefix, rest = 's' .. pool.name, requester .. '\0' .. name
-  return of(index_of(TREE).added, prefix)[prefix .. '\0' .. rest] or redis.call('ZSCORE', TREE, prefix .. '\0' .. rest)
-end
-
 -- Frees a physical thing that nothing holds any more.
 local function vacate(name, reservation, released)
-  local definition, index, exists = resolve(name)
-  if index and not exists and not was_slot(definition, reservation[REQUESTER], name) then
-    definition = nil
-  end
+  local definition, index = standing(name, reservation[REQUESTER])
   if definition then
     place_in_tree(index_remove, definition, reservation[REQUESTER], name)
     if index then
@@ -494,7 +499,7 @@ local function take(requester, name, token, ttl_ms, kind, note, fence)
     occupy(requester, name, physical, fence, kind)
   end
   local deadline = ttl_ms > 0 and math.ceil(now_us / 1000) + ttl_ms
-  local blockers, definition, index = false, resolve(physical)
+  local blockers, definition, index = false, standing(physical, requester)
   for _, block in ipairs(definition and definition.blocks or {}) do
     local blocker, is_new, refusal, why, what, who, when = choose(requester, block)
     if not blocker then
@@ -513,7 +518,7 @@ local function take(requester, name, token, ttl_ms, kind, note, fence)
   end
   local reservation = alter(physical, held[physical], {
     [TOKEN] = token, [FENCE] = fence, [DEADLINE] = deadline, [SINCE] = now_ms, [KIND] = kind, [MADE_BY] = LABEL, [SUBJECT] = END_USER,
-    [NOTE] = note ~= '' and note, [BLOCKERS] = blockers,
+    [NOTE] = note ~= '' and note, [POOL] = index and definition.name or false, [BLOCKERS] = blockers,
   })
   if index then
     local pool = definition.name
@@ -529,7 +534,7 @@ end
 -- Ends a reservation, and frees what nothing else holds. `released` gets every physical name that became free.
 local function give_up(name, released)
   local reservation = held[name]
-  local definition, index = resolve(name)
+  local definition, index = standing(name, reservation[REQUESTER])
   if index then
     local pool = definition.name
     set(pools, pool .. '\0\0' .. reservation[TOKEN], false)
@@ -559,7 +564,7 @@ local function prolong(name, ttl_ms)
   local reservation = held[name]
   local deadline = math.ceil(now_us / 1000) + ttl_ms
   local before, after = deadline_digits(reservation[DEADLINE]), deadline_digits(deadline)
-  local definition, index = resolve(name)
+  local definition, index = standing(name, reservation[REQUESTER])
   if index and before ~= after then
     if reservation[DEADLINE] then
       index_remove(SLOTS, 'd' .. definition.name, before .. '\0' .. index)
@@ -681,6 +686,19 @@ local function write_ranges(name)
   end
 end
 
+-- The pools of which a slot was taken or given back.
+local function used_pools()
+  local used = {}
+  for _, slots in ipairs({ taken, freed }) do
+    for name, indexes_of in pairs(slots) do
+      if next(indexes_of) then
+        used[name] = true
+      end
+    end
+  end
+  return used
+end
+
 -- Writes what the call has changed. The events are told by the caller, and commit() ends it.
 local function write()
   local records, gone, deadlines, undated, refresh = {}, {}, {}, {}, false
@@ -728,23 +746,22 @@ local function write()
   local fields, without = {}, {}
   for field, value in pairs(pools) do
     if value ~= pools_read[field] then
-      local pool = value and definitions[field]
-      local slots_held = pool and select(2, cmsgpack.unpack(value))
-      if pool and slots_held == 0 then
-        -- At rest a pool has no trace: it is wholly free again.
-        redis.call('ZREMRANGEBYLEX', SLOTS, '[f' .. field .. '\0', '(f' .. field .. '\1')
-        without[#without + 1] = field
+      if value then
+        fields[#fields + 1] = field
+        fields[#fields + 1] = value
       else
-        if pool then
-          write_ranges(field)
-        end
-        if value then
-          fields[#fields + 1] = field
-          fields[#fields + 1] = value
-        else
-          without[#without + 1] = field
-        end
+        without[#without + 1] = field
       end
+    end
+  end
+  -- Counts may come out as they were while other slots are held: what was taken and given back decides.
+  for name in pairs(used_pools()) do
+    if select(2, counts(definitions[name])) == 0 then
+      -- At rest a pool has no trace: it is wholly free again.
+      redis.call('ZREMRANGEBYLEX', SLOTS, '[f' .. name .. '\0', '(f' .. name .. '\1')
+      without[#without + 1] = name
+    else
+      write_ranges(name)
     end
   end
   in_pieces('HSET', POOLS, fields)

@@ -55,7 +55,7 @@ struct Inner {
     place: Arc<Place>,
     tenant: Tenant,
     key: Option<ApiKey>,
-    has_definitions: bool,
+    needs_plan: bool,
     packed: Vec<u8>,
 }
 
@@ -76,7 +76,8 @@ impl Caller {
             .int(limits.held.unwrap_or(0) as i64)
             .boolean(tenant.require_registration)
             .done();
-        Self(Arc::new(Inner { secret, place, tenant, key, has_definitions, packed }))
+        let needs_plan = has_definitions || tenant.require_registration;
+        Self(Arc::new(Inner { secret, place, tenant, key, needs_plan, packed }))
     }
 
     /// Whose it is.
@@ -103,9 +104,9 @@ impl Caller {
         &self.0.place
     }
 
-    /// Whether the tenant ever registered anything: if not, its reservations all stand alone.
-    pub(super) fn has_definitions(&self) -> bool {
-        self.0.has_definitions
+    /// Whether names have to be looked up in the registry; if not, the tenant's reservations all stand alone.
+    pub(super) fn needs_plan(&self) -> bool {
+        self.0.needs_plan
     }
 
     pub(super) fn packed(&self) -> &[u8] {

@@ -156,7 +156,7 @@ impl Store {
         let mut fresh: Option<Caller> = None;
         for _ in 0..AGAIN_MOST {
             let present = fresh.as_ref().unwrap_or(caller);
-            let script = if present.has_definitions() { pair.plan } else { pair.plain };
+            let script = if present.needs_plan() { pair.plan } else { pair.plain };
             let place = present.place();
             let reply = self.link.eval(script, place.keys_of(script), |call| {
                 call.arg(present.packed()).arg(place.floor());

@@ -6,5 +6,7 @@
 mod domain_property;
 mod http_reservations;
 mod model;
+mod resources;
 mod sse;
+mod transactions;
 mod world;
