@@ -12,8 +12,8 @@ WORKDIR /build
 
 # The dependencies first, on empty sources: this layer is built again only when a manifest changes.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests/suite \
-    && echo 'fn main() {}' | tee src/main.rs > tests/suite/main.rs \
+RUN mkdir -p src tests/suite bench \
+    && echo 'fn main() {}' | tee src/main.rs bench/scripts.rs > tests/suite/main.rs \
     && touch src/lib.rs \
     && cargo build --release --locked
 

@@ -1,7 +1,7 @@
 # What people and CI do with this project. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint build need-test
+.PHONY: help run test test-long bench fmt lint build need-test
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -40,6 +40,13 @@ test: need-test $(BROWSER_PACKAGES) ## install what is missing, then format, lin
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo test --locked --lib --bin holdfast --test suite
+
+test-long: need-test $(BROWSER_PACKAGES) ## every test in its long form: about an hour
+	HOLDFAST_LONG=1 cargo test --locked --lib --bin holdfast --test suite
+
+bench: ## measure what the scripts cost Redis
+	scripts/need cargo cc redis-server setpriv
+	cargo bench --locked --bench scripts
 
 need-test:
 	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm
