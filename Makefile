@@ -36,7 +36,8 @@ lint: ## check format and lints, as `make test` does
 	cargo clippy --all-targets --locked -- -D warnings
 
 # The suite comes last, so that the output ends with its count of passed and failed tests.
-test: export RUST_TEST_THREADS ?= 6 # they wait for processes and deadlines more than they compute
+# More at once than there are cores: the tests wait for processes and deadlines more than they compute.
+test: export RUST_TEST_THREADS ?= 6
 test: need-test $(BROWSER_PACKAGES) ## install what is missing, then format, lints and every test
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
