@@ -12,7 +12,7 @@ BINARY := $(or $(CARGO_TARGET_DIR),target)/release/holdfast
 BROWSER_PACKAGES := tests/browser/node_modules/.package-lock.json
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 # The demo watches a broker only on this machine: an address elsewhere is for the operator to allow.
 run: export HOLDFAST_DATA_DIR ?= ./data
@@ -36,13 +36,16 @@ lint: ## check format and lints, as `make test` does
 	cargo clippy --all-targets --locked -- -D warnings
 
 # The suite comes last, so that the output ends with its count of passed and failed tests.
+# More at once than there are cores: the tests wait for processes and deadlines more than they compute.
+test: export RUST_TEST_THREADS ?= 6
 test: need-test $(BROWSER_PACKAGES) ## install what is missing, then format, lints and every test
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo test --locked --lib --bin holdfast --test suite
 
-test-long: need-test $(BROWSER_PACKAGES) ## every test in its long form: about an hour
-	HOLDFAST_LONG=1 cargo test --locked --lib --bin holdfast --test suite
+# The same tests with outages of half a minute and many more random sequences.
+test-long: export HOLDFAST_LONG := 1
+test-long: test ## the same with longer outages and searches, which takes some minutes more
 
 bench: ## measure what the scripts cost Redis
 	scripts/need cargo cc redis-server setpriv

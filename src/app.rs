@@ -20,6 +20,8 @@ use crate::{
 
 /// File descriptors kept for Redis, logs and diagnosis when connections take the rest.
 const SPARE_FILES: u64 = 200;
+/// How long a worker waits for Redis before it serves without: those who come meanwhile wait in the kernel's queue.
+const FIRST_LINK: Duration = Duration::from_secs(1);
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The demo tenant's key, beside the data that it opens.
 const DEMO_FILE: &str = "demo-key";
@@ -83,6 +85,8 @@ async fn serve_on(config: Config, address: Address, demo: bool) -> Result<(), Ap
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
                 runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
                     let store = Store::new(Link::open(address), callers);
+                    // A worker that serves before it has reached Redis would refuse what another one, which is ready, promised.
+                    let _ = tokio::time::timeout(FIRST_LINK, store.link().up()).await;
                     serving.run(http::endpoint(App { store, feed, config, replica })).await
                 })
             })

@@ -48,7 +48,8 @@ async fn sweep_one(store: Store, partition: Partition, replica: Arc<Replica>) {
         match turn(&store, partition).await {
             Ok(look) => {
                 clock.compare(&look, &replica);
-                wake = if look.lapsed.len() == TENANTS { began + COALESCE } else { next_wake(&look).max(began + COALESCE) };
+                // What was ended may have had others of its tenant behind it: only a new look knows when those come.
+                wake = if look.lapsed.is_empty() { next_wake(&look).max(began + COALESCE) } else { began + COALESCE };
             }
             Err(error) => {
                 tracing::debug!(%error, "the sweep could not look");

@@ -8,7 +8,6 @@ use poem::{
 use poem_openapi::{
     ApiResponse, Object,
     error::{ContentTypeError, ParseParamError, ParsePathError as ParsePathParamError},
-    payload::{Json, Payload},
     registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
     types::Type,
 };
@@ -250,7 +249,7 @@ impl ApiResponse for ApiError {
         let mut responses: Vec<MetaResponse> = Vec::new();
         for (_, status, _, line) in TABLE {
             if !responses.iter().any(|response| response.status == Some(status.as_u16())) {
-                let content = vec![MetaMediaType { content_type: Json::<ErrorBody>::CONTENT_TYPE, schema: ErrorBody::schema_ref() }];
+                let content = vec![MetaMediaType { content_type: "application/json", schema: ErrorBody::schema_ref() }];
                 responses.push(MetaResponse { description: line, status: Some(status.as_u16()), status_range: None, content, headers: vec![] });
             }
         }

@@ -8,7 +8,10 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -201,7 +204,10 @@ where
     E: Endpoint<Output = Response> + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let begun = Arc::new(AtomicBool::new(false));
+    let has_begun = begun.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        begun.store(true, Ordering::Relaxed);
         let endpoint = endpoint.clone();
         let addresses = (LocalAddr(Addr::custom("holdfast", "")), RemoteAddr(Addr::SocketAddr(remote)), scheme.clone());
         async move {
@@ -213,9 +219,17 @@ where
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES).max_headers(HEADERS);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(VANISHED).max_header_list_size(HEAD_BYTES as u32);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
+    // hyper's own deadline begins only when it knows which HTTP is spoken; until then a silent peer would hold its place for ever.
+    let first_head = async {
+        tokio::time::sleep(HEAD).await;
+        if has_begun.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = first_head => return,
         () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;

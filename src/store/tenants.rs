@@ -189,6 +189,9 @@ impl Store {
         let (id, text) = (Uuid::new_v4().to_string(), random_key()?);
         let secret = Secret::of(&text);
         let names = scopes.names().join(",");
+        // The limit goes by the tenant's present tier, and this caller may have been looked up before that changed.
+        let fresh = self.look_again(caller).await?;
+        let caller = fresh.as_ref().unwrap_or(caller);
         let most = caller.tenant().tier.limits().keys.unwrap_or(0);
         let args = [Arg::Text(&id), Arg::Text(secret.hash()), Arg::Text(label), Arg::Text(&names), Arg::Number(most as i64)];
         let told = self.ask(&scripts::KEY_CREATE, caller, &args).await?.verdict_of(|reply| reply.whole(Reader::int))?;

@@ -3,10 +3,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
+mod browser;
+mod deployment;
+mod document;
 mod domain_property;
+mod events;
+mod expiry;
+mod headers;
+mod http_errors;
 mod http_reservations;
 mod model;
+mod outages;
+mod private_redis;
+mod property;
+mod replicas;
 mod resources;
+mod rooms;
+mod scripts;
 mod sse;
+mod tenants;
+mod topologies;
 mod transactions;
 mod world;

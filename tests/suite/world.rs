@@ -2,10 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -55,6 +58,11 @@ impl Redis {
         format!("redis+unix://{}", self.dir.join("redis.sock").display())
     }
 
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// As the kernel or a careless operator ends it.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -66,12 +74,29 @@ impl Redis {
         self.child = Self::spawn(&self.dir, &self.options);
     }
 
+    /// The same, but each key that it loads takes so many microseconds.
+    pub fn restart_slowly(&mut self, key_us: u32) {
+        let mut options = self.options.clone();
+        options.extend(["--key-load-delay".to_owned(), key_us.to_string()]);
+        self.child = Self::spawn(&self.dir, &options);
+    }
+
     pub fn signal(&self, signal: &str) {
         signal_to(self.child.id(), signal);
     }
 
     pub fn connection(&self) -> redis::Connection {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Sends a command, its words separated by spaces; what it answers.
+    pub fn ask<T: redis::FromRedisValue>(&self, words: &str) -> T {
+        let mut words = words.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        for word in words {
+            command.arg(word);
+        }
+        command.query(&mut self.connection()).unwrap()
     }
 
     /// Everything in it: each key's serialised value, and whether it will expire.
@@ -106,6 +131,7 @@ pub struct Replica {
     child: Child,
     pub url: String,
     log: Arc<Mutex<String>>,
+    said: Arc<Mutex<String>>,
 }
 
 impl Replica {
@@ -115,36 +141,35 @@ impl Replica {
 
     /// Starts one; when it ends before it listens, what it said.
     pub fn try_start(settings: &[(&str, &str)]) -> Result<Self, String> {
-        let mut command = with_us(env!("CARGO_BIN_EXE_holdfast"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOLDFAST_")) {
-            command.env_remove(name);
-        }
-        command.arg("serve").env("HOLDFAST_LISTEN", "127.0.0.1:0").env("HOLDFAST_ADMIN_KEY", ADMIN_KEY).env("HOLDFAST_LOG", "debug");
+        Self::launch(with_us(env!("CARGO_BIN_EXE_holdfast")), &["serve"], settings)
+    }
+
+    /// Starts one that prints a demo for people; see [`Replica::said`].
+    pub fn start_demo(settings: &[(&str, &str)]) -> Self {
+        Self::launch(with_us(env!("CARGO_BIN_EXE_holdfast")), &["serve", "--demo"], settings).expect("the replica starts")
+    }
+
+    /// Starts one by way of another program, which is given the binary's path and arguments.
+    pub fn launch(mut command: Command, args: &[&str], settings: &[(&str, &str)]) -> Result<Self, String> {
+        without_settings(&mut command);
+        command.args(args).env("HOLDFAST_LISTEN", "127.0.0.1:0").env("HOLDFAST_ADMIN_KEY", ADMIN_KEY).env("HOLDFAST_LOG", "debug");
         command.env("HOLDFAST_LOG_FORMAT", "json").env("HOLDFAST_DRAIN_SECONDS", "5");
         command.envs(settings.iter().map(|(name, value)| (format!("HOLDFAST_{name}"), value)));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let said = collect(child.stdout.take().unwrap());
         let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let log = Arc::new(Mutex::new(String::new()));
+        let mut replica = Self { child, url: String::new(), log: Arc::default(), said };
         loop {
             let mut line = String::new();
             if lines.read_line(&mut line).unwrap() == 0 {
-                child.wait().unwrap();
-                return Err(log.lock().unwrap().clone());
+                return Err(replica.log());
             }
-            log.lock().unwrap().push_str(&line);
-            let said: Value = serde_json::from_str(&line).unwrap_or_default();
-            if said["message"] == "listening" {
-                let url = said["address"].as_str().unwrap().to_owned();
-                let to = log.clone();
-                std::thread::spawn(move || {
-                    let mut piece = [0; 4096];
-                    while let Ok(read) = lines.read(&mut piece)
-                        && read > 0
-                    {
-                        to.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..read]));
-                    }
-                });
-                return Ok(Self { child, url, log });
+            replica.log.lock().unwrap().push_str(&line);
+            let heard: Value = serde_json::from_str(&line).unwrap_or_default();
+            if heard["message"] == "listening" {
+                replica.url = heard["address"].as_str().unwrap().to_owned();
+                collect_into(lines, replica.log.clone());
+                return Ok(replica);
             }
         }
     }
@@ -154,8 +179,18 @@ impl Replica {
         self.log.lock().unwrap().clone()
     }
 
+    /// What it has printed so far.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where it listens, without the scheme.
+    pub fn address(&self) -> &str {
+        self.url.split_once("://").unwrap().1
     }
 
     pub fn signal(&self, signal: &str) {
@@ -297,6 +332,16 @@ impl Client<'_> {
         self.post("/Reservation/renew", json!([{"requester": requester, "resource": resource, "releaseToken": token, "ttlSeconds": ttl}])).await
     }
 
+    /// Waits until every worker of the replica serves again: each finds its own way back to Redis, and a new connection lands on any.
+    pub async fn serves(&self) {
+        let begun = Instant::now();
+        let mut in_a_row = 0;
+        while in_a_row < 10 {
+            in_a_row = if self.get("/Reservation/check/anything").await.status == 200 { in_a_row + 1 } else { 0 };
+            assert!(begun.elapsed() < PATIENCE, "in vain: it serves again");
+        }
+    }
+
     /// The names in the listing, in order.
     pub async fn listed(&self) -> Vec<String> {
         let answer = self.get("/Reservation/activeReservations").await;
@@ -336,6 +381,34 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Asserts that this is the one error body, with this status and code; the error itself.
+    pub fn fails(&self, status: u16, code: &str) -> &Value {
+        assert_eq!((self.status.as_u16(), self.code()), (status, code), "{self:?}");
+        let error = &self.body["error"];
+        assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{self:?}");
+        assert_eq!(error["docsUrl"], "/docs#errors");
+        assert!(error["details"].is_array(), "{self:?}");
+        assert_eq!(self.headers["content-type"], "application/json");
+        if matches!(status, 429 | 503) {
+            assert!(self.number("retry-after") >= 1);
+            assert_eq!(self.body["retryAfter"], self.number("retry-after"));
+        }
+        error
+    }
+
+    /// The places that a refused request's details name.
+    pub fn paths(&self) -> Vec<&str> {
+        self.fails(400, "VALIDATION_ERROR")["details"].as_array().unwrap().iter().map(|fault| fault["path"].as_str().unwrap()).collect()
+    }
+
+    /// The status word of each result.
+    pub fn statuses(&self) -> Vec<&str> {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.body.as_array().unwrap().iter().map(|result| result["status"].as_str().unwrap()).collect()
+    }
+}
+
 /// One connection pool for all tests would hang on dead replicas; a client per call is cheap enough.
 pub async fn call(method: Method, url: &str, key: Option<&str>, body: Option<Value>) -> Answer {
     let mut request = reqwest::Client::new().request(method, url).timeout(PATIENCE);
@@ -362,6 +435,68 @@ pub async fn admin(replica: &Replica, method: Method, path: &str, body: Option<V
         request = request.json(&body);
     }
     answer(request.send().await.expect("an answer")).await
+}
+
+/// Sends bytes as they are, over a connection of their own; everything that comes back until the other side closes.
+pub fn raw(replica: &Replica, bytes: &[u8]) -> String {
+    let mut stream = std::net::TcpStream::connect(replica.address()).unwrap();
+    stream.set_read_timeout(Some(3 * PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).unwrap();
+    String::from_utf8_lossy(&back).into_owned()
+}
+
+/// Runs the binary with a command other than `serve`, and settings; what it printed, or what it complained of.
+pub fn run(args: &[&str], settings: &[(&str, &str)]) -> Result<String, String> {
+    let mut command = with_us(env!("CARGO_BIN_EXE_holdfast"));
+    without_settings(&mut command);
+    command.args(args).envs(settings.iter().map(|(name, value)| (format!("HOLDFAST_{name}"), value)));
+    let output = command.stdin(Stdio::null()).output().expect("the binary starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// The settings of whoever runs the tests are not ours.
+fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOLDFAST_")) {
+        command.env_remove(name);
+    }
+}
+
+/// Collects what a program writes, in a thread.
+pub fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let to = Arc::new(Mutex::new(String::new()));
+    collect_into(from, to.clone());
+    to
+}
+
+fn collect_into(mut from: impl Read + Send + 'static, to: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(read) = from.read(&mut piece)
+            && read > 0
+        {
+            to.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+    });
+}
+
+/// A port on loopback that nobody has, below those that the system gives away by itself.
+pub fn free_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let step = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + (std::process::id().wrapping_mul(61).wrapping_add(u32::from(step)) % 20_000) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Whether outages and searches take as long as `make test-long` wants them to.
+pub fn long() -> bool {
+    std::env::var_os("HOLDFAST_LONG").is_some_and(|value| value == "1")
 }
 
 /// A program that the kernel ends when this test's thread does, however that ends.

@@ -1,0 +1,423 @@
+//! Each script alone, on a real Redis, without a replica: every answer, and what it leaves behind.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use holdfast::{
+    domain::{
+        access::Scopes,
+        names::TenantId,
+        reservation::{Claim, Granted, Renewal, Wanted},
+        tier::Tier,
+    },
+    store::{Address, Caller, Callers, KeyRemoval, Link, NewKey, PageCursor, Place, SCRIPTS, Secret, Store, StoreError, Swept, Told, Verdict},
+};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::world::{PATIENCE, Redis, eventually, free_port};
+
+/// A store over a Redis of its own, and a tenant in it.
+pub struct Bench {
+    pub store: Store,
+    pub caller: Caller,
+    pub tenant: holdfast::domain::access::Tenant,
+    pub key: NewKey,
+    pub redis: Redis,
+    // Last, so that the directory outlives what runs in it.
+    _dir: TempDir,
+}
+
+impl Bench {
+    pub async fn start(tier: Tier) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let redis = Redis::start(dir.path(), &[]);
+        Self::over(redis, dir, None, tier).await
+    }
+
+    /// On a node of a Redis Cluster, which holds all slots.
+    async fn in_cluster(tier: Tier) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (port, bus) = (free_port().to_string(), free_port().to_string());
+        let redis = Redis::start(dir.path(), &["--cluster-enabled", "yes", "--port", &port, "--cluster-port", &bus, "--bind", "127.0.0.1"]);
+        redis.ask::<()>("CLUSTER ADDSLOTSRANGE 0 16383");
+        eventually("the cluster is whole", || redis.ask::<String>("CLUSTER INFO").contains("cluster_state:ok"));
+        Self::over(redis, dir, Some(format!("redis+cluster://127.0.0.1:{port}")), tier).await
+    }
+
+    async fn over(redis: Redis, dir: TempDir, url: Option<String>, tier: Tier) -> Self {
+        let url = url.unwrap_or_else(|| redis.url());
+        let store = store_over(&url).await;
+        let (tenant, key) = store.create_tenant(TenantId::random(), "tenant", tier).await.unwrap().expect("a free id");
+        let caller = store.caller(&Secret::of(&key.text)).await.unwrap().expect("its key opens");
+        Self { store, caller, tenant, key, redis, _dir: dir }
+    }
+
+    pub async fn reserve(&self, items: &[Wanted]) -> Vec<Granted> {
+        done(self.store.reserve(&self.caller, items).await)
+    }
+
+    pub async fn reserve_one(&self, requester: &str, resource: &str, ttl_s: i64) -> Granted {
+        self.reserve(&[wanted(requester, resource, ttl_s)]).await.remove(0)
+    }
+
+    async fn unreserve_one(&self, requester: &str, resource: &str, token: &str) -> String {
+        done(self.store.unreserve(&self.caller, &[claim(requester, resource, token)]).await).remove(0).status
+    }
+
+    /// Redis' clock in milliseconds.
+    fn now_ms(&self) -> i64 {
+        let (seconds, micros): (i64, i64) = self.redis.ask("TIME");
+        seconds * 1000 + micros / 1000
+    }
+
+    /// The keys that there are: type, and time to live in seconds or -1.
+    fn keys(&self) -> BTreeMap<String, (String, i64)> {
+        let keys: Vec<String> = self.redis.ask("KEYS *");
+        let id = self.tenant.id.as_str();
+        keys.into_iter()
+            .map(|key| {
+                let described = (self.redis.ask::<String>(&format!("TYPE {key}")), self.redis.ask::<i64>(&format!("TTL {key}")));
+                (key.rsplit(&format!("{id}:")).next().unwrap().to_owned(), described)
+            })
+            .collect()
+    }
+
+    fn meta(&self) -> BTreeMap<String, String> {
+        self.redis.ask(&format!("HGETALL {}", Place::new(self.tenant.id.clone()).key("meta")))
+    }
+}
+
+async fn store_over(url: &str) -> Store {
+    let store = Store::new(Link::open(Address::parse(url).unwrap()), Arc::new(Callers::default()));
+    tokio::time::timeout(PATIENCE, store.link().up()).await.expect("redis is reached");
+    store
+}
+
+pub fn wanted(requester: &str, resource: &str, ttl_s: i64) -> Wanted {
+    Wanted {
+        requester: requester.into(),
+        resource: resource.into(),
+        token: Uuid::new_v4(),
+        ttl_ms: (ttl_s > 0).then_some(ttl_s * 1000),
+        resource_type: "UserDefined".into(),
+        note: String::new(),
+    }
+}
+
+pub fn claim(requester: &str, resource: &str, token: &str) -> Claim {
+    Claim { requester: requester.into(), resource: resource.into(), token: Some(token.into()) }
+}
+
+pub fn names_of(items: &[Wanted]) -> Vec<String> {
+    items.iter().map(|item| item.resource.clone()).collect()
+}
+
+/// The answer of a call that was done.
+pub fn done<T: std::fmt::Debug>(told: Result<Told<Verdict<T>>, StoreError>) -> T {
+    match told.unwrap().answer {
+        Verdict::Done(answer) => answer,
+        refused => panic!("{refused:?}"),
+    }
+}
+
+fn token(granted: &Granted) -> &str {
+    granted.token.as_deref().unwrap()
+}
+
+#[tokio::test]
+async fn reserve_leaves_the_keys_of_the_data_model() {
+    let bench = Bench::start(Tier::Pro).await;
+    let place = Place::new(bench.tenant.id.clone());
+    let due = place.key("due").to_owned();
+
+    bench.reserve(&[wanted("w", "for ever", 0), wanted("w", "for a minute", 60)]).await;
+
+    let keys = bench.keys();
+    let hash = Secret::of(&bench.key.text).hash().to_owned();
+    let expected = [
+        ("meta", "hash"),
+        ("held", "hash"),
+        ("deadlines", "zset"),
+        ("history", "stream"),
+        ("keys", "hash"),
+        (due.as_str(), "zset"),
+        ("hf:tenants", "zset"),
+        (&*format!("hf:key:{hash}"), "string"),
+    ];
+    assert_eq!(keys.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(), expected.iter().map(|(key, _)| *key).collect());
+    for (key, kind) in expected {
+        let (found, ttl) = &keys[key];
+        assert_eq!(found, kind, "{key}");
+        if key == "history" {
+            assert!((3600..=4800).contains(ttl), "the history goes with its last event: {ttl}");
+        } else {
+            assert_eq!(*ttl, -1, "{key} never ends by itself");
+        }
+    }
+    assert_eq!(bench.redis.ask::<i64>(&format!("ZCARD {}", place.key("deadlines"))), 1, "only what has a deadline");
+    let earliest: f64 = bench.redis.ask(&format!("ZSCORE {due} {}", bench.tenant.id));
+    assert_eq!(bench.meta()["due"], (earliest as i64).to_string());
+    assert_eq!(bench.redis.ask::<i64>(&format!("XLEN {}", place.key("history"))), 2);
+}
+
+#[tokio::test]
+async fn after_everything_is_released_the_keys_are_as_at_the_start() {
+    let bench = Bench::start(Tier::Pro).await;
+    let (before, meta_before) = (bench.keys(), bench.meta());
+
+    let items: Vec<_> = (0..300).map(|number| wanted("w", &format!("r{number}"), if number % 3 == 0 { 0 } else { 60 + number })).collect();
+    let granted = bench.reserve(&items).await;
+    let (one, rest) = granted.split_first().unwrap();
+    assert_eq!(bench.unreserve_one("w", "r0", token(one)).await, "RELINQUISHED");
+    let claims: Vec<_> = items[1..].iter().zip(rest).map(|(item, granted)| claim("w", &item.resource, token(granted))).collect();
+    assert_eq!(done(bench.store.unreserve(&bench.caller, &claims).await).len(), 299);
+
+    let mut after = bench.keys();
+    assert!(after.remove("history").is_some());
+    assert_eq!(after, before);
+    let mut meta = bench.meta();
+    meta.remove("upkeep");
+    meta.insert("position".into(), meta_before["position"].clone());
+    assert_eq!(meta, meta_before, "no deadline, no count, nothing but the position");
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_the_data_byte_for_byte() {
+    let bench = Bench::start(Tier::Free).await;
+    let items: Vec<_> = (0..50).map(|number| wanted("w", &format!("r{number}"), 600)).collect();
+    let granted = bench.reserve(&items).await;
+    let (store, caller) = (&bench.store, &bench.caller);
+    let before = bench.redis.snapshot();
+    let position = store.position(caller).await.unwrap().position;
+
+    // Reserve: held by another, had already, and beyond the limit.
+    assert_eq!(bench.reserve_one("other", "r0", 60).await.status, "ALREADY_HELD");
+    assert_eq!(bench.reserve_one("w", "r0", 60).await.status, "ALREADY_HAD");
+    let told = store.reserve(caller, &[wanted("w", "r0", 60), wanted("w", "r50", 60)]).await.unwrap();
+    let Verdict::Limit(limit) = told.answer else { panic!("{told:?}") };
+    assert_eq!((limit.limit_type.as_str(), limit.limit, limit.used, limit.until_ms), ("ConcurrentReservations", 50, 50, granted[0].deadline_ms));
+    assert_eq!(told.position, position, "a refusal takes no position");
+    // Unreserve and renew: wrong token, another's, nobody's.
+    for claims in
+        [vec![claim("w", "r1", token(&granted[1])), claim("w", "r0", "wrong")], vec![claim("other", "r0", token(&granted[0])), claim("w", "nothing", "x")]]
+    {
+        let renewals: Vec<_> = claims.iter().map(|claim| Renewal { claim: claim.clone(), ttl_ms: 1000 }).collect();
+        let answers = (store.unreserve(caller, &claims).await.unwrap(), store.renew(caller, &renewals).await.unwrap());
+        match (answers.0.answer, answers.1.answer) {
+            (Verdict::WrongToken(unreserve), Verdict::WrongToken(renew)) => assert_eq!((unreserve, renew), (vec![false, true], vec![false, true])),
+            (Verdict::Done(unreserve), Verdict::Done(renew)) => {
+                assert_eq!([&*unreserve[0].status, &*unreserve[1].status], ["DOESNT_OWN_RESERVATION", "NOT_RESERVED"]);
+                assert_eq!([&*renew[0].status, &*renew[1].status], ["DOESNT_OWN_RESERVATION", "NOT_RESERVED"]);
+                assert_eq!(unreserve[0].holder.as_ref().unwrap().holder, "w");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!((answers.0.position, answers.1.position), (position, position));
+    }
+    // What only looks.
+    store.check(caller, &["r0".into(), "nothing".into()]).await.unwrap();
+    assert_eq!(store.verify_fence(caller, "r0").await.unwrap().answer, granted[0].fence);
+    assert_eq!(store.verify_fence(caller, "nothing").await.unwrap().answer, None);
+    store.page(caller, &PageCursor::start(), 10).await.unwrap();
+    store.keys(caller).await.unwrap();
+    store.tenant(&bench.tenant.id).await.unwrap().unwrap();
+    // Nothing to end, nothing lapsed, no room, no such key, the last of its kind, no such tenant.
+    assert!(store.force_release(caller, "nothing", "").await.unwrap().answer.is_empty());
+    assert_eq!(store.expire(&bench.tenant.id).await.unwrap(), Swept::Done);
+    assert!(matches!(store.create_key(caller, "label", Scopes::ALL).await.unwrap().answer, Verdict::Limit(limit) if limit.limit_type == "ApiKeys"));
+    assert!(store.rotate_key(caller, "nobody").await.unwrap().answer.is_none());
+    assert_eq!(store.delete_key(caller, "nobody").await.unwrap().answer, KeyRemoval::NotFound);
+    assert_eq!(store.delete_key(caller, &bench.key.key.id).await.unwrap().answer, KeyRemoval::LastAdmin);
+    let nobody = TenantId::random();
+    assert!(!store.update_tenant(&nobody, Some(Tier::Pro), None).await.unwrap());
+    assert!(!store.delete_tenant(&nobody).await.unwrap());
+    assert_eq!(store.expire(&nobody).await.unwrap(), Swept::Gone);
+    assert!(store.create_tenant(bench.tenant.id.clone(), "again", Tier::Pro).await.unwrap().is_none());
+
+    assert_eq!(bench.redis.snapshot(), before);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_gone_opens_no_script() {
+    let bench = Bench::start(Tier::Pro).await;
+    let (store, caller) = (&bench.store, &bench.caller);
+    bench.reserve_one("w", "r", 60).await;
+    let second = done(store.create_key(caller, "second", Scopes::ALL).await);
+    let gone = store.caller(&Secret::of(&second.text)).await.unwrap().unwrap();
+    assert_eq!(store.delete_key(caller, &second.key.id).await.unwrap().answer, KeyRemoval::Removed);
+    let before = bench.redis.snapshot();
+
+    let claims = [claim("w", "r", "x")];
+    let renewals = [Renewal { claim: claims[0].clone(), ttl_ms: 1 }];
+    let refused = [
+        store.reserve(&gone, &[wanted("w", "r2", 0)]).await.err(),
+        store.unreserve(&gone, &claims).await.err(),
+        store.renew(&gone, &renewals).await.err(),
+        store.check(&gone, &["r".into()]).await.err(),
+        store.page(&gone, &PageCursor::start(), 1).await.err(),
+        store.verify_fence(&gone, "r").await.err(),
+        store.position(&gone).await.err(),
+        store.force_release(&gone, "r", "").await.err(),
+        store.reset(&gone).await.err(),
+        store.keys(&gone).await.err(),
+        store.create_key(&gone, "x", Scopes::ALL).await.err(),
+        store.rotate_key(&gone, &bench.key.key.id).await.err(),
+        store.delete_key(&gone, &bench.key.key.id).await.err(),
+    ];
+
+    for error in refused {
+        assert!(matches!(error, Some(StoreError::Unauthorized)), "{error:?}");
+    }
+    assert_eq!(bench.redis.snapshot(), before);
+}
+
+#[tokio::test]
+async fn what_has_lapsed_is_shown_nowhere_though_nobody_has_ended_it_yet() {
+    let bench = Bench::start(Tier::Pro).await;
+    let (store, caller) = (&bench.store, &bench.caller);
+    let lapsed = bench.reserve_one("w", "short", 1).await;
+    bench.reserve_one("w", "long", 60).await;
+    eventually("it has lapsed", || bench.now_ms() > lapsed.deadline_ms.unwrap());
+    let before = bench.redis.snapshot();
+
+    let page = store.page(caller, &PageCursor::start(), 10).await.unwrap().answer;
+    assert_eq!(page.found.iter().map(|active| active.resource.as_str()).collect::<Vec<_>>(), ["long"]);
+    let checked = store.check(caller, &["short".into()]).await.unwrap().answer.remove(0);
+    assert_eq!((checked.holder, checked.available, checked.takeable), (None, 1, true));
+    assert_eq!(store.verify_fence(caller, "short").await.unwrap().answer, None);
+    assert_eq!(bench.redis.snapshot(), before, "what looks does not write");
+
+    // What writes ends it first, whatever it was called for: the proof of its holder is worth nothing any more.
+    assert_eq!(bench.unreserve_one("w", "short", token(&lapsed)).await, "NOT_RESERVED");
+    let place = Place::new(bench.tenant.id.clone());
+    assert_eq!(bench.redis.ask::<i64>(&format!("HLEN {}", place.key("held"))), 1);
+    assert_eq!(bench.redis.ask::<i64>(&format!("XLEN {}", place.key("history"))), 4, "two grants, one expiry of two events");
+}
+
+#[tokio::test]
+async fn the_earliest_deadline_follows_whatever_happens() {
+    let bench = Bench::start(Tier::Pro).await;
+    let place = Place::new(bench.tenant.id.clone());
+    let earliest = || bench.redis.ask::<Option<f64>>(&format!("ZSCORE {} {}", place.key("due"), bench.tenant.id)).map(|ms| ms as i64);
+    let noted = || bench.meta().get("due").map(|ms| ms.parse::<i64>().unwrap());
+
+    let long = bench.reserve_one("w", "long", 600).await;
+    assert_eq!((earliest(), noted()), (long.deadline_ms, long.deadline_ms));
+    let short = bench.reserve_one("w", "short", 60).await;
+    assert_eq!((earliest(), noted()), (short.deadline_ms, short.deadline_ms));
+    bench.reserve_one("w", "for ever", 0).await;
+    assert_eq!(earliest(), short.deadline_ms);
+    let renewals = [Renewal { claim: claim("w", "short", token(&short)), ttl_ms: 900_000 }];
+    let renewed = done(bench.store.renew(&bench.caller, &renewals).await).remove(0);
+    assert_eq!((earliest(), noted()), (long.deadline_ms, long.deadline_ms));
+    bench.store.force_release(&bench.caller, "long", "").await.unwrap();
+    assert_eq!((earliest(), noted()), (renewed.deadline_ms, renewed.deadline_ms));
+    bench.unreserve_one("w", "short", token(&short)).await;
+    assert_eq!((earliest(), noted()), (None, None), "what is held for ever has none");
+    bench.reserve_one("w", "again", 60).await;
+    bench.store.reset(&bench.caller).await.unwrap();
+    assert_eq!((earliest(), noted()), (None, None));
+}
+
+#[tokio::test]
+async fn scripts_that_redis_forgot_are_sent_whole() {
+    let bench = Bench::start(Tier::Pro).await;
+    for round in 0..3 {
+        bench.redis.ask::<()>("SCRIPT FLUSH");
+        let granted = bench.reserve_one("w", &format!("r{round}"), 60).await;
+        bench.redis.ask::<()>("SCRIPT FLUSH");
+        assert_eq!(bench.unreserve_one("w", &format!("r{round}"), token(&granted)).await, "RELINQUISHED");
+    }
+}
+
+/// All that is in a Redis, to be put back later.
+fn backup(redis: &Redis) -> Vec<(String, Vec<u8>)> {
+    redis.snapshot().into_iter().map(|(key, (value, _))| (key, value)).collect()
+}
+
+fn restore(redis: &Redis, backup: &[(String, Vec<u8>)]) {
+    redis.ask::<()>("FLUSHALL");
+    for (key, value) in backup {
+        redis::cmd("RESTORE").arg(key).arg(0).arg(value).exec(&mut redis.connection()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_position_never_falls_back_while_somebody_remembers_it() {
+    let bench = Bench::start(Tier::Pro).await;
+    let old = backup(&bench.redis);
+    // Positions run ahead of Redis' clock, as they do after that was set back.
+    let ahead = (bench.now_ms() + 3_600_000) * 1000;
+    bench.redis.ask::<()>(&format!("HSET {} position {ahead}", Place::new(bench.tenant.id.clone()).key("meta")));
+    let before = bench.reserve_one("w", "r", 60).await.fence.unwrap();
+    assert!(before > ahead);
+
+    // Redis loses what it had and comes back with an old backup.
+    restore(&bench.redis, &old);
+
+    let told = bench.store.position(&bench.caller).await.unwrap();
+    assert_eq!(told.position, before, "also what only looks knows it");
+    let after = bench.reserve_one("w", "r", 60).await.fence.unwrap();
+    assert!(after > before, "{after} after {before}");
+    restore(&bench.redis, &old);
+    bench.store.reset(&bench.caller).await.unwrap();
+    assert!(bench.store.position(&bench.caller).await.unwrap().position > after);
+
+    // The memory of the replica is what does it: one that has seen nothing goes by the clock.
+    restore(&bench.redis, &old);
+    let stranger = store_over(&bench.redis.url()).await;
+    let caller = stranger.caller(&Secret::of(&bench.key.text)).await.unwrap().unwrap();
+    assert!(stranger.position(&caller).await.unwrap().position < before);
+}
+
+#[tokio::test]
+async fn every_script_keeps_to_one_slot_of_a_cluster() {
+    let bench = Bench::in_cluster(Tier::Pro).await;
+    let (store, caller) = (&bench.store, &bench.caller);
+    let granted = bench.reserve_one("w", "r", 60).await;
+    done(store.renew(caller, &[Renewal { claim: claim("w", "r", token(&granted)), ttl_ms: 90_000 }]).await);
+    store.check(caller, &["r".into()]).await.unwrap();
+    assert_eq!(store.page(caller, &PageCursor::start(), 10).await.unwrap().answer.found.len(), 1);
+    assert_eq!(store.verify_fence(caller, "r").await.unwrap().answer, granted.fence);
+    store.position(caller).await.unwrap();
+    assert_eq!(bench.unreserve_one("w", "r", token(&granted)).await, "RELINQUISHED");
+    bench.reserve_one("w", "r", 60).await;
+    assert_eq!(store.force_release(caller, "r", "").await.unwrap().answer, ["r"]);
+    store.reset(caller).await.unwrap();
+    store.expire(&bench.tenant.id).await.unwrap();
+    let second = done(store.create_key(caller, "second", Scopes::ALL).await);
+    assert_eq!(store.keys(caller).await.unwrap().answer.len(), 2);
+    store.rotate_key(caller, &second.key.id).await.unwrap().answer.unwrap();
+    assert_eq!(store.delete_key(caller, &second.key.id).await.unwrap().answer, KeyRemoval::Removed);
+    assert!(store.update_tenant(&bench.tenant.id, Some(Tier::Enterprise), None).await.unwrap());
+    assert_eq!(store.tenants(None, 10).await.unwrap().tenants.len(), 1);
+    assert!(store.delete_tenant(&bench.tenant.id).await.unwrap());
+    assert!(bench.redis.snapshot().is_empty());
+}
+
+#[tokio::test]
+async fn a_key_of_another_slot_is_refused_before_anything_is_written() {
+    let bench = Bench::in_cluster(Tier::Pro).await;
+    let (ours, theirs) = (Place::new(bench.tenant.id.clone()), (0..).map(|_| Place::new(TenantId::random())));
+    let theirs = { theirs }.find(|place| place.partition() != ours.partition()).unwrap();
+    let before = bench.redis.snapshot();
+
+    for script in SCRIPTS.iter().filter(|script| script.keys.len() > 1) {
+        let mut call = redis::cmd("EVAL");
+        call.arg(script.source()).arg(script.keys.len());
+        for (at, kind) in script.keys.iter().enumerate() {
+            call.arg(if at + 1 == script.keys.len() { theirs.key(kind) } else { ours.key(kind) });
+        }
+        let error = call.query::<redis::Value>(&mut bench.redis.connection()).unwrap_err();
+        assert_eq!(error.code(), Some("CROSSSLOT"), "{}: {error}", script.name);
+    }
+    // A script that would reach for a key of another slot by itself: the shebang forbids it, also where this node has that slot.
+    for script in SCRIPTS {
+        let shebang = script.source().lines().next().unwrap();
+        let reaching = format!("{shebang}\nreturn redis.call('GET', '{}')", theirs.key("meta"));
+        let error = redis::cmd("EVAL").arg(reaching).arg(1).arg(ours.key("meta")).query::<redis::Value>(&mut bench.redis.connection()).unwrap_err();
+        assert!(error.to_string().contains("slot"), "{error}");
+    }
+
+    assert_eq!(bench.redis.snapshot(), before);
+}
