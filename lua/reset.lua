@@ -12,7 +12,7 @@
 --   7 pools        hash    pool -> packed counts; who holds which slot
 --   8 slots        zset    free ranges, deadlines and fences of pools
 --   9 uses         zset    who holds a blocker
---  10 tree         zset    what is held below an ancestor
+--   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
 --   2 floor        see open

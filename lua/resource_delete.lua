@@ -12,11 +12,11 @@
 --   7 pools        hash    pool -> packed counts; who holds which slot
 --   8 slots        zset    free ranges, deadlines and fences of pools
 --   9 uses         zset    who holds a blocker
---  10 tree         zset    what is held below an ancestor
+--   10 tree         zset    what is held below an ancestor
+--   11 links        zset    who stands below, blocks, or looks like a slot of whom
 -- args
 --   1 caller       see open
 --   2 floor        see open
---  11 links        zset    who stands below, blocks, or looks like a slot of whom
 --   3 resource
 -- returns       OK, now_us, position | NOT_FOUND, now_us, position | CONFLICT, now_us, position, why, name
 -- cost          O(blocks + depth)

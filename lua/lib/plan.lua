@@ -686,7 +686,7 @@ local function write_ranges(name)
   end
 end
 
--- The pools of which a slot was taken or given back.
+-- The pools of which a slot within the capacity was taken or given back.
 local function used_pools()
   local used = {}
   for _, slots in ipairs({ taken, freed }) do
@@ -743,9 +743,12 @@ local function write()
     in_pieces('ZREM', key, removed)
     in_pieces('ZADD', key, added)
   end
-  local fields, without = {}, {}
+  local fields, without, used = {}, {}, used_pools()
   for field, value in pairs(pools) do
     if value ~= pools_read[field] then
+      if definitions[field] then
+        used[field] = true
+      end
       if value then
         fields[#fields + 1] = field
         fields[#fields + 1] = value
@@ -754,8 +757,8 @@ local function write()
       end
     end
   end
-  -- Counts may come out as they were while other slots are held: what was taken and given back decides.
-  for name in pairs(used_pools()) do
+  -- Counts may come out as they were while other slots are held, and may change when a slot beyond the capacity is freed: so both count.
+  for name in pairs(used) do
     if select(2, counts(definitions[name])) == 0 then
       -- At rest a pool has no trace: it is wholly free again.
       redis.call('ZREMRANGEBYLEX', SLOTS, '[f' .. name .. '\0', '(f' .. name .. '\1')

@@ -562,7 +562,13 @@ async fn leaves_nothing_behind(world: &World<2>, tenant: &Tenant, pair: &mut Pai
     let left: Vec<_> = world.redis.snapshot().into_keys().filter(|key| key.contains(&tenant.id)).collect();
     let allowed = ["meta", "keys", "history", "definitions", "links"];
     let extra: Vec<_> = left.iter().filter(|key| !allowed.iter().any(|kind| key.ends_with(kind))).collect();
-    assert!(extra.is_empty(), "left behind: {extra:?}");
+    let content = |key: &str| -> Vec<String> {
+        let mut connection = world.redis.connection();
+        let hash: Vec<Vec<u8>> = redis::cmd("HGETALL").arg(key).query(&mut connection).unwrap_or_default();
+        let zset: Vec<Vec<u8>> = redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).query(&mut connection).unwrap_or_default();
+        hash.into_iter().chain(zset).map(|bytes| bytes.escape_ascii().to_string()).collect()
+    };
+    assert!(extra.is_empty(), "left behind: {:#?}", extra.iter().map(|key| (key, content(key))).collect::<Vec<_>>());
     let due: Option<f64> =
         redis::cmd("HGET").arg(left.iter().find(|key| key.ends_with(":meta")).unwrap()).arg("due").query(&mut world.redis.connection()).unwrap();
     assert_eq!(due, None);

@@ -89,6 +89,20 @@ async fn a_pool_shrinks_and_grows_while_it_is_held() {
 }
 
 #[tokio::test]
+async fn the_last_slot_beyond_a_shrunken_pool_leaves_nothing_behind() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    register(&at, json!([{"name": "P", "capacity": 3}])).await;
+    let held = at.acquire("w1", "P_2", None).await;
+    register(&at, json!([{"name": "P", "capacity": 2}])).await;
+    at.unreserve("w1", "P_2", &held["releaseToken"]).await;
+    let kinds: Vec<_> =
+        world.redis.snapshot().into_keys().filter(|key| key.contains(&tenant.id) && (key.ends_with("pools") || key.ends_with("slots"))).collect();
+    assert!(kinds.is_empty(), "{kinds:?}");
+}
+
+#[tokio::test]
 async fn a_large_pool_is_as_quick_as_a_small_one() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;

@@ -216,13 +216,13 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
     }
     // What only looks.
     store.check(caller, &["r0".into(), "nothing".into()]).await.unwrap();
-    assert_eq!(store.verify_fence(caller, "r0").await.unwrap().answer, granted[0].fence);
-    assert_eq!(store.verify_fence(caller, "nothing").await.unwrap().answer, None);
+    assert_eq!(store.verify_fence(caller, "r0", 1).await.unwrap().answer, granted[0].fence);
+    assert_eq!(store.verify_fence(caller, "nothing", 1).await.unwrap().answer, None);
     store.page(caller, &PageCursor::start(), 10).await.unwrap();
     store.keys(caller).await.unwrap();
     store.tenant(&bench.tenant.id).await.unwrap().unwrap();
     // Nothing to end, nothing lapsed, no room, no such key, the last of its kind, no such tenant.
-    assert!(store.force_release(caller, "nothing", "").await.unwrap().answer.is_empty());
+    assert!(matches!(store.force_release(caller, "nothing", "").await.unwrap().answer, Verdict::Done(freed) if freed.is_empty()));
     assert_eq!(store.expire(&bench.tenant.id).await.unwrap(), Swept::Done);
     assert!(matches!(store.create_key(caller, "label", Scopes::ALL).await.unwrap().answer, Verdict::Limit(limit) if limit.limit_type == "ApiKeys"));
     assert!(store.rotate_key(caller, "nobody").await.unwrap().answer.is_none());
@@ -255,7 +255,7 @@ async fn a_credential_that_is_gone_opens_no_script() {
         store.renew(&gone, &renewals).await.err(),
         store.check(&gone, &["r".into()]).await.err(),
         store.page(&gone, &PageCursor::start(), 1).await.err(),
-        store.verify_fence(&gone, "r").await.err(),
+        store.verify_fence(&gone, "r", 1).await.err(),
         store.position(&gone).await.err(),
         store.force_release(&gone, "r", "").await.err(),
         store.reset(&gone).await.err(),
@@ -284,7 +284,7 @@ async fn what_has_lapsed_is_shown_nowhere_though_nobody_has_ended_it_yet() {
     assert_eq!(page.found.iter().map(|active| active.resource.as_str()).collect::<Vec<_>>(), ["long"]);
     let checked = store.check(caller, &["short".into()]).await.unwrap().answer.remove(0);
     assert_eq!((checked.holder, checked.available, checked.takeable), (None, 1, true));
-    assert_eq!(store.verify_fence(caller, "short").await.unwrap().answer, None);
+    assert_eq!(store.verify_fence(caller, "short", 1).await.unwrap().answer, None);
     assert_eq!(bench.redis.snapshot(), before, "what looks does not write");
 
     // What writes ends it first, whatever it was called for: the proof of its holder is worth nothing any more.
@@ -378,11 +378,11 @@ async fn every_script_keeps_to_one_slot_of_a_cluster() {
     done(store.renew(caller, &[Renewal { claim: claim("w", "r", token(&granted)), ttl_ms: 90_000 }]).await);
     store.check(caller, &["r".into()]).await.unwrap();
     assert_eq!(store.page(caller, &PageCursor::start(), 10).await.unwrap().answer.found.len(), 1);
-    assert_eq!(store.verify_fence(caller, "r").await.unwrap().answer, granted.fence);
+    assert_eq!(store.verify_fence(caller, "r", 1).await.unwrap().answer, granted.fence);
     store.position(caller).await.unwrap();
     assert_eq!(bench.unreserve_one("w", "r", token(&granted)).await, "RELINQUISHED");
     bench.reserve_one("w", "r", 60).await;
-    assert_eq!(store.force_release(caller, "r", "").await.unwrap().answer, ["r"]);
+    assert!(matches!(store.force_release(caller, "r", "").await.unwrap().answer, Verdict::Done(freed) if freed == ["r"]));
     store.reset(caller).await.unwrap();
     store.expire(&bench.tenant.id).await.unwrap();
     let second = done(store.create_key(caller, "second", Scopes::ALL).await);
