@@ -68,21 +68,23 @@ async fn serve_on(config: Config, address: Address, demo: bool) -> Result<(), Ap
     let bound = listener.address();
     let callers = Arc::new(Callers::default());
     let replica = Arc::new(Replica::begin());
-    let feed = Feed::open(address.clone(), callers.clone());
     let store = Store::new(Link::open(address.clone()), callers.clone());
+    let feeds = Feed::open(store.clone(), config.workers);
 
     let config = Arc::new(config);
     let places = Arc::new(Semaphore::new(connection_places()));
     let workers: Vec<_> = listener
         .into_sockets()
         .into_iter()
+        .zip(feeds)
         .enumerate()
-        .map(|(number, socket)| {
-            let (address, callers, feed, config, replica) = (address.clone(), callers.clone(), feed.clone(), config.clone(), replica.clone());
+        .map(|(number, (socket, feed))| {
+            let (address, callers, config, replica) = (address.clone(), callers.clone(), config.clone(), replica.clone());
             let serving = Serving::new(socket, tls.clone(), places.clone(), replica.clone(), config.drain);
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
                 runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
                     let store = Store::new(Link::open(address), callers);
+                    tokio::spawn(feed.clone().run());
                     serving.run(http::endpoint(App { store, feed, config, replica })).await
                 })
             })

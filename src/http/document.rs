@@ -7,7 +7,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, LicenseO
 use serde_json::{Value, json};
 
 use crate::{
-    http::{App, admin::Admin, credentials::app, error::ApiError, keys::Keys, reservations::Reservations, stream::Events},
+    http::{App, admin::Admin, credentials::app, error::ApiError, keys::Keys, platform::Platform, reservations::Reservations, stream::Events},
     store::Store,
 };
 
@@ -32,8 +32,8 @@ only grows: the id of an event, the fencing token of a grant, and where a stream
 to null is absent. A failed renewal emits no event.\n\n\
 # Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
 
-pub(super) fn service() -> OpenApiService<(Reservations, Events, Keys, Admin), ()> {
-    OpenApiService::new((Reservations, Events, Keys, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
+pub(super) fn service() -> OpenApiService<(Reservations, Events, Platform, Keys, Admin), ()> {
+    OpenApiService::new((Reservations, Events, Platform, Keys, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
         .summary("Reservations over HTTP, seen live")
         .description(DESCRIPTION)
         .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
@@ -74,6 +74,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("ForceReleaseRequest", &["resource"]),
     ("FenceRequest", &["resource", "fencingToken"]),
     ("NewKeyRequest", &["label"]),
+    ("CompanyRequest", &["name"]),
     ("NewTenantRequest", &["name", "tier"]),
 ];
 

@@ -1,0 +1,105 @@
+//! How many streams a tenant may have, on all replicas together, and what ends one.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    sse::{EventStream, Seen},
+    world::{Client, Tenant, World, admin, until},
+};
+
+async fn comes_in(at: &Client<'_>) -> bool {
+    at.events("").await.status == 200
+}
+
+#[tokio::test]
+async fn the_tiers_streams_are_counted_over_all_replicas() {
+    let world = World::<2>::start().await;
+    let tenant = world.tenant_of("Starter").await;
+    let (north, south) = (world.at_replica(0, &tenant), world.at_replica(1, &tenant));
+    let mut open = Vec::new();
+    for number in 0..5 {
+        let mut stream = if number % 2 == 0 { &north } else { &south }.events("").await;
+        stream.head().await;
+        open.push(stream);
+    }
+
+    let refused = south.get("/events").await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (429, "RATE_LIMITED"));
+    assert_eq!(refused.body["upgradeRequired"], true);
+    assert_eq!((refused.body["limitType"].as_str(), refused.body["limit"].as_i64()), (Some("SseConnections"), Some(5)));
+    assert!(refused.headers.contains_key("retry-after"));
+
+    // One that comes back is told to come again: a browser would be dead for good after a 429.
+    let headers = [("x-api-key", tenant.key.as_str()), ("last-event-id", "1")];
+    let mut back = EventStream::open(&format!("{}/api/v1/events", world.replicas[0].url), &headers).await;
+    assert_eq!(back.status, 200);
+    assert!(matches!(back.rest().await.as_slice(), [Seen::Retry(_)]));
+
+    // A place that was left is free again, on the other replica too.
+    open.remove(0);
+    until("a place is free", || comes_in(&south)).await;
+}
+
+#[tokio::test]
+async fn the_places_of_a_killed_replica_come_back() {
+    let mut world = World::<2>::start().await;
+    let tenant = world.tenant_of("Free").await;
+    let mut stream = world.at_replica(0, &tenant).events("").await;
+    stream.head().await;
+    assert!(!comes_in(&world.at_replica(1, &tenant)).await);
+
+    world.replicas[0].kill();
+    let begun = Instant::now();
+    let south = world.at_replica(1, &tenant);
+    until("the place is free", || comes_in(&south)).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn enterprise_has_as_many_as_it_likes() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let at = world.at(&tenant);
+    let mut open = Vec::new();
+    for _ in 0..30 {
+        let mut stream = at.events("").await;
+        stream.head().await;
+        open.push(stream);
+    }
+    at.acquire("w", "a", None).await;
+    for stream in &mut open {
+        stream.expect("RESERVED").await;
+    }
+}
+
+#[tokio::test]
+async fn rotated_and_revoked_keys_and_deleted_tenants_end_their_streams() {
+    let world = World::<2>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let mut streams = Vec::new();
+    for label in ["rotated", "revoked"] {
+        let made = at.post("/keys", json!({"label": label})).await.body;
+        let bearer = Tenant { id: tenant.id.clone(), key: made["apiKey"].as_str().unwrap().into() };
+        let mut stream = world.at_replica(1, &bearer).events("").await;
+        stream.head().await;
+        streams.push((made["id"].as_str().unwrap().to_owned(), bearer, stream));
+    }
+    let mut stays = world.at_replica(1, &tenant).events("").await;
+    stays.head().await;
+
+    assert_eq!(at.post(&format!("/keys/{}/rotate", streams[0].0), json!({})).await.status, 200);
+    assert_eq!(at.delete(&format!("/keys/{}", streams[1].0)).await.status, 204);
+    for (_, bearer, stream) in &mut streams {
+        stream.rest().await;
+        until("the key is refused", || async { world.at_replica(1, bearer).events("").await.status == 401 }).await;
+    }
+    at.acquire("w", "a", None).await;
+    stays.expect("RESERVED").await;
+
+    assert_eq!(admin(&world.replicas[0], Method::DELETE, &format!("/{}", tenant.id), None).await.status, 204);
+    stays.rest().await;
+}
