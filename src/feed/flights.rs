@@ -14,11 +14,14 @@ use tokio::sync::OnceCell;
 /// Beyond so many questions the old ones are looked through.
 const MANY: usize = 256;
 
+/// When each question began, and its answer once it is there.
+type Begun<K, V> = HashMap<K, (Instant, Arc<OnceCell<V>>)>;
+
 /// Questions under way or just answered.
 #[derive(Debug)]
 pub(super) struct Flights<K, V> {
     kept: Duration,
-    begun: Mutex<HashMap<K, (Instant, Arc<OnceCell<V>>)>>,
+    begun: Mutex<Begun<K, V>>,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
@@ -27,7 +30,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
         Self { kept, begun: Mutex::default() }
     }
 
-    fn begun(&self) -> MutexGuard<'_, HashMap<K, (Instant, Arc<OnceCell<V>>)>> {
+    fn begun(&self) -> MutexGuard<'_, Begun<K, V>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -166,8 +166,8 @@ impl Reader {
                 return Piece::End;
             }
             let written = match &mut self.at {
-                At::Ring(_) => self.from_ring(),
-                At::History(_) => self.from_history().await,
+                At::Ring(_) => self.read_ring(),
+                At::History(_) => self.read_history().await,
             };
             match written {
                 Some(Piece::Bytes(bytes)) if bytes.is_empty() => continue,
@@ -182,7 +182,7 @@ impl Reader {
                 Sign::Woken => {}
                 Sign::Beat => {
                     // What was filtered out moves the cursor too.
-                    while let Some(Piece::Bytes(bytes)) = self.from_ring_if_there() {
+                    while let Some(Piece::Bytes(bytes)) = self.read_ring_if_there() {
                         if !bytes.is_empty() {
                             self.seat.speaks(self.shard.now_ms());
                             return Piece::Bytes(bytes);
@@ -195,15 +195,15 @@ impl Reader {
         }
     }
 
-    fn from_ring_if_there(&mut self) -> Option<Piece> {
+    fn read_ring_if_there(&mut self) -> Option<Piece> {
         match self.at {
-            At::Ring(_) => self.from_ring(),
+            At::Ring(_) => self.read_ring(),
             At::History(_) => None,
         }
     }
 
     /// What the ring has for this reader: nothing more (`None`), or bytes, empty if all of it was filtered out.
-    fn from_ring(&mut self) -> Option<Piece> {
+    fn read_ring(&mut self) -> Option<Piece> {
         let At::Ring(cursor) = self.at else { return None };
         match self.group.stretch(&self.channel, cursor) {
             Some(stretch) if stretch.to == cursor => None,
@@ -220,7 +220,7 @@ impl Reader {
     }
 
     /// What the history has for this reader, until it reaches the ring.
-    async fn from_history(&mut self) -> Option<Piece> {
+    async fn read_history(&mut self) -> Option<Piece> {
         let At::History(frames) = &mut self.at else { return None };
         let mut bytes = BytesMut::new();
         while let Some(frame) = frames.front() {

@@ -8,7 +8,9 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
     path::Path,
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -24,9 +26,10 @@ use poem::{
 };
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::{Sleep, sleep},
 };
 use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,8 +38,9 @@ use crate::replica::Replica;
 
 /// A request's head must be there within this time; so must the next one on a connection that stays.
 const HEAD: Duration = Duration::from_secs(30);
-/// hyper's own bound on a head. Ours (`trace`) is lower and answers with a body; this one only stops what is absurd.
-const HEAD_BYTES: usize = 256 << 10;
+/// hyper's own bound on a head. Ours (`trace`) is lower and answers with a body; this one only stops what is absurd. It also bounds what
+/// hyper holds for a reader that does not read: with a stream's next piece (64 KiB) that makes 256 KiB.
+const HEAD_BYTES: usize = 192 << 10;
 const HEADERS: usize = 256;
 /// After a failed accept (no file descriptor left, say) the next one waits this long instead of spinning.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -44,8 +48,11 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 const BACKLOG: i32 = 1024;
 /// At most so much of a stream lies unsent in the kernel: a reader that is stuck would hold megabytes otherwise.
 const SEND_BUFFER: usize = 64 << 10;
-/// A peer that vanished is noticed after this long without an acknowledgement.
-const VANISHED: Duration = Duration::from_secs(20);
+/// A peer that vanished is noticed after this long without an acknowledgement. A silent stream speaks every 15 s, so its place is
+/// free again within 30 s.
+const VANISHED: Duration = Duration::from_secs(12);
+/// One that is there, but takes no byte of what waits for it, is cut off after this long.
+const STUCK: Duration = Duration::from_secs(20);
 
 /// Why we cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -161,9 +168,9 @@ impl Serving {
                 replica.connections.fetch_add(1, Ordering::Relaxed);
                 let serving = async {
                     match tls {
-                        None => serve(stream, remote, Scheme::HTTP, endpoint, &replica.drain).await,
+                        None => serve(Patient::new(stream), remote, Scheme::HTTP, endpoint, &replica.drain).await,
                         Some(tls) => {
-                            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(stream)).await {
+                            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(Patient::new(stream))).await {
                                 serve(stream, remote, Scheme::HTTPS, endpoint, &replica.drain).await;
                             }
                         }
@@ -194,6 +201,74 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(VANISHED).with_interval(VANISHED / 4))?;
     socket.set_tcp_user_timeout(Some(VANISHED))
+}
+
+/// A connection whose peer must take something within [`STUCK`] once something waits for it.
+///
+/// While it is stuck this clock decides, and the kernel's own (`TCP_USER_TIMEOUT`, which cannot tell a stuck reader from a vanished
+/// one) is put further away.
+struct Patient {
+    stream: TcpStream,
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, stuck: None }
+    }
+
+    fn watched(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let kernels = |timeout| socket2::SockRef::from(&self.stream).set_tcp_user_timeout(Some(timeout));
+        if written.is_ready() {
+            if self.stuck.is_some() {
+                // It may be gone already; the next write says so.
+                let _ = kernels(VANISHED);
+                self.stuck = None;
+            }
+            return written;
+        }
+        if self.stuck.is_none() {
+            let _ = kernels(STUCK + VANISHED);
+            self.stuck = Some(Box::pin(sleep(STUCK)));
+        }
+        match self.stuck.as_mut().map(|stuck| stuck.as_mut().poll(context)) {
+            Some(Poll::Ready(())) => {
+                metrics::counter!("holdfast_stuck_readers_total").increment(1);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watched(context, written)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.watched(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 async fn serve<E, S>(stream: S, remote: SocketAddr, scheme: Scheme, endpoint: Arc<E>, drain: &CancellationToken)

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     sse::{EventStream, Seen},
@@ -102,4 +103,29 @@ async fn rotated_and_revoked_keys_and_deleted_tenants_end_their_streams() {
 
     assert_eq!(admin(&world.replicas[0], Method::DELETE, &format!("/{}", tenant.id), None).await.status, 204);
     stays.rest().await;
+}
+
+/// Takes over half a minute, so only with HOLDFAST_LONG=1.
+#[tokio::test]
+async fn a_reader_that_takes_no_byte_is_cut_off_and_its_place_is_free() {
+    if std::env::var("HOLDFAST_LONG").is_err() {
+        return;
+    }
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Free").await;
+    let at = world.at(&tenant);
+    let mut stuck = TcpStream::connect(at.replica.url.trim_start_matches("http://")).await.unwrap();
+    stuck.write_all(format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", tenant.key).as_bytes()).await.unwrap();
+    until("its place is taken", || async { !comes_in(&at).await }).await;
+    let event = json!({"type": "blob", "data": "x".repeat(15_000)});
+    for _ in 0..10 {
+        assert_eq!(at.post("/events", json!(vec![event.clone(); 50])).await.status, 202);
+    }
+    let begun = Instant::now();
+    while !comes_in(&at).await {
+        assert!(begun.elapsed() < Duration::from_secs(26), "it still has its place");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert!(begun.elapsed() > Duration::from_secs(18), "{:?}: too soon", begun.elapsed());
+    drop(stuck);
 }
