@@ -20,6 +20,8 @@ use crate::{
 
 /// File descriptors kept for Redis, logs and diagnosis when connections take the rest.
 const SPARE_FILES: u64 = 200;
+/// In which part of the drain window streams end: the rest is for their last words to arrive.
+const STREAMS_END: f64 = 0.8;
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The demo tenant's key, beside the data that it opens.
 const DEMO_FILE: &str = "demo-key";
@@ -85,6 +87,11 @@ async fn serve_on(config: Config, address: Address, demo: bool) -> Result<(), Ap
                 runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
                     let store = Store::new(Link::open(address), callers);
                     tokio::spawn(feed.clone().run());
+                    let (leaving, drain, window) = (feed.clone(), replica.drain.clone(), config.drain);
+                    tokio::spawn(async move {
+                        drain.cancelled().await;
+                        leaving.end_over(window.mul_f64(STREAMS_END)).await;
+                    });
                     serving.run(http::endpoint(App { store, feed, config, replica })).await
                 })
             })

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -14,6 +14,8 @@ use crate::store::{Place, ReplicaId, Store, StreamId, StreamKind};
 const BEAT: Duration = Duration::from_secs(3);
 /// How long a place that could not be given back waits for the next try.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long a place waits of which nobody knows whether it was taken: the call may still be on its way to Redis.
+const UNSETTLED: Duration = Duration::from_secs(5);
 
 /// All places that this replica holds.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(super) struct Leases {
 struct State {
     held: HashMap<u64, (Arc<Place>, StreamKind)>,
     given_back: Vec<(u64, Arc<Place>)>,
+    unsettled: Vec<(Instant, u64, Arc<Place>)>,
 }
 
 /// One place. Dropping it gives it back.
@@ -35,6 +38,7 @@ struct State {
 pub(super) struct Lease {
     leases: Arc<Leases>,
     number: u64,
+    settled: bool,
 }
 
 impl Leases {
@@ -50,7 +54,7 @@ impl Leases {
     pub(super) fn lease(self: &Arc<Self>, place: &Arc<Place>, kind: &StreamKind) -> Lease {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.state().held.insert(number, (place.clone(), kind.clone()));
-        Lease { leases: self.clone(), number }
+        Lease { leases: self.clone(), number, settled: false }
     }
 
     /// Gives back what has ended, and says that the replica lives, for as long as it does.
@@ -58,7 +62,10 @@ impl Leases {
         let mut beats = tokio::time::interval(BEAT);
         loop {
             tokio::select! {
-                _ = beats.tick() => self.beat(&store).await,
+                _ = beats.tick() => {
+                    self.beat(&store).await;
+                    self.give_back(&store).await;
+                }
                 () = self.left.notified() => self.give_back(&store).await,
             }
         }
@@ -75,6 +82,11 @@ impl Leases {
     }
 
     async fn give_back(&self, store: &Store) {
+        {
+            let now = Instant::now();
+            let State { given_back, unsettled, .. } = &mut *self.state();
+            given_back.extend(unsettled.extract_if(.., |(due, ..)| *due <= now).map(|(_, number, place)| (number, place)));
+        }
         let given_back = std::mem::take(&mut self.state().given_back);
         let asked = given_back.iter().map(|(number, place)| async move { store.leave_stream(place, &self.id(*number)).await.is_ok() });
         let done = futures_util::future::join_all(asked).await;
@@ -111,13 +123,22 @@ impl Lease {
     pub(super) fn id(&self) -> StreamId {
         self.leases.id(self.number)
     }
+
+    /// Notes that Redis has answered.
+    pub(super) fn settle(&mut self) {
+        self.settled = true;
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut state = self.leases.state();
         if let Some((place, _)) = state.held.remove(&self.number) {
-            state.given_back.push((self.number, place));
+            if self.settled {
+                state.given_back.push((self.number, place));
+            } else {
+                state.unsettled.push((Instant::now() + UNSETTLED, self.number, place));
+            }
         }
         drop(state);
         self.leases.left.notify_one();

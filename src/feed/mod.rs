@@ -134,6 +134,11 @@ impl Feed {
         self.shard.run().await;
     }
 
+    /// Ends the streams of this feed's runtime, spread over `window`, so that the other replicas are not run over.
+    pub async fn end_over(self, window: Duration) {
+        self.shard.end_over(window).await;
+    }
+
     /// Lets a reader in: from its start on it hears everything of its tenant that passes the filter. `from` is the id at which its
     /// last stream stopped. `store` is the one of this runtime.
     ///
@@ -150,8 +155,9 @@ impl Feed {
             subscription.join(place.partition()).await?;
         }
         let (proof, lease) = if kind.most(caller).is_some() {
-            let lease = hub.leases.lease(place, &kind);
+            let mut lease = hub.leases.lease(place, &kind);
             let Told { now_us, position, answer } = store.enter_stream(caller, &lease.id(), &kind).await?;
+            lease.settle();
             if let Verdict::Limit(reached) = answer {
                 return Ok(Entry::Full { reached, now_us });
             }

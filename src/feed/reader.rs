@@ -60,6 +60,8 @@ pub enum Piece {
     Bytes(Bytes),
     /// Nothing more: the stream ends, and its reader resumes where it stopped.
     End,
+    /// The replica leaves: the reader is told when to come again, and the stream ends.
+    Leave,
 }
 
 impl Reader {
@@ -151,19 +153,17 @@ impl Reader {
         }
     }
 
-    /// The credential that the stream was opened with has ended.
-    fn has_ended(&self) -> bool {
-        self.seat.has_ended()
-    }
-
     /// Waits for something to write: events, or a sign of life.
     ///
     /// # Cancellation
     /// Dropping the future loses nothing; the next call goes on from the same place.
     pub async fn next(&mut self) -> Piece {
         loop {
-            if self.has_ended() {
+            if self.seat.has_ended() {
                 return Piece::End;
+            }
+            if self.seat.is_leaving() {
+                return Piece::Leave;
             }
             let written = match &mut self.at {
                 At::Ring(_) => self.read_ring(),
@@ -179,6 +179,7 @@ impl Reader {
             }
             match self.seat.sign_given().await {
                 Sign::Ended => return Piece::End,
+                Sign::Leave => return Piece::Leave,
                 Sign::Woken => {}
                 Sign::Beat => {
                     // What was filtered out moves the cursor too.
@@ -254,10 +255,11 @@ impl Reader {
             }
             // Its cursor left the history: it is cut off, comes again, and is told so.
             Ok(_) => Some(Piece::End),
-            Err(_) => {
-                tokio::time::timeout(RETRY, self.seat.sign_given()).await.ok();
-                self.beat_if_silent()
-            }
+            Err(_) => match tokio::time::timeout(RETRY, self.seat.sign_given()).await {
+                Ok(Sign::Ended) => Some(Piece::End),
+                Ok(Sign::Leave) => Some(Piece::Leave),
+                Ok(Sign::Woken | Sign::Beat) | Err(_) => self.beat_if_silent(),
+            },
         }
     }
 

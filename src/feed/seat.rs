@@ -16,6 +16,8 @@ const WOKEN: u8 = 1;
 const BEAT: u8 = 2;
 /// Its credential, or its tenant, is gone.
 const ENDED: u8 = 4;
+/// The replica leaves.
+const LEAVE: u8 = 8;
 
 /// A stream's seat.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub(super) enum Sign {
     Woken,
     Beat,
     Ended,
+    Leave,
 }
 
 impl Seat {
@@ -65,14 +68,24 @@ impl Seat {
         self.sign(ENDED);
     }
 
+    pub(super) fn leave(&self) {
+        self.sign(LEAVE);
+    }
+
     fn sign(&self, sign: u8) {
         if self.signs.fetch_or(sign, Ordering::AcqRel) & sign == 0 {
             self.waker.wake();
         }
     }
 
+    /// Whether its credential has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.signs.load(Ordering::Acquire) & ENDED != 0
+    }
+
+    /// Whether the replica wants it to leave.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.signs.load(Ordering::Acquire) & LEAVE != 0
     }
 
     pub(super) fn spoke_ms(&self) -> u64 {
@@ -88,8 +101,11 @@ impl Seat {
         std::future::poll_fn(|context| {
             self.waker.register(context.waker());
             let signs = self.signs.load(Ordering::Acquire);
-            if signs & ENDED != 0 {
-                return Poll::Ready(Sign::Ended);
+            // These two stay: nothing comes after them.
+            for (bit, sign) in [(ENDED, Sign::Ended), (LEAVE, Sign::Leave)] {
+                if signs & bit != 0 {
+                    return Poll::Ready(sign);
+                }
             }
             for (bit, sign) in [(WOKEN, Sign::Woken), (BEAT, Sign::Beat)] {
                 if signs & bit != 0 {

@@ -95,6 +95,19 @@ impl Shard {
         }
     }
 
+    /// Has the streams leave, evenly spread over `window`.
+    pub(super) async fn end_over(&self, window: Duration) {
+        let seats: Vec<_> = {
+            let wheel = self.wheel.lock().unwrap_or_else(PoisonError::into_inner);
+            wheel.slots.iter().flatten().cloned().collect()
+        };
+        let (begun, count) = (tokio::time::Instant::now(), seats.len());
+        for (number, seat) in seats.into_iter().enumerate() {
+            tokio::time::sleep_until(begun + window.mul_f64(number as f64 / count as f64)).await;
+            seat.upgrade().iter().for_each(|seat| seat.leave());
+        }
+    }
+
     fn turn(&self) {
         let now_ms = self.now_ms();
         let mut wheel = self.wheel.lock().unwrap_or_else(PoisonError::into_inner);

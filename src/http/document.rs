@@ -82,7 +82,7 @@ fn mend(name: &str, schema: &mut Value) {
     let mut required: Vec<String> = schema["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(Into::into)).collect();
     let wanted = REQUIRED.iter().find(|(schema, _)| *schema == name).map_or(&[][..], |(_, fields)| fields);
     required.extend(wanted.iter().map(|name| (*name).to_owned()));
-    if let Some(properties) = schema["properties"].as_object_mut() {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
             if !required.contains(name) && property.get("$ref").is_none() {
                 property["nullable"] = json!(true);

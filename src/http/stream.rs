@@ -1,23 +1,21 @@
 //! The event stream: `GET /api/v1/events`.
 
-use std::time::Duration;
-
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt, stream};
 use poem::{Body, IntoResponse, Request, Response, http::header};
 use poem_openapi::{
-    ApiResponse, OpenApi,
+    ApiResponse, Object, OpenApi,
     param::Query,
     registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
+    types::{Any, Type},
 };
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
 
 use crate::{
     domain::time::{instant, iso},
     feed::{Entry, Filter, Frame, Piece, Reader, Start},
     http::{
-        App,
         credentials::{app, enter_stream},
         document::Tag,
         error::ApiError,
@@ -80,8 +78,12 @@ impl Events {
 }
 
 async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Option<&str>) -> Result<EventStream, ApiError> {
-    let app = app(request)?.clone();
+    let app = app(request)?;
     let caller = enter_stream(request, api_key).await?;
+    if app.replica.drain.is_cancelled() {
+        // Its connection was open already. Elsewhere it finds a replica that stays.
+        return Ok(EventStream(come_again(request)));
+    }
     // A credential of another kind counts by other rules: `StreamKind` says which there are.
     let kind = StreamKind::Key;
     let (reader, start, now_us) = match app.feed.enter(&app.store, &caller, kind, filter, from).await? {
@@ -95,38 +97,20 @@ async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Op
         Start::At(position) => head.extend_from_slice(format!("id: {position}\n\n").as_bytes()),
         Start::Reset(reason, as_of) => head.extend_from_slice(&Frame::reset_cursor(reason, as_of).bytes),
     }
-    let pieces = stream::iter([Ok(Bytes::from(head))]).chain(pieces(reader, app));
+    let pieces = stream::iter([Ok(Bytes::from(head))]).chain(pieces(reader));
     Ok(EventStream(answer(request, Body::from_bytes_stream(pieces))))
 }
 
 /// What the stream writes until its reader leaves, its credential ends, or the replica drains.
-fn pieces(reader: Box<Reader>, app: App) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
-    stream::unfold(Some((reader, None::<Instant>)), move |state| {
-        let drain = app.replica.drain.clone();
-        let window = app.config.drain;
-        async move {
-            let (mut reader, mut end) = state?;
-            loop {
-                tokio::select! {
-                    piece = reader.next() => return match piece {
-                        Piece::Bytes(bytes) => Some((Ok(bytes), Some((reader, end)))),
-                        Piece::End => None,
-                    },
-                    // Draining: each stream ends at its own moment of the window, so that the other replicas are not run over.
-                    () = drain.cancelled(), if end.is_none() => end = Some(Instant::now() + fraction(window)),
-                    () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
-                        let farewell = format!("retry: {}\n\n", random_retry_ms());
-                        return Some((Ok(Bytes::from(farewell)), None));
-                    }
-                }
-            }
+fn pieces(reader: Box<Reader>) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
+    stream::unfold(Some(reader), async |reader| {
+        let mut reader = reader?;
+        match reader.next().await {
+            Piece::Bytes(bytes) => Some((Ok(bytes), Some(reader))),
+            Piece::End => None,
+            Piece::Leave => Some((Ok(Bytes::from(format!("retry: {}\n\n", random_retry_ms()))), None)),
         }
     })
-}
-
-/// A random part of the first four fifths of `window`: the rest is for the last words to arrive.
-fn fraction(window: Duration) -> Duration {
-    window.mul_f64(0.8 * f64::from(random_u16()) / f64::from(u16::MAX))
 }
 
 fn random_retry_ms() -> u64 {
@@ -167,5 +151,85 @@ impl ApiResponse for EventStream {
         MetaResponses { responses: vec![MetaResponse { description: "The stream.", status: Some(200), status_range: None, content, headers: vec![] }] }
     }
 
-    fn register(_: &mut Registry) {}
+    fn register(registry: &mut Registry) {
+        ReservationEvent::register(registry);
+        PlatformEvent::register(registry);
+        ResetCursor::register(registry);
+    }
+}
+
+/// The data of a reservation's event. Every key is always there, null where it does not apply.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes; domain::event is what is written")]
+struct ReservationEvent {
+    /// The position as a string; null in a refusal, which is live only.
+    id: Option<String>,
+    /// `RESERVED`, `UNRESERVED`, `RENEWED`, `RESERVATION_EXPIRED`, `RESERVE_FAILED`, `UNRESERVE_FAILED`, `TRANSACTION_APPLIED`,
+    /// `TRANSACTION_ROLLED_BACK`, `RESET` or `TIER_LIMIT_REACHED`.
+    r#type: String,
+    tenant_id: String,
+    /// The physical name: of a pool, the slot's.
+    resource: Option<String>,
+    requester: Option<String>,
+    /// One word: the outcome.
+    explanation: Option<String>,
+    /// A sentence, where the word is not enough.
+    reason: Option<String>,
+    resource_type: Option<String>,
+    api_key_label: Option<String>,
+    /// `RESERVE`, `UNRESERVE` or `RENEW`; null for what nobody requested.
+    request_type: Option<String>,
+    timestamp: DateTime<Utc>,
+    /// Of a transaction.
+    method: Option<String>,
+    /// Of a transaction: every item.
+    changes: Option<Vec<EventChange>>,
+    limit_type: Option<String>,
+    limit: Option<i64>,
+    fencing_token: Option<i64>,
+    expires_at: Option<DateTime<Utc>>,
+    /// The pool that the resource is a slot of.
+    pool: Option<String>,
+    blockers: Option<Vec<String>>,
+}
+
+/// One item of a transaction's event.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct EventChange {
+    resource: String,
+    requester: String,
+    request_type: String,
+    explanation: String,
+    fencing_token: Option<i64>,
+    expires_at: Option<DateTime<Utc>>,
+    pool: Option<String>,
+}
+
+/// The data of an event of the tenant's own platform: see `POST /events`.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct PlatformEvent {
+    /// The string of the frame's id.
+    id: String,
+    r#type: String,
+    company_id: Option<String>,
+    /// As it was published: of `decision`, `trade`, `score` and `season` usually a `DecisionData`, `TradeData`, `ScoreData` or
+    /// `SeasonData`.
+    data: Any<serde_json::Value>,
+    timestamp: DateTime<Utc>,
+}
+
+/// The data of `RESET_CURSOR`: what came between is not known here; read activeReservations again.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct ResetCursor {
+    /// `unknown`: there never was such a position. `too_old`: what followed it is kept no more. `lost`: Redis lost what was told.
+    reason: String,
+    /// Where the stream goes on.
+    as_of: i64,
 }

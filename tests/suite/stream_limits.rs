@@ -105,6 +105,31 @@ async fn rotated_and_revoked_keys_and_deleted_tenants_end_their_streams() {
     stays.rest().await;
 }
 
+#[tokio::test]
+async fn a_replica_that_leaves_ends_its_streams_with_a_word() {
+    let mut world = World::<2>::start().await;
+    let tenant = world.tenant().await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut stream = world.at_replica(0, &tenant).events("").await;
+        stream.head().await;
+        streams.push(stream);
+    }
+    world.replicas[0].signal("-TERM");
+    for stream in &mut streams {
+        assert!(matches!(stream.rest().await.as_slice(), [Seen::Retry(1000..=5000)]));
+    }
+    assert_eq!(world.replicas[0].ended(), 0);
+    // Their places went with them.
+    let south = world.at_replica(1, &tenant);
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        let stream = south.events("").await;
+        assert_eq!(stream.status, 200);
+        open.push(stream);
+    }
+}
+
 /// Takes over half a minute, so only with HOLDFAST_LONG=1.
 #[tokio::test]
 async fn a_reader_that_takes_no_byte_is_cut_off_and_its_place_is_free() {
