@@ -1,8 +1,13 @@
 //! The event stream: `GET /api/v1/events`.
 
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use poem::{Body, IntoResponse, Request, Response, http::header};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
@@ -11,6 +16,7 @@ use poem_openapi::{
     types::{Any, Type},
 };
 use serde_json::json;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{
     domain::time::{instant, iso},
@@ -97,18 +103,77 @@ async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Op
         Start::At(position) => head.extend_from_slice(format!("id: {position}\n\n").as_bytes()),
         Start::Reset(reason, as_of) => head.extend_from_slice(&Frame::reset_cursor(reason, as_of).bytes),
     }
-    let pieces = stream::iter([Ok(Bytes::from(head))]).chain(pieces(reader));
-    Ok(EventStream(answer(request, Body::from_bytes_stream(pieces))))
+    let handover = Handover::of(EventFeed { head: Bytes::from(head), reader });
+    let body = handover.clone();
+    let mut answer = answer(request, Body::from_bytes_stream(pieces(body)));
+    answer.extensions_mut().insert(handover);
+    Ok(EventStream(answer))
 }
 
-/// What the stream writes until its reader leaves, its credential ends, or the replica drains.
-fn pieces(reader: Box<Reader>) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
-    stream::unfold(Some(reader), async |reader| {
-        let mut reader = reader?;
-        match reader.next().await {
-            Piece::Bytes(bytes) => Some((Ok(bytes), Some(reader))),
+/// What a stream writes, after the answer's head.
+pub(super) struct EventFeed {
+    head: Bytes,
+    reader: Box<Reader>,
+}
+
+/// An open stream that goes with its answer: to the body, or past it to the connection, whoever takes it first.
+#[derive(Clone)]
+pub(super) struct Handover(Arc<Mutex<Option<EventFeed>>>);
+
+impl Handover {
+    fn of(feed: EventFeed) -> Self {
+        Self(Arc::new(Mutex::new(Some(feed))))
+    }
+
+    pub(super) fn take(&self) -> Option<EventFeed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl EventFeed {
+    /// What comes next; `None`: the stream ends. The last words come with `true`.
+    async fn next(&mut self) -> Option<(Bytes, bool)> {
+        if !self.head.is_empty() {
+            return Some((std::mem::take(&mut self.head), false));
+        }
+        match self.reader.next().await {
+            Piece::Bytes(bytes) => Some((bytes, false)),
             Piece::End => None,
-            Piece::Leave => Some((Ok(Bytes::from(format!("retry: {}\n\n", random_retry_ms()))), None)),
+            Piece::Leave => Some((Bytes::from(format!("retry: {}\n\n", random_retry_ms())), true)),
+        }
+    }
+
+    /// Writes the stream to its end as the chunks of HTTP/1.1, each flushed at an event's end.
+    pub(super) async fn write_to(mut self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        while let Some((bytes, last)) = self.next().await {
+            let size = format!("{:x}\r\n", bytes.len());
+            let mut parts = [io::IoSlice::new(size.as_bytes()), io::IoSlice::new(&bytes), io::IoSlice::new(b"\r\n")];
+            let mut parts = &mut parts[..];
+            while !parts.is_empty() {
+                let written = to.write_vectored(parts).await?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                io::IoSlice::advance_slices(&mut parts, written);
+            }
+            if last {
+                break;
+            }
+        }
+        to.write_all(b"0\r\n\r\n").await?;
+        to.shutdown().await
+    }
+}
+
+/// The stream as a body, for connections that keep it.
+fn pieces(handover: Handover) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
+    stream::unfold(None::<Option<EventFeed>>, move |state| {
+        // Taken at the first look: a body that is never looked at leaves it to the connection.
+        let state = state.unwrap_or_else(|| handover.take());
+        async move {
+            let mut feed = state?;
+            let (bytes, last) = feed.next().await?;
+            Some((Ok(bytes), Some((!last).then_some(feed))))
         }
     })
 }

@@ -241,11 +241,12 @@ async fn streams_stay_open_while_redis_is_gone_and_are_filled_up_when_it_is_back
     assert_eq!(told.status, 200, "a browser would never come back after a 503");
     assert!(matches!(told.rest().await.as_slice(), [Seen::Retry(_)]));
     world.redis.restart();
-    world.replicas[0].ready().await;
 
     let at = world.at(&tenant);
-    at.acquire("w", "after", None).await;
-    at.acquire("w", "last", None).await;
+    let after = serde_json::json!([{"requester": "w", "resource": "after"}]);
+    until("every runtime of the replica is connected again", || async { at.post("/Reservation/reserve", after.clone()).await.status == 200 }).await;
+    until("one more is granted", || async { at.post("/Reservation/reserve", serde_json::json!([{"requester": "w", "resource": "last"}])).await.status == 200 })
+        .await;
     assert_eq!(stream.expect("RESERVED").await["resource"], "after");
     assert_eq!(stream.expect("RESERVED").await["resource"], "last");
 }

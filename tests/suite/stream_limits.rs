@@ -143,14 +143,15 @@ async fn a_reader_that_takes_no_byte_is_cut_off_and_its_place_is_free() {
     stuck.write_all(format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", tenant.key).as_bytes()).await.unwrap();
     until("its place is taken", || async { !comes_in(&at).await }).await;
     let event = json!({"type": "blob", "data": "x".repeat(15_000)});
+    let soonest = Instant::now();
     for _ in 0..10 {
         assert_eq!(at.post("/events", json!(vec![event.clone(); 50])).await.status, 202);
     }
     let begun = Instant::now();
     while !comes_in(&at).await {
-        assert!(begun.elapsed() < Duration::from_secs(26), "it still has its place");
+        assert!(begun.elapsed() < Duration::from_secs(30), "it still has its place");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    assert!(begun.elapsed() > Duration::from_secs(18), "{:?}: too soon", begun.elapsed());
+    assert!(soonest.elapsed() > Duration::from_secs(19), "{:?}: too soon", soonest.elapsed());
     drop(stuck);
 }
