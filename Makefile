@@ -10,6 +10,9 @@ BINARY := $(or $(CARGO_TARGET_DIR),target)/release/holdfast
 
 # npm writes this file last, so it tells whether the packages match the lock file.
 BROWSER_PACKAGES := tests/browser/node_modules/.package-lock.json
+CLIENT_PACKAGES := tests/clients/node_modules/.package-lock.json
+# Written last, likewise.
+PYTHON_PACKAGES := tests/clients/.venv/installed
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -38,7 +41,7 @@ lint: ## check format and lints, as `make test` does
 # The suite comes last, so that the output ends with its count of passed and failed tests.
 # More at once than there are cores: the tests wait for processes and deadlines more than they compute.
 test: export RUST_TEST_THREADS ?= 6
-test: need-test $(BROWSER_PACKAGES) ## install what is missing, then format, lints and every test
+test: need-test $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## install what is missing, then format, lints and every test
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo test --locked --lib --bin holdfast --test suite
@@ -52,13 +55,21 @@ bench: ## measure what the scripts cost Redis
 	cargo bench --locked --bench scripts
 
 need-test:
-	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm
+	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv
 
 # No package may run a program of its own at installation: the tests use the system's browser and need nothing fetched.
 $(BROWSER_PACKAGES): tests/browser/package-lock.json | need-test
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
 
-tests/browser/package-lock.json:
+$(CLIENT_PACKAGES): tests/clients/package-lock.json | need-test
+	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
+
+$(PYTHON_PACKAGES): tests/clients/requirements.txt | need-test
+	python3 -m venv tests/clients/.venv
+	tests/clients/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+%/package-lock.json:
 	@echo "make: $@ is missing, and without it npm would pick versions of its own." >&2
-	@echo "make: restore it from version control, or run 'npm install' in tests/browser once and commit it." >&2
+	@echo "make: restore it from version control, or run 'npm install' in its directory once and commit it." >&2
 	@exit 1

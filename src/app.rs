@@ -22,6 +22,8 @@ use crate::{
 const SPARE_FILES: u64 = 200;
 /// How long a worker waits for Redis before it serves without: those who come meanwhile wait in the kernel's queue.
 const FIRST_LINK: Duration = Duration::from_secs(1);
+/// In which part of the drain window streams end: the rest is for their last words to arrive.
+const STREAMS_END: f64 = 0.8;
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The demo tenant's key, beside the data that it opens.
 const DEMO_FILE: &str = "demo-key";
@@ -70,23 +72,30 @@ async fn serve_on(config: Config, address: Address, demo: bool) -> Result<(), Ap
     let bound = listener.address();
     let callers = Arc::new(Callers::default());
     let replica = Arc::new(Replica::begin());
-    let feed = Feed::open(address.clone(), callers.clone());
     let store = Store::new(Link::open(address.clone()), callers.clone());
+    let feeds = Feed::open(store.clone(), config.workers);
 
     let config = Arc::new(config);
     let places = Arc::new(Semaphore::new(connection_places()));
     let workers: Vec<_> = listener
         .into_sockets()
         .into_iter()
+        .zip(feeds)
         .enumerate()
-        .map(|(number, socket)| {
-            let (address, callers, feed, config, replica) = (address.clone(), callers.clone(), feed.clone(), config.clone(), replica.clone());
+        .map(|(number, (socket, feed))| {
+            let (address, callers, config, replica) = (address.clone(), callers.clone(), config.clone(), replica.clone());
             let serving = Serving::new(socket, tls.clone(), places.clone(), replica.clone(), config.drain);
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
                 runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
                     let store = Store::new(Link::open(address), callers);
                     // A worker that serves before it has reached Redis would refuse what another one, which is ready, promised.
                     let _ = tokio::time::timeout(FIRST_LINK, store.link().up()).await;
+                    tokio::spawn(feed.clone().run());
+                    let (leaving, drain, window) = (feed.clone(), replica.drain.clone(), config.drain);
+                    tokio::spawn(async move {
+                        drain.cancelled().await;
+                        leaving.end_over(window.mul_f64(STREAMS_END)).await;
+                    });
                     serving.run(http::endpoint(App { store, feed, config, replica })).await
                 })
             })

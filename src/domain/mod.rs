@@ -4,6 +4,7 @@ pub mod access;
 pub mod event;
 pub mod fault;
 pub mod names;
+pub mod platform;
 pub mod reservation;
 pub mod resource;
 pub mod tier;

@@ -41,10 +41,10 @@ impl Tier {
     #[must_use]
     pub fn limits(self) -> Limits {
         match self {
-            Self::Free => Limits { held: Some(50), keys: Some(1), resources: Some(100), history: 1_000 },
-            Self::Starter => Limits { held: Some(500), keys: Some(10), resources: Some(1_000), history: 10_000 },
-            Self::Pro => Limits { held: Some(10_000), keys: Some(100), resources: Some(100_000), history: 100_000 },
-            Self::Enterprise => Limits { held: None, keys: None, resources: None, history: 1_000_000 },
+            Self::Free => Limits { held: Some(50), streams: Some(1), keys: Some(1), companies: Some(10), resources: Some(100), history: 1_000 },
+            Self::Starter => Limits { held: Some(500), streams: Some(5), keys: Some(10), companies: Some(100), resources: Some(1_000), history: 10_000 },
+            Self::Pro => Limits { held: Some(10_000), streams: Some(20), keys: Some(100), companies: Some(10_000), resources: Some(100_000), history: 100_000 },
+            Self::Enterprise => Limits { held: None, streams: None, keys: None, companies: None, resources: None, history: 1_000_000 },
         }
     }
 }
@@ -54,10 +54,14 @@ impl Tier {
 pub struct Limits {
     /// Physical resources held at once.
     pub held: Option<u64>,
+    /// Event streams open at once that were opened with a key or a token.
+    pub streams: Option<u64>,
     /// API keys.
     pub keys: Option<u64>,
     /// Registered resources; a pool of N counts as N.
     pub resources: Option<u64>,
+    /// Registered companies.
+    pub companies: Option<u64>,
     /// Events kept for those who resume, and never longer than an hour.
     pub history: u64,
 }

@@ -1,113 +1,315 @@
-//! Carries what scripts tell to those who listen: one subscription per replica, one ring of ready frames per tenant, one
-//! cursor per subscriber.
+//! Carries what scripts tell to those who listen: one subscription per replica, one ring of ready frames per tenant, one cursor
+//! per reader.
 //!
-//! An event is encoded once per replica. A subscriber that is slow only lags behind in the ring; one that fell out of it is
-//! closed and resumes, and nobody waits for it.
+//! An event is encoded once per replica. What a replica did not hear it reads from the history; what the history does not have any
+//! more, readers are told. A reader that is slow only lags behind, and nobody waits for it.
 
+mod channel;
 mod filter;
+mod flights;
 mod frame;
+mod lease;
+mod reader;
 mod ring;
-mod subscriber;
+mod seat;
+mod shard;
+mod watch;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
+
+use tokio::sync::Notify;
 
 use crate::{
     domain::names::TenantId,
-    store::{Address, Callers, Heard, Message, Note, Partition, Place, StoreError, Subscription},
+    store::{Caller, Heard, LimitReached, Message, Note, Place, Store, StoreError, StreamKind, Subscription, Told, Verdict},
 };
 
 pub use filter::{Filter, split_list};
-pub use frame::Frame;
-pub use subscriber::{Piece, Subscriber};
+pub use frame::{About, Frame, Reason, encode};
+pub use reader::{Piece, Reader, Start};
 
-use ring::Ring;
+use channel::{Channel, Page};
+use flights::Flights;
+use lease::Leases;
+use ring::Taken;
+use shard::Shard;
 
-/// How long a partition stays subscribed after its last subscriber here has left.
+/// How long a partition stays subscribed after its last reader here has left.
 const LINGER: Duration = Duration::from_secs(30);
+/// How often old frames are let go.
+const TIDY: Duration = Duration::from_secs(10);
+/// How many events are read from the history at once.
+const PAGE: usize = 256;
+/// How long a page of the history is remembered: it does not change, so this only bounds what it costs.
+const PAGE_KEPT: Duration = Duration::from_secs(1);
+/// How long a credential counts as proved for one stream more: a storm of streams proves it once. A revocation that was heard ends
+/// this at once.
+const PROOF_KEPT: Duration = Duration::from_millis(250);
+/// How long a new stream waits for what Redis has told already but this replica has not heard.
+const CATCH_UP: Duration = Duration::from_millis(500);
+/// How long a new stream waits until anything is known of its tenant.
+const PRIME: Duration = Duration::from_secs(3);
 
-/// The replica's streams. Cheap to clone.
+/// The replica's streams as one runtime sees them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Feed {
-    tenants: Arc<Tenants>,
-    subscription: Subscription,
+    hub: Arc<Hub>,
+    shard: Arc<Shard>,
 }
 
+/// What the runtimes share.
 #[derive(Debug)]
-struct Tenants {
-    rings: Mutex<HashMap<TenantId, (Partition, Arc<Ring>)>>,
-    callers: Arc<Callers>,
+pub struct Hub {
+    channels: Mutex<HashMap<TenantId, Arc<Channel>>>,
+    shards: Vec<Arc<Shard>>,
+    subscription: std::sync::OnceLock<Subscription>,
+    /// Of the runtime that hears.
+    store: Store,
+    runtime: tokio::runtime::Handle,
+    pages: Flights<(TenantId, i64), Option<Arc<Page>>>,
+    proofs: Flights<(TenantId, Option<String>), Told<()>>,
+    leases: Arc<Leases>,
+    /// Rings when the subscription is whole again.
+    back: Notify,
+}
+
+/// What became of a stream that was asked for.
+#[derive(Debug)]
+pub enum Entry {
+    /// It is open.
+    Open {
+        /// The stream.
+        reader: Box<Reader>,
+        /// Where it starts.
+        start: Start,
+        /// Redis' clock, in microseconds since the Unix epoch.
+        now_us: i64,
+    },
+    /// The tenant has no place left.
+    Full {
+        /// Which limit.
+        reached: LimitReached,
+        /// Redis' clock, in microseconds since the Unix epoch.
+        now_us: i64,
+    },
 }
 
 impl Feed {
-    /// Starts listening on the present runtime, which must live as long as the replica.
+    /// Starts listening on the present runtime, which must live as long as the replica; one feed for each of `runtimes` that serve.
     #[must_use]
-    pub fn open(address: Address, callers: Arc<Callers>) -> Self {
-        let tenants = Arc::new(Tenants { rings: Mutex::default(), callers });
-        let heard = tenants.clone();
-        let subscription = Subscription::open(address, move |what| heard.hear(what));
-        let feed = Self { tenants, subscription };
-        tokio::spawn(feed.clone().tidy());
-        feed
+    pub fn open(store: Store, runtimes: usize) -> Vec<Self> {
+        let shards: Vec<_> = (0..runtimes).map(|number| Arc::new(Shard::new(number))).collect();
+        let hub = Arc::new(Hub {
+            channels: Mutex::default(),
+            shards: shards.clone(),
+            subscription: std::sync::OnceLock::new(),
+            runtime: tokio::runtime::Handle::current(),
+            pages: Flights::new(PAGE_KEPT),
+            proofs: Flights::new(PROOF_KEPT),
+            leases: Leases::new(),
+            back: Notify::new(),
+            store,
+        });
+        let heard = Arc::downgrade(&hub);
+        let address = hub.store.link().address().clone();
+        let subscription = Subscription::open(address, move |what| {
+            if let Some(hub) = heard.upgrade() {
+                hub.hear(what);
+            }
+        });
+        // Set once, here, before anybody else has the hub.
+        let _ = hub.subscription.set(subscription);
+        tokio::spawn(hub.clone().tidy());
+        tokio::spawn(watch::watch(hub.clone()));
+        tokio::spawn(hub.leases.clone().keep(hub.store.clone()));
+        shards.into_iter().map(|shard| Self { hub: hub.clone(), shard }).collect()
     }
 
-    /// Lets a subscriber in: from here on it hears everything of its tenant that passes the filter.
+    /// Wakes the streams of this feed's runtime. To be spawned there.
+    pub async fn run(self) {
+        self.shard.run().await;
+    }
+
+    /// Ends the streams of this feed's runtime, spread over `window`, so that the other replicas are not run over.
+    pub async fn end_over(self, window: Duration) {
+        self.shard.end_over(window).await;
+    }
+
+    /// Lets a reader in: from its start on it hears everything of its tenant that passes the filter. `from` is the id at which its
+    /// last stream stopped. `store` is the one of this runtime.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`] when the tenant's partition cannot be heard.
-    pub async fn subscribe(&self, place: &Place, credential: Option<String>, filter: Filter) -> Result<Subscriber, StoreError> {
-        self.subscription.join(place.partition()).await?;
-        let ring = self.tenants.rings().entry(place.tenant().clone()).or_insert_with(|| (place.partition(), Arc::default())).1.clone();
-        Ok(Subscriber::new(ring, credential, filter))
+    /// [`StoreError::Unauthorized`] when the credential is gone, [`StoreError::Unreachable`] when the tenant cannot be heard.
+    ///
+    /// # Cancellation
+    /// A place that was taken is given back.
+    pub async fn enter(&self, store: &Store, caller: &Caller, kind: StreamKind, filter: Filter, from: Option<&str>) -> Result<Entry, StoreError> {
+        let hub = &self.hub;
+        let place = caller.place();
+        // Listening comes before looking: what happens in between is heard.
+        if let Some(subscription) = hub.subscription.get() {
+            subscription.join(place.partition()).await?;
+        }
+        let (proof, lease) = if kind.most(caller).is_some() {
+            let mut lease = hub.leases.lease(place, &kind);
+            let Told { now_us, position, answer } = store.enter_stream(caller, &lease.id(), &kind).await?;
+            lease.settle();
+            if let Verdict::Limit(reached) = answer {
+                return Ok(Entry::Full { reached, now_us });
+            }
+            (Told { now_us, position, answer: () }, Some(lease))
+        } else {
+            let key = (place.tenant().clone(), caller.credential());
+            (hub.proofs.get(&key, async { Ok::<_, StoreError>(store.position(caller).await?.map(|_| ())) }).await?, None)
+        };
+        let channel = hub.channel(place);
+        if channel.ring().head().is_none() {
+            hub.mend(&channel);
+            tokio::time::timeout(PRIME, channel.reaches(0)).await.map_err(|_| StoreError::Unreachable)?;
+        }
+        let latest = proof.position.max(place.floor());
+        let _ = tokio::time::timeout(CATCH_UP, channel.reaches(latest)).await;
+        let reader = Reader::new(hub.clone(), self.shard.clone(), store.clone(), channel, caller.credential(), filter, lease);
+        let mut reader = Box::new(reader.ok_or(StoreError::Unreachable)?);
+        let start = reader.start(from).await?;
+        Ok(Entry::Open { reader, start, now_us: proof.now_us })
     }
 
     /// How many streams are open.
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.tenants.rings().values().map(|(_, ring)| ring.subscribers()).sum()
-    }
-
-    /// Forgets rings that nobody reads and partitions that nobody needs, every now and then.
-    async fn tidy(self) {
-        loop {
-            tokio::time::sleep(LINGER).await;
-            let needed: HashSet<_> = {
-                let mut rings = self.tenants.rings();
-                rings.retain(|_, (_, ring)| Arc::strong_count(ring) > 1);
-                rings.values().map(|(partition, _)| *partition).collect()
-            };
-            self.subscription.keep_only(&needed);
-        }
+        self.hub.channels().values().map(|channel| channel.readers()).sum()
     }
 }
 
-impl Tenants {
-    fn rings(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, (Partition, Arc<Ring>)>> {
-        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+impl Hub {
+    fn channels(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Channel>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hear(&self, heard: Heard<'_>) {
+    fn channel(&self, place: &Arc<Place>) -> Arc<Channel> {
+        self.channels().entry(place.tenant().clone()).or_insert_with(|| Arc::new(Channel::new(place.clone(), self.shards.len()))).clone()
+    }
+
+    /// A page of the history after `from`; `None`: the tenant is gone.
+    async fn page(&self, store: &Store, place: &Arc<Place>, from: i64) -> Result<Option<Arc<Page>>, StoreError> {
+        let key = (place.tenant().clone(), from);
+        let page =
+            self.pages.get(&key, async { Ok::<_, StoreError>(store.replay(place, from, PAGE).await?.map(|replay| Arc::new(Page::of(&replay)))) }).await?;
+        if page.as_ref().is_none_or(|page| page.frames.is_empty()) {
+            // Something may follow at any moment.
+            self.pages.forget(&key);
+        }
+        Ok(page)
+    }
+
+    /// Takes what the subscription hears. Runs on the runtime that reads it, and must not wait.
+    fn hear(self: &Arc<Self>, heard: Heard<'_>) {
         match heard {
-            Heard::Message(bytes) => Note::read_all(bytes).into_iter().for_each(|note| self.pass_on(note)),
-            // What was lost meanwhile cannot be filled in here yet: these streams end, and their readers look again.
-            Heard::Broken => self.rings().values().for_each(|(_, ring)| ring.end(None)),
+            Heard::Message(bytes) => {
+                let mut rung = HashSet::new();
+                for note in Note::read_all(bytes) {
+                    self.pass_on(note, &mut rung);
+                }
+                rung.into_iter().for_each(|number| self.shards[number].ring());
+            }
+            Heard::Broken => {
+                metrics::counter!("holdfast_subscription_breaks_total").increment(1);
+                self.proofs.forget_all();
+            }
+            Heard::Back => self.back.notify_one(),
         }
     }
 
-    fn pass_on(&self, note: Note) {
-        if let Message::Reservation { position: Some(position), .. } = &note.message
-            && let Some(place) = self.callers.known_place(&note.tenant)
-        {
-            place.seen(*position);
-        }
+    fn pass_on(self: &Arc<Self>, note: Note, rung: &mut HashSet<usize>) {
         let Some(tenant) = TenantId::parse(&note.tenant) else { return };
-        let Some(ring) = self.rings().get(&tenant).map(|(_, ring)| ring.clone()) else { return };
-        match note.message {
-            Message::Reservation { position, event, .. } => ring.push(Frame::of_reservation(position, &event)),
-            Message::Ended { credential } => ring.end(credential),
+        let channel = self.channels().get(&tenant).cloned();
+        if let Message::Ended { credential } = &note.message {
+            self.end(&tenant, channel.as_ref(), credential.as_deref());
+            return;
+        }
+        if let Some((_, position)) = note.positions() {
+            match &channel {
+                Some(channel) => channel.place.seen(position),
+                None => self.store.callers().known_place(&note.tenant).iter().for_each(|place| place.seen(position)),
+            }
+        }
+        let Some(channel) = channel else { return };
+        match channel.hear(note) {
+            Taken::Added => self.note(&channel, rung),
+            Taken::Hole => self.mend(&channel),
+            Taken::Nothing => {}
+        }
+    }
+
+    /// Ends the streams of one credential, or of the whole tenant.
+    fn end(&self, tenant: &TenantId, channel: Option<&Arc<Channel>>, credential: Option<&str>) {
+        match credential {
+            Some(credential) => self.proofs.forget(&(tenant.clone(), Some(credential.to_owned()))),
+            None => {
+                self.proofs.forget_all();
+                self.channels().remove(tenant);
+            }
+        }
+        if let Some(channel) = channel {
+            channel.end(credential);
+        }
+    }
+
+    fn note(&self, channel: &Arc<Channel>, rung: &mut HashSet<usize>) {
+        for number in channel.ring_for() {
+            self.shards[number].note(channel);
+            rung.insert(number);
+        }
+    }
+
+    /// Tells the runtimes that a channel has something to write.
+    fn ring(&self, channel: &Arc<Channel>) {
+        let mut rung = HashSet::new();
+        self.note(channel, &mut rung);
+        rung.into_iter().for_each(|number| self.shards[number].ring());
+    }
+
+    /// Begins to mend a channel from the history, unless somebody does already.
+    fn mend(self: &Arc<Self>, channel: &Arc<Channel>) {
+        if channel.ring().begin_mending() {
+            metrics::counter!("holdfast_stream_repairs_total").increment(1);
+            self.runtime.spawn(watch::mend(self.clone(), channel.clone()));
+        }
+    }
+
+    /// Forgets channels that nobody reads, partitions that nobody needs, and frames that are old, every now and then.
+    async fn tidy(self: Arc<Self>) {
+        let mut lingering: HashMap<TenantId, Instant> = HashMap::new();
+        loop {
+            tokio::time::sleep(TIDY).await;
+            let now = Instant::now();
+            let channels: Vec<_> = self.channels().iter().map(|(tenant, channel)| (tenant.clone(), channel.clone())).collect();
+            for (tenant, channel) in &channels {
+                channel.tidy(now);
+                if channel.readers() > 0 {
+                    lingering.remove(tenant);
+                } else {
+                    lingering.entry(tenant.clone()).or_insert(now);
+                }
+            }
+            drop(channels);
+            let mut channels = self.channels();
+            // Two hold a channel that is of no use: the map, and nobody else.
+            channels.retain(|tenant, channel| {
+                let over = lingering.get(tenant).is_some_and(|since| now.duration_since(*since) >= LINGER);
+                !over || channel.readers() > 0 || Arc::strong_count(channel) > 1
+            });
+            lingering.retain(|tenant, _| channels.contains_key(tenant));
+            let needed: HashSet<_> = channels.values().map(|channel| channel.place.partition()).collect();
+            drop(channels);
+            if let Some(subscription) = self.subscription.get() {
+                subscription.keep_only(&needed);
+            }
         }
     }
 }

@@ -1,114 +1,276 @@
-//! The latest frames of one tenant, in order, and a bell that rings when there are more.
+//! The latest frames of one tenant, in order and without a hole, and how far they reach.
+//!
+//! A kept event names the position before it. The ring takes it only if that is where it stands; anything else is a hole, and the
+//! ring waits, holding what it hears, until the history has mended it.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use crate::{
+    feed::frame::{Frame, Reason},
+    store::{Note, Replay},
+};
 
-use crate::feed::Frame;
-
-/// The most frames a ring holds: how far a subscriber may lag before it is closed.
+/// The most frames a ring holds; a reader that lags further behind is served from the history.
 const FRAMES: usize = 4_096;
 /// The most bytes a ring holds, which bounds what a tenant with large events costs.
 const BYTES: usize = 4 << 20;
+/// What a ring may always keep; what is more goes once it is old.
+const FRAMES_KEPT: usize = 64;
+const OLD: Duration = Duration::from_secs(60);
+/// The most notes that are held back while a hole is mended. Beyond that they are left to the history.
+const HELD: usize = 4_096;
+/// Where frames begin to be numbered: high, so that older ones can be put before them.
+const FIRST: u64 = 1 << 40;
 
 /// A tenant's ring.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ring {
-    state: Mutex<State>,
-    bell: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    frames: VecDeque<Arc<Frame>>,
+    frames: VecDeque<(Instant, Arc<Frame>)>,
+    /// Position and number of each frame that has a position.
+    index: VecDeque<(i64, u64)>,
     bytes: usize,
-    /// How many frames have left the ring: the number of its first one.
+    /// The number of its first frame.
     first: u64,
-    subscribers: usize,
-    /// How often all streams were ended.
-    ended_all: u64,
-    /// The credentials that ended while somebody may still listen with them.
-    ended: Vec<String>,
+    /// The position before its first frame.
+    base: i64,
+    /// The last kept position that it reaches to; `None`: nothing is known yet.
+    head: Option<i64>,
+    /// The highest position that may be named to readers.
+    told: i64,
+    /// Whether a hole is being mended.
+    mending: bool,
+    held: Vec<Note>,
+    /// How many notes were held when the history was asked: it must know of these.
+    held_before: usize,
 }
 
-/// What a subscriber finds at its cursor.
-pub(super) enum Found {
-    /// These, from its cursor on.
-    Frames(Vec<Arc<Frame>>),
-    /// The frame at its cursor has left the ring: it was too slow.
-    Lapped,
-    /// Its credential has ended, or messages may have been lost.
-    Ended,
+/// What became of a note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// There is a new frame.
+    Added,
+    /// Nothing new: it was known, or it waits.
+    Nothing,
+    /// It shows a hole that somebody must mend now.
+    Hole,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self {
+            frames: VecDeque::new(),
+            index: VecDeque::new(),
+            bytes: 0,
+            first: FIRST,
+            base: 0,
+            head: None,
+            told: 0,
+            mending: false,
+            held: Vec::new(),
+            held_before: 0,
+        }
+    }
 }
 
 impl Ring {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The number that the next frame will have.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.frames.len() as u64
     }
 
-    /// Adds a frame and rings the bell.
-    pub(super) fn push(&self, frame: Frame) {
-        let mut state = self.state();
-        state.bytes += frame.bytes.len();
-        state.frames.push_back(Arc::new(frame));
-        while state.frames.len() > FRAMES || state.bytes > BYTES {
-            let Some(old) = state.frames.pop_front() else { break };
-            state.bytes -= old.bytes.len();
-            state.first += 1;
+    /// The number of the first frame.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The position before the first frame.
+    pub(super) fn base(&self) -> i64 {
+        self.base
+    }
+
+    /// How far it reaches; `None` while nothing is known.
+    pub(super) fn head(&self) -> Option<i64> {
+        self.head
+    }
+
+    /// The highest position that may be named to readers.
+    pub(super) fn told(&self) -> i64 {
+        self.told
+    }
+
+    /// Says that somebody mends it from now on; `false` if somebody does already.
+    pub(super) fn begin_mending(&mut self) -> bool {
+        !std::mem::replace(&mut self.mending, true)
+    }
+
+    /// Where the history is to be read from, now.
+    pub(super) fn begin_reading(&mut self) -> Option<i64> {
+        self.held_before = self.held.len();
+        self.head
+    }
+
+    /// Takes what was heard.
+    pub(super) fn hear(&mut self, note: Note) -> Taken {
+        if self.mending || self.head.is_none() {
+            if self.held.len() < HELD {
+                self.held.push(note);
+            }
+            return Taken::Nothing;
         }
-        drop(state);
-        self.bell.notify_waiters();
-    }
-
-    /// Ends the streams of one credential, or all.
-    pub(super) fn end(&self, credential: Option<String>) {
-        match credential {
-            Some(credential) => self.state().ended.push(credential),
-            None => self.state().ended_all += 1,
-        }
-        self.bell.notify_waiters();
-    }
-
-    /// Lets a subscriber in; its cursor is the number of the next frame, beside how often all streams were ended before.
-    pub(super) fn enter(&self) -> (u64, u64) {
-        let mut state = self.state();
-        state.subscribers += 1;
-        (state.first + state.frames.len() as u64, state.ended_all)
-    }
-
-    pub(super) fn leave(&self) {
-        let mut state = self.state();
-        state.subscribers -= 1;
-        if state.subscribers == 0 {
-            state.ended.clear();
+        match note.positions() {
+            Some((_, position)) if self.head.is_some_and(|head| position <= head) => Taken::Nothing,
+            Some((previous, _)) if self.head != Some(previous) => {
+                self.held.push(note);
+                Taken::Hole
+            }
+            _ => self.add(&note),
         }
     }
 
-    pub(super) fn subscribers(&self) -> usize {
-        self.state().subscribers
+    fn add(&mut self, note: &Note) -> Taken {
+        let Some(frame) = Frame::of(note) else { return Taken::Nothing };
+        if let Some((_, position)) = note.positions() {
+            self.head = Some(position);
+            self.told = self.told.max(position);
+        }
+        self.push(frame);
+        Taken::Added
     }
 
-    /// What there is from `cursor` on, at most `limit` bytes of it (but one frame always).
-    pub(super) fn from(&self, cursor: u64, limit: usize, credential: Option<&str>, ended_before: u64) -> Found {
-        let state = self.state();
-        if state.ended_all != ended_before || credential.is_some_and(|credential| state.ended.iter().any(|ended| ended == credential)) {
-            return Found::Ended;
+    fn push(&mut self, frame: Frame) {
+        if let Some(position) = frame.position {
+            self.index.push_back((position, self.end()));
         }
-        let Some(skip) = cursor.checked_sub(state.first) else { return Found::Lapped };
-        let mut bytes = 0;
-        let frames = state.frames.iter().skip(skip as usize).take_while(|frame| {
-            let fits = bytes == 0 || bytes + frame.bytes.len() <= limit;
-            bytes += frame.bytes.len();
-            fits
+        self.bytes += frame.bytes.len();
+        self.frames.push_back((Instant::now(), Arc::new(frame)));
+        while self.frames.len() > FRAMES || self.bytes > BYTES {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        let Some((_, frame)) = self.frames.pop_front() else { return };
+        self.bytes -= frame.bytes.len();
+        if let Some(position) = frame.position {
+            self.base = position;
+            self.index.pop_front();
+        }
+        self.first += 1;
+    }
+
+    /// Lets go of what is old: readers that still want it are served from the history.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        while self.frames.len() > FRAMES_KEPT && self.frames.front().is_some_and(|(heard, _)| now.duration_since(*heard) > OLD) {
+            self.pop();
+        }
+    }
+
+    /// Fills the hole with a page of the history that was read from [`Self::head`] on; `full`: there may be more. Answers whether
+    /// another page is needed.
+    ///
+    /// When the history cannot fill it, the readers are told to look again, and it goes on from the latest position.
+    pub(super) fn mend(&mut self, replay: &Replay, full: bool) -> bool {
+        self.told = self.told.max(replay.position);
+        // What was heard before the history was asked, and is not in it, Redis has lost again.
+        let mut at = 0;
+        let before = std::mem::take(&mut self.held_before);
+        self.held.retain(|note| {
+            at += 1;
+            at > before || note.positions().is_none_or(|(_, position)| position <= replay.last)
         });
-        Found::Frames(frames.cloned().collect())
+        let Some(head) = self.head else {
+            self.head = Some(replay.last);
+            self.base = self.told;
+            return self.resume_hearing();
+        };
+        let mut at = head;
+        for note in &replay.notes {
+            match note.positions() {
+                Some((_, position)) if position <= at => {}
+                Some((previous, position)) if previous == at => {
+                    self.add(note);
+                    at = position;
+                }
+                _ => return self.give_up(head, replay),
+            }
+        }
+        if full {
+            return true;
+        }
+        if at != replay.last {
+            return self.give_up(head, replay);
+        }
+        self.resume_hearing()
     }
 
-    /// Rings at the next change. Taken before looking, so that no change is missed.
-    pub(super) fn bell(&self) -> tokio::sync::futures::Notified<'_> {
-        self.bell.notified()
+    /// Tells the readers that something is missing for good.
+    fn give_up(&mut self, head: i64, replay: &Replay) -> bool {
+        let lost = replay.last < head || replay.notes.first().and_then(Note::positions).is_some_and(|(previous, _)| previous < head);
+        let reason = if lost { Reason::Lost } else { Reason::TooOld };
+        self.head = Some(replay.last);
+        self.push(Frame::reset_cursor(reason, self.told));
+        metrics::counter!("holdfast_stream_resets_total", "reason" => reason.name()).increment(1);
+        self.resume_hearing()
+    }
+
+    /// Takes what was held back; it may show another hole. Answers whether it does.
+    fn resume_hearing(&mut self) -> bool {
+        self.mending = false;
+        let held = std::mem::take(&mut self.held);
+        let mut hole = false;
+        for note in held {
+            if hole {
+                self.held.push(note);
+            } else if self.hear(note) == Taken::Hole {
+                hole = true;
+                self.mending = true;
+            }
+        }
+        hole
+    }
+
+    /// Where a reader goes on who has everything up to `position`; `None`: that position is not in the ring.
+    pub(super) fn seek(&self, position: i64) -> Option<u64> {
+        let head = self.head?;
+        if position == head || position == self.told {
+            return Some(self.index.back().map_or(self.first, |(last, number)| if *last <= position { self.end() } else { *number }).max(self.first));
+        }
+        if position == self.base {
+            return Some(self.first);
+        }
+        let at = self.index.binary_search_by(|(known, _)| known.cmp(&position)).ok()?;
+        Some(self.index[at].1 + 1)
+    }
+
+    /// Puts frames before the first one, if they reach it and fit: `from` is the position before them.
+    pub(super) fn put_before(&mut self, from: i64, frames: &[Arc<Frame>]) -> bool {
+        let Some(joint) = frames.iter().position(|frame| frame.position == Some(self.base)) else { return false };
+        let frames = &frames[..=joint];
+        let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
+        let fits = self.frames.len() + frames.len() <= FRAMES && self.bytes + bytes <= BYTES;
+        if self.head.is_none() || !fits {
+            return false;
+        }
+        let now = Instant::now();
+        for frame in frames.iter().rev() {
+            self.first -= 1;
+            self.bytes += frame.bytes.len();
+            if let Some(position) = frame.position {
+                self.index.push_front((position, self.first));
+            }
+            self.frames.push_front((now, frame.clone()));
+        }
+        self.base = from;
+        true
+    }
+
+    /// The frames from `cursor` on; `None`: that one has left the ring.
+    pub(super) fn since(&self, cursor: u64) -> Option<impl Iterator<Item = &Arc<Frame>>> {
+        let skip = cursor.checked_sub(self.first)?;
+        Some(self.frames.range((skip as usize).min(self.frames.len())..).map(|(_, frame)| frame))
     }
 }

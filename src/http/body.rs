@@ -19,6 +19,8 @@ use crate::{
 
 /// The most bytes of a body.
 pub(super) const BODY_BYTES: usize = 1 << 20;
+/// The most bytes of a body that carries many events.
+pub(super) const LARGE_BODY_BYTES: usize = 16 << 20;
 /// How long a body may stall.
 const STALL: Duration = Duration::from_secs(30);
 /// How much of a refused body is still read, so that the answer reaches a client that writes first and reads then. A proxy before us
@@ -26,9 +28,12 @@ const STALL: Duration = Duration::from_secs(30);
 const DRAINED_BYTES: usize = 4 << 20;
 
 /// The body as `T`. Credentials stand before it in a handler's arguments, so that nobody's body is read before they are let in.
-pub(super) struct Body<T>(pub(super) T);
+pub(super) struct Body<T, const LIMIT: usize = BODY_BYTES>(pub(super) T);
 
-impl<'a, T: DeserializeOwned + Type + Send> ApiExtractor<'a> for Body<T> {
+/// A body of the routes that take many events at once.
+pub(super) type Large<T> = Body<T, LARGE_BODY_BYTES>;
+
+impl<'a, T: DeserializeOwned + Type + Send, const LIMIT: usize> ApiExtractor<'a> for Body<T, LIMIT> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamType = ();
@@ -50,11 +55,11 @@ impl<'a, T: DeserializeOwned + Type + Send> ApiExtractor<'a> for Body<T> {
             drain(body).await;
             return Err(ApiError::new(Code::UnsupportedMediaType, "Send the body as application/json, and say so in Content-Type.").into());
         }
-        if length.is_some_and(|length| length > BODY_BYTES) {
+        if length.is_some_and(|length| length > LIMIT) {
             drain(body).await;
-            return Err(too_large().into());
+            return Err(too_large(LIMIT).into());
         }
-        let bytes = read(body, BODY_BYTES).await?;
+        let bytes = read(body, LIMIT).await?;
         Ok(Self(parse(&bytes)?))
     }
 }
@@ -64,8 +69,8 @@ fn is_json(request: &Request) -> bool {
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn too_large() -> ApiError {
-    ApiError::new(Code::PayloadTooLarge, format!("The body is larger than the {BODY_BYTES} bytes that this route takes; send it in parts."))
+fn too_large(limit: usize) -> ApiError {
+    ApiError::new(Code::PayloadTooLarge, format!("The body is larger than the {limit} bytes that this route takes; send it in parts."))
 }
 
 /// Reads and forgets what a client still sends, within bounds.
@@ -92,7 +97,7 @@ async fn read(body: poem::Body, limit: usize) -> Result<Vec<u8>, ApiError> {
             Ok(Some(Ok(piece))) if bytes.len() + piece.len() > limit => {
                 drop(piece);
                 drain(poem::Body::from_bytes_stream(pieces)).await;
-                return Err(too_large());
+                return Err(too_large(limit));
             }
             Ok(Some(Ok(piece))) => bytes.extend_from_slice(&piece),
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::{
-        App, admin::Admin, credentials::app, error::ApiError, keys::Keys, reservations::Reservations, resources::Resources, stream::Events,
+        App, admin::Admin, credentials::app, error::ApiError, keys::Keys, platform::Platform, reservations::Reservations, resources::Resources, stream::Events,
         transactions::Transactions,
     },
     store::Store,
@@ -37,8 +37,11 @@ only grows: the id of an event, the fencing token of a grant, and where a stream
 to null is absent. A failed renewal emits no event.\n\n\
 # Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
 
-pub(super) fn service() -> OpenApiService<(Reservations, Transactions, Resources, Events, Keys, Admin), ()> {
-    OpenApiService::new((Reservations, Transactions, Resources, Events, Keys, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
+/// Every part of the API.
+type Api = (Reservations, Transactions, Resources, Events, Platform, Keys, Admin);
+
+pub(super) fn service() -> OpenApiService<Api, ()> {
+    OpenApiService::new((Reservations, Transactions, Resources, Events, Platform, Keys, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
         .summary("Reservations over HTTP, seen live")
         .description(DESCRIPTION)
         .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
@@ -81,6 +84,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("TransactionRequest", &["method", "requestType", "requests"]),
     ("ResourceDefinition", &["name"]),
     ("NewKeyRequest", &["label"]),
+    ("CompanyRequest", &["name"]),
     ("NewTenantRequest", &["name", "tier"]),
 ];
 
@@ -88,7 +92,7 @@ fn mend(name: &str, schema: &mut Value) {
     let mut required: Vec<String> = schema["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(Into::into)).collect();
     let wanted = REQUIRED.iter().find(|(schema, _)| *schema == name).map_or(&[][..], |(_, fields)| fields);
     required.extend(wanted.iter().map(|name| (*name).to_owned()));
-    if let Some(properties) = schema["properties"].as_object_mut() {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
             if !required.contains(name) && property.get("$ref").is_none() {
                 property["nullable"] = json!(true);

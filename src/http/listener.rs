@@ -8,10 +8,12 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
     path::Path,
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -27,19 +29,24 @@ use poem::{
 };
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::{Sleep, sleep},
 };
 use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::replica::Replica;
+use crate::{
+    http::stream::{EventFeed, Handover},
+    replica::Replica,
+};
 
 /// A request's head must be there within this time; so must the next one on a connection that stays.
 const HEAD: Duration = Duration::from_secs(30);
-/// hyper's own bound on a head. Ours (`trace`) is lower and answers with a body; this one only stops what is absurd.
-const HEAD_BYTES: usize = 256 << 10;
+/// hyper's own bound on a head. Ours (`trace`) is lower and answers with a body; this one only stops what is absurd. It also bounds what
+/// hyper holds for a reader that does not read: with a stream's next piece (64 KiB) that makes 256 KiB.
+const HEAD_BYTES: usize = 192 << 10;
 const HEADERS: usize = 256;
 /// After a failed accept (no file descriptor left, say) the next one waits this long instead of spinning.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -47,8 +54,11 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 const BACKLOG: i32 = 1024;
 /// At most so much of a stream lies unsent in the kernel: a reader that is stuck would hold megabytes otherwise.
 const SEND_BUFFER: usize = 64 << 10;
-/// A peer that vanished is noticed after this long without an acknowledgement.
-const VANISHED: Duration = Duration::from_secs(20);
+/// A peer that vanished is noticed after this long without an acknowledgement. A silent stream speaks every 15 s, so its place is
+/// free again within 30 s.
+const VANISHED: Duration = Duration::from_secs(12);
+/// One that is there, but takes no byte of what waits for it, is cut off after this long.
+const STUCK: Duration = Duration::from_secs(20);
 
 /// Why we cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -164,10 +174,10 @@ impl Serving {
                 replica.connections.fetch_add(1, Ordering::Relaxed);
                 let serving = async {
                     match tls {
-                        None => serve(stream, remote, Scheme::HTTP, endpoint, &replica.drain).await,
+                        None => serve_plain(Arc::new(stream), remote, endpoint, &replica.drain).await,
                         Some(tls) => {
-                            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(stream)).await {
-                                serve(stream, remote, Scheme::HTTPS, endpoint, &replica.drain).await;
+                            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(Patient::new(Arc::new(stream)))).await {
+                                Box::pin(serve(stream, remote, Scheme::HTTPS, endpoint, &replica.drain, None)).await;
                             }
                         }
                     }
@@ -199,20 +209,185 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(VANISHED))
 }
 
-async fn serve<E, S>(stream: S, remote: SocketAddr, scheme: Scheme, endpoint: Arc<E>, drain: &CancellationToken)
+/// A connection whose peer must take something within [`STUCK`] once something waits for it.
+///
+/// While it is stuck this clock decides, and the kernel's own (`TCP_USER_TIMEOUT`, which cannot tell a stuck reader from a vanished
+/// one) is put further away.
+struct Patient {
+    stream: Arc<TcpStream>,
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(stream: Arc<TcpStream>) -> Self {
+        Self { stream, stuck: None }
+    }
+
+    /// Writes by `write` as soon as the socket takes something.
+    fn write_when_ready(&mut self, context: &mut Context<'_>, write: impl Fn(&TcpStream) -> io::Result<usize>) -> Poll<io::Result<usize>> {
+        let written = loop {
+            match self.stream.poll_write_ready(context) {
+                Poll::Pending => break Poll::Pending,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => match write(&self.stream) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    written => break Poll::Ready(written),
+                },
+            }
+        };
+        self.watched(context, written)
+    }
+
+    fn watched(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let kernels = |stream: &TcpStream, timeout| socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout));
+        if written.is_ready() {
+            if self.stuck.take().is_some() {
+                // It may be gone already; the next write says so.
+                let _ = kernels(&self.stream, VANISHED);
+            }
+            return written;
+        }
+        if self.stuck.is_none() {
+            let _ = kernels(&self.stream, STUCK + VANISHED);
+            self.stuck = Some(Box::pin(sleep(STUCK)));
+        }
+        match self.stuck.as_mut().map(|stuck| stuck.as_mut().poll(context)) {
+            Some(Poll::Ready(())) => {
+                metrics::counter!("holdfast_stuck_readers_total").increment(1);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.stream.poll_read_ready(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => match self.stream.try_read(into.initialize_unfilled()) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return Poll::Ready(read.map(|read| into.advance(read))),
+                },
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.write_when_ready(context, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.write_when_ready(context, |stream| stream.try_write_vectored(bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write))
+    }
+}
+
+/// Serves a connection without TLS. A stream of events that begins on it goes on without the HTTP library, whose buffers it would
+/// hold for nothing.
+async fn serve_plain<E>(stream: Arc<TcpStream>, remote: SocketAddr, endpoint: Arc<E>, drain: &CancellationToken)
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    let (to, handed) = tokio::sync::oneshot::channel();
+    let over = {
+        // Both in boxes, so that they are gone, not only done, once the stream goes on alone.
+        let serving = Box::pin(serve(Patient::new(stream.clone()), remote, Scheme::HTTP, endpoint, drain, Some(to)));
+        tokio::select! {
+            () = serving => None,
+            Ok(over) = handed => Some(over),
+        }
+    };
+    if let Some((head, feed)) = over {
+        let mut to = Patient::new(stream.clone());
+        let writing = async {
+            to.write_all(&head).await?;
+            feed.write_to(&mut to).await
+        };
+        tokio::select! {
+            // Its reader is gone, or too slow, or all was said.
+            _ = writing => {}
+            () = closed(&stream) => {}
+        }
+    }
+}
+
+/// Waits until the peer closes. What it still sends is not read by anybody.
+async fn closed(stream: &TcpStream) {
+    let mut nothing = [0; 64];
+    loop {
+        if stream.readable().await.is_err() {
+            return;
+        }
+        match stream.try_read(&mut nothing) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// The head of an answer whose body comes in chunks, as HTTP/1.1 has it.
+fn head_of(answer: &hyper::Response<impl Sized>) -> Vec<u8> {
+    let mut head =
+        format!("HTTP/1.1 {}\r\ndate: {}\r\ntransfer-encoding: chunked\r\n", answer.status(), chrono::Utc::now().format("%a, %d %b %Y %T GMT")).into_bytes();
+    for (name, value) in answer.headers() {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// Where a connection's stream is handed over, with the head that comes before it.
+type Over = tokio::sync::oneshot::Sender<(Vec<u8>, EventFeed)>;
+
+async fn serve<E, S>(stream: S, remote: SocketAddr, scheme: Scheme, endpoint: Arc<E>, drain: &CancellationToken, over: Option<Over>)
 where
     E: Endpoint<Output = Response> + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let begun = Arc::new(AtomicBool::new(false));
     let has_begun = begun.clone();
+    let over = Arc::new(Mutex::new(over));
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);
         let endpoint = endpoint.clone();
+        // HTTP/2 carries many streams on one connection, and HTTP/1.0 knows no chunks: those stay with the library.
+        let over = (request.version() == hyper::Version::HTTP_11 && request.method() == hyper::Method::GET).then(|| over.clone());
         let addresses = (LocalAddr(Addr::custom("holdfast", "")), RemoteAddr(Addr::SocketAddr(remote)), scheme.clone());
         async move {
             let (local, remote, scheme) = addresses;
-            Ok::<_, Infallible>(hyper::Response::from(endpoint.get_response((request, local, remote, scheme).into()).await))
+            let mut answer = endpoint.get_response((request, local, remote, scheme).into()).await;
+            let feed = answer.extensions_mut().remove::<Handover>().zip(over).and_then(|(handover, over)| {
+                let over = over.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+                Some((over, handover.take()?))
+            });
+            let answer = hyper::Response::from(answer);
+            if let Some((over, feed)) = feed {
+                let _ = over.send((head_of(&answer), feed));
+                // Dropped with the connection's state as soon as the stream is taken over.
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -13,6 +13,7 @@ mod listener;
 mod operations;
 mod pages;
 mod paths;
+mod platform;
 mod reservations;
 mod resources;
 mod stream;

@@ -1,28 +1,32 @@
 //! The event stream: `GET /api/v1/events`.
 
-use std::time::Duration;
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use chrono::{DateTime, Utc};
+use futures_util::{Stream, stream};
 use poem::{Body, IntoResponse, Request, Response, http::header};
 use poem_openapi::{
-    ApiResponse, OpenApi,
+    ApiResponse, Object, OpenApi,
     param::Query,
     registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
+    types::{Any, Type},
 };
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{
     domain::time::{instant, iso},
-    feed::{Filter, Piece, Subscriber, split_list},
+    feed::{Entry, Filter, Frame, Piece, Reader, Start},
     http::{
-        App,
         credentials::{app, enter_stream},
         document::Tag,
         error::ApiError,
     },
-    store::Told,
+    store::StreamKind,
 };
 
 /// A browser comes back after this long, in milliseconds: each stream another, so that they do not all come at once.
@@ -32,14 +36,25 @@ pub(super) struct Events;
 
 #[OpenApi(tag = "Tag::Events")]
 impl Events {
-    /// Watch everything that happens to the tenant's reservations, as server-sent events.
+    /// Watch everything that happens to the tenant, as server-sent events.
     ///
     /// The stream begins with `retry`, a data-only frame `{"type":"connected","timestamp":...}`, and an `id` line with the position
-    /// from which it is whole. Then each event: `id` (its position), `event` (its type), `data` (one line of JSON). Refusals
-    /// (`RESERVE_FAILED` and its like) are live only and have no `id`. After 15 s of silence comes the comment `: keepalive`.
+    /// from which it is whole. Then each event, in order, once: `id` (its position), `event` (its type), `data` (one line of JSON).
+    /// Refusals (`RESERVE_FAILED` and its like) are live only and have no `id`. After 15 s of silence comes the comment `: keepalive`
+    /// with an `id` line, which moves the cursor past what was filtered out.
     ///
-    /// A stream that resumes from a position which is not the latest is told `RESET_CURSOR`: read activeReservations again.
+    /// A stream resumes at the header `Last-Event-ID`, or at `lastEventId`: on any replica, from any position that an event or a read
+    /// (`asOf`, `Holdfast-Position`) has named, as long as what followed it is kept. Where it cannot, and also later when something
+    /// was lost for good, `event: RESET_CURSOR` says so whatever the filter, with `{"reason":"unknown"|"too_old"|"lost","asOf":...}`:
+    /// read activeReservations again; the stream goes on from `asOf`.
+    ///
+    /// Reservation events carry every key of a `ReservationEvent`; events of your own platform are those of `POST /events`.
+    ///
+    /// Filters: with several of them an event must pass each. Values that name nothing match nothing. `resources` lets a transaction
+    /// pass if one of its changes matches, a slot also by its pool's name, `RESET` always, and platform events never. `companies`
+    /// lets only events of those companies pass.
     #[oai(path = "/events", method = "get", operation_id = "events")]
+    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the API")]
     async fn events(
         &self,
         request: &Request,
@@ -47,72 +62,120 @@ impl Events {
         api_key: Query<Option<String>>,
         /// Only events of these types: a comma list, or repeated. Without it all.
         types: Query<Vec<String>>,
+        /// Only events of these resources: a comma list, or repeated; a comma in a name as `\,`; a trailing `*` makes a prefix.
+        resources: Query<Vec<String>>,
+        /// Only platform events of these companies, by slug or id: a comma list, or repeated.
+        companies: Query<Vec<String>>,
         /// Where to resume, for clients that cannot set the header `Last-Event-ID`.
         #[oai(name = "lastEventId")]
         last_event_id: Query<Option<String>>,
     ) -> Result<EventStream, ApiError> {
-        let header = request.header("last-event-id").map(str::to_owned);
+        let header = request.headers().get("last-event-id").map(|id| id.to_str().unwrap_or("unreadable").to_owned());
         let reconnects = header.is_some();
-        let types = types.0.iter().flat_map(|list| split_list(list)).collect();
-        match open(request, api_key.0.as_deref(), Filter::of_types(types), header.or(last_event_id.0)).await {
+        let filter = Filter::parse(&types.0, &resources.0, &companies.0);
+        let from = header.or(last_event_id.0).filter(|id| !id.is_empty());
+        match open(request, api_key.0.as_deref(), filter, from.as_deref()).await {
             Ok(stream) => Ok(stream),
             // A browser's EventSource never comes back after anything but 200: so it is told to, and may find us better then.
-            Err(error) if reconnects && matches!(error.status().as_u16(), 429 | 503 | 504) => Ok(EventStream(come_again())),
+            Err(error) if reconnects && matches!(error.status().as_u16(), 429 | 503 | 504) => Ok(EventStream(come_again(request))),
             Err(error) => Err(error),
         }
     }
 }
 
-async fn open(request: &Request, api_key: Option<&str>, filter: Filter, resume: Option<String>) -> Result<EventStream, ApiError> {
-    let app = app(request)?.clone();
+async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Option<&str>) -> Result<EventStream, ApiError> {
+    let app = app(request)?;
     let caller = enter_stream(request, api_key).await?;
-    // Listening comes before looking: what happens in between is in the ring, and what the look already covers is left out.
-    let mut subscriber = app.feed.subscribe(caller.place(), caller.credential(), filter).await?;
-    let Told { now_us, position, .. } = app.store.position(&caller).await?;
-    subscriber.start_at(position);
-
-    let connected = json!({"type": "connected", "timestamp": iso(instant(now_us / 1000))});
-    let mut head = format!("retry: {}\n\ndata: {connected}\n\n", random_retry_ms());
-    match resume {
-        // Nothing of the past is kept here: unless nothing happened since, the reader must look anew.
-        Some(id) if id != position.to_string() => {
-            let reset = json!({"reason": "unknown", "asOf": position});
-            head.push_str(&format!("id: {position}\nevent: RESET_CURSOR\ndata: {reset}\n\n"));
-        }
-        _ => head.push_str(&format!("id: {position}\n\n")),
+    if app.replica.drain.is_cancelled() {
+        // Its connection was open already. Elsewhere it finds a replica that stays.
+        return Ok(EventStream(come_again(request)));
     }
-    let pieces = stream::iter([Ok(Bytes::from(head))]).chain(pieces(subscriber, app));
-    Ok(EventStream(answer(request.version() == poem::http::Version::HTTP_11, Body::from_bytes_stream(pieces))))
+    // A credential of another kind counts by other rules: `StreamKind` says which there are.
+    let kind = StreamKind::Key;
+    let (reader, start, now_us) = match app.feed.enter(&app.store, &caller, kind, filter, from).await? {
+        Entry::Open { reader, start, now_us } => (reader, start, now_us),
+        Entry::Full { reached, now_us } => return Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
+    };
+    let connected = json!({"type": "connected", "timestamp": iso(instant(now_us / 1000))});
+    let head = format!("retry: {}\n\ndata: {connected}\n\n", random_retry_ms());
+    let mut head = head.into_bytes();
+    match start {
+        Start::At(position) => head.extend_from_slice(format!("id: {position}\n\n").as_bytes()),
+        Start::Reset(reason, as_of) => head.extend_from_slice(&Frame::reset_cursor(reason, as_of).bytes),
+    }
+    let handover = Handover::of(EventFeed { head: Bytes::from(head), reader });
+    let body = handover.clone();
+    let mut answer = answer(request, Body::from_bytes_stream(pieces(body)));
+    answer.extensions_mut().insert(handover);
+    Ok(EventStream(answer))
 }
 
-/// What the stream writes until its reader leaves, its credential ends, or the replica drains.
-fn pieces(subscriber: Subscriber, app: App) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
-    stream::unfold(Some((subscriber, None::<Instant>)), move |state| {
-        let drain = app.replica.drain.clone();
-        let window = app.config.drain;
-        async move {
-            let (mut subscriber, mut end) = state?;
-            loop {
-                tokio::select! {
-                    piece = subscriber.next() => return match piece {
-                        Piece::Bytes(bytes) => Some((Ok(bytes), Some((subscriber, end)))),
-                        Piece::End => None,
-                    },
-                    // Draining: each stream ends at its own moment of the window, so that the other replicas are not run over.
-                    () = drain.cancelled(), if end.is_none() => end = Some(Instant::now() + fraction(window)),
-                    () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
-                        let farewell = format!("retry: {}\n\n", random_retry_ms());
-                        return Some((Ok(Bytes::from(farewell)), None));
-                    }
+/// What a stream writes, after the answer's head.
+pub(super) struct EventFeed {
+    head: Bytes,
+    reader: Box<Reader>,
+}
+
+/// An open stream that goes with its answer: to the body, or past it to the connection, whoever takes it first.
+#[derive(Clone)]
+pub(super) struct Handover(Arc<Mutex<Option<EventFeed>>>);
+
+impl Handover {
+    fn of(feed: EventFeed) -> Self {
+        Self(Arc::new(Mutex::new(Some(feed))))
+    }
+
+    pub(super) fn take(&self) -> Option<EventFeed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl EventFeed {
+    /// What comes next; `None`: the stream ends. The last words come with `true`.
+    async fn next(&mut self) -> Option<(Bytes, bool)> {
+        if !self.head.is_empty() {
+            return Some((std::mem::take(&mut self.head), false));
+        }
+        match self.reader.next().await {
+            Piece::Bytes(bytes) => Some((bytes, false)),
+            Piece::End => None,
+            Piece::Leave => Some((Bytes::from(format!("retry: {}\n\n", random_retry_ms())), true)),
+        }
+    }
+
+    /// Writes the stream to its end as the chunks of HTTP/1.1, each flushed at an event's end.
+    pub(super) async fn write_to(mut self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        while let Some((bytes, last)) = self.next().await {
+            let size = format!("{:x}\r\n", bytes.len());
+            let mut parts = [io::IoSlice::new(size.as_bytes()), io::IoSlice::new(&bytes), io::IoSlice::new(b"\r\n")];
+            let mut parts = &mut parts[..];
+            while !parts.is_empty() {
+                let written = to.write_vectored(parts).await?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
                 }
+                io::IoSlice::advance_slices(&mut parts, written);
+            }
+            if last {
+                break;
             }
         }
-    })
+        to.write_all(b"0\r\n\r\n").await?;
+        to.shutdown().await
+    }
 }
 
-/// A random part of the first four fifths of `window`: the rest is for the last words to arrive.
-fn fraction(window: Duration) -> Duration {
-    window.mul_f64(0.8 * f64::from(random_u16()) / f64::from(u16::MAX))
+/// The stream as a body, for connections that keep it.
+fn pieces(handover: Handover) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
+    stream::unfold(None::<Option<EventFeed>>, move |state| {
+        // Taken at the first look: a body that is never looked at leaves it to the connection.
+        let state = state.unwrap_or_else(|| handover.take());
+        async move {
+            let mut feed = state?;
+            let (bytes, last) = feed.next().await?;
+            Some((Ok(bytes), Some((!last).then_some(feed))))
+        }
+    })
 }
 
 fn random_retry_ms() -> u64 {
@@ -125,15 +188,15 @@ fn random_u16() -> u16 {
     u16::from_be_bytes([first, second])
 }
 
-fn come_again() -> Response {
-    answer(false, Body::from(format!("retry: {}\n\n", random_retry_ms())))
+fn come_again(request: &Request) -> Response {
+    answer(request, Body::from(format!("retry: {}\n\n", random_retry_ms())))
 }
 
-fn answer(keep_alive: bool, body: Body) -> Response {
+fn answer(request: &Request, body: Body) -> Response {
     let answer =
         Response::builder().content_type("text/event-stream").header(header::CACHE_CONTROL, "no-cache, no-transform").header("X-Accel-Buffering", "no");
     // HTTP/2 has no such header.
-    let answer = if keep_alive { answer.header(header::CONNECTION, "keep-alive") } else { answer };
+    let answer = if request.version() == poem::http::Version::HTTP_11 { answer.header(header::CONNECTION, "keep-alive") } else { answer };
     answer.body(body)
 }
 
@@ -153,5 +216,85 @@ impl ApiResponse for EventStream {
         MetaResponses { responses: vec![MetaResponse { description: "The stream.", status: Some(200), status_range: None, content, headers: vec![] }] }
     }
 
-    fn register(_: &mut Registry) {}
+    fn register(registry: &mut Registry) {
+        ReservationEvent::register(registry);
+        PlatformEvent::register(registry);
+        ResetCursor::register(registry);
+    }
+}
+
+/// The data of a reservation's event. Every key is always there, null where it does not apply.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes; domain::event is what is written")]
+struct ReservationEvent {
+    /// The position as a string; null in a refusal, which is live only.
+    id: Option<String>,
+    /// `RESERVED`, `UNRESERVED`, `RENEWED`, `RESERVATION_EXPIRED`, `RESERVE_FAILED`, `UNRESERVE_FAILED`, `TRANSACTION_APPLIED`,
+    /// `TRANSACTION_ROLLED_BACK`, `RESET` or `TIER_LIMIT_REACHED`.
+    r#type: String,
+    tenant_id: String,
+    /// The physical name: of a pool, the slot's.
+    resource: Option<String>,
+    requester: Option<String>,
+    /// One word: the outcome.
+    explanation: Option<String>,
+    /// A sentence, where the word is not enough.
+    reason: Option<String>,
+    resource_type: Option<String>,
+    api_key_label: Option<String>,
+    /// `RESERVE`, `UNRESERVE` or `RENEW`; null for what nobody requested.
+    request_type: Option<String>,
+    timestamp: DateTime<Utc>,
+    /// Of a transaction.
+    method: Option<String>,
+    /// Of a transaction: every item.
+    changes: Option<Vec<EventChange>>,
+    limit_type: Option<String>,
+    limit: Option<i64>,
+    fencing_token: Option<i64>,
+    expires_at: Option<DateTime<Utc>>,
+    /// The pool that the resource is a slot of.
+    pool: Option<String>,
+    blockers: Option<Vec<String>>,
+}
+
+/// One item of a transaction's event.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct EventChange {
+    resource: String,
+    requester: String,
+    request_type: String,
+    explanation: String,
+    fencing_token: Option<i64>,
+    expires_at: Option<DateTime<Utc>>,
+    pool: Option<String>,
+}
+
+/// The data of an event of the tenant's own platform: see `POST /events`.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct PlatformEvent {
+    /// The string of the frame's id.
+    id: String,
+    r#type: String,
+    company_id: Option<String>,
+    /// As it was published: of `decision`, `trade`, `score` and `season` usually a `DecisionData`, `TradeData`, `ScoreData` or
+    /// `SeasonData`.
+    data: Any<serde_json::Value>,
+    timestamp: DateTime<Utc>,
+}
+
+/// The data of `RESET_CURSOR`: what came between is not known here; read activeReservations again.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct ResetCursor {
+    /// `unknown`: there never was such a position. `too_old`: what followed it is kept no more. `lost`: Redis lost what was told.
+    reason: String,
+    /// Where the stream goes on.
+    as_of: i64,
 }

@@ -52,6 +52,12 @@ impl Partition {
     pub fn due(self) -> String {
         format!("hf:{{{}}}:due", self.tag())
     }
+
+    /// The replicas that have streams of its tenants, by when they count as alive.
+    #[must_use]
+    pub fn replicas(self) -> String {
+        format!("hf:{{{}}}:replicas", self.tag())
+    }
 }
 
 /// One hash tag per partition, chosen so that partitions lie evenly over a cluster's slots: tag `i` falls into the `i`th of
@@ -89,7 +95,8 @@ pub struct Place {
 }
 
 /// The kinds of keys that a tenant has, by the names that the scripts' headers give them.
-const TENANT_KEYS: [&str; 11] = ["meta", "held", "deadlines", "history", "keys", "definitions", "pools", "slots", "uses", "tree", "links"];
+const TENANT_KEYS: [&str; 15] =
+    ["meta", "held", "deadlines", "history", "keys", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe"];
 
 impl Place {
     /// The place of a tenant of which nothing was seen yet.
@@ -98,6 +105,7 @@ impl Place {
         let partition = Partition::of(&tenant);
         let mut keys: Vec<_> = TENANT_KEYS.into_iter().map(|kind| (kind, format!("hf:{{{}}}:{tenant}:{kind}", partition.tag()))).collect();
         keys.push(("due", partition.due()));
+        keys.push(("replicas", partition.replicas()));
         Self { tenant, partition, keys, floor: AtomicI64::new(0) }
     }
 

@@ -3,6 +3,7 @@
 use crate::{
     domain::{
         event::{Change, ReservationEvent},
+        platform::PlatformEvent,
         reservation::Obstacle,
         time::instant,
     },
@@ -30,6 +31,15 @@ pub enum Message {
         /// What subscribers read.
         event: Box<ReservationEvent>,
     },
+    /// The tenant's own platform published something.
+    Platform {
+        /// The position before it.
+        previous: i64,
+        /// Its own position.
+        position: i64,
+        /// What was published.
+        event: Box<PlatformEvent>,
+    },
     /// Credentials ended: one of them, or, with the tenant, all.
     Ended {
         /// The credential's field in the tenant's state.
@@ -38,6 +48,21 @@ pub enum Message {
 }
 
 impl Note {
+    /// The position before it and its own, of what is kept; `None` of what is live only.
+    #[must_use]
+    pub fn positions(&self) -> Option<(i64, i64)> {
+        match self.message {
+            Message::Reservation { previous, position, .. } => previous.zip(position),
+            Message::Platform { previous, position, .. } => Some((previous, position)),
+            Message::Ended { .. } => None,
+        }
+    }
+
+    /// Reads one note that the history keeps.
+    pub(super) fn read_kept(bytes: &[u8]) -> Option<Self> {
+        Self::read(&mut Reader::new(bytes))
+    }
+
     /// Reads every note of one message. What cannot be read is left out with the rest of its message, and counted by the caller as
     /// a hole: the positions show it.
     #[must_use]
@@ -56,9 +81,24 @@ impl Note {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         match reader.text()? {
             "R" => Self::read_reservation(reader),
+            "P" => Self::read_platform(reader),
             "C" => Some(Self { tenant: reader.text()?.into(), message: Message::Ended { credential: reader.maybe_text()? } }),
             _ => None,
         }
+    }
+
+    fn read_platform(reader: &mut Reader<'_>) -> Option<Self> {
+        let tenant = reader.text()?.into();
+        let (previous, position) = (reader.int()?, reader.int()?);
+        let _published_ms = reader.int()?;
+        let event = PlatformEvent {
+            kind: reader.text()?.into(),
+            company_id: reader.maybe_text()?,
+            company_slug: reader.maybe_text()?,
+            data: reader.text()?.into(),
+            timestamp: instant(reader.int()?),
+        };
+        Some(Self { tenant, message: Message::Platform { previous, position, event: Box::new(event) } })
     }
 
     fn read_reservation(reader: &mut Reader<'_>) -> Option<Self> {

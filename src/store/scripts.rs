@@ -119,9 +119,19 @@ scripts! {
     TENANT_CREATE "tenant_create" &["meta", "keys"];
     TENANT_READ "tenant_read" &["meta", "keys"];
     TENANT_UPDATE "tenant_update" &["meta"];
-    TENANT_DELETE "tenant_delete" &["meta", "keys", "due", "held", "deadlines", "history", "definitions", "pools", "slots", "uses", "tree", "links"];
+    TENANT_DELETE "tenant_delete" &[
+        "meta", "keys", "due", "held", "deadlines", "history", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe",
+    ];
     KEY_CREATE "key_create" &["meta", "keys"];
     KEY_LIST "key_list" &["meta", "keys"];
     KEY_ROTATE "key_rotate" &["meta", "keys"];
     KEY_DELETE "key_delete" &["meta", "keys"];
+    REPLAY "replay" &["meta", "history"];
+    HEADS "heads" &["meta"];
+    STREAM_ENTER "stream_enter" &["meta", "streams", "replicas"];
+    REPLICA_BEAT "replica_beat" &["replicas"];
+    PUBLISH "publish" &["meta", "held", "deadlines", "history", "due", "companies", "company_ids", "dedupe"];
+    COMPANY_PUT "company_put" &["meta", "companies", "company_ids"];
+    COMPANY_READ "company_read" &["meta", "companies"];
+    COMPANY_DELETE "company_delete" &["meta", "companies", "company_ids"];
 }

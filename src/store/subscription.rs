@@ -26,6 +26,8 @@ pub enum Heard<'a> {
     Message(&'a [u8]),
     /// The connection broke: from here on messages may have been lost.
     Broken,
+    /// Everything that is wanted is heard again after a break.
+    Back,
 }
 
 /// The replica's subscription. Cheap to clone.
@@ -100,7 +102,7 @@ async fn listen(address: Address, inner: std::sync::Weak<Inner>, hear: Hear) {
             }
         };
         if let Ok(wire) = link::connect(&address, pushed).await {
-            stay(wire, &inner, &broken).await;
+            stay(wire, &inner, &broken, &hear).await;
             hear(Heard::Broken);
             if let Some(inner) = inner.upgrade() {
                 inner.heard.send_replace(HashSet::new());
@@ -111,8 +113,9 @@ async fn listen(address: Address, inner: std::sync::Weak<Inner>, hear: Hear) {
 }
 
 /// Keeps the subscriptions equal to what is wanted until the connection breaks.
-async fn stay(mut wire: Wire, inner: &std::sync::Weak<Inner>, broken: &Notify) {
+async fn stay(mut wire: Wire, inner: &std::sync::Weak<Inner>, broken: &Notify, hear: &Hear) {
     let mut heard = HashSet::new();
+    let mut back = false;
     loop {
         let Some(held) = inner.upgrade() else { return };
         let wanted = held.wanted().clone();
@@ -132,6 +135,9 @@ async fn stay(mut wire: Wire, inner: &std::sync::Weak<Inner>, broken: &Notify) {
             known.clone_from(&heard);
             changed
         });
+        if !std::mem::replace(&mut back, true) {
+            hear(Heard::Back);
+        }
         tokio::select! {
             () = broken.notified() => return,
             () = held.changed.notified() => continue,

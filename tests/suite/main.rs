@@ -4,23 +4,30 @@
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
 mod browser;
+mod clients;
 mod deployment;
 mod document;
 mod domain_property;
+mod encoder;
 mod events;
 mod expiry;
+mod fanout;
+mod filters;
 mod headers;
 mod http_errors;
 mod http_reservations;
 mod model;
 mod outages;
+mod platform_events;
 mod private_redis;
 mod property;
 mod replicas;
 mod resources;
+mod resume;
 mod rooms;
 mod scripts;
 mod sse;
+mod stream_limits;
 mod tenants;
 mod topologies;
 mod transactions;

@@ -1,0 +1,315 @@
+//! One tenant's stream on this replica: its ring, and on each runtime the readers that were let in there.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+
+use crate::{
+    feed::{
+        Filter, Frame,
+        ring::{Ring, Taken},
+        seat::{Seat, Seats},
+    },
+    store::{Note, Place, Replay},
+};
+
+/// The most that is written at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A tenant's stream.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) place: Arc<Place>,
+    ring: Mutex<Ring>,
+    /// The highest position that readers may be told: what one waits for who knows of a later one.
+    told: watch::Sender<Option<i64>>,
+    locals: Vec<Local>,
+}
+
+/// What a channel has on one runtime.
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    /// Whether the runtime was told that there is something to write.
+    rung: AtomicBool,
+    readers: AtomicUsize,
+    groups: Mutex<Vec<Arc<Group>>>,
+}
+
+/// The readers of one runtime that have the same filter: what passes is found once for all of them, and put together once.
+#[derive(Debug)]
+pub(super) struct Group {
+    filter: Filter,
+    state: Mutex<GroupState>,
+}
+
+#[derive(Debug)]
+struct GroupState {
+    seats: Seats,
+    /// The number of the next frame to be looked at.
+    scanned: u64,
+    /// The position up to which everything was looked at.
+    scanned_position: Option<i64>,
+    /// The number after the last frame that passed.
+    passed: u64,
+    piece: Option<(u64, Stretch)>,
+}
+
+/// Ready bytes from one cursor to another.
+#[derive(Debug, Clone)]
+pub(super) struct Stretch {
+    /// What passed, empty if nothing did.
+    pub(super) bytes: Bytes,
+    /// The cursor after it.
+    pub(super) to: u64,
+    /// The last position among it, also of what did not pass.
+    pub(super) position: Option<i64>,
+}
+
+impl Channel {
+    /// A channel of which nothing is known yet, for so many runtimes.
+    pub(super) fn new(place: Arc<Place>, runtimes: usize) -> Self {
+        let locals = std::iter::repeat_with(Local::default).take(runtimes).collect();
+        Self { place, ring: Mutex::default(), told: watch::Sender::new(None), locals }
+    }
+
+    /// The ring, for a moment.
+    pub(super) fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what was heard.
+    pub(super) fn hear(&self, note: Note) -> Taken {
+        let mut ring = self.ring();
+        let taken = ring.hear(note);
+        self.show_told(&ring);
+        taken
+    }
+
+    /// Fills a hole with a page of the history; whether another page is needed.
+    pub(super) fn mend(&self, replay: &Replay, full: bool) -> bool {
+        let mut ring = self.ring();
+        let more = ring.mend(replay, full);
+        self.show_told(&ring);
+        more
+    }
+
+    fn show_told(&self, ring: &Ring) {
+        if self.told.receiver_count() > 0 {
+            self.told.send_replace(ring.head().map(|_| ring.told()));
+        }
+    }
+
+    /// Waits until readers may be told `position`.
+    pub(super) async fn reaches(&self, position: i64) {
+        let mut told = self.told.subscribe();
+        self.show_told(&self.ring());
+        // The sender lives as long as we are borrowed.
+        let _ = told.wait_for(|told| told.is_some_and(|told| told >= position)).await;
+    }
+
+    /// How many readers there are on all runtimes.
+    pub(super) fn readers(&self) -> usize {
+        self.locals.iter().map(|local| local.readers.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The runtimes that have readers and were not told yet that there is something to write. They count as told now.
+    pub(super) fn ring_for(&self) -> impl Iterator<Item = usize> {
+        self.locals
+            .iter()
+            .enumerate()
+            .filter(|(_, local)| local.readers.load(Ordering::Acquire) > 0 && !local.rung.swap(true, Ordering::AcqRel))
+            .map(|(number, _)| number)
+    }
+
+    /// Wakes the readers of one runtime for whom something new passed; how many.
+    pub(super) fn flush(&self, runtime: usize) -> usize {
+        let Some(local) = self.locals.get(runtime) else { return 0 };
+        local.rung.store(false, Ordering::Release);
+        let groups = local.groups().clone();
+        groups.iter().map(|group| group.flush(self)).sum()
+    }
+
+    /// Lets a reader in on one runtime.
+    pub(super) fn enter(&self, runtime: usize, filter: Filter, seat: &Arc<Seat>) -> Option<Arc<Group>> {
+        let local = self.locals.get(runtime)?;
+        local.readers.fetch_add(1, Ordering::AcqRel);
+        let mut groups = local.groups();
+        let group = match groups.iter().find(|group| group.filter == filter) {
+            Some(group) => group.clone(),
+            None => {
+                let ring = self.ring();
+                let state = GroupState { seats: Seats::default(), scanned: ring.end(), scanned_position: ring.head(), passed: ring.end(), piece: None };
+                let group = Arc::new(Group { filter, state: Mutex::new(state) });
+                groups.push(group.clone());
+                group
+            }
+        };
+        group.state().seats.add(seat);
+        Some(group)
+    }
+
+    /// Lets a reader go.
+    pub(super) fn leave(&self, runtime: usize, group: &Arc<Group>, seat: &Arc<Seat>) {
+        let Some(local) = self.locals.get(runtime) else { return };
+        let mut groups = local.groups();
+        let mut state = group.state();
+        state.seats.remove(seat);
+        if state.seats.is_empty() {
+            groups.retain(|present| !Arc::ptr_eq(present, group));
+        }
+        drop(state);
+        local.readers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Ends the streams of one credential, or all.
+    pub(super) fn end(&self, credential: Option<&str>) {
+        self.each_seat(|seat| {
+            if credential.is_none_or(|ended| seat.credential() == Some(ended)) {
+                seat.end();
+            }
+        });
+    }
+
+    /// The credentials that streams are open with.
+    pub(super) fn credentials(&self) -> Vec<String> {
+        let mut credentials = Vec::new();
+        self.each_seat(|seat| credentials.extend(seat.credential().map(str::to_owned)));
+        credentials.sort();
+        credentials.dedup();
+        credentials
+    }
+
+    fn each_seat(&self, mut each: impl FnMut(&Seat)) {
+        for local in &self.locals {
+            let groups = local.groups().clone();
+            for group in groups {
+                group.state().seats.iter().for_each(|seat| each(seat));
+            }
+        }
+    }
+}
+
+impl Local {
+    fn groups(&self) -> MutexGuard<'_, Vec<Arc<Group>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Group {
+    fn state(&self) -> MutexGuard<'_, GroupState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Looks at what is new, and wakes all readers if any of it passes.
+    fn flush(&self, channel: &Channel) -> usize {
+        let mut state = self.state();
+        {
+            let ring = channel.ring();
+            let from = state.scanned.max(ring.first());
+            // What has left the ring unseen may have passed: the readers look for themselves.
+            if from > state.scanned {
+                state.passed = from;
+            }
+            let mut number = from;
+            for frame in ring.since(from).into_iter().flatten() {
+                number += 1;
+                if self.filter.passes(frame) {
+                    state.passed = number;
+                }
+                state.scanned_position = frame.position.or(state.scanned_position);
+            }
+            if state.passed <= state.scanned {
+                state.scanned = number;
+                return 0;
+            }
+            state.scanned = number;
+        }
+        state.seats.iter().for_each(|seat| seat.wake());
+        state.seats.len()
+    }
+
+    /// What passes from `cursor` on, up to a bound; `None`: the frame there has left the ring.
+    pub(super) fn stretch(&self, channel: &Channel, cursor: u64) -> Option<Stretch> {
+        let mut state = self.state();
+        let ring = channel.ring();
+        // Nothing passed since: whatever has left the ring meanwhile was not for this reader.
+        if cursor < ring.first() && state.passed <= cursor && state.scanned >= ring.first() {
+            return Some(Stretch { bytes: Bytes::new(), to: state.scanned, position: state.scanned_position });
+        }
+        let end = ring.end();
+        if let Some((from, piece)) = &state.piece
+            && *from == cursor
+            && piece.to == end
+        {
+            return Some(piece.clone());
+        }
+        let (mut bytes, mut to, mut position) = (BytesMut::new(), cursor, None);
+        for frame in ring.since(cursor)? {
+            if self.filter.passes(frame) {
+                if !bytes.is_empty() && bytes.len() + frame.bytes.len() > PIECE_BYTES {
+                    break;
+                }
+                bytes.extend_from_slice(&frame.bytes);
+            }
+            to += 1;
+            position = frame.position.or(position);
+        }
+        drop(ring);
+        let stretch = Stretch { bytes: bytes.freeze(), to, position };
+        if to == end && state.seats.len() > 1 && !stretch.bytes.is_empty() {
+            state.piece = Some((cursor, stretch.clone()));
+        }
+        Some(stretch)
+    }
+}
+
+impl Channel {
+    /// Lets go of what is old.
+    pub(super) fn tidy(&self, now: Instant) {
+        self.ring().tidy(now);
+        for local in &self.locals {
+            for group in local.groups().iter() {
+                group.state().piece = None;
+            }
+        }
+    }
+}
+
+/// A page of the history as frames, shared by all who want it.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// The position before its first event, as that names it; `None` when there is no event.
+    pub(super) previous: Option<i64>,
+    pub(super) frames: Vec<Arc<Frame>>,
+    /// The position of the last kept event.
+    pub(super) last: i64,
+    /// Redis' clock, in microseconds.
+    pub(super) now_us: i64,
+}
+
+impl Page {
+    pub(super) fn of(replay: &Replay) -> Self {
+        // A hole inside a page cannot be: one script writes an event and its predecessor's name. If it is there all the same, the
+        // page ends before it, and the next one begins with it and shows it.
+        let mut at = None;
+        let whole = replay.notes.iter().take_while(|note| {
+            let positions = note.positions();
+            let follows = positions.is_some_and(|(previous, _)| at.is_none_or(|at| at == previous));
+            at = positions.map(|(_, position)| position);
+            follows
+        });
+        let frames: Vec<_> = whole.filter_map(Frame::of).map(Arc::new).collect();
+        Self { previous: replay.notes.first().and_then(Note::positions).map(|(previous, _)| previous), frames, last: replay.last, now_us: replay.now_us }
+    }
+}

@@ -1,0 +1,136 @@
+//! The readers that people use, unchanged, as the documents show them: two majors of Node's `eventsource`, Python's `sseclient-py`,
+//! and a browser. `make test` installs them.
+
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    process::{Child, ChildStdout, Command},
+    task::JoinHandle,
+};
+
+use crate::world::{PATIENCE, World};
+
+/// A way to a replica that can be cut, as networks do.
+struct Way {
+    url: String,
+    open: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Way {
+    async fn to(replica: &str) -> Self {
+        let replica = replica.trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let open = Arc::new(Mutex::new(Vec::new()));
+        let to = open.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let replica = replica.clone();
+                to.lock().unwrap().push(tokio::spawn(async move {
+                    let mut far = TcpStream::connect(replica).await.unwrap();
+                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                }));
+            }
+        });
+        Self { url, open }
+    }
+
+    fn cut(&self) {
+        self.open.lock().unwrap().drain(..).for_each(|connection| connection.abort());
+    }
+}
+
+/// A reader at work.
+struct Program {
+    _child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    fn start(program: &str, script: &str, url: &str, key: &str) -> Self {
+        let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
+        // Killed with this test's thread, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM"]).arg(if program.contains('/') { tests.join(program) } else { program.into() }).arg(tests.join(script));
+        command.env("HOLDFAST_URL", url).env("HOLDFAST_KEY", key).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("setpriv is there");
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { _child: child, lines }
+    }
+
+    /// The next line that `wanted` finds something in.
+    async fn sees<T>(&mut self, what: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
+        let looking = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap().unwrap_or_else(|| panic!("the reader ended before {what}; `make test` installs it"));
+                let seen: Value = serde_json::from_str(&line).unwrap();
+                assert_ne!(seen["type"], "RESET_CURSOR", "{seen}");
+                if let Some(found) = wanted(&seen) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("in vain: {what}"))
+    }
+
+    async fn sees_event(&mut self, kind: &str) -> Value {
+        self.sees(kind, |seen| (seen["type"] == kind).then(|| seen.clone())).await
+    }
+}
+
+/// What every reader must see; those that reconnect by themselves also across a cut.
+async fn reads_the_stream(program: &str, script: &str, reconnects: bool) {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let way = Way::to(&world.replicas[0].url).await;
+    let mut reader = Program::start(program, script, &way.url, &tenant.key);
+    reader.sees("the open stream", |seen| (seen["open"] == true).then_some(())).await;
+    reader.sees("connected", |seen| (seen["message"]["type"] == "connected").then_some(())).await;
+
+    let name = "job \u{2028} \"42\"\r\nevent: RESET_CURSOR";
+    let granted = at.acquire("worker-1", name, None).await;
+    let reserved = reader.sees_event("RESERVED").await;
+    assert_eq!((reserved["event"]["resource"].as_str(), reserved["event"]["requester"].as_str()), (Some(name), Some("worker-1")));
+    assert_eq!(reserved["id"], granted["fencingToken"].to_string());
+    at.unreserve("worker-1", name, &granted["releaseToken"]).await;
+    assert_eq!(reader.sees_event("UNRESERVED").await["event"]["explanation"], "RELINQUISHED");
+    let ids = at.post("/events", json!({"type": "trade", "companyId": "clx9", "data": {"side": "buy"}})).await.body["ids"].clone();
+    let trade = reader.sees_event("trade").await;
+    assert_eq!((&trade["id"], &trade["event"]["data"]["side"]), (&ids[0], &json!("buy")));
+
+    if reconnects {
+        way.cut();
+        at.acquire("worker-1", "missed", None).await;
+        assert_eq!(reader.sees_event("RESERVED").await["event"]["resource"], "missed");
+        at.acquire("worker-1", "live", None).await;
+        assert_eq!(reader.sees_event("RESERVED").await["event"]["resource"], "live");
+    }
+}
+
+#[tokio::test]
+async fn nodes_eventsource_2_reads_the_stream() {
+    reads_the_stream("node", "clients/node-2.mjs", true).await;
+}
+
+#[tokio::test]
+async fn nodes_present_eventsource_reads_the_stream() {
+    reads_the_stream("node", "clients/node-present.mjs", true).await;
+}
+
+#[tokio::test]
+async fn pythons_sseclient_reads_the_stream() {
+    reads_the_stream("clients/.venv/bin/python", "clients/read.py", false).await;
+}
+
+#[tokio::test]
+async fn a_browsers_eventsource_reads_the_stream() {
+    reads_the_stream("node", "browser/events.mjs", true).await;
+}

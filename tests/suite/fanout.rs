@@ -1,0 +1,113 @@
+//! Many readers: each gets everything, and none waits for another.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use crate::{
+    sse::EventStream,
+    world::{Redis, World},
+};
+
+fn scripts_called(redis: &Redis) -> u64 {
+    let stats = |command: &str| redis.info("commandstats", &format!("cmdstat_{command}"));
+    let calls = |text: Option<String>| text.and_then(|text| text.strip_prefix("calls=")?.split(',').next()?.parse::<u64>().ok()).unwrap_or(0);
+    calls(stats("evalsha")) + calls(stats("eval"))
+}
+
+#[tokio::test]
+async fn every_reader_gets_everything_in_order() {
+    let world = World::<2>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let mut streams = join_all((0..60).map(|number| {
+        let at = world.at_replica(number % 2, &tenant);
+        async move { at.events(if number % 3 == 0 { "?types=RESERVED" } else { "" }).await }
+    }))
+    .await;
+    for stream in &mut streams {
+        stream.head().await;
+    }
+    let mut fences = Vec::new();
+    for number in 0..20 {
+        fences.push(world.at(&tenant).acquire("w", &format!("r{number}"), None).await["fencingToken"].to_string());
+    }
+    for stream in &mut streams {
+        for fence in &fences {
+            assert_eq!(&stream.event().await.2, fence);
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_tenant_hears_only_its_own() {
+    let world = World::<1>::start().await;
+    let tenants = join_all((0..12).map(|_| world.tenant())).await;
+    let mut streams = join_all(tenants.iter().map(|tenant| async { world.at(tenant).events("").await })).await;
+    for stream in &mut streams {
+        stream.head().await;
+    }
+    join_all(tenants.iter().map(|tenant| async { world.at(tenant).acquire("w", &tenant.id, None).await })).await;
+    for (stream, tenant) in streams.iter_mut().zip(&tenants) {
+        let told = stream.expect("RESERVED").await;
+        assert_eq!((told["tenantId"].as_str(), told["resource"].as_str()), (Some(tenant.id.as_str()), Some(tenant.id.as_str())));
+    }
+}
+
+#[tokio::test]
+async fn a_storm_of_returning_readers_asks_redis_a_few_questions() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let at = world.at(&tenant);
+    let from = at.acquire("w", "before", None).await["fencingToken"].to_string();
+    for number in 0..5 {
+        at.acquire("w", &format!("r{number}"), None).await;
+    }
+    let before = scripts_called(&world.redis);
+
+    let mut streams = join_all(
+        (0..150).map(|_| async { EventStream::open(&format!("{}/api/v1/events", at.replica.url), &[("x-api-key", at.key), ("last-event-id", &from)]).await }),
+    )
+    .await;
+    for stream in &mut streams {
+        assert_eq!(stream.head().await.to_string(), from);
+        for number in 0..5 {
+            assert_eq!(stream.expect("RESERVED").await["resource"], format!("r{number}"));
+        }
+    }
+    // Beside what the replica asks for itself: the look once a second, and a proof every quarter of one.
+    let asked = scripts_called(&world.redis) - before;
+    assert!(asked < 75, "{asked} scripts for 150 streams");
+}
+
+#[tokio::test]
+async fn one_who_does_not_read_delays_nobody_and_can_come_back() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let at = world.at(&tenant);
+    let address = at.replica.url.trim_start_matches("http://").to_owned();
+    let mut stuck = TcpStream::connect(&address).await.unwrap();
+    stuck.write_all(format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", tenant.key).as_bytes()).await.unwrap();
+    let mut quick = at.events("").await;
+    let from = quick.head().await;
+
+    // More than the sockets and the ring hold.
+    let event = json!({"type": "blob", "data": "x".repeat(15_000)});
+    for _ in 0..8 {
+        assert_eq!(at.post("/events", json!(vec![event.clone(); 100])).await.status, 202);
+    }
+    let mut last = from;
+    for _ in 0..800 {
+        let id: i64 = tokio::time::timeout(Duration::from_secs(10), quick.event()).await.expect("nobody waits for the stuck one").2.parse().unwrap();
+        assert!(id > last);
+        last = id;
+    }
+    // Who was away is served from the history, beyond the ring.
+    let mut back = at.events(&format!("?lastEventId={from}")).await;
+    back.head().await;
+    for _ in 0..800 {
+        back.expect("blob").await;
+    }
+    drop(stuck);
+}
