@@ -21,12 +21,14 @@ struct Compiled {
 
 const OPEN: &str = include_str!("../../lua/lib/open.lua");
 const CHANGE: &str = include_str!("../../lua/lib/change.lua");
+const SESSIONS: &str = include_str!("../../lua/lib/sessions.lua");
 
 /// The keys of every script that changes reservations.
 const CHANGE_KEYS: &[&str] = &["meta", "held", "deadlines", "history", "due"];
 
 impl Script {
-    /// What Redis is given: the shebang, the parts used, the script itself.
+    /// What Redis is given: the shebang, the parts used, the script itself. A script that uses `open` answers a pair: its own answer, and
+    /// the rate's backlog in microseconds.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.compiled().source
@@ -52,15 +54,22 @@ impl Script {
 fn compile(file: &'static str) -> Compiled {
     let (shebang, body) = file.split_once('\n').unwrap_or((file, ""));
     let uses = body.lines().find_map(|line| line.strip_prefix("-- uses")).unwrap_or("");
-    let mut source = format!("{shebang}\n");
-    for part in uses.split(',').map(str::trim) {
-        source.push_str(match part {
-            "open" => OPEN,
+    let parts: Vec<_> = uses.split(',').map(str::trim).collect();
+    let mut rest = String::new();
+    for part in &parts {
+        rest.push_str(match *part {
             "change" => CHANGE,
+            "sessions" => SESSIONS,
             _ => "",
         });
     }
-    source.push_str(body);
+    rest.push_str(body);
+    // What comes after `open` is a function, so that each of its answers goes out beside the state of the rate.
+    let source = if parts.contains(&"open") {
+        format!("{shebang}\n{OPEN}local function decide()\n{rest}\nend\nreturn {{ decide(), backlog }}\n")
+    } else {
+        format!("{shebang}\n{rest}")
+    };
     let sha = redis::Script::new(&source).get_hash().to_owned();
     Compiled { source, sha }
 }
@@ -93,9 +102,15 @@ scripts! {
     TENANT_CREATE "tenant_create" &["meta", "keys"];
     TENANT_READ "tenant_read" &["meta", "keys"];
     TENANT_UPDATE "tenant_update" &["meta"];
-    TENANT_DELETE "tenant_delete" &["meta", "keys", "due", "held", "deadlines", "history"];
+    TENANT_DELETE "tenant_delete" &["meta", "keys", "due", "held", "deadlines", "history", "used", "sessions"];
+    ISSUER_CLAIM "issuer_claim" &["issuer"];
+    ISSUER_DROP "issuer_drop" &["issuer"];
     KEY_CREATE "key_create" &["meta", "keys"];
-    KEY_LIST "key_list" &["meta", "keys"];
-    KEY_ROTATE "key_rotate" &["meta", "keys"];
-    KEY_DELETE "key_delete" &["meta", "keys"];
+    KEY_LIST "key_list" &["meta", "keys", "used"];
+    KEY_ROTATE "key_rotate" &["meta", "keys", "sessions"];
+    KEY_DELETE "key_delete" &["meta", "keys", "sessions", "used"];
+    KEY_USED "key_used" &["meta", "used"];
+    SESSION_CREATE "session_create" &["meta", "sessions"];
+    SESSION_END "session_end" &["meta", "sessions"];
+    USAGE "usage" &["meta", "held", "keys"];
 }

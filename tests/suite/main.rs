@@ -4,5 +4,10 @@
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
 mod http_reservations;
+mod jwt;
+mod limits;
+mod open_mode;
+mod secrets;
+mod sessions;
 mod sse;
 mod world;
