@@ -60,17 +60,23 @@ local backlog = 0
 if RATE > 0 then
   local unit = 1000000 / RATE
   local most = BURST * unit
-  -- Never above the burst: a clock that was set back or a tier that changed locks nobody out.
-  backlog = math.min(math.max((tonumber(meta[6]) or 0) - now_us, 0), most)
+  backlog = math.max((tonumber(meta[6]) or 0) - now_us, 0)
   if COST > 0 then
+    -- Above the burst it is where the clock was set back or the tier changed. That locks nobody out: it counts as the burst from now on.
+    local beyond = backlog > most + 1
+    backlog = math.min(backlog, most)
     local over = backlog + COST * unit - most
     if over > 1 then -- the microsecond is for what was rounded on the way
+      if beyond then
+        redis.call('HSET', META, 'rate', string.format('%.2f', now_us + backlog))
+      end
       tell_limit('RequestRate', RATE)
       return { cmsgpack.pack({ 'RATE', now_us, position, RATE, math.ceil(over) }), backlog }
     end
     backlog = backlog + COST * unit
     redis.call('HSET', META, 'rate', string.format('%.2f', now_us + backlog))
   end
+  backlog = math.min(backlog, most)
 end
 
 -- A session that is used lasts longer, never beyond its last moment; written down only when it is worth it.

@@ -61,6 +61,7 @@ async fn for_key(request: &Request, app: &App) -> Result<Answer<Exchanged>, ApiE
         return Err(ApiError::new(Code::Forbidden, "A token has the scopes read and write; this key has neither."));
     }
     let told = app.store.position(&caller).await?;
+    let caller = as_of_now(app, caller);
     let token = Token { tenant: caller.tenant().id.clone(), credential, end_user: None, scopes, ends_ms: end_of(told.now_us) };
     give(app, &caller, &token, told)
 }
@@ -92,6 +93,7 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
     let caller = app.store.caller(&Bearer::Token(Secret::of(&text), Arc::new(token.clone()))).await?.ok_or_else(ApiError::unauthorized)?;
     admit(request, app, &caller)?;
     let told = app.store.position(&caller).await?;
+    let caller = as_of_now(app, caller);
     give(app, &caller, &token, told)
 }
 
@@ -103,6 +105,11 @@ async fn tenant_of(app: &App, jwt: &str) -> Result<Option<TenantId>, ApiError> {
         }
     }
     Ok(None)
+}
+
+/// The caller as the call before this one found it: the tier may have changed.
+fn as_of_now(app: &App, caller: Caller) -> Caller {
+    app.store.known_caller(caller.bearer()).unwrap_or(caller)
 }
 
 /// When a token that is made now ends, in milliseconds: a whole second, as JWTs count.

@@ -289,6 +289,14 @@ impl Store {
         }
     }
 
+    /// The same caller as the tenant's state has it now: for what depends on the tier and is decided before the script.
+    pub(super) async fn fresh(&self, caller: &Caller) -> Result<Caller, StoreError> {
+        match caller.0.bearer {
+            Bearer::Keeper => Ok(caller.clone()),
+            _ => self.look_again(caller).await?.ok_or(StoreError::Unauthorized),
+        }
+    }
+
     /// Looks up anew whom a script did not recognise.
     pub(super) async fn look_again(&self, caller: &Caller) -> Result<Option<Caller>, StoreError> {
         match &caller.0.bearer {

@@ -9,7 +9,7 @@ use crate::{
         names::TenantId,
     },
     store::{
-        Reply, Store, StoreError, Told,
+        Place, Reply, Store, StoreError, Told,
         keys::issuer_entry,
         scripts::{self, Script},
         tenants::read_issuer,
@@ -33,7 +33,8 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn tenant_with_issuer(&self, id: &TenantId) -> Result<Option<Told<(Tenant, Option<Issuer>)>>, StoreError> {
-        let state = self.tenant_state(&self.callers.place(id), "").await?;
+        // Anybody may name a tenant here, so the name is not remembered.
+        let state = self.tenant_state(&Place::new(id.clone()), "").await?;
         Ok(state.map(|state| state.told(|state| (state.tenant, state.issuer))))
     }
 

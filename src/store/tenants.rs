@@ -223,6 +223,7 @@ impl Store {
         let (id, text) = (Uuid::new_v4().to_string(), random_text(KEY_PREFIX)?);
         let secret = Secret::of(&text);
         let names = scopes.names().join(",");
+        let caller = &self.fresh(caller).await?;
         let most = caller.limits().keys.unwrap_or(0);
         let args = [Arg::Text(&id), Arg::Text(secret.hash()), Arg::Text(label), Arg::Text(&names), Arg::Number(most as i64)];
         let told = self.ask(&scripts::KEY_CREATE, caller, &args).await?.verdict_of(|reply| reply.whole(Reader::int))?;

@@ -8,7 +8,16 @@ use ring::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Replica, Tenant, World, admin, answer, call};
+use holdfast::{
+    domain::{
+        access::{Scopes, Token},
+        names::TenantId,
+    },
+    store::Secret,
+    trust::{SecretKeys, Vault},
+};
+
+use crate::world::{Answer, Replica, Tenant, World, admin, answer, call, until};
 
 const RSA: &str = include_str!("keys/rsa-of-the-tests.pem");
 const RSA_PUBLIC: &str = include_str!("keys/rsa-of-the-tests.pub.pem");
@@ -187,7 +196,10 @@ async fn no_forgery_is_exchanged() {
     let (message, _) = whole.rsplit_once('.').unwrap();
     let forgeries = [
         ("no signature", unsigned),
-        ("none, with the signature of another", whole.replacen(&B64.encode(json!({"alg": "RS256", "kid": "r"}).to_string()), &B64.encode(r#"{"alg":"none"}"#), 1)),
+        (
+            "none, with the signature of another",
+            whole.replacen(&B64.encode(json!({"alg": "RS256", "kid": "r"}).to_string()), &B64.encode(r#"{"alg":"none"}"#), 1),
+        ),
         ("the signature cut off", format!("{message}.")),
         ("HMAC over the public PEM", confused(RSA_PUBLIC.as_bytes())),
         ("HMAC over the public DER", confused(&der_of(RSA_PUBLIC))),
@@ -294,6 +306,37 @@ async fn a_token_dies_with_what_it_came_from() {
     }
     assert_eq!(exchange(north, json!({"jwt": secret.jwt(None, &claims("ada"))})).await.status, 401);
     assert!(!south.log().contains(&of_key), "a token in the query is not logged");
+}
+
+#[tokio::test]
+async fn a_token_ends_on_redis_clock_whatever_a_replica_remembers() {
+    const SECRET_KEY: &str = "secret-key-of-the-tests";
+    let world = World::<2>::with(&[], &[("SECRET_KEY", SECRET_KEY)]).await;
+    let tenant = world.tenant().await;
+    // A token as the service makes them, but shorter: the same key signs it.
+    let vault = Vault::new(&SecretKeys::one(SECRET_KEY).unwrap());
+    let credential = format!("k:{}", Secret::of(&tenant.key).hash());
+    let lasting = |seconds: i64| {
+        let id = TenantId::parse(&tenant.id).unwrap();
+        let token = Token { tenant: id, credential: credential.clone(), end_user: None, scopes: Scopes::READ_WRITE, ends_ms: (now_s() + seconds) * 1000 };
+        vault.sign(&token, now_s() * 1_000_000).unwrap()
+    };
+    let (over, short, long) = (lasting(-1), lasting(3), lasting(900));
+
+    for replica in &world.replicas {
+        assert_eq!(reserve(replica, &over, "a").await.status, 401);
+        assert_eq!(reserve(replica, &short, "a").await.status, 200);
+    }
+    for replica in &world.replicas {
+        until("the token has ended", || async { reserve(replica, &short, "a").await.status == 401 }).await;
+        assert!(now_s() >= ends_at(&short), "and not before its time");
+        assert_eq!(reserve(replica, &long, "a").await.status, 200);
+    }
+}
+
+fn ends_at(token: &str) -> i64 {
+    let claims: Value = serde_json::from_slice(&B64.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
+    claims["exp"].as_i64().unwrap()
 }
 
 #[tokio::test]

@@ -52,17 +52,14 @@ async fn flood<const N: usize>(world: &World<N>, tenant: &Tenant, per_second: u3
     (sum.0, sum.1, begun.elapsed())
 }
 
-fn scripts_called(world: &World<3>) -> u64 {
+fn scripts_called<const N: usize>(world: &World<N>) -> u64 {
     let stats = world.redis.info("commandstats", "cmdstat_evalsha").unwrap_or_default();
     stats.split(',').find_map(|part| part.strip_prefix("calls=")).map_or(0, |calls| calls.parse().unwrap())
 }
 
-#[tokio::test]
-async fn the_rate_holds_over_three_replicas_at_many_times_its_speed() {
-    // The exact form takes half a minute; the short one has a wider window, since what one burst more or less weighs is more.
-    let long = std::env::var_os("HOLDFAST_LONG").is_some();
-    let (time, window) = if long { (Duration::from_secs(32), 0.99..=1.01) } else { (Duration::from_secs(4), 0.93..=1.01) };
-    let world = World::<3>::start().await;
+/// Floods so many replicas at ten times the rate; holds what was admitted against what is allowed.
+async fn hold_the_rate<const N: usize>(time: Duration, window: std::ops::RangeInclusive<f64>) {
+    let world = World::<N>::start().await;
     let tenant = world.tenant_of("Starter").await;
     let before = scripts_called(&world);
 
@@ -71,11 +68,83 @@ async fn the_rate_holds_over_three_replicas_at_many_times_its_speed() {
     let allowed = 200.0 + 100.0 * took.as_secs_f64();
     let accuracy = admitted as f64 / allowed;
     let called = scripts_called(&world) - before;
-    let per_refused = (called - admitted) as f64 / refused as f64;
-    eprintln!("admitted {admitted}, refused {refused}, in {took:?}: accuracy {accuracy:.4}; scripts called {called}: {per_refused:.4} per refused request");
+    let per_refused = called.saturating_sub(admitted) as f64 / refused as f64;
+    eprintln!("{N} replicas: admitted {admitted}, refused {refused} in {took:?}: accuracy {accuracy:.4}; {per_refused:.4} scripts per refused request");
     assert!(window.contains(&accuracy), "admitted {admitted} of {allowed} allowed: {accuracy}");
     assert!(refused > admitted / 4, "it was no flood: {refused} refused");
-    assert!(per_refused < 0.5, "a flood costs redis {per_refused} calls per refused request");
+    assert!(per_refused < 0.5, "a flood costs redis {per_refused} scripts per refused request");
+}
+
+/// The exact forms take minutes: they run when `HOLDFAST_LONG` is set.
+fn long() -> bool {
+    std::env::var_os("HOLDFAST_LONG").is_some()
+}
+
+#[tokio::test]
+async fn the_rate_holds_over_three_replicas_at_many_times_its_speed() {
+    // The window of the short form is wider, since a few calls more or less weigh more.
+    hold_the_rate::<3>(Duration::from_secs(4), 0.93..=1.01).await;
+}
+
+#[tokio::test]
+async fn the_rate_holds_exactly_over_half_a_minute() {
+    if long() {
+        hold_the_rate::<1>(Duration::from_secs(30), 0.99..=1.01).await;
+        hold_the_rate::<2>(Duration::from_secs(30), 0.99..=1.01).await;
+        hold_the_rate::<3>(Duration::from_secs(30), 0.99..=1.01).await;
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_refused_at_once_by_every_replica() {
+    let world = World::<3>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let at = world.at(&tenant);
+    let mut slowest = Duration::ZERO;
+    for round in 0..if long() { 100 } else { 10 } {
+        let made = at.post("/keys", json!({"label": "brief"})).await;
+        let (id, key) = (made.body["id"].as_str().unwrap(), made.body["apiKey"].as_str().unwrap());
+        let status = |replica: usize| call(Method::GET, format!("{}/api/v1/session", world.replicas[replica].url).leak(), Some(key), None);
+        for replica in 0..3 {
+            assert_eq!(status(replica).await.status, 200);
+        }
+        assert_eq!(at.delete(&format!("/keys/{id}")).await.status, 204);
+        let revoked = Instant::now();
+        for replica in 0..3 {
+            let answer = status((round + replica) % 3).await;
+            assert_eq!(answer.status, 401, "the first call after it is refused");
+        }
+        slowest = slowest.max(revoked.elapsed());
+    }
+    eprintln!("from a revocation to the third replica's refusal: at most {slowest:?}");
+}
+
+#[tokio::test]
+async fn what_the_count_costs_redis() {
+    if !long() {
+        return;
+    }
+    let world = World::<1>::with(&["--maxmemory", "0"], &[]).await;
+    let (limited, free) = (world.tenant_of("Pro").await, world.tenant_of("Enterprise").await);
+    let client = reqwest::Client::new();
+    let url = format!("{}/api/v1/Reservation/check/a", world.replicas[0].url);
+    for round in 0..3 {
+        for (what, tenant) in [("with", &limited), ("without", &free)] {
+            let () = redis::cmd("CONFIG").arg("RESETSTAT").query(&mut world.redis.connection()).unwrap();
+            let begun = Instant::now();
+            let mut took = Vec::new();
+            while took.len() < 3_000 {
+                let sent = Instant::now();
+                if client.get(&url).header("x-api-key", &tenant.key).send().await.unwrap().status() == 200 {
+                    took.push(sent.elapsed());
+                }
+            }
+            took.sort_unstable();
+            let stats = world.redis.info("commandstats", "cmdstat_evalsha").unwrap();
+            let (p50, p99, time) = (took[took.len() / 2], took[took.len() * 99 / 100], begun.elapsed());
+            eprintln!("round {round}, {what} a limit: {stats}; p50 {p50:?}, p99 {p99:?}, {time:?} for {}", took.len());
+        }
+    }
 }
 
 #[tokio::test]

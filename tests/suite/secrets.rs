@@ -19,7 +19,8 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
     let mut said = String::new();
 
     // Everything that has a secret in it, done once, and done wrong once.
-    let registered = admin(north, Method::PATCH, &format!("/{}", tenant.id), Some(json!({"jwt": {"hs256Secret": ISSUER_SECRET, "issuer": "i", "audience": "a"}}))).await;
+    let registered =
+        admin(north, Method::PATCH, &format!("/{}", tenant.id), Some(json!({"jwt": {"hs256Secret": ISSUER_SECRET, "issuer": "i", "audience": "a"}}))).await;
     assert_eq!(registered.status, 200);
     said.push_str(&registered.body.to_string());
     let worker = at.post("/keys", json!({"label": "worker"})).await.body["apiKey"].as_str().unwrap().to_owned();
@@ -139,6 +140,9 @@ async fn a_secret_is_changed_without_ending_what_the_old_one_made() {
     new.ready().await;
 
     assert_eq!((status(&both).await, status(&new).await), (200, 401));
-    until("the key still opens everything", || async { call(Method::GET, &format!("{}/api/v1/session", new.url), Some(&tenant.key), None).await.status == 200 }).await;
+    until("the key still opens everything", || async {
+        call(Method::GET, &format!("{}/api/v1/session", new.url), Some(&tenant.key), None).await.status == 200
+    })
+    .await;
     assert_ne!(Value::Null, token);
 }
