@@ -81,7 +81,14 @@ async fn open(request: &Request, api_key: Option<&str>, filter: Filter, resume: 
         }
         _ => head.push_str(&format!("id: {position}\n\n")),
     }
-    let pieces = stream::iter([Ok(Bytes::from(head))]).chain(pieces(subscriber, app));
+    let lasts = caller.lasts(now_us);
+    let over = async move {
+        match lasts {
+            Some(lasts) => tokio::time::sleep(lasts).await,
+            None => std::future::pending().await,
+        }
+    };
+    let pieces = stream::iter([Ok(Bytes::from(head))]).chain(pieces(subscriber, app)).take_until(Box::pin(over));
     Ok(EventStream(answer(request.version() == poem::http::Version::HTTP_11, Body::from_bytes_stream(pieces))))
 }
 

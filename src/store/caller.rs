@@ -25,6 +25,7 @@ use crate::{
         Store, StoreError,
         keys::{Place, directory},
         packed::Writer,
+        sessions::SESSION_IDLE,
         tenants::{TenantState, read_key},
     },
 };
@@ -175,6 +176,17 @@ impl Caller {
     #[must_use]
     pub fn credential(&self) -> Option<String> {
         self.0.bearer.field()
+    }
+
+    /// How long a stream may stay open with it, from an instant of Redis' clock: a token's ends with it; a session's ends after the time
+    /// without use, and whoever comes again uses it.
+    #[must_use]
+    pub fn lasts(&self, now_us: i64) -> Option<Duration> {
+        match &self.0.bearer {
+            Bearer::Token(_, token) => Some(Duration::from_micros((token.ends_ms * 1000 - now_us).max(0) as u64)),
+            Bearer::Session(_) => Some(SESSION_IDLE),
+            Bearer::Key(_) | Bearer::Anyone | Bearer::Keeper => None,
+        }
     }
 
     /// Where the tenant's state lives.

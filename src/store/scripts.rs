@@ -114,3 +114,17 @@ scripts! {
     SESSION_END "session_end" &["meta", "sessions"];
     USAGE "usage" &["meta", "held", "keys"];
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_may_write() {
+        for script in SCRIPTS {
+            let uses = script.file.lines().find_map(|line| line.strip_prefix("-- uses")).unwrap_or("");
+            let shebang = script.file.lines().next().unwrap_or("");
+            assert!(!(uses.contains("open") && shebang.contains("no-writes")), "{}: `open` writes the rate's state", script.name);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use crate::store::{Arg, Caller, Secret, Store, StoreError, Told, keys::directory
 /// How the text of a session begins.
 pub const SESSION_PREFIX: &str = "hf_sess_";
 /// A session that is not used ends after this long.
-const IDLE: Duration = Duration::from_secs(8 * 3_600);
+pub(super) const SESSION_IDLE: Duration = Duration::from_secs(8 * 3_600);
 /// A session ends after this long however much it is used.
 pub const SESSION_LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How many sessions a tenant has at most; beyond it the one that would end first ends.
@@ -30,7 +30,7 @@ impl Store {
     pub async fn open_session(&self, caller: &Caller) -> Result<Told<String>, StoreError> {
         let text = random_text(SESSION_PREFIX)?;
         let secret = Secret::of(&text);
-        let (idle_ms, longest_ms) = (IDLE.as_millis() as i64, SESSION_LONGEST.as_millis() as i64);
+        let (idle_ms, longest_ms) = (SESSION_IDLE.as_millis() as i64, SESSION_LONGEST.as_millis() as i64);
         let args = [Arg::Text(secret.hash()), Arg::Number(idle_ms), Arg::Number(longest_ms), Arg::Number(MOST)];
         let reply = self.ask(&scripts::SESSION_CREATE, caller, &args).await?;
         let entry = redis::cmd("SET").arg(directory(secret.hash())).arg(caller.tenant().id.as_str()).arg("EX").arg(SESSION_LONGEST.as_secs()).to_owned();

@@ -322,6 +322,8 @@ async fn a_token_ends_on_redis_clock_whatever_a_replica_remembers() {
         vault.sign(&token, now_s() * 1_000_000).unwrap()
     };
     let (over, short, long) = (lasting(-1), lasting(3), lasting(900));
+    let mut stream = crate::sse::EventStream::open(&format!("{}/api/v1/events?api_key={short}", world.replicas[1].url), &[]).await;
+    stream.head().await;
 
     for replica in &world.replicas {
         assert_eq!(reserve(replica, &over, "a").await.status, 401);
@@ -332,6 +334,7 @@ async fn a_token_ends_on_redis_clock_whatever_a_replica_remembers() {
         assert!(now_s() >= ends_at(&short), "and not before its time");
         assert_eq!(reserve(replica, &long, "a").await.status, 200);
     }
+    stream.rest().await;
 }
 
 fn ends_at(token: &str) -> i64 {
