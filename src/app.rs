@@ -22,6 +22,8 @@ use crate::{
 
 /// File descriptors kept for Redis, logs and diagnosis when connections take the rest.
 const SPARE_FILES: u64 = 200;
+/// How long a runtime waits for Redis before it accepts its first connection. Without Redis it serves, too, and says so.
+const FIRST_LINK: Duration = Duration::from_secs(1);
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The demo tenant's key, beside the data that it opens.
 const DEMO_FILE: &str = "demo-key";
@@ -102,6 +104,8 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
                 runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
                     let store = Store::new(Link::open(address), callers);
+                    // Each runtime has a connection of its own: one that is ready must not vouch for another that is still connecting.
+                    let _ = tokio::time::timeout(FIRST_LINK, store.link().up()).await;
                     serving.run(http::endpoint(App { store, feed, config, replica, guards, vault })).await
                 })
             })

@@ -233,8 +233,14 @@ async fn no_forgery_is_exchanged() {
     }
     assert_eq!(wordings.len(), 1, "one wording for all: {wordings:?}");
     // Naming a tenant does not help: the registration's names count, too.
-    let named = exchange(north, json!({"jwt": whole, "tenantId": other.id})).await;
-    assert_eq!(named.status, 401);
+    for (name, value) in
+        [("aud", json!("others")), ("aud", json!(["others"])), ("aud", Value::Null), ("iss", json!("https://evil.example")), ("iss", Value::Null)]
+    {
+        let jwt = rsa.jwt(Some("r"), &with(good.clone(), name, value.clone()));
+        assert_eq!(exchange(north, json!({"jwt": jwt, "tenantId": tenant.id})).await.status, 401, "{name} {value}");
+    }
+    assert_eq!(exchange(north, json!({"jwt": whole, "tenantId": other.id})).await.status, 401);
+    assert_eq!(exchange(north, json!({"jwt": whole, "tenantId": tenant.id})).await.status, 200);
     // And the good one is good; one of several audiences is enough.
     token(north, &rsa.jwt(Some("r"), &with(good, "aud", json!(["x", "locks"])))).await;
 }
