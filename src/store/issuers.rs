@@ -1,7 +1,8 @@
 //! The issuers of tokens that tenants trust.
 //!
 //! A registration's truth is in its tenant's state; the directory, in slots of its own, only finds the tenant by issuer and audience. A
-//! pair is claimed there first, so that no two tenants can have it; an entry whose tenant has no such issuer any more is taken over.
+//! pair is claimed there first, so that no two tenants can have it; an entry whose tenant has no such issuer is taken over
+//! when it is a minute old: until then its tenant's state may be about to be written.
 
 use crate::{
     domain::{
@@ -44,7 +45,7 @@ impl Store {
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn tenant_of_issuer(&self, issuer: &str, audience: &str) -> Result<Option<TenantId>, StoreError> {
         let found = self.link.send(redis::cmd("GET").arg(issuer_entry(issuer, audience))).await?;
-        Ok(redis::from_redis_value::<Option<String>>(found).ok().flatten().and_then(|tenant| TenantId::parse(&tenant)))
+        Ok(redis::from_redis_value::<Option<String>>(found).ok().flatten().and_then(|entry| TenantId::parse(entry.split(' ').next()?)))
     }
 
     /// Lets a tenant trust this issuer, and none that it trusted before: what came from that one is refused from now on.
