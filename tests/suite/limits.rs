@@ -22,8 +22,18 @@ fn rate(answer: &Answer, header: &str, name: &str) -> i64 {
     text.split(';').find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).unwrap().parse().unwrap()
 }
 
-/// Floods all replicas for a while from several connections each; how many were admitted, how many refused, and how long it took.
-async fn flood<const N: usize>(world: &World<N>, tenant: &Tenant, per_second: u32, time: Duration) -> (u64, u64, Duration) {
+/// What came of a flood.
+#[derive(Default)]
+struct Flood {
+    admitted: u64,
+    refused: u64,
+    /// Redis did not answer in time, so nobody knows: a machine that is very busy.
+    unknown: u64,
+    took: Duration,
+}
+
+/// Floods all replicas for a while from several connections each.
+async fn flood<const N: usize>(world: &World<N>, tenant: &Tenant, per_second: u32, time: Duration) -> Flood {
     const CONNECTIONS: u32 = 4;
     let begun = Instant::now();
     let pause = Duration::from_secs(1) * CONNECTIONS * N as u32 / per_second;
@@ -31,25 +41,26 @@ async fn flood<const N: usize>(world: &World<N>, tenant: &Tenant, per_second: u3
         let (url, key) = (format!("{}/api/v1/Reservation/check/a", world.replicas[at % N].url), tenant.key.clone());
         tokio::spawn(async move {
             let client = reqwest::Client::new();
-            let (mut admitted, mut refused) = (0_u64, 0_u64);
+            let mut came = Flood::default();
             let mut beat = tokio::time::interval(pause);
             while begun.elapsed() < time {
                 beat.tick().await;
                 match client.get(&url).header("x-api-key", &key).send().await.unwrap().status().as_u16() {
-                    200 => admitted += 1,
-                    429 => refused += 1,
+                    200 => came.admitted += 1,
+                    429 => came.refused += 1,
+                    503 | 504 => came.unknown += 1,
                     other => panic!("{other}"),
                 }
             }
-            (admitted, refused)
+            came
         })
     });
-    let mut sum = (0, 0);
+    let mut sum = Flood::default();
     for task in tasks.collect::<Vec<_>>() {
-        let (admitted, refused) = task.await.unwrap();
-        sum = (sum.0 + admitted, sum.1 + refused);
+        let came = task.await.unwrap();
+        (sum.admitted, sum.refused, sum.unknown) = (sum.admitted + came.admitted, sum.refused + came.refused, sum.unknown + came.unknown);
     }
-    (sum.0, sum.1, begun.elapsed())
+    Flood { took: begun.elapsed(), ..sum }
 }
 
 fn scripts_called<const N: usize>(world: &World<N>) -> u64 {
@@ -60,19 +71,25 @@ fn scripts_called<const N: usize>(world: &World<N>) -> u64 {
 /// Floods so many replicas at ten times the rate; holds what was admitted against what is allowed.
 async fn hold_the_rate<const N: usize>(time: Duration, window: std::ops::RangeInclusive<f64>) {
     let world = World::<N>::start().await;
-    let tenant = world.tenant_of("Starter").await;
-    let before = scripts_called(&world);
-
-    let (admitted, refused, took) = flood(&world, &tenant, 1_000, time).await;
-
-    let allowed = 200.0 + 100.0 * took.as_secs_f64();
-    let accuracy = admitted as f64 / allowed;
-    let called = scripts_called(&world) - before;
-    let per_refused = called.saturating_sub(admitted) as f64 / refused as f64;
-    eprintln!("{N} replicas: admitted {admitted}, refused {refused} in {took:?}: accuracy {accuracy:.4}; {per_refused:.4} scripts per refused request");
-    assert!(window.contains(&accuracy), "admitted {admitted} of {allowed} allowed: {accuracy}");
-    assert!(refused > admitted / 4, "it was no flood: {refused} refused");
-    assert!(per_refused < 0.5, "a flood costs redis {per_refused} scripts per refused request");
+    // A machine that is too busy for a flood, or for Redis to answer, shows nothing: then it is tried again.
+    for _ in 0..5 {
+        let tenant = world.tenant_of("Starter").await;
+        let before = scripts_called(&world);
+        let Flood { admitted, refused, unknown, took } = flood(&world, &tenant, 1_000, time).await;
+        let allowed = 200.0 + 100.0 * took.as_secs_f64();
+        let accuracy = admitted as f64 / allowed;
+        let called = scripts_called(&world) - before;
+        let per_refused = called.saturating_sub(admitted) as f64 / refused as f64;
+        eprintln!("{N} replicas: admitted {admitted}, refused {refused} in {took:?}: accuracy {accuracy:.4}; {per_refused:.4} scripts per refused request");
+        assert!(accuracy <= *window.end(), "admitted {admitted} of {allowed} allowed: {accuracy}");
+        if unknown > 0 || refused < admitted {
+            continue;
+        }
+        assert!(accuracy >= *window.start(), "admitted {admitted} of {allowed} allowed: {accuracy}");
+        assert!(per_refused < 0.5, "a flood costs redis {per_refused} scripts per refused request");
+        return;
+    }
+    panic!("the machine is too busy for a flood");
 }
 
 /// The exact forms take minutes: they run when `HOLDFAST_LONG` is set.
@@ -286,6 +303,24 @@ async fn a_race_for_the_last_places_is_won_by_as_many_as_there_are() {
     assert_eq!(keys.iter().filter(|answer| answer.status == 201).count(), 9, "the default key is the tenth");
     let refused = keys.iter().find(|answer| answer.status == 429).unwrap();
     assert_eq!((&refused.body["limitType"], refused.number("retry-after")), (&json!("ApiKeys"), 60));
+}
+
+#[tokio::test]
+async fn a_full_redis_is_still_read_and_reads_are_still_counted() {
+    let (world, _file) = world_of::<1>("[Free]\nrequests_per_second = 1\nburst = 10\n").await;
+    let tenant = world.tenant_of("Free").await;
+    let at = world.at(&tenant);
+    assert_eq!(at.get("/Reservation/check/a").await.status, 200);
+    let full = |bytes: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).query::<()>(&mut world.redis.connection()).unwrap();
+    full("100kb");
+    let refused = at.post("/Reservation/reserve", json!([{"requester": "w", "resource": "a"}])).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (503, "UNAVAILABLE"));
+    let before = rate(&at.get("/Reservation/check/a").await, "ratelimit", "r");
+    let listed = at.get("/Reservation/activeReservations").await;
+    assert_eq!(listed.status, 200);
+    assert!(rate(&listed, "ratelimit", "r") <= before, "it was counted");
+    full("0");
+    at.acquire("w", "a", None).await;
 }
 
 #[tokio::test]
