@@ -15,7 +15,7 @@ use holdfast::{
         tier::Tier,
         transaction::{Items, Method, Transaction},
     },
-    store::{Address, Caller, Callers, Link, PrivateRedis, Secret, Store, Verdict},
+    store::{Address, Bearer, Caller, Callers, Link, PrivateRedis, Secret, Store, Verdict},
 };
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ impl<'a> Bench<'a> {
     /// A tenant that holds so many plain names.
     async fn new(store: &'a Store, held: usize) -> Self {
         let (tenant, key) = store.create_tenant(TenantId::random(), "bench", Tier::Enterprise).await.unwrap().unwrap();
-        let caller = store.caller(&Secret::of(&key.text)).await.unwrap().unwrap();
+        let caller = store.caller(&Bearer::Key(Secret::of(&key.text))).await.unwrap().unwrap();
         assert_eq!(caller.tenant().id, tenant.id);
         for first in (0..held).step_by(1_000) {
             let wanted: Vec<_> = (first..held.min(first + 1_000)).map(|n| wanted("holder", &format!("held-{n}"), Some(3_600_000))).collect();

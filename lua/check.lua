@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- check: who holds these resources, and could a stranger take them now?
 --
 -- uses          open, look

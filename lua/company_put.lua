@@ -34,7 +34,7 @@ if owner and owner ~= slug then
 end
 local companies = redis.call('HLEN', COMPANIES)
 if not present and most > 0 and companies >= most then
-  return cmsgpack.pack({ 'LIMIT', now_us, position, 'Companies', most, companies, false })
+  return over_limit('Companies', most, companies, false)
 end
 local packed = cmsgpack.pack(id, ARGV[6], created_ms or now_ms)
 if old_id and old_id ~= id then

@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- company_read: registered companies: one, or all.
 --
 -- uses          open

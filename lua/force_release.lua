@@ -48,7 +48,7 @@ if definition and definition.capacity > 1 and not index then
 end
 finish_all(resource)
 
-local refusal = over_limit()
+local refusal = refusal_of_call()
 if refusal then
   return refusal
 end

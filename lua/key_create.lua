@@ -17,7 +17,7 @@
 -- cost          O(1)
 local keys, most = redis.call('HLEN', KEYS[2]), tonumber(ARGV[7])
 if most > 0 and keys >= most then
-  return cmsgpack.pack({ 'LIMIT', now_us, position, 'ApiKeys', most, keys, false })
+  return over_limit('ApiKeys', most, keys, false)
 end
 redis.call('HSET', META, 'k:' .. ARGV[4], ARGV[3])
 redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[4], ARGV[5], ARGV[6], now_ms))

@@ -1,16 +1,18 @@
 #!lua flags=allow-oom
 -- key_delete: a key is refused from here on, and its streams are told to end.
 --
--- uses          open
+-- uses          open, sessions
 -- keys
 --   1 meta      hash    position, version, credentials
 --   2 keys      hash    key id -> packed key
+--   3 sessions  zset    session hash -> when it ends, ms since epoch
+--   4 used      hash    key id -> when it was last used, ms since epoch
 -- args
 --   1 caller    see open
 --   2 floor     see open
 --   3 key id
 -- returns       OK, now_us, position, its hash | NOT_FOUND, now_us, position | LAST_ADMIN, now_us, position
--- cost          O(keys)
+-- cost          O(keys + sessions)
 -- invariants    the last key with the scope admin stays: without it nobody could make another
 local packed = redis.call('HGET', KEYS[2], ARGV[3])
 if not packed then
@@ -34,5 +36,7 @@ end
 local hash = cmsgpack.unpack(packed)
 redis.call('HDEL', META, 'k:' .. hash)
 redis.call('HDEL', KEYS[2], ARGV[3])
+redis.call('HDEL', KEYS[4], ARGV[3])
+end_sessions_of(KEYS[3], hash)
 redis.call(PUBLISH, CHANNEL, cmsgpack.pack('C', TENANT, 'k:' .. hash))
 return cmsgpack.pack({ 'OK', now_us, position, hash })

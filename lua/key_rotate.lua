@@ -1,17 +1,18 @@
 #!lua
 -- key_rotate: a key keeps its id, label and scopes and gets a new secret; the old one is refused from here on.
 --
--- uses          open
+-- uses          open, sessions
 -- keys
 --   1 meta      hash    position, version, credentials
 --   2 keys      hash    key id -> packed key
+--   3 sessions  zset    session hash -> when it ends, ms since epoch
 -- args
 --   1 caller    see open
 --   2 floor     see open
 --   3 key id
 --   4 new key hash
 -- returns       OK, now_us, position, old hash, packed key | NOT_FOUND, now_us, position
--- cost          O(1)
+-- cost          O(sessions)
 local packed = redis.call('HGET', KEYS[2], ARGV[3])
 if not packed then
   return cmsgpack.pack({ 'NOT_FOUND', now_us, position })
@@ -21,5 +22,6 @@ local renewed = cmsgpack.pack(ARGV[4], label, scopes, created_ms)
 redis.call('HDEL', META, 'k:' .. old)
 redis.call('HSET', META, 'k:' .. ARGV[4], ARGV[3])
 redis.call('HSET', KEYS[2], ARGV[3], renewed)
+end_sessions_of(KEYS[3], old)
 redis.call(PUBLISH, CHANNEL, cmsgpack.pack('C', TENANT, 'k:' .. old))
 return cmsgpack.pack({ 'OK', now_us, position, old, renewed })

@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- list: a piece of the active reservations, in no order.
 --
 -- uses          open, look

@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- position: the tenant's latest position, for a caller whose credential still holds.
 --
 -- uses          open

@@ -43,7 +43,7 @@ end
 
 local total = registered_total()
 if most > 0 and total > most and registered_change > 0 then
-  return cmsgpack.pack({ 'LIMIT', now_us, math.max(last, tonumber(ARGV[2])), 'Resources', most, total - registered_change, false })
+  return over_limit('Resources', most, total - registered_change, false)
 end
 write_registry()
 return cmsgpack.pack({ 'OK', now_us, position })

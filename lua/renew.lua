@@ -45,7 +45,7 @@ end
 if refused then
   return cmsgpack.pack(wrong)
 end
-local refusal = over_limit()
+local refusal = refusal_of_call()
 if refusal then
   return refusal
 end

@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- replay: what was told after a position, a page of it, for those who were away.
 --
 -- uses          open

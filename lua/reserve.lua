@@ -40,7 +40,7 @@ for i = 3, #ARGV, 6 do
   end
 end
 
-local refusal = over_limit()
+local refusal = refusal_of_call()
 if refusal then
   return refusal
 end

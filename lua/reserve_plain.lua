@@ -60,7 +60,7 @@ end
 if HELD_LIMIT > 0 and #records > 0 then
   local held = redis.call('HLEN', HELD)
   if held + #records / 2 > HELD_LIMIT then
-    return cmsgpack.pack({ 'LIMIT', now_us, math.max(last, tonumber(ARGV[2])), 'ConcurrentReservations', HELD_LIMIT, held, due or false })
+    return over_limit('ConcurrentReservations', HELD_LIMIT, held, due or false)
   end
 end
 

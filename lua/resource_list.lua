@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- resource_list: a piece of what is registered, in no order.
 --
 -- uses          open

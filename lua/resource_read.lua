@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- resource_read: what is registered under a name.
 --
 -- uses          open

@@ -36,10 +36,10 @@ for i = 1, #found, 2 do
   end
 end
 if most > 0 and of_kind >= most then
-  return cmsgpack.pack({ 'LIMIT', now_us, position, 'SseConnections', most, of_kind, false })
+  return over_limit('SseConnections', most, of_kind, false)
 end
 if session ~= '' and of_session >= most_of_session then
-  return cmsgpack.pack({ 'LIMIT', now_us, position, 'SseConnections', most_of_session, of_session, false })
+  return over_limit('SseConnections', most_of_session, of_session, false)
 end
 for first = 1, #dead, 2000 do
   redis.call('HDEL', STREAMS, unpack(dead, first, math.min(first + 1999, #dead)))

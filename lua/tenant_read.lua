@@ -6,15 +6,24 @@
 --   2 keys      hash    key id -> packed key
 -- args
 --   1 credential, a field of meta, or empty
--- returns       OK, now_us, position, version, name, tier, created_ms, require registration, whether anything
---               was ever registered, key id or false, packed key or false
+-- returns       OK, now_us, position, version, name, tier, created_ms, require registration, whether anything was
+--               ever registered, packed issuer or false, whether the credential is there, key id or false, packed key or false
 --               | STALE, now_us when there is no such tenant
 -- cost          O(1)
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
-local meta = redis.call('HMGET', KEYS[1], 'position', 'version', 'name', 'tier', 'created', 'require', 'defined', ARGV[1])
+local meta = redis.call('HMGET', KEYS[1], 'position', 'version', 'name', 'tier', 'created', 'require', 'issuer', 'defined', ARGV[1])
 if not meta[1] then
   return cmsgpack.pack({ 'STALE', now_us })
 end
-local key = meta[8] and redis.call('HGET', KEYS[2], meta[8])
-return cmsgpack.pack({ 'OK', now_us, tonumber(meta[1]), meta[2], meta[3], meta[4], tonumber(meta[5]), meta[6] == '1', meta[7] == '1', meta[8], key })
+local credential, kind = meta[9], string.sub(ARGV[1], 1, 2)
+local id = false
+if credential and kind == 'k:' then
+  id = credential
+elseif credential and kind == 's:' then
+  local _, _, key_hash = cmsgpack.unpack(credential)
+  id = redis.call('HGET', KEYS[1], 'k:' .. key_hash)
+end
+local key = id and redis.call('HGET', KEYS[2], id)
+return cmsgpack.pack({ 'OK', now_us, tonumber(meta[1]), meta[2], meta[3], meta[4], tonumber(meta[5]), meta[6] == '1', meta[8] == '1', meta[7],
+  credential and true or false, id, key })

@@ -179,7 +179,7 @@ if refused then
   return cmsgpack.pack(wrong)
 end
 held_change = most_held
-local refusal = over_limit()
+local refusal = refusal_of_call()
 if refusal then
   return refusal
 end

@@ -49,7 +49,7 @@ if refused then
   tell_all(complaints)
   return cmsgpack.pack(wrong)
 end
-local refusal = over_limit()
+local refusal = refusal_of_call()
 if refusal then
   return refusal
 end

@@ -1,4 +1,4 @@
-#!lua flags=no-writes
+#!lua flags=allow-oom
 -- verify_fence: is this fencing token the one of the resource's present holder? Of a pool: of one of its slots'?
 --
 -- uses          open, look

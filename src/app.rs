@@ -2,6 +2,7 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -9,13 +10,14 @@ use tokio::{
 };
 
 use crate::{
-    config::Config,
+    config::{Auth, Config},
     domain::{names::TenantId, tier::Tier},
     feed::Feed,
-    http::{self, App, Listener, ListenerError, Serving},
+    http::{self, App, Guards, Listener, ListenerError, Serving},
     replica::Replica,
-    store::{Address, AddressError, Callers, Link, PrivateRedis, PrivateRedisError, Store, StoreError},
+    store::{Address, AddressError, Bearer, Callers, Link, PrivateRedis, PrivateRedisError, Secret, Store, StoreError},
     sweeper,
+    trust::{SecretKeys, Vault},
 };
 
 /// File descriptors kept for Redis, logs and diagnosis when connections take the rest.
@@ -27,6 +29,8 @@ const STREAMS_END: f64 = 0.8;
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The demo tenant's key, beside the data that it opens.
 const DEMO_FILE: &str = "demo-key";
+/// The secret of a service that was given none, beside the data that it protects.
+const SECRET_FILE: &str = "secret-key";
 
 /// Why the service did not run.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,13 @@ pub enum AppError {
     Listener(#[from] ListenerError),
     #[error("the demo tenant could not be made: {0}")]
     Demo(#[source] StoreError),
+    #[error(
+        "HOLDFAST_SECRET_KEY is not set, and there is nothing to make it from: set it, the same on every replica (at least {} bytes), or set HOLDFAST_ADMIN_KEY",
+        SecretKeys::BYTES
+    )]
+    NoSecret,
+    #[error("{file} cannot be used as the secret of this service: {error}")]
+    Secret { file: String, error: io::Error },
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
 }
@@ -59,23 +70,30 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), AppError> {
             (Some(redis), address)
         }
     };
-    let served = serve_on(config, address, demo).await;
+    let served = match secret_keys(&config) {
+        Ok(secrets) => serve_on(config, address, demo, Vault::new(&secrets)).await,
+        Err(error) => Err(error),
+    };
     if let Some(redis) = private {
         redis.stop().await;
     }
     served
 }
 
-async fn serve_on(config: Config, address: Address, demo: bool) -> Result<(), AppError> {
+async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) -> Result<(), AppError> {
     let tls = config.tls.as_ref().map(|(certificate, key)| http::tls(certificate, key)).transpose()?;
     let listener = Listener::bind(config.listen, config.workers)?;
     let bound = listener.address();
-    let callers = Arc::new(Callers::default());
+    let callers = Arc::new(Callers::of(config.tiers.clone()));
     let replica = Arc::new(Replica::begin());
     let store = Store::new(Link::open(address.clone()), callers.clone());
     let feeds = Feed::open(store.clone(), config.workers);
 
     let config = Arc::new(config);
+    let (guards, vault) = (Arc::new(Guards::default()), Arc::new(vault));
+    if config.auth == Auth::Open {
+        tokio::spawn(make_default_tenant(store.clone()));
+    }
     let places = Arc::new(Semaphore::new(connection_places()));
     let workers: Vec<_> = listener
         .into_sockets()
@@ -84,6 +102,7 @@ async fn serve_on(config: Config, address: Address, demo: bool) -> Result<(), Ap
         .enumerate()
         .map(|(number, (socket, feed))| {
             let (address, callers, config, replica) = (address.clone(), callers.clone(), config.clone(), replica.clone());
+            let (guards, vault) = (guards.clone(), vault.clone());
             let serving = Serving::new(socket, tls.clone(), places.clone(), replica.clone(), config.drain);
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
                 runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -96,7 +115,7 @@ async fn serve_on(config: Config, address: Address, demo: bool) -> Result<(), Ap
                         drain.cancelled().await;
                         leaving.end_over(window.mul_f64(STREAMS_END)).await;
                     });
-                    serving.run(http::endpoint(App { store, feed, config, replica })).await
+                    serving.run(http::endpoint(App { store, feed, config, replica, guards, vault })).await
                 })
             })
         })
@@ -127,6 +146,43 @@ async fn serve_on(config: Config, address: Address, demo: bool) -> Result<(), Ap
     Ok(())
 }
 
+/// The secrets of the settings; else the one beside the private Redis' data, made at the first start; else what the admin key gives.
+fn secret_keys(config: &Config) -> Result<SecretKeys, AppError> {
+    if let Some(secrets) = &config.secret_keys {
+        return Ok(secrets.clone());
+    }
+    if config.redis.is_some() {
+        // The vault derives its keys one way, so they tell nothing of the admin key.
+        return config.admin_key.as_ref().and_then(|key| SecretKeys::one(key.expose())).ok_or(AppError::NoSecret);
+    }
+    let path = config.data_dir.join(SECRET_FILE);
+    let fault = |error| AppError::Secret { file: path.display().to_string(), error };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut random = [0_u8; 32];
+            getrandom::fill(&mut random).map_err(|error| fault(io::Error::other(error.to_string())))?;
+            let text = URL_SAFE_NO_PAD.encode(random);
+            write_secret(&path, &text).map_err(fault)?;
+            text
+        }
+        Err(error) => return Err(fault(error)),
+    };
+    SecretKeys::one(text.trim()).ok_or_else(|| fault(io::Error::other("it is too short; remove it to have a new one made")))
+}
+
+/// Makes the one tenant of open mode, as soon as Redis is there. Another replica may have made it.
+async fn make_default_tenant(store: Store) {
+    loop {
+        store.link().up().await;
+        match store.create_tenant(TenantId::default_tenant(), "default", Tier::Enterprise).await {
+            Ok(_) => return,
+            Err(error) => tracing::warn!(%error, "the default tenant could not be made; trying again"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// How many connections may be open at once: what the system gives us in file descriptors, less a few for ourselves.
 fn connection_places() -> usize {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
@@ -144,7 +200,7 @@ async fn upkeep(replica: Arc<Replica>) {
 async fn demo_key(store: &Store, dir: &Path) -> Result<String, StoreError> {
     let file = dir.join(DEMO_FILE);
     if let Ok(key) = std::fs::read_to_string(&file)
-        && store.caller(&crate::store::Secret::of(key.trim())).await?.is_some()
+        && store.caller(&Bearer::Key(Secret::of(key.trim()))).await?.is_some()
     {
         return Ok(key.trim().to_owned());
     }

@@ -3,9 +3,13 @@
 //! A setting is read from the environment as `HOLDFAST_<NAME>`, or from `holdfast.toml` under the same name without the prefix, in
 //! lower case or as in the environment; the environment wins. A fault names the variable, the value and the rule.
 
+mod tiers;
+
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::store::Address;
+use ipnet::IpNet;
+
+use crate::{domain::tier::Tiers, store::Address, trust::SecretKeys};
 
 const PREFIX: &str = "HOLDFAST_";
 /// Read from the working directory when it is there.
@@ -17,7 +21,12 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("REDIS_URL", "redis://, rediss://, redis+unix://, redis+sentinel://h1,h2,h3/name or redis+cluster://h1,h2,h3; without it a private redis-server"),
     ("DATA_DIR", "where the private redis-server keeps its files; ./data"),
     ("ADMIN_KEY", "opens /api/v1/admin with the header X-Admin-Key; at least 16 bytes; without it those routes answer 401"),
-    ("AUTH", "required"),
+    ("AUTH", "required, or open: one tenant without credentials, on a loopback address only"),
+    ("SECRET_KEY", "signs tokens and encrypts stored secrets; at least 16 bytes; a comma list: the first is used, the others still count"),
+    ("TIERS_FILE", "a TOML file with other numbers for the tiers"),
+    ("PUBLIC_URL", "the address that browsers use; with https the session cookie is marked Secure"),
+    ("CORS_ORIGINS", "origins whose pages may call with a key, separated by commas, or *; none"),
+    ("TRUSTED_PROXIES", "networks whose X-Forwarded-For counts, separated by commas; none"),
     ("DURABILITY", "fast: Redis acknowledges from memory"),
     ("DRAIN_SECONDS", "after SIGTERM, how long requests and streams may take to end, 1 to 3600; 30"),
     ("WORKERS", "runtimes that serve, one thread each, 1 to 256; the number of cores"),
@@ -27,7 +36,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("TLS_KEY", "its private key in PEM"),
 ];
 /// Settings of parts that other processes of the same environment use, or that come with later versions: known, and not read here.
-const ELSEWHERE: &[&str] = &["BROKER_HOSTS", "CORS_ORIGINS", "PUBLIC_URL", "SECRET_KEY", "TIERS_FILE", "TRUSTED_PROXIES", "URL", "KEY"];
+const ELSEWHERE: &[&str] = &["BROKER_HOSTS", "URL", "KEY"];
 
 /// A text that is never shown.
 #[derive(Clone)]
@@ -45,6 +54,24 @@ impl fmt::Debug for Hidden {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str("(hidden)")
     }
+}
+
+/// Who is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Whoever has a credential.
+    Required,
+    /// Everybody on this machine, as the one tenant `default`.
+    Open,
+}
+
+/// Whose pages may call us from a browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// Everybody's.
+    Any,
+    /// These, as browsers write them.
+    Listed(Vec<String>),
 }
 
 /// How log lines look.
@@ -67,6 +94,18 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `ADMIN_KEY`
     pub admin_key: Option<Hidden>,
+    /// `AUTH`
+    pub auth: Auth,
+    /// `SECRET_KEY`
+    pub secret_keys: Option<SecretKeys>,
+    /// `TIERS_FILE` over the defaults
+    pub tiers: Tiers,
+    /// `PUBLIC_URL`, as an origin
+    pub public_origin: Option<String>,
+    /// `CORS_ORIGINS`
+    pub cors: Origins,
+    /// `TRUSTED_PROXIES`
+    pub trusted_proxies: Vec<IpNet>,
     /// `DRAIN_SECONDS`
     pub drain: Duration,
     /// `WORKERS`
@@ -117,9 +156,40 @@ impl Config {
         if admin_key.as_ref().is_some_and(|key| key.expose().len() < 16) {
             return Err(ConfigError(format!("{PREFIX}ADMIN_KEY is too short: it must have at least 16 bytes")));
         }
-        if !matches!(text("AUTH"), None | Some("required")) {
-            return Err(fault("AUTH", "must be \"required\": serving without credentials is not built yet"));
+        let auth = match text("AUTH") {
+            None | Some("required") => Auth::Required,
+            Some("open") => Auth::Open,
+            Some(_) => return Err(fault("AUTH", "must be \"required\" or \"open\"")),
+        };
+        let listen: SocketAddr = listen;
+        if auth == Auth::Open && !listen.ip().is_loopback() {
+            return Err(fault("AUTH", &format!("serves without credentials, so it needs a loopback address, and {PREFIX}LISTEN={listen} is none")));
         }
+        let secret_keys = text("SECRET_KEY").map(|list| {
+            let rule =
+                || ConfigError(format!("{PREFIX}SECRET_KEY is too short: it must have at least {} bytes, and so must each of a comma list", SecretKeys::BYTES));
+            SecretKeys::parse(list).ok_or_else(rule)
+        });
+        let tiers = match text("TIERS_FILE") {
+            None => Tiers::default(),
+            Some(path) => {
+                let file = std::fs::read_to_string(path).map_err(|error| fault("TIERS_FILE", &format!("cannot be read: {error}")))?;
+                tiers::parse(&file).map_err(|error| fault("TIERS_FILE", &format!("cannot be used: {error}")))?
+            }
+        };
+        let public_origin =
+            text("PUBLIC_URL").map(|url| origin_of(url).ok_or_else(|| fault("PUBLIC_URL", "must be an address like https://locks.example.org")));
+        let cors = match text("CORS_ORIGINS") {
+            Some("*") => Origins::Any,
+            list => {
+                let rule = || fault("CORS_ORIGINS", "must be * or a list of origins like https://app.example.org, without paths");
+                let origins = listed(list).map(|origin| origin_of(origin).filter(|read| read == origin).ok_or_else(rule));
+                Origins::Listed(origins.collect::<Result<_, _>>()?)
+            }
+        };
+        let network = |text: &str| text.parse().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into())).ok();
+        let rule = || fault("TRUSTED_PROXIES", "must be a list of networks like 10.0.0.0/8,192.0.2.7");
+        let trusted_proxies = listed(text("TRUSTED_PROXIES")).map(|text| network(text).ok_or_else(rule)).collect::<Result<_, _>>()?;
         if !matches!(text("DURABILITY"), None | Some("fast")) {
             return Err(fault("DURABILITY", "must be \"fast\": the other guarantees are not built yet, and none is pretended"));
         }
@@ -141,6 +211,12 @@ impl Config {
             redis,
             data_dir: text("DATA_DIR").unwrap_or("data").into(),
             admin_key,
+            auth,
+            secret_keys: secret_keys.transpose()?,
+            tiers,
+            public_origin: public_origin.transpose()?,
+            cors,
+            trusted_proxies,
             drain: Duration::from_secs(number("DRAIN_SECONDS", 30, 1..=3_600)?),
             workers: number("WORKERS", cores, 1..=256)? as usize,
             log: text("LOG").unwrap_or("info").into(),
@@ -148,6 +224,26 @@ impl Config {
             tls,
         })
     }
+}
+
+/// The parts of a comma list.
+fn listed(list: Option<&str>) -> impl Iterator<Item = &str> {
+    list.into_iter().flat_map(|list| list.split(',')).map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// The origin of a URL as browsers write it: scheme, host in lower case, and the port unless it is the scheme's own.
+fn origin_of(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    let (scheme, host) = (url.scheme_str()?, url.host()?.to_lowercase());
+    let own = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    Some(match url.port_u16() {
+        Some(port) if port != own => format!("{scheme}://{host}:{port}"),
+        _ => format!("{scheme}://{host}"),
+    })
 }
 
 /// The settings of `holdfast.toml`, by their names in upper case without the prefix.
@@ -204,9 +300,31 @@ mod tests {
     }
 
     #[test]
+    fn open_mode_stays_on_this_machine() {
+        assert_eq!(of("", &[("AUTH", "open"), ("LISTEN", "[::1]:1")]).unwrap().auth, Auth::Open);
+        let fault = of("", &[("AUTH", "open"), ("LISTEN", "0.0.0.0:8080")]).unwrap_err();
+        assert!(fault.contains("HOLDFAST_AUTH=open") && fault.contains("HOLDFAST_LISTEN=0.0.0.0:8080"), "{fault}");
+        assert!(of("", &[("AUTH", "off")]).is_err());
+    }
+
+    #[test]
+    fn lists_are_read_part_by_part() {
+        let config = of("", &[("CORS_ORIGINS", "https://a.example, http://b.example:8080"), ("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.7")]).unwrap();
+        assert_eq!(config.cors, Origins::Listed(vec!["https://a.example".into(), "http://b.example:8080".into()]));
+        assert_eq!(config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "192.0.2.7/32"]);
+        assert_eq!(of("", &[("CORS_ORIGINS", "*")]).unwrap().cors, Origins::Any);
+        assert_eq!(of("", &[("PUBLIC_URL", "https://Locks.example:443/x")]).unwrap().public_origin.unwrap(), "https://locks.example");
+        for (name, value) in [("CORS_ORIGINS", "a.example"), ("CORS_ORIGINS", "https://a.example/x"), ("TRUSTED_PROXIES", "here"), ("PUBLIC_URL", "here")] {
+            assert!(of("", &[(name, value)]).unwrap_err().contains(value));
+        }
+    }
+
+    #[test]
     fn a_secret_is_never_in_a_fault() {
         let fault = of("", &[("ADMIN_KEY", "hunter2")]).unwrap_err();
         assert!(!fault.contains("hunter2"), "{fault}");
+        let fault = of("", &[("SECRET_KEY", "a-secret-that-is-long,hunter2")]).unwrap_err();
+        assert!(!fault.contains("hunter2") && !fault.contains("a-secret"), "{fault}");
         let fault = of("", &[("REDIS_URL", "http://:hunter2@host")]).unwrap_err();
         assert!(!fault.contains("hunter2"), "{fault}");
     }

@@ -8,6 +8,8 @@ pub mod config;
 pub mod domain;
 pub mod feed;
 pub mod http;
+pub mod limits;
 pub mod replica;
 pub mod store;
 pub mod sweeper;
+pub mod trust;

@@ -45,15 +45,14 @@ local function answer_release(out, requester, resource, token)
 end
 
 -- Whether the call would pass the tenant's limit, or what one call may change: the refusal to answer, or nil.
-local function over_limit()
-  local latest = math.max(last, tonumber(ARGV[2]))
+local function refusal_of_call()
   if too_many() then
-    return cmsgpack.pack({ 'TOO_MANY', now_us, latest })
+    return cmsgpack.pack({ 'TOO_MANY', now_us, math.max(last, tonumber(ARGV[2])) })
   end
   if HELD_LIMIT > 0 and held_change > 0 then
     local present = redis.call('HLEN', HELD)
     if present + held_change > HELD_LIMIT then
-      return cmsgpack.pack({ 'LIMIT', now_us, latest, 'ConcurrentReservations', HELD_LIMIT, present, due or false })
+      return over_limit('ConcurrentReservations', HELD_LIMIT, present, due or false)
     end
   end
 end

@@ -57,6 +57,12 @@ impl Scopes {
         }
     }
 
+    /// Those that are in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { read: self.read && other.read, write: self.write && other.write, admin: self.admin && other.admin }
+    }
+
     /// Their names, in the order of the contract.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
@@ -96,4 +102,43 @@ pub struct ApiKey {
     pub scopes: Scopes,
     /// Milliseconds since the Unix epoch.
     pub created_ms: i64,
+    /// When it was last used, within a minute or so; milliseconds since the Unix epoch.
+    pub used_ms: Option<i64>,
+}
+
+/// What one of our own tokens says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The credential that it was had from, as a field of the tenant's state: it dies with that.
+    pub credential: String,
+    /// The user of the tenant's application, when an issuer vouched for one.
+    pub end_user: Option<String>,
+    pub scopes: Scopes,
+    /// Milliseconds since the Unix epoch, on Redis' clock.
+    pub ends_ms: i64,
+}
+
+/// An issuer of tokens that a tenant trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// New with every registration, so that what came from the one before is refused.
+    pub id: String,
+    /// `jwks`, `publicKeyPem` or `hs256Secret`.
+    pub kind: String,
+    /// What its tokens must say in `iss`.
+    pub issuer: Option<String>,
+    /// What its tokens must say in `aud`.
+    pub audience: Option<String>,
+    /// Its keys, encrypted.
+    pub sealed: String,
+}
+
+impl Issuer {
+    /// What the tenant can be found by; `None` when it must be named.
+    #[must_use]
+    pub fn pair(&self) -> Option<(&str, &str)> {
+        self.issuer.as_deref().zip(self.audience.as_deref())
+    }
 }

@@ -43,6 +43,34 @@ pub struct ReservationEvent {
     pub blockers: Option<Vec<String>>,
 }
 
+impl ReservationEvent {
+    /// An event that has a type, a tenant and an instant, and nothing else yet.
+    #[must_use]
+    pub fn bare(r#type: &str, tenant_id: &str, timestamp: DateTime<Utc>) -> Self {
+        Self {
+            id: None,
+            r#type: r#type.into(),
+            tenant_id: tenant_id.into(),
+            resource: None,
+            requester: None,
+            explanation: None,
+            reason: None,
+            resource_type: None,
+            api_key_label: None,
+            request_type: None,
+            timestamp,
+            method: None,
+            changes: None,
+            limit_type: None,
+            limit: None,
+            fencing_token: None,
+            expires_at: None,
+            pool: None,
+            blockers: None,
+        }
+    }
+}
+
 /// One item of a transaction's event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::rate::Rate;
+
 /// The four tiers, from the least to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Tier {
@@ -36,32 +38,108 @@ impl Tier {
             .find(|tier| tier.name().eq_ignore_ascii_case(text))
             .ok_or_else(|| format!("\"{text}\" is no tier; the tiers are Free, Starter, Pro and Enterprise"))
     }
-
-    /// What the tier allows by default.
-    #[must_use]
-    pub fn limits(self) -> Limits {
-        match self {
-            Self::Free => Limits { held: Some(50), streams: Some(1), keys: Some(1), companies: Some(10), resources: Some(100), history: 1_000 },
-            Self::Starter => Limits { held: Some(500), streams: Some(5), keys: Some(10), companies: Some(100), resources: Some(1_000), history: 10_000 },
-            Self::Pro => Limits { held: Some(10_000), streams: Some(20), keys: Some(100), companies: Some(10_000), resources: Some(100_000), history: 100_000 },
-            Self::Enterprise => Limits { held: None, streams: None, keys: None, companies: None, resources: None, history: 1_000_000 },
-        }
-    }
 }
 
 /// The numbers of one tier. `None` is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Requests.
+    pub rate: Option<Rate>,
     /// Physical resources held at once.
     pub held: Option<u64>,
-    /// Event streams open at once that were opened with a key or a token.
+    /// Event streams open at once with keys and tokens; those of sessions do not count.
     pub streams: Option<u64>,
     /// API keys.
     pub keys: Option<u64>,
     /// Registered resources; a pool of N counts as N.
     pub resources: Option<u64>,
-    /// Registered companies.
+    /// Companies.
     pub companies: Option<u64>,
+    /// Watched connections.
+    pub connections: Option<u64>,
+    /// Jobs kept of all watched connections.
+    pub jobs: u64,
     /// Events kept for those who resume, and never longer than an hour.
     pub history: u64,
+    /// Queue events taken in per day.
+    pub queue_events_per_day: Option<u64>,
+    /// Whether tokens can be had in exchange.
+    pub exchange: bool,
+}
+
+/// What each tier allows here: the defaults, or what the operator made of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tiers([Limits; 4]);
+
+impl Tiers {
+    /// The numbers of that tier.
+    #[must_use]
+    pub fn of(&self, tier: Tier) -> Limits {
+        self.0[tier as usize]
+    }
+
+    /// The numbers of that tier, to change them.
+    pub fn of_mut(&mut self, tier: Tier) -> &mut Limits {
+        &mut self.0[tier as usize]
+    }
+}
+
+impl Default for Tiers {
+    fn default() -> Self {
+        let rate = |per_second, burst| Some(Rate { per_second, burst });
+        Self([
+            Limits {
+                rate: rate(10, 20),
+                held: Some(50),
+                streams: Some(1),
+                keys: Some(1),
+                resources: Some(100),
+                companies: Some(10),
+                connections: Some(1),
+                jobs: 10_000,
+                history: 1_000,
+                queue_events_per_day: Some(10_000),
+                exchange: false,
+            },
+            Limits {
+                rate: rate(100, 200),
+                held: Some(500),
+                streams: Some(5),
+                keys: Some(10),
+                resources: Some(1_000),
+                companies: Some(100),
+                connections: Some(5),
+                jobs: 100_000,
+                history: 10_000,
+                queue_events_per_day: Some(100_000),
+                exchange: true,
+            },
+            Limits {
+                rate: rate(1_000, 2_000),
+                held: Some(10_000),
+                streams: Some(20),
+                keys: Some(100),
+                resources: Some(100_000),
+                companies: Some(10_000),
+                connections: Some(50),
+                jobs: 1_000_000,
+                history: 100_000,
+                queue_events_per_day: Some(10_000_000),
+                exchange: true,
+            },
+            Limits {
+                rate: None,
+                held: None,
+                streams: None,
+                keys: None,
+                resources: None,
+                companies: None,
+                connections: None,
+                jobs: 1_000_000,
+                history: 1_000_000,
+                queue_events_per_day: None,
+                exchange: true,
+            },
+        ])
+    }
 }

@@ -4,8 +4,10 @@ use chrono::{DateTime, Utc};
 use poem_openapi::{
     Object, OpenApi,
     param::{Path, Query},
+    types::Any,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     domain::{
@@ -22,6 +24,8 @@ use crate::{
         document::{Here, Tag},
         error::{ApiError, Code},
     },
+    store::Registration as Registered,
+    trust::{self, Registration},
 };
 
 /// How many tenants a page has unless the caller says otherwise, and at most.
@@ -65,13 +69,13 @@ impl Admin {
         }
         let limit = faults.or(limit).map_err(ApiError::validation)?;
         let page = here.store().tenants(cursor.0.as_deref(), limit as usize).await?;
-        Ok(Plain(TenantList { tenants: page.tenants.into_iter().map(Into::into).collect(), next_cursor: page.next }))
+        Ok(Plain(TenantList { tenants: page.tenants.into_iter().map(|tenant| (tenant, None).into()).collect(), next_cursor: page.next }))
     }
 
     /// Show a tenant.
     #[oai(path = "/admin/tenants/:id", method = "get", operation_id = "getTenant")]
     async fn show(&self, _admin: Administrator, here: Here, id: Path<String>) -> Result<Plain<Tenant>, ApiError> {
-        let tenant = here.store().tenant(&known(&id.0)?).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
+        let tenant = here.store().tenant_with_issuer(&known(&id.0)?).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
         Ok(Plain(tenant.answer.into()))
     }
 
@@ -81,11 +85,30 @@ impl Admin {
         let id = known(&id.0)?;
         let mut faults = Faults::default();
         let tier = body.0.tier.and_then(|tier| faults.keep(|| "tier".into(), Tier::parse(&tier)));
-        let tier = faults.or(tier).map_err(ApiError::validation)?;
+        let issuer = body.0.jwt.map(|change| change.parse(&mut faults));
+        let (tier, issuer) = faults.or((tier, issuer)).map_err(ApiError::validation)?;
+        // The issuer first: it is what can be refused.
+        match issuer.flatten() {
+            Some(IssuerWish::Trust { registration, issuer, audience }) => {
+                let sealed =
+                    here.app().vault.seal(id.as_str(), &registration.text()).ok_or_else(|| ApiError::new(Code::Internal, "Nothing can be encrypted."))?;
+                let kind = registration.kind().unwrap_or_default().into();
+                let issuer = access::Issuer { id: Uuid::new_v4().to_string(), kind, issuer, audience, sealed };
+                match here.store().register_issuer(&id, &issuer).await? {
+                    Registered::Done => {}
+                    Registered::NotFound => return Err(ApiError::not_found("tenant")),
+                    Registered::Taken => return Err(ApiError::new(Code::Conflict, "Another tenant registered this pair of issuer and audience.")),
+                }
+            }
+            Some(IssuerWish::TrustNone) => {
+                here.store().remove_issuer(&id).await?;
+            }
+            None => {}
+        }
         if !here.store().update_tenant(&id, tier, body.0.require_registration).await? {
             return Err(ApiError::not_found("tenant"));
         }
-        let tenant = here.store().tenant(&id).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
+        let tenant = here.store().tenant_with_issuer(&id).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
         Ok(Plain(tenant.answer.into()))
     }
 
@@ -130,6 +153,58 @@ struct TenantChange {
     tier: Option<String>,
     /// Whether only registered names can be reserved.
     require_registration: Option<bool>,
+    /// Whose tokens the tenant trusts, instead of any before; `{}`: nobody's. What came from the one before is refused at once.
+    jwt: Option<IssuerChange>,
+}
+
+/// An issuer of tokens, with exactly one of `jwks`, `publicKeyPem` and `hs256Secret`.
+#[derive(Debug, Deserialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct IssuerChange {
+    /// A set of public keys: RSA of 2,048 bits or more, P-256, P-384, Ed25519. Needs `issuer` and `audience`.
+    jwks: Option<Any<serde_json::Value>>,
+    /// One such public key in PEM.
+    public_key_pem: Option<String>,
+    /// A secret of 16 bytes or more, for HS256. It is stored encrypted and never shown.
+    hs256_secret: Option<String>,
+    /// What tokens must say in `iss`. With `audience` it is how the tenant is found, so no other tenant may have the same pair.
+    issuer: Option<String>,
+    /// What tokens must say in `aud`.
+    audience: Option<String>,
+}
+
+/// What is to become of the tenant's issuer.
+enum IssuerWish {
+    TrustNone,
+    Trust { registration: Registration, issuer: Option<String>, audience: Option<String> },
+}
+
+impl IssuerChange {
+    /// Reads it; every fault is named under `jwt`.
+    fn parse(self, faults: &mut Faults) -> Option<IssuerWish> {
+        let mut named = |name: &str, text: Option<String>| text.and_then(|text| faults.keep(|| format!("jwt.{name}"), names::label(Some(text))));
+        let (issuer, audience) = (named("issuer", self.issuer), named("audience", self.audience));
+        let registration = Registration { jwks: self.jwks.map(|set| set.0), public_key_pem: self.public_key_pem, hs256_secret: self.hs256_secret };
+        let none = registration.jwks.is_none() && registration.public_key_pem.is_none() && registration.hs256_secret.is_none();
+        if none && issuer.is_none() && audience.is_none() {
+            return Some(IssuerWish::TrustNone);
+        }
+        if registration.jwks.is_some() && (issuer.is_none() || audience.is_none()) {
+            faults.add("jwt", "needs issuer and audience beside jwks");
+        }
+        trust::Keys::parse(&registration, faults)?;
+        Some(IssuerWish::Trust { registration, issuer, audience })
+    }
+}
+
+/// An issuer of tokens as it may be shown.
+#[derive(Debug, Serialize, Object)]
+struct Issuer {
+    /// `jwks`, `publicKeyPem` or `hs256Secret`.
+    kind: String,
+    issuer: Option<String>,
+    audience: Option<String>,
 }
 
 /// A tenant.
@@ -143,11 +218,14 @@ struct Tenant {
     require_registration: bool,
     #[serde(with = "wire")]
     created_at: DateTime<Utc>,
+    /// Whose tokens it trusts; never the keys. Null in the list of tenants.
+    jwt: Option<Issuer>,
 }
 
-impl From<access::Tenant> for Tenant {
-    fn from(tenant: access::Tenant) -> Self {
+impl From<(access::Tenant, Option<access::Issuer>)> for Tenant {
+    fn from((tenant, issuer): (access::Tenant, Option<access::Issuer>)) -> Self {
         Self {
+            jwt: issuer.map(|issuer| Issuer { kind: issuer.kind, issuer: issuer.issuer, audience: issuer.audience }),
             tenant_id: tenant.id.to_string(),
             name: tenant.name,
             tier: tenant.tier.name().into(),

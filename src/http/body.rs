@@ -64,6 +64,36 @@ impl<'a, T: DeserializeOwned + Type + Send, const LIMIT: usize> ApiExtractor<'a>
     }
 }
 
+/// The body as `T`, or none where nothing was sent.
+pub(super) struct MaybeBody<T>(pub(super) Option<T>);
+
+impl<'a, T: DeserializeOwned + Type + Send> ApiExtractor<'a> for MaybeBody<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: false })
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        let bytes = read(body.take()?, BODY_BYTES).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(None));
+        }
+        if !is_json(request) {
+            return Err(ApiError::new(Code::UnsupportedMediaType, "Send the body as application/json, and say so in Content-Type.").into());
+        }
+        Ok(Self(Some(parse(&bytes)?)))
+    }
+}
+
 fn is_json(request: &Request) -> bool {
     let Some(kind) = request.content_type() else { return false };
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))

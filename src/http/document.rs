@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{
     http::{
-        App, admin::Admin, credentials::app, error::ApiError, keys::Keys, platform::Platform, reservations::Reservations, resources::Resources, stream::Events,
-        transactions::Transactions,
+        App, admin::Admin, credentials::app, error::ApiError, exchange::Exchange, keys::Keys, platform::Platform, reservations::Reservations,
+        resources::Resources, session::Sessions, stream::Events, transactions::Transactions,
     },
     store::Store,
 };
@@ -25,6 +25,10 @@ pub(super) enum Tag {
     Events,
     /// The tenant's API keys.
     Keys,
+    /// Short-lived tokens in exchange for a JWT or a key.
+    Tokens,
+    /// Browsers sign in.
+    Sessions,
     /// Tenants, for the service's administrator.
     Administration,
 }
@@ -35,13 +39,17 @@ to the tenant's subscribers as server-sent events.\n\n\
 Times are ISO 8601 UTC with three decimals, by Redis' clock, the only one that decides. A *position* is a number per tenant that \
 only grows: the id of an event, the fencing token of a grant, and where a stream resumes. Unknown fields are ignored; a field set \
 to null is absent. A failed renewal emits no event.\n\n\
+# Limits\n\nEvery route but the administrator's and the sign-out counts against the tenant's rate, over all replicas together: a call costs 1, \
+and 1 more for each further 100 items begun. `RateLimit-Policy` and `RateLimit` say in every answer how much is left; both are absent \
+where there is no limit, and where the caller was not recognised. A refused call changes nothing but the count. Wrong credentials are \
+limited per address, with the same 429 without `tier`.\n\n\
 # Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
 
 /// Every part of the API.
-type Api = (Reservations, Transactions, Resources, Events, Platform, Keys, Admin);
+type Api = (Reservations, Transactions, Resources, Events, Platform, Keys, Exchange, Sessions, Admin);
 
 pub(super) fn service() -> OpenApiService<Api, ()> {
-    OpenApiService::new((Reservations, Transactions, Resources, Events, Platform, Keys, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new((Reservations, Transactions, Resources, Events, Platform, Keys, Exchange, Sessions, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
         .summary("Reservations over HTTP, seen live")
         .description(DESCRIPTION)
         .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
@@ -86,6 +94,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("NewKeyRequest", &["label"]),
     ("CompanyRequest", &["name"]),
     ("NewTenantRequest", &["name", "tier"]),
+    ("SignInRequest", &["apiKey"]),
 ];
 
 fn mend(name: &str, schema: &mut Value) {
@@ -128,6 +137,10 @@ pub(super) fn methods_of(path: &str) -> String {
 pub(super) struct Here(App);
 
 impl Here {
+    pub(super) fn app(&self) -> &App {
+        &self.0
+    }
+
     pub(super) fn store(&self) -> &Store {
         &self.0.store
     }

@@ -15,7 +15,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    domain::fault::Fault,
+    domain::{
+        fault::Fault,
+        rate::{TooFast, retry_after_s},
+        tier::Tier,
+    },
     http::{answer::HOLDFAST_TIME, document},
     store::{LimitReached, StoreError},
 };
@@ -114,24 +118,54 @@ impl ApiError {
     }
 
     /// A limit of the tier, told by a script at `now_us`.
-    pub(super) fn limit(reached: &LimitReached, tier: crate::domain::tier::Tier, now_us: i64) -> Self {
+    pub(super) fn limit(reached: &LimitReached, tier: Tier, now_us: i64) -> Self {
         let LimitReached { limit_type, limit, used, until_ms } = reached;
         let retry_after_s = match (limit_type.as_str(), until_ms) {
             ("ConcurrentReservations", Some(until_ms)) => ((until_ms * 1000 - now_us) / 1_000_000 + 1).clamp(1, 60),
             ("ConcurrentReservations", None) => 5,
+            // Until the day ends.
+            ("EventsPerDay", Some(until_ms)) => ((until_ms * 1000 - now_us) / 1_000_000 + 1).clamp(1, 86_400),
             _ => 60,
         };
         let mut error = Self::new(
             Code::RateLimited,
             format!("The {} tier allows {limit} of {limit_type}, and {used} are in use. Give some back, or ask for a higher tier.", tier.name()),
         );
-        error.beside.insert("upgradeRequired".into(), (tier < crate::domain::tier::Tier::Enterprise).into());
+        error.beside.insert("upgradeRequired".into(), (tier < Tier::Enterprise).into());
         error.beside.insert("limitType".into(), limit_type.clone().into());
         error.beside.insert("limit".into(), (*limit).into());
         error.beside.insert("tier".into(), tier.name().into());
         error.retry_after_s = Some(retry_after_s);
         error.now_us = Some(now_us);
         error
+    }
+
+    /// The tenant calls faster than its tier allows.
+    fn too_fast(refused: &TooFast) -> Self {
+        let TooFast { tier, rate, wait_us, now_us } = refused;
+        let message =
+            format!("The {} tier allows {} requests per second, {} at once. Wait, or ask for a higher tier.", tier.name(), rate.per_second, rate.burst);
+        let error = Self::new(Code::RateLimited, message)
+            .beside("upgradeRequired", *tier < Tier::Enterprise)
+            .beside("limitType", "RequestRate")
+            .beside("limit", rate.per_second)
+            .beside("tier", tier.name());
+        Self { retry_after_s: Some(retry_after_s(*wait_us)), now_us: *now_us, ..error }
+    }
+
+    /// An address tried too many credentials that were none.
+    pub(super) fn too_many_attempts(wait: std::time::Duration, per_minute: u32) -> Self {
+        let error = Self::new(Code::RateLimited, "Too many attempts with wrong credentials came from this address. Wait, and send a valid one.")
+            .beside("upgradeRequired", false)
+            .beside("limitType", "RequestRate")
+            .beside("limit", per_minute);
+        Self { retry_after_s: Some(retry_after_s(wait.as_micros() as i64)), ..error }
+    }
+
+    /// Something that a higher tier allows.
+    pub(super) fn tier_too_low(tier: Tier, what: &str) -> Self {
+        let message = format!("The {} tier does not include {what}; ask for a higher tier.", tier.name());
+        Self::new(Code::Forbidden, message).beside("upgradeRequired", true).beside("tier", tier.name())
     }
 
     /// Adds a member beside `error` in the body.
@@ -155,6 +189,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let message = match &error {
             StoreError::Unauthorized => return Self::unauthorized(),
+            StoreError::TooFast(refused) => return Self::too_fast(refused),
             StoreError::Unreachable => "Redis cannot be reached; nothing was changed. Try again.".to_owned(),
             StoreError::Refused { code } => format!("Redis refuses to do this now ({code}); nothing was changed. Try again."),
             StoreError::OutcomeUnknown { .. } => "Redis did not answer in time; only asking again can tell whether it was done.".to_owned(),
@@ -169,7 +204,7 @@ impl From<StoreError> for ApiError {
                 tracing::warn!(%error, "no answer from redis");
                 Self::new(Code::OutcomeUnknown, message)
             }
-            StoreError::Unauthorized | StoreError::UnexpectedReply { .. } => {
+            StoreError::Unauthorized | StoreError::TooFast(_) | StoreError::UnexpectedReply { .. } => {
                 tracing::error!(%error, "redis answered what it should not");
                 Self::new(Code::Internal, message)
             }
@@ -317,7 +352,7 @@ mod tests {
     #[test]
     fn a_held_limit_says_when_to_come_again() {
         let reached = |until_ms| LimitReached { limit_type: "ConcurrentReservations".into(), limit: 5, used: 5, until_ms };
-        let tier = crate::domain::tier::Tier::Free;
+        let tier = Tier::Free;
         assert_eq!(ApiError::limit(&reached(Some(10_500)), tier, 1_000_000).retry_after_s, Some(10));
         assert_eq!(ApiError::limit(&reached(Some(500_000)), tier, 1_000_000).retry_after_s, Some(60));
         assert_eq!(ApiError::limit(&reached(Some(1_000)), tier, 1_000_000).retry_after_s, Some(1));

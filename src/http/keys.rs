@@ -95,7 +95,7 @@ struct Key {
 impl From<ApiKey> for Key {
     fn from(key: ApiKey) -> Self {
         let scopes = key.scopes.names().into_iter().map(Into::into).collect();
-        Self { id: key.id, label: key.label, scopes, created_at: instant(key.created_ms), last_used_at: None }
+        Self { id: key.id, label: key.label, scopes, created_at: instant(key.created_ms), last_used_at: key.used_ms.map(instant) }
     }
 }
 

@@ -2,20 +2,26 @@
 //!
 //! A handler parses, asks the store, and answers. Untrusted text becomes a domain type once, at this door.
 
+mod address;
 mod admin;
 mod answer;
 mod body;
+mod cors;
 mod credentials;
 mod document;
 mod error;
+mod exchange;
 mod keys;
 mod listener;
 mod operations;
+mod origin;
+mod pace;
 mod pages;
 mod paths;
 mod platform;
 mod reservations;
 mod resources;
+mod session;
 mod stream;
 mod trace;
 mod transactions;
@@ -24,8 +30,9 @@ use std::sync::Arc;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route};
 
-use crate::{config::Config, feed::Feed, replica::Replica, store::Store};
+use crate::{config::Config, feed::Feed, replica::Replica, store::Store, trust::Vault};
 
+pub use credentials::Guards;
 pub use document::document;
 pub(crate) use listener::tls;
 pub use listener::{Listener, ListenerError, Serving};
@@ -41,6 +48,10 @@ pub struct App {
     pub config: Arc<Config>,
     /// The replica's condition.
     pub replica: Arc<Replica>,
+    /// What the replica refuses by itself.
+    pub guards: Arc<Guards>,
+    /// What signs tokens and seals secrets.
+    pub vault: Arc<Vault>,
 }
 
 /// Everything that is served, from the request's first byte to the answer's last.
@@ -57,6 +68,8 @@ pub fn endpoint(app: App) -> impl Endpoint<Output = Response> + 'static {
         .at("/dashboard/*file", poem::get(pages::file))
         .at("/favicon.ico", poem::get(pages::icon))
         .around(error::answer_every_failure)
+        .around(pace::tell_rate)
+        .around(cors::answer_other_origins)
         .data(app)
         .around(paths::keep_names_whole)
         .around(trace::observe)

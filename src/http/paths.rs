@@ -15,8 +15,14 @@ pub(super) async fn keep_names_whole<E: Endpoint>(next: Arc<E>, mut request: Req
     next.call(request).await.map(IntoResponse::into_response)
 }
 
+/// Where tokens are exchanged, under the path that older clients know.
+const EXCHANGE: [&str; 2] = ["/auth/token", "/api/v1/auth/token"];
+
 fn whole(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
+    if path == EXCHANGE[0] {
+        return Some(Uri::from_static(EXCHANGE[1]));
+    }
     let (prefix, name) = NAMED.iter().find_map(|prefix| path.strip_prefix(prefix).map(|name| (*prefix, name)))?;
     if !name.contains('/') {
         return None;

@@ -629,7 +629,7 @@ fn whole(store: Store, caller: Caller, wish: Wish, first: Page) -> PoemBody {
         let (store, caller, wish) = (store.clone(), caller.clone(), wish.clone());
         async move {
             if let At::Next(cursor) = at {
-                let told = store.stretch(&caller, &cursor).await.map_err(|error| std::io::Error::other(error.to_string()))?;
+                let told = store.further_stretch(&caller, &cursor).await.map_err(|error| std::io::Error::other(error.to_string()))?;
                 at = At::Stretch(told.answer);
             }
             let piece = match at {

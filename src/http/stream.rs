@@ -16,7 +16,10 @@ use poem_openapi::{
     types::{Any, Type},
 };
 use serde_json::json;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     domain::time::{instant, iso},
@@ -90,8 +93,7 @@ async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Op
         // Its connection was open already. Elsewhere it finds a replica that stays.
         return Ok(EventStream(come_again(request)));
     }
-    // A credential of another kind counts by other rules: `StreamKind` says which there are.
-    let kind = StreamKind::Key;
+    let kind = caller.session().map_or(StreamKind::Key, StreamKind::Session);
     let (reader, start, now_us) = match app.feed.enter(&app.store, &caller, kind, filter, from).await? {
         Entry::Open { reader, start, now_us } => (reader, start, now_us),
         Entry::Full { reached, now_us } => return Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
@@ -103,7 +105,7 @@ async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Op
         Start::At(position) => head.extend_from_slice(format!("id: {position}\n\n").as_bytes()),
         Start::Reset(reason, as_of) => head.extend_from_slice(&Frame::reset_cursor(reason, as_of).bytes),
     }
-    let handover = Handover::of(EventFeed { head: Bytes::from(head), reader });
+    let handover = Handover::of(EventFeed { head: Bytes::from(head), reader, ends: caller.lasts(now_us).map(|lasts| Instant::now() + lasts) });
     let body = handover.clone();
     let mut answer = answer(request, Body::from_bytes_stream(pieces(body)));
     answer.extensions_mut().insert(handover);
@@ -114,6 +116,8 @@ async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Op
 pub(super) struct EventFeed {
     head: Bytes,
     reader: Box<Reader>,
+    /// When the credential ends by itself, and the stream with it.
+    ends: Option<Instant>,
 }
 
 /// An open stream that goes with its answer: to the body, or past it to the connection, whoever takes it first.
@@ -136,7 +140,11 @@ impl EventFeed {
         if !self.head.is_empty() {
             return Some((std::mem::take(&mut self.head), false));
         }
-        match self.reader.next().await {
+        let piece = match self.ends {
+            Some(ends) => timeout_at(ends, self.reader.next()).await.unwrap_or(Piece::End),
+            None => self.reader.next().await,
+        };
+        match piece {
             Piece::Bytes(bytes) => Some((bytes, false)),
             Piece::End => None,
             Piece::Leave => Some((Bytes::from(format!("retry: {}\n\n", random_retry_ms())), true)),

@@ -5,7 +5,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -13,19 +17,26 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     domain::{
-        access::{ApiKey, Scopes, Tenant},
+        access::{ApiKey, Scopes, Tenant, Token},
         names::TenantId,
+        tier::{Limits, Tiers},
     },
     store::{
         Store, StoreError,
         keys::{Place, directory},
         packed::Writer,
+        sessions::SESSION_IDLE,
         tenants::{TenantState, read_key},
     },
 };
 
 /// How many credentials a replica remembers. Beyond that it forgets all and learns again, one look-up each.
 const REMEMBERED: usize = 100_000;
+/// How many credentials that nobody bears a replica remembers, and for how long.
+const UNKNOWN: usize = 10_000;
+const UNKNOWN_FOR: Duration = Duration::from_secs(10);
+/// How often the use of a key is written down, in microseconds: coarse, since each note is a call to Redis.
+const NOTED_EVERY_US: i64 = 60_000_000;
 
 /// The hash of a credential: what is stored in its place, and all that the store ever sees of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,39 +56,94 @@ impl Secret {
     }
 }
 
+/// What a caller proves itself with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bearer {
+    /// An API key.
+    Key(Secret),
+    /// A session's cookie.
+    Session(Secret),
+    /// A token of ours, whose signature was verified; with the hash of its text.
+    Token(Secret, Arc<Token>),
+    /// Nothing: whoever is let in where no credential is asked for.
+    Anyone,
+    /// The service itself, for the sweep and the command line. It is not limited.
+    Keeper,
+}
+
+impl Bearer {
+    /// The field of the tenant's state that must be there: the credential lives as long as it does.
+    fn field(&self) -> Option<String> {
+        match self {
+            Self::Key(secret) => Some(key_field(secret)),
+            Self::Session(secret) => Some(format!("s:{}", secret.hash())),
+            Self::Token(_, token) => Some(token.credential.clone()),
+            Self::Anyone => Some("version".into()),
+            Self::Keeper => None,
+        }
+    }
+
+    /// Under what it is remembered.
+    fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Key(secret) | Self::Session(secret) | Self::Token(secret, _) => Some(secret),
+            Self::Anyone | Self::Keeper => None,
+        }
+    }
+}
+
+/// The field of a tenant's state that a key's hash names.
+pub(super) fn key_field(secret: &Secret) -> String {
+    format!("k:{}", secret.hash())
+}
+
 /// Somebody who was let in: a tenant's credential and what it may do. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    secret: Option<Secret>,
+    bearer: Bearer,
     place: Arc<Place>,
     tenant: Tenant,
+    limits: Limits,
     key: Option<ApiKey>,
     needs_plan: bool,
+    scopes: Scopes,
     packed: Vec<u8>,
+    /// When the key's use was last written down, in microseconds of Redis' clock.
+    noted_us: AtomicI64,
 }
 
 impl Caller {
-    fn new(secret: Option<Secret>, place: Arc<Place>, state: TenantState, key: Option<ApiKey>, publish: &str) -> Self {
+    fn new(bearer: Bearer, place: Arc<Place>, state: TenantState, key: Option<ApiKey>, limits: Limits, publish: &str) -> Self {
         let TenantState { tenant, version, has_definitions, .. } = state;
-        let limits = tenant.tier.limits();
-        let credential = secret.as_ref().map(|secret| format!("k:{}", secret.hash()));
-        let packed = Writer::default()
+        let token = if let Bearer::Token(_, token) = &bearer { Some(token.clone()) } else { None };
+        let key_scopes = key.as_ref().map_or(Scopes::ALL, |key| key.scopes);
+        let scopes = token.as_ref().map_or(key_scopes, |token| token.scopes.and(key_scopes));
+        let end_user = token.as_ref().and_then(|token| token.end_user.as_deref());
+        let label = end_user.or(key.as_ref().map(|key| key.label.as_str()));
+        let rate = if bearer == Bearer::Keeper { None } else { limits.rate };
+        let writer = Writer::default()
             .text(tenant.id.as_str())
-            .maybe_text(credential.as_deref())
+            .maybe_text(bearer.field().as_deref())
             .text(&version)
             .text(&place.partition().channel())
             .text(publish)
             .int(limits.history as i64)
-            .maybe_text(key.as_ref().map(|key| key.label.as_str()))
-            .maybe_text(None)
+            .maybe_text(label)
+            .maybe_text(end_user)
             .int(limits.held.unwrap_or(0) as i64)
             .boolean(tenant.require_registration)
-            .done();
+            .int(rate.map_or(0, |rate| rate.per_second.into()))
+            .int(rate.map_or(0, |rate| rate.burst.into()));
+        let packed = match &token {
+            Some(token) => writer.int(token.ends_ms),
+            None => writer.boolean(false),
+        }
+        .done();
         let needs_plan = has_definitions || tenant.require_registration;
-        Self(Arc::new(Inner { secret, place, tenant, key, needs_plan, packed }))
+        Self(Arc::new(Inner { bearer, place, tenant, limits: Limits { rate, ..limits }, key, needs_plan, scopes, packed, noted_us: AtomicI64::new(0) }))
     }
 
     /// Whose it is.
@@ -86,16 +152,54 @@ impl Caller {
         &self.0.tenant
     }
 
+    /// What the tenant's tier allows.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
     /// What it may do.
     #[must_use]
     pub fn scopes(&self) -> Scopes {
-        self.0.key.as_ref().map_or(Scopes::ALL, |key| key.scopes)
+        self.0.scopes
+    }
+
+    /// What it proved itself with.
+    #[must_use]
+    pub fn bearer(&self) -> &Bearer {
+        &self.0.bearer
+    }
+
+    /// The API key that it is, or was had from.
+    #[must_use]
+    pub fn key(&self) -> Option<&ApiKey> {
+        self.0.key.as_ref()
     }
 
     /// The credential's field in the tenant's state: what a revocation names.
     #[must_use]
     pub fn credential(&self) -> Option<String> {
-        self.0.secret.as_ref().map(|secret| format!("k:{}", secret.hash()))
+        self.0.bearer.field()
+    }
+
+    /// How long a stream may stay open with it, from an instant of Redis' clock: a token's ends with it; a session's ends after the time
+    /// without use, and whoever comes again uses it.
+    #[must_use]
+    pub fn lasts(&self, now_us: i64) -> Option<Duration> {
+        match &self.0.bearer {
+            Bearer::Token(_, token) => Some(Duration::from_micros((token.ends_ms * 1000 - now_us).max(0) as u64)),
+            Bearer::Session(_) => Some(SESSION_IDLE),
+            Bearer::Key(_) | Bearer::Anyone | Bearer::Keeper => None,
+        }
+    }
+
+    /// The session that it is, by its hash.
+    #[must_use]
+    pub fn session(&self) -> Option<String> {
+        match &self.0.bearer {
+            Bearer::Session(secret) => Some(secret.hash().to_owned()),
+            _ => None,
+        }
     }
 
     /// Where the tenant's state lives.
@@ -109,25 +213,54 @@ impl Caller {
         self.0.needs_plan
     }
 
-    pub(super) fn packed(&self) -> &[u8] {
-        &self.0.packed
+    /// The first argument of a script, for a call of that cost.
+    pub(super) fn packed(&self, cost: u32) -> Vec<u8> {
+        Writer::after(&self.0.packed).int(cost.into()).done()
+    }
+
+    /// Whether the use of its key is worth a note at this instant; at most one caller of this credential is told so per interval.
+    fn note_is_due(&self, now_us: i64) -> bool {
+        let noted_us = self.0.noted_us.load(Ordering::Relaxed);
+        now_us - noted_us >= NOTED_EVERY_US && self.0.noted_us.compare_exchange(noted_us, now_us, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
 /// Every caller and every tenant's place that this replica knows. One for all its runtimes.
 #[derive(Debug, Default)]
 pub struct Callers {
+    tiers: Tiers,
     known: RwLock<HashMap<Secret, Caller>>,
+    unknown: Mutex<HashMap<Secret, Instant>>,
     keepers: RwLock<HashMap<TenantId, Caller>>,
+    anyone: RwLock<Option<Caller>>,
     places: Mutex<HashMap<TenantId, Arc<Place>>>,
 }
 
 impl Callers {
-    fn known(&self, secret: &Secret) -> Option<Caller> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(secret).cloned()
+    /// Nobody is known yet; each tier allows what `tiers` says.
+    #[must_use]
+    pub fn of(tiers: Tiers) -> Self {
+        Self { tiers, ..Self::default() }
     }
 
-    fn remember(&self, secret: &Secret, caller: Option<&Caller>) {
+    /// What each tier allows here.
+    #[must_use]
+    pub fn tiers(&self) -> &Tiers {
+        &self.tiers
+    }
+
+    fn known(&self, bearer: &Bearer) -> Option<Caller> {
+        match bearer.secret() {
+            Some(secret) => self.known.read().unwrap_or_else(PoisonError::into_inner).get(secret).cloned(),
+            None => self.anyone.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    fn remember(&self, bearer: &Bearer, caller: Option<&Caller>) {
+        let Some(secret) = bearer.secret() else {
+            *self.anyone.write().unwrap_or_else(PoisonError::into_inner) = caller.cloned();
+            return;
+        };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();
@@ -136,6 +269,20 @@ impl Callers {
             Some(caller) => known.insert(secret.clone(), caller.clone()),
             None => known.remove(secret),
         };
+        drop(known);
+        if caller.is_none() {
+            let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+            if unknown.len() >= UNKNOWN {
+                unknown.clear();
+            }
+            unknown.insert(secret.clone(), Instant::now());
+        }
+    }
+
+    /// Whether nobody bore it a moment ago.
+    fn is_unknown(&self, bearer: &Bearer) -> bool {
+        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        bearer.secret().and_then(|secret| unknown.get(secret)).is_some_and(|at| at.elapsed() < UNKNOWN_FOR)
     }
 
     /// The place of a tenant: one for all its credentials, so that they share one floor.
@@ -151,44 +298,72 @@ impl Callers {
 }
 
 impl Store {
+    /// Who bears this credential, if this replica knows it already; what a call proves anyway.
+    #[must_use]
+    pub fn known_caller(&self, bearer: &Bearer) -> Option<Caller> {
+        self.callers.known(bearer)
+    }
+
     /// Who bears this credential; `None` if nobody does.
     ///
-    /// Answers from memory where it can: the call that follows proves the credential anyway.
+    /// Answers from memory where it can: the call that follows proves the credential anyway. Whom nobody knew a moment ago nobody knows
+    /// now: texts of credentials are random, so none that failed can come to life.
     ///
     /// # Errors
     /// [`StoreError::Unreachable`] and its like when the store must be asked and cannot be.
-    pub async fn caller(&self, secret: &Secret) -> Result<Option<Caller>, StoreError> {
-        match self.callers.known(secret) {
+    pub async fn caller(&self, bearer: &Bearer) -> Result<Option<Caller>, StoreError> {
+        match self.callers.known(bearer) {
             Some(caller) => Ok(Some(caller)),
-            None => self.look_up(secret).await,
+            None if self.callers.is_unknown(bearer) => Ok(None),
+            None => self.look_up(bearer).await,
+        }
+    }
+
+    /// The same caller as the tenant's state has it now: for what depends on the tier and is decided before the script.
+    pub(super) async fn fresh(&self, caller: &Caller) -> Result<Caller, StoreError> {
+        match caller.0.bearer {
+            Bearer::Keeper => Ok(caller.clone()),
+            _ => self.look_again(caller).await?.ok_or(StoreError::Unauthorized),
         }
     }
 
     /// Looks up anew whom a script did not recognise.
     pub(super) async fn look_again(&self, caller: &Caller) -> Result<Option<Caller>, StoreError> {
-        match &caller.0.secret {
-            Some(secret) => self.look_up(secret).await,
-            None => Ok(None),
+        match &caller.0.bearer {
+            Bearer::Keeper => Ok(None),
+            bearer => self.look_up(bearer).await,
         }
     }
 
-    async fn look_up(&self, secret: &Secret) -> Result<Option<Caller>, StoreError> {
-        let tenant = self.link.send(redis::cmd("GET").arg(directory(secret.hash()))).await?;
-        let tenant = redis::from_redis_value::<Option<String>>(tenant).ok().flatten().and_then(|tenant| TenantId::parse(&tenant));
+    async fn look_up(&self, bearer: &Bearer) -> Result<Option<Caller>, StoreError> {
+        let tenant = match bearer {
+            Bearer::Key(secret) | Bearer::Session(secret) => {
+                let tenant = self.link.send(redis::cmd("GET").arg(directory(secret.hash()))).await?;
+                redis::from_redis_value::<Option<String>>(tenant).ok().flatten().and_then(|tenant| TenantId::parse(&tenant))
+            }
+            Bearer::Token(_, token) => Some(token.tenant.clone()),
+            Bearer::Anyone => Some(TenantId::default_tenant()),
+            Bearer::Keeper => None,
+        };
         let found = match tenant {
             Some(tenant) => {
                 let place = self.callers.place(&tenant);
-                let state = self.tenant_state(&place, &format!("k:{}", secret.hash())).await?;
-                state.and_then(|state| {
-                    let (id, packed) = state.key.as_ref()?;
-                    let (_, key) = read_key(id, packed)?;
-                    Some(Caller::new(Some(secret.clone()), place, state, Some(key), self.link.publish_command()))
+                let state = self.tenant_state(&place, &bearer.field().unwrap_or_default()).await?;
+                state.filter(|state| state.credential).and_then(|state| {
+                    let key = state.key.as_ref().and_then(|(id, packed)| Some(read_key(id, packed)?.1));
+                    let needs_key = matches!(bearer, Bearer::Key(_) | Bearer::Session(_));
+                    (key.is_some() || !needs_key).then(|| self.caller_of(bearer.clone(), place, state, key))
                 })
             }
             None => None,
         };
-        self.callers.remember(secret, found.as_ref());
+        self.callers.remember(bearer, found.as_ref());
         Ok(found)
+    }
+
+    fn caller_of(&self, bearer: Bearer, place: Arc<Place>, state: TenantState, key: Option<ApiKey>) -> Caller {
+        let limits = self.callers.tiers.of(state.tenant.tier);
+        Caller::new(bearer, place, state, key, limits, self.link.publish_command())
     }
 
     /// Who acts for a tenant when nobody asked: the sweep.
@@ -198,13 +373,22 @@ impl Store {
         }
         let place = self.callers.place(tenant);
         let Some(state) = self.tenant_state(&place, "").await? else { return Ok(None) };
-        let keeper = Caller::new(None, place, state, None, self.link.publish_command());
+        let keeper = self.caller_of(Bearer::Keeper, place, state, None);
         let mut keepers = self.callers.keepers.write().unwrap_or_else(PoisonError::into_inner);
         if keepers.len() >= REMEMBERED {
             keepers.clear();
         }
         keepers.insert(tenant.clone(), keeper.clone());
         Ok(Some(keeper))
+    }
+
+    /// Writes down, now and then, that a key was used. Nobody waits for it, and nothing depends on it.
+    pub(super) fn note_use(&self, caller: &Caller, now_us: i64) {
+        let (Some(key), Some(credential)) = (&caller.0.key, caller.credential()) else { return };
+        if caller.note_is_due(now_us) {
+            let (store, place, id) = (self.clone(), caller.0.place.clone(), key.id.clone());
+            tokio::spawn(async move { store.write_use(&place, &credential, &id).await });
+        }
     }
 }
 

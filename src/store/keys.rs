@@ -5,9 +5,13 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use crate::{domain::names::TenantId, store::scripts::Script};
+use crate::{
+    domain::names::TenantId,
+    store::{pace::Pace, scripts::Script},
+};
 
 /// How many parts the tenants are spread over. Part of the data layout: changing it is a migration.
 pub const PARTITIONS: u16 = 128;
@@ -85,18 +89,36 @@ fn slot(key: &[u8]) -> u16 {
     crc % SLOTS
 }
 
-/// Where a tenant's state lives, and the highest position that this replica has seen of it.
+/// Where a tenant's state lives, the highest position that this replica has seen of it, and how fast the tenant goes.
 #[derive(Debug)]
 pub struct Place {
     tenant: TenantId,
     partition: Partition,
     keys: Vec<(&'static str, String)>,
     floor: AtomicI64,
+    pace: Pace,
 }
 
 /// The kinds of keys that a tenant has, by the names that the scripts' headers give them.
-const TENANT_KEYS: [&str; 15] =
-    ["meta", "held", "deadlines", "history", "keys", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe"];
+const TENANT_KEYS: [&str; 17] = [
+    "meta",
+    "held",
+    "deadlines",
+    "history",
+    "keys",
+    "used",
+    "sessions",
+    "definitions",
+    "pools",
+    "slots",
+    "uses",
+    "tree",
+    "links",
+    "streams",
+    "companies",
+    "company_ids",
+    "dedupe",
+];
 
 impl Place {
     /// The place of a tenant of which nothing was seen yet.
@@ -106,7 +128,7 @@ impl Place {
         let mut keys: Vec<_> = TENANT_KEYS.into_iter().map(|kind| (kind, format!("hf:{{{}}}:{tenant}:{kind}", partition.tag()))).collect();
         keys.push(("due", partition.due()));
         keys.push(("replicas", partition.replicas()));
-        Self { tenant, partition, keys, floor: AtomicI64::new(0) }
+        Self { tenant, partition, keys, floor: AtomicI64::new(0), pace: Pace::default() }
     }
 
     /// Whose it is.
@@ -141,6 +163,12 @@ impl Place {
         TENANT_KEYS.into_iter().map(|kind| self.key(kind))
     }
 
+    /// How fast the tenant has been going.
+    #[must_use]
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     /// The highest position seen.
     #[must_use]
     pub fn floor(&self) -> i64 {
@@ -156,6 +184,13 @@ impl Place {
 /// The directory's entry for a key's hash: which tenant, so that its state can be asked.
 pub(super) fn directory(hash: &str) -> String {
     format!("hf:key:{hash}")
+}
+
+/// The directory's entry for a pair of issuer and audience: which tenant registered it.
+pub(super) fn issuer_entry(issuer: &str, audience: &str) -> String {
+    // Lengths first, so that no two pairs read the same.
+    let hash = Sha256::digest(format!("{}:{issuer}{audience}", issuer.len()).as_bytes());
+    format!("hf:issuer:{}", URL_SAFE_NO_PAD.encode(hash))
 }
 
 /// All tenants' ids, in order.

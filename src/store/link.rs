@@ -274,13 +274,14 @@ impl Link {
         })
     }
 
-    /// Sends a script by its hash, and whole if this Redis does not know it (new, restarted or failed over).
+    /// Sends a script by its hash, and whole if this Redis does not know it (new, restarted or failed over). Answers beside its reply
+    /// the backlog of the tenant's rate in microseconds.
     pub(super) async fn eval<'k>(
         &self,
         script: &'static Script,
         keys: impl ExactSizeIterator<Item = &'k str> + Clone,
         args: impl Fn(&mut Cmd),
-    ) -> Result<Vec<u8>, StoreError> {
+    ) -> Result<(Vec<u8>, i64), StoreError> {
         let call = |verb: &str, text: &str| {
             let mut call = redis::cmd(verb);
             call.arg(text).arg(keys.len());
@@ -296,7 +297,11 @@ impl Link {
             Ok(value) => Ok(value),
         };
         match reply? {
-            Value::BulkString(bytes) => Ok(bytes),
+            Value::BulkString(bytes) => Ok((bytes, 0)),
+            Value::Array(mut pair) => match (pair.pop(), pair.pop()) {
+                (Some(Value::Int(backlog_us)), Some(Value::BulkString(bytes))) => Ok((bytes, backlog_us)),
+                _ => Err(StoreError::UnexpectedReply { script: script.name, got: "another list than answer and backlog".into() }),
+            },
             other => Err(StoreError::UnexpectedReply { script: script.name, got: format!("{other:?}") }),
         }
     }

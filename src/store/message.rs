@@ -82,6 +82,7 @@ impl Note {
         match reader.text()? {
             "R" => Self::read_reservation(reader),
             "P" => Self::read_platform(reader),
+            "L" => Self::read_limit(reader),
             "C" => Some(Self { tenant: reader.text()?.into(), message: Message::Ended { credential: reader.maybe_text()? } }),
             _ => None,
         }
@@ -99,6 +100,19 @@ impl Note {
             timestamp: instant(reader.int()?),
         };
         Some(Self { tenant, message: Message::Platform { previous, position, event: Box::new(event) } })
+    }
+
+    /// A limit that was reached: live only, like a refusal.
+    fn read_limit(reader: &mut Reader<'_>) -> Option<Self> {
+        let tenant: String = reader.text()?.into();
+        let timestamp = instant(reader.int()?);
+        let event = ReservationEvent {
+            api_key_label: reader.maybe_text()?,
+            limit_type: Some(reader.text()?.into()),
+            limit: Some(reader.int()?),
+            ..ReservationEvent::bare("TIER_LIMIT_REACHED", &tenant, timestamp)
+        };
+        Some(Self { tenant, message: Message::Reservation { previous: None, position: None, event: Box::new(event) } })
     }
 
     fn read_reservation(reader: &mut Reader<'_>) -> Option<Self> {

@@ -4,9 +4,11 @@
 //! answer. A refusal is an answer ([`Verdict`]); a failure is a [`StoreError`]; not knowing is its own case of that.
 
 mod caller;
+mod issuers;
 mod keys;
 mod link;
 mod message;
+mod pace;
 mod packed;
 mod platform;
 mod private;
@@ -14,6 +16,7 @@ mod replay;
 mod reservations;
 mod resources;
 mod scripts;
+mod sessions;
 mod streams;
 mod subscription;
 mod sweep;
@@ -22,23 +25,28 @@ mod transactions;
 
 use std::{sync::Arc, time::Duration};
 
-pub use caller::{Caller, Callers, Secret};
+pub use caller::{Bearer, Caller, Callers, Secret};
+pub use issuers::Registration;
 pub use keys::{PARTITIONS, Partition, Place};
 pub use link::{Address, AddressError, Link};
 pub use message::{Message, Note};
+pub use pace::{Pace, PaceNow};
 pub use platform::{CompanyRemoval, Published, Registering};
 pub use private::{PrivateRedis, PrivateRedisError};
 pub use replay::{Ask, Head, Replay};
 pub use reservations::{Page, PageCursor};
 pub use resources::{Registered, ResourcePage};
 pub use scripts::{SCRIPTS, Script};
+pub use sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
 pub use streams::{ReplicaId, StreamId, StreamKind};
 pub use subscription::{Heard, Subscription};
 pub use sweep::{Look, Swept};
-pub use tenants::{KeyPage, KeyRemoval, NewKey, TenantPage};
+pub use tenants::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey, TenantPage};
 
 use packed::Reader;
 use scripts::Pair;
+
+use crate::domain::rate::TooFast;
 
 /// How long a call waits for Redis before its outcome counts as unknown.
 pub const PATIENCE: Duration = Duration::from_millis(2_000);
@@ -69,6 +77,10 @@ pub enum StoreError {
     /// The credential is gone: revoked, rotated, expired, or its tenant deleted.
     #[error("the credential is no longer valid")]
     Unauthorized,
+
+    /// The tenant calls faster than its tier allows; nothing but the count of it changed.
+    #[error("the tenant's rate is used up")]
+    TooFast(TooFast),
 
     /// The reply is not what the script promises: a bug.
     #[error("script {script} answered {got}")]
@@ -150,36 +162,56 @@ impl Store {
         &self.callers
     }
 
-    /// Sends a script on behalf of `caller` and reads the head of its answer.
+    /// Sends a script on behalf of `caller` and reads the head of its answer. The call costs 1 of the tenant's rate.
     async fn ask(&self, script: &'static Script, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
-        self.ask_either(&Pair { plan: script, plain: script }, caller, args).await
+        self.ask_at_cost(1, script, caller, args).await
+    }
+
+    /// The same for a call with so many items, or for one that is free.
+    async fn ask_at_cost(&self, cost: u32, script: &'static Script, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
+        self.ask_either(cost, &Pair { plan: script, plain: script }, caller, args).await
     }
 
     /// Sends the script that fits the caller's tenant.
     ///
     /// Looks the caller up anew when the script says that the tenant changed, and calls again while the script asks for it.
-    async fn ask_either(&self, pair: &Pair, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
+    async fn ask_either(&self, mut cost: u32, pair: &Pair, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
         let mut fresh: Option<Caller> = None;
         for _ in 0..AGAIN_MOST {
             let present = fresh.as_ref().unwrap_or(caller);
             let script = if present.needs_plan() { pair.plan } else { pair.plain };
             let place = present.place();
+            let packed = present.packed(cost);
             let reply = self.link.eval(script, place.keys_of(script), |call| {
-                call.arg(present.packed()).arg(place.floor());
+                call.arg(packed.as_slice()).arg(place.floor());
                 for arg in args {
                     arg.write(call);
                 }
             });
-            let reply = Reply::read(script, reply.await?)?;
+            let (reply, backlog_us) = reply.await?;
+            let reply = Reply::read(script, reply)?;
+            if reply.verdict() != "STALE" && present.bearer() != &Bearer::Keeper {
+                place.pace().note(present.limits().rate, backlog_us, reply.verdict() == "RATE");
+            }
             match reply.verdict() {
                 "STALE" if fresh.is_some() => return Err(StoreError::Unauthorized),
                 "STALE" => match self.look_again(caller).await? {
                     Some(caller) => fresh = Some(caller),
                     None => return Err(StoreError::Unauthorized),
                 },
-                "AGAIN" => place.seen(reply.position),
+                "AGAIN" => {
+                    place.seen(reply.position);
+                    cost = 0; // it is still the one call, and that was paid for
+                }
+                "RATE" => {
+                    place.seen(reply.position);
+                    let wait_us = reply.whole(|reader| reader.int().and(reader.int()))?;
+                    let Some(rate) = present.limits().rate else { return Err(reply.unexpected()) };
+                    return Err(StoreError::TooFast(TooFast { tier: present.tenant().tier, rate, wait_us, now_us: Some(reply.now_us) }));
+                }
                 _ => {
                     place.seen(reply.position);
+                    self.note_use(present, reply.now_us);
                     return Ok(reply);
                 }
             }

@@ -83,6 +83,13 @@ impl<'a> Reader<'a> {
 pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
+    /// Continues a sequence that was written before.
+    pub(super) fn after(sequence: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(sequence.len() + 9);
+        bytes.extend_from_slice(sequence);
+        Self(bytes)
+    }
+
     pub(super) fn text(mut self, text: &str) -> Self {
         // Writing to memory cannot fail.
         let _ = rmp::encode::write_str(&mut self.0, text);

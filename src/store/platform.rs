@@ -3,7 +3,10 @@
 use uuid::Uuid;
 
 use crate::{
-    domain::platform::{Company, NewEvent, Registered},
+    domain::{
+        platform::{Company, NewEvent, Registered},
+        rate::cost,
+    },
     store::{Arg, Caller, Store, StoreError, Told, Verdict, packed::Reader, scripts},
 };
 
@@ -50,7 +53,7 @@ impl Store {
             args.extend([Arg::Text(&event.kind), Arg::Text(id), Arg::Text(slug), Arg::Text(&event.data)]);
             args.extend([Arg::Number(event.timestamp_ms.unwrap_or(0)), Arg::Text(event.dedupe_id.as_deref().unwrap_or(""))]);
         }
-        let reply = self.ask(&scripts::PUBLISH, caller, &args).await?;
+        let reply = self.ask_at_cost(cost(events.len()), &scripts::PUBLISH, caller, &args).await?;
         match reply.verdict() {
             "OK" => Ok(reply.told(Published::Done(reply.each(1, Reader::int)?))),
             "UNKNOWN_COMPANY" => Ok(reply.told(Published::UnknownCompany(reply.each(1, Reader::boolean)?))),
@@ -64,7 +67,8 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn put_company(&self, caller: &Caller, slug: &str, id: Option<&str>, name: &str) -> Result<Told<Verdict<Registering>>, StoreError> {
         let fresh = Uuid::new_v4().to_string();
-        let most = caller.tenant().tier.limits().companies.unwrap_or(0);
+        let caller = &self.fresh(caller).await?;
+        let most = caller.limits().companies.unwrap_or(0);
         let args = [Arg::Text(slug), Arg::Text(id.unwrap_or("")), Arg::Text(&fresh), Arg::Text(name), Arg::Number(most as i64)];
         let reply = self.ask(&scripts::COMPANY_PUT, caller, &args).await?;
         if reply.verdict() == "TAKEN" {

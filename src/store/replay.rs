@@ -62,7 +62,7 @@ impl Store {
     pub async fn heads(&self, asks: &[Ask]) -> Result<Vec<Head>, StoreError> {
         let script = &scripts::HEADS;
         let keys: Vec<&str> = asks.iter().map(|ask| ask.place.key("meta")).collect();
-        let bytes = self
+        let (bytes, _) = self
             .link
             .eval(script, keys.iter().copied(), |call| {
                 for ask in asks {
@@ -98,6 +98,6 @@ impl Store {
         let bytes = self.link.eval(&scripts::REPLICA_BEAT, std::iter::once(key.as_str()), |call| {
             call.arg(replica.as_str()).arg(alive);
         });
-        Reply::read(&scripts::REPLICA_BEAT, bytes.await?).map(|_| ())
+        Reply::read(&scripts::REPLICA_BEAT, bytes.await?.0).map(|_| ())
     }
 }

@@ -3,7 +3,10 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
-    domain::reservation::{Active, Checked, Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
+    domain::{
+        rate::cost,
+        reservation::{Active, Checked, Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
+    },
     store::{
         Arg, Caller, Store, StoreError, Told, Verdict,
         packed::Reader,
@@ -31,7 +34,7 @@ impl Store {
         for item in wanted {
             args.extend(wanted_args(item));
         }
-        self.ask_either(&RESERVE, caller, &args).await?.verdict_of(|reply| reply.each(12, read_granted))
+        self.ask_either(cost(wanted.len()), &RESERVE, caller, &args).await?.verdict_of(|reply| reply.each(12, read_granted))
     }
 
     /// Gives back what the caller proves it holds; one wrong token and nothing is freed.
@@ -43,7 +46,7 @@ impl Store {
         for claim in claims {
             args.extend(claim_args(claim));
         }
-        self.ask_either(&UNRESERVE, caller, &args).await?.verdict_of(|reply| {
+        self.ask_either(cost(claims.len()), &UNRESERVE, caller, &args).await?.verdict_of(|reply| {
             let mut at = claims.iter();
             reply.each(4, |reader| read_released(reader, at.next()?))
         })
@@ -59,7 +62,7 @@ impl Store {
             args.extend(claim_args(&renewal.claim));
             args.push(Arg::Number(renewal.ttl_ms));
         }
-        self.ask_either(&RENEW, caller, &args).await?.verdict_of(|reply| {
+        self.ask_either(cost(renewals.len()), &RENEW, caller, &args).await?.verdict_of(|reply| {
             let mut at = renewals.iter();
             reply.each(5, |reader| {
                 let (status, fence, deadline_ms) = (reader.text()?.into(), reader.maybe_int()?, reader.maybe_int()?);
@@ -74,7 +77,7 @@ impl Store {
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn check(&self, caller: &Caller, resources: &[String]) -> Result<Told<Vec<Checked>>, StoreError> {
         let args: Vec<_> = resources.iter().map(|resource| Arg::Text(resource)).collect();
-        let reply = self.ask(&scripts::CHECK, caller, &args).await?;
+        let reply = self.ask_at_cost(cost(resources.len()), &scripts::CHECK, caller, &args).await?;
         let checked = reply.each(6, |reader| {
             Some(Checked {
                 holder: reader.maybe_text()?,
@@ -134,7 +137,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Told<Page>, StoreError> {
-        let (told, next_step) = self.scan(caller, &cursor.step, limit).await?;
+        let (told, next_step) = self.scan(1, caller, &cursor.step, limit).await?;
         let as_of = cursor.as_of.unwrap_or(told.position);
         Ok(told.map(|found| {
             let (found, next) = cursor.cut(found, |active| &active.resource, limit, next_step, as_of);
@@ -147,14 +150,26 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
-        let (told, next_step) = self.scan(caller, &cursor.step, LIST_STEP).await?;
+        self.stretch_at_cost(1, caller, cursor).await
+    }
+
+    /// The piece after that, of the same call, which was paid for.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn further_stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
+        self.stretch_at_cost(0, caller, cursor).await
+    }
+
+    async fn stretch_at_cost(&self, cost: u32, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
+        let (told, next_step) = self.scan(cost, caller, &cursor.step, LIST_STEP).await?;
         let as_of = cursor.as_of.unwrap_or(told.position);
         let next = (next_step != "0").then_some(PageCursor { step: next_step, after: None, as_of: Some(as_of) });
         Ok(told.map(|found| Page { found, as_of, next }))
     }
 
-    async fn scan(&self, caller: &Caller, step: &str, count: usize) -> Result<(Told<Vec<Active>>, String), StoreError> {
-        let reply = self.ask(&scripts::LIST, caller, &[Arg::Text(step), Arg::Number(count as i64)]).await?;
+    async fn scan(&self, cost: u32, caller: &Caller, step: &str, count: usize) -> Result<(Told<Vec<Active>>, String), StoreError> {
+        let reply = self.ask_at_cost(cost, &scripts::LIST, caller, &[Arg::Text(step), Arg::Number(count as i64)]).await?;
         let (next, found) = reply.whole(|reader| {
             let next = reader.text()?.to_owned();
             let mut found = Vec::new();

@@ -1,7 +1,7 @@
 //! The registry's scripts, typed.
 
 use crate::{
-    domain::resource::Definition,
+    domain::{rate::cost, resource::Definition},
     store::{Arg, Caller, LimitReached, PageCursor, Store, StoreError, Told, packed::Reader, scripts},
 };
 
@@ -40,14 +40,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn register(&self, caller: &Caller, definitions: &[Definition]) -> Result<Told<Registered>, StoreError> {
-        let most = caller.tenant().tier.limits().resources.unwrap_or(0);
+        let caller = &self.fresh(caller).await?;
+        let most = caller.limits().resources.unwrap_or(0);
         let mut args = vec![Arg::Number(most as i64)];
         for definition in definitions {
             let Definition { name, capacity, blocks, ancestors } = definition;
             args.extend([Arg::Text(name), Arg::Number(*capacity), Arg::Number(blocks.len() as i64), Arg::Number(ancestors.len() as i64)]);
             args.extend(blocks.iter().chain(ancestors).map(|name| Arg::Text(name)));
         }
-        let reply = self.ask(&scripts::REGISTER, caller, &args).await?;
+        let reply = self.ask_at_cost(cost(definitions.len()), &scripts::REGISTER, caller, &args).await?;
         let registered = match reply.verdict() {
             "OK" => Registered::Done,
             "CONFLICT" => reply.whole(|reader| {

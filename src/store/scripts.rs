@@ -27,6 +27,7 @@ const PARTS: &[(&str, &str)] = &[
     ("plan", include_str!("../../lua/lib/plan.lua")),
     ("answers", include_str!("../../lua/lib/answers.lua")),
     ("registry", include_str!("../../lua/lib/registry.lua")),
+    ("sessions", include_str!("../../lua/lib/sessions.lua")),
     ("look", include_str!("../../lua/lib/look.lua")),
 ];
 
@@ -40,7 +41,8 @@ const REGISTRY: &[&str] = &["meta", "held", "deadlines", "history", "due", "defi
 const LOOK: &[&str] = &["meta", "held", "definitions", "pools", "slots", "uses", "tree"];
 
 impl Script {
-    /// What Redis is given: the shebang, the parts used, the script itself.
+    /// What Redis is given: the shebang, the parts used, the script itself. A script that uses `open` answers a pair: its own answer, and
+    /// the rate's backlog in microseconds.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.compiled().source
@@ -66,12 +68,20 @@ impl Script {
 fn compile(file: &'static str) -> Compiled {
     let (shebang, body) = file.split_once('\n').unwrap_or((file, ""));
     let uses = body.lines().find_map(|line| line.strip_prefix("-- uses")).unwrap_or("");
-    let mut source = format!("{shebang}\n");
-    for part in uses.split(',').map(str::trim) {
+    let parts: Vec<_> = uses.split(',').map(str::trim).collect();
+    let text = |name: &str| PARTS.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| *text);
+    let mut rest = String::new();
+    for part in parts.iter().filter(|part| **part != "open") {
         // A part that is not there shows at once: the script does not run without it, and a test reads every header.
-        source.push_str(PARTS.iter().find(|(name, _)| *name == part).map_or("", |(_, text)| text));
+        rest.push_str(text(part));
     }
-    source.push_str(body);
+    rest.push_str(body);
+    // What comes after `open` is a function, so that each of its answers goes out beside the state of the rate.
+    let source = if parts.contains(&"open") {
+        format!("{shebang}\n{}local function decide()\n{rest}\nend\nreturn {{ decide(), backlog }}\n", text("open"))
+    } else {
+        format!("{shebang}\n{rest}")
+    };
     let sha = redis::Script::new(&source).get_hash().to_owned();
     Compiled { source, sha }
 }
@@ -120,12 +130,18 @@ scripts! {
     TENANT_READ "tenant_read" &["meta", "keys"];
     TENANT_UPDATE "tenant_update" &["meta"];
     TENANT_DELETE "tenant_delete" &[
-        "meta", "keys", "due", "held", "deadlines", "history", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe",
+        "meta", "keys", "due", "held", "deadlines", "history", "used", "sessions", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe",
     ];
+    ISSUER_CLAIM "issuer_claim" &["issuer"];
+    ISSUER_DROP "issuer_drop" &["issuer"];
     KEY_CREATE "key_create" &["meta", "keys"];
-    KEY_LIST "key_list" &["meta", "keys"];
-    KEY_ROTATE "key_rotate" &["meta", "keys"];
-    KEY_DELETE "key_delete" &["meta", "keys"];
+    KEY_LIST "key_list" &["meta", "keys", "used"];
+    KEY_ROTATE "key_rotate" &["meta", "keys", "sessions"];
+    KEY_DELETE "key_delete" &["meta", "keys", "sessions", "used"];
+    KEY_USED "key_used" &["meta", "used"];
+    SESSION_CREATE "session_create" &["meta", "sessions"];
+    SESSION_END "session_end" &["meta", "sessions"];
+    USAGE "usage" &["meta", "held", "keys"];
     REPLAY "replay" &["meta", "history"];
     HEADS "heads" &["meta"];
     STREAM_ENTER "stream_enter" &["meta", "streams", "replicas"];
@@ -134,4 +150,18 @@ scripts! {
     COMPANY_PUT "company_put" &["meta", "companies", "company_ids"];
     COMPANY_READ "company_read" &["meta", "companies"];
     COMPANY_DELETE "company_delete" &["meta", "companies", "company_ids"];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_may_write() {
+        for script in SCRIPTS {
+            let uses = script.file.lines().find_map(|line| line.strip_prefix("-- uses")).unwrap_or("");
+            let shebang = script.file.lines().next().unwrap_or("");
+            assert!(!(uses.contains("open") && shebang.contains("no-writes")), "{}: `open` writes the rate's state", script.name);
+        }
+    }
 }

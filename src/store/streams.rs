@@ -56,7 +56,7 @@ impl StreamKind {
     #[must_use]
     pub fn most(&self, caller: &Caller) -> Option<i64> {
         match self {
-            Self::Key => caller.tenant().tier.limits().streams.map(|most| most as i64),
+            Self::Key => caller.limits().streams.map(|most| most as i64),
             Self::Session(_) => Some(COOKIES_OF_TENANT),
         }
     }

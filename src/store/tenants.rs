@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        access::{ApiKey, Scopes, Tenant},
+        access::{ApiKey, Issuer, Scopes, Tenant},
         names::TenantId,
         tier::Tier,
     },
@@ -48,16 +48,30 @@ pub(super) struct TenantState {
     pub(super) tenant: Tenant,
     pub(super) version: String,
     pub(super) has_definitions: bool,
+    /// Whether the credential that was asked about is there.
+    pub(super) credential: bool,
+    /// The key that it is, or was had from.
     pub(super) key: Option<(String, Vec<u8>)>,
+    pub(super) issuer: Option<Issuer>,
     now_us: i64,
     position: i64,
 }
 
-/// A new key's text: 192 random bits.
-fn random_key() -> Result<String, StoreError> {
+impl TenantState {
+    /// A part of it, with the instant at which it was true.
+    pub(super) fn told<T>(self, part: impl FnOnce(Self) -> T) -> Told<T> {
+        Told { now_us: self.now_us, position: self.position, answer: part(self) }
+    }
+}
+
+/// How an API key begins.
+pub const KEY_PREFIX: &str = "hf_live_";
+
+/// A new credential's text: 192 random bits.
+pub(super) fn random_text(prefix: &str) -> Result<String, StoreError> {
     let mut random = [0_u8; 24];
     getrandom::fill(&mut random).map_err(|error| StoreError::UnexpectedReply { script: "random", got: error.to_string() })?;
-    Ok(format!("hf_live_{}", URL_SAFE_NO_PAD.encode(random)))
+    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random)))
 }
 
 /// Reads a packed key: its hash, and what may be shown of it.
@@ -66,11 +80,18 @@ pub(super) fn read_key(id: &str, packed: &[u8]) -> Option<(String, ApiKey)> {
     let hash = reader.text()?.into();
     let label = reader.text()?.into();
     let scopes = Scopes::parse(reader.text()?.split(',')).ok()?;
-    Some((hash, ApiKey { id: id.into(), label, scopes, created_ms: reader.int()? }))
+    Some((hash, ApiKey { id: id.into(), label, scopes, created_ms: reader.int()?, used_ms: None }))
+}
+
+/// Reads a packed issuer.
+pub(super) fn read_issuer(packed: &[u8]) -> Option<Issuer> {
+    let mut reader = Reader::new(packed);
+    let (id, kind) = (reader.text()?.into(), reader.text()?.into());
+    Some(Issuer { id, kind, issuer: reader.maybe_text()?, audience: reader.maybe_text()?, sealed: reader.text()?.into() })
 }
 
 impl Store {
-    async fn eval_at(&self, script: &'static scripts::Script, place: &Place, args: &[&str]) -> Result<Reply, StoreError> {
+    pub(super) async fn eval_at(&self, script: &'static scripts::Script, place: &Place, args: &[&str]) -> Result<Reply, StoreError> {
         let bytes = self
             .link
             .eval(script, place.keys_of(script), |call| {
@@ -79,7 +100,7 @@ impl Store {
                 }
             })
             .await?;
-        Reply::read(script, bytes)
+        Reply::read(script, bytes.0)
     }
 
     pub(super) async fn tenant_state(&self, place: &Place, credential: &str) -> Result<Option<TenantState>, StoreError> {
@@ -97,10 +118,12 @@ impl Store {
                 let created_ms = reader.int()?;
                 let require_registration = reader.boolean()?;
                 let has_definitions = reader.boolean()?;
+                let issuer = if reader.absent() { None } else { Some(read_issuer(reader.bytes()?)?) };
+                let credential = reader.boolean()?;
                 let id = reader.maybe_text()?;
                 let packed = if reader.absent() { None } else { Some(reader.bytes()?.to_vec()) };
                 let tenant = Tenant { id: place.tenant().clone(), name, tier, created_ms, require_registration };
-                Some(TenantState { tenant, version, has_definitions, key: id.zip(packed), now_us, position })
+                Some(TenantState { tenant, version, has_definitions, credential, key: id.zip(packed), issuer, now_us, position })
             })
             .map(Some)
     }
@@ -111,7 +134,7 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`]: there may be a tenant whose key nobody knows; deleting it is safe.
     pub async fn create_tenant(&self, id: TenantId, name: &str, tier: Tier) -> Result<Option<(Tenant, NewKey)>, StoreError> {
         let place = self.callers.place(&id);
-        let (key_id, text) = (Uuid::new_v4().to_string(), random_key()?);
+        let (key_id, text) = (Uuid::new_v4().to_string(), random_text(KEY_PREFIX)?);
         let secret = Secret::of(&text);
         let scopes = Scopes::ALL;
         let reply = self.eval_at(&scripts::TENANT_CREATE, &place, &[name, tier.name(), &key_id, secret.hash(), "default", &scopes.names().join(",")]).await?;
@@ -121,7 +144,7 @@ impl Store {
         self.link.send(redis::cmd("ZADD").arg(TENANTS).arg(0).arg(id.as_str())).await?;
         self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(id.as_str())).await?;
         let created_ms = reply.now_us / 1000;
-        let key = ApiKey { id: key_id, label: "default".into(), scopes, created_ms };
+        let key = ApiKey { id: key_id, label: "default".into(), scopes, created_ms, used_ms: None };
         Ok(Some((Tenant { id, name: name.into(), tier, created_ms, require_registration: false }, NewKey { key, text })))
     }
 
@@ -160,8 +183,17 @@ impl Store {
             Some(false) => "0",
             None => "",
         };
-        let reply = self.eval_at(&scripts::TENANT_UPDATE, &Place::new(id.clone()), &[tier.map_or("", Tier::name), require]).await?;
+        let reply = self.change_tenant(id, [tier.map_or("", Tier::name), require], ["", "", "", "", ""]).await?;
         Ok(reply.verdict() == "OK")
+    }
+
+    /// Changes a tenant's settings: tier and whether registration is required, then the issuer's id, kind, `iss`, `aud` and sealed keys.
+    pub(super) async fn change_tenant(&self, id: &TenantId, settings: [&str; 2], issuer: [&str; 5]) -> Result<Reply, StoreError> {
+        let place = self.callers.place(id);
+        let ([tier, require], [issuer_id, kind, iss, aud, sealed]) = (settings, issuer);
+        let channel = place.partition().channel();
+        let args = [tier, require, id.as_str(), self.link.publish_command(), &channel, issuer_id, kind, iss, aud, sealed];
+        self.eval_at(&scripts::TENANT_UPDATE, &place, &args).await
     }
 
     /// Ends a tenant with all that it has. `false` if there is no such tenant.
@@ -170,12 +202,16 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`]: it may have been done in part. Repeating finishes it.
     pub async fn delete_tenant(&self, id: &TenantId) -> Result<bool, StoreError> {
         let place = Place::new(id.clone());
+        let issuer = self.tenant_state(&place, "").await?.and_then(|state| state.issuer);
         let reply = self.eval_at(&scripts::TENANT_DELETE, &place, &[id.as_str(), self.link.publish_command(), &place.partition().channel()]).await?;
         let found = reply.verdict() == "OK";
         if found {
             for hash in reply.each(1, |reader| reader.text().map(str::to_owned))? {
                 self.link.send(redis::cmd("DEL").arg(directory(&hash))).await?;
             }
+        }
+        if let Some(issuer) = issuer {
+            self.drop_pair(id, &issuer).await?;
         }
         self.link.send(redis::cmd("ZREM").arg(TENANTS).arg(id.as_str())).await?;
         Ok(found)
@@ -186,20 +222,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: there may be a key whose text nobody knows; the list shows it.
     pub async fn create_key(&self, caller: &Caller, label: &str, scopes: Scopes) -> Result<Told<Verdict<NewKey>>, StoreError> {
-        let (id, text) = (Uuid::new_v4().to_string(), random_key()?);
+        let (id, text) = (Uuid::new_v4().to_string(), random_text(KEY_PREFIX)?);
         let secret = Secret::of(&text);
         let names = scopes.names().join(",");
-        // The limit goes by the tenant's present tier, and this caller may have been looked up before that changed.
-        let fresh = self.look_again(caller).await?;
-        let caller = fresh.as_ref().unwrap_or(caller);
-        let most = caller.tenant().tier.limits().keys.unwrap_or(0);
+        let caller = &self.fresh(caller).await?;
+        let most = caller.limits().keys.unwrap_or(0);
         let args = [Arg::Text(&id), Arg::Text(secret.hash()), Arg::Text(label), Arg::Text(&names), Arg::Number(most as i64)];
         let told = self.ask(&scripts::KEY_CREATE, caller, &args).await?.verdict_of(|reply| reply.whole(Reader::int))?;
         if let Verdict::Done(_) = told.answer {
             self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(caller.tenant().id.as_str())).await?;
         }
         Ok(told.map(|verdict| match verdict {
-            Verdict::Done(created_ms) => Verdict::Done(NewKey { key: ApiKey { id, label: label.into(), scopes, created_ms }, text }),
+            Verdict::Done(created_ms) => Verdict::Done(NewKey { key: ApiKey { id, label: label.into(), scopes, created_ms, used_ms: None }, text }),
             Verdict::Limit(limit) => Verdict::Limit(limit),
             Verdict::WrongToken(items) => Verdict::WrongToken(items),
             Verdict::TooMany => Verdict::TooMany,
@@ -212,9 +246,10 @@ impl Store {
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn keys(&self, caller: &Caller) -> Result<Told<KeyPage>, StoreError> {
         let reply = self.ask(&scripts::KEY_LIST, caller, &[]).await?;
-        let mut keys = reply.each(2, |reader| {
+        let mut keys = reply.each(3, |reader| {
             let id = reader.text()?.to_owned();
-            read_key(&id, reader.bytes()?).map(|(_, key)| key)
+            let (_, key) = read_key(&id, reader.bytes()?)?;
+            Some(ApiKey { used_ms: reader.maybe_int()?, ..key })
         })?;
         keys.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
         Ok(reply.told(keys))
@@ -225,7 +260,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: the old secret may be refused already; rotate again.
     pub async fn rotate_key(&self, caller: &Caller, id: &str) -> Result<Told<Option<NewKey>>, StoreError> {
-        let text = random_key()?;
+        let text = random_text(KEY_PREFIX)?;
         let secret = Secret::of(&text);
         let reply = self.ask(&scripts::KEY_ROTATE, caller, &[Arg::Text(id), Arg::Text(secret.hash())]).await?;
         if reply.verdict() == "NOT_FOUND" {
@@ -261,6 +296,13 @@ impl Store {
     /// As [`StoreError`] says.
     pub async fn acting_for(&self, tenant: &TenantId) -> Result<Option<Caller>, StoreError> {
         self.keeper(tenant).await
+    }
+
+    /// Writes down that a key was used; when that fails, the next use will tell.
+    pub(super) async fn write_use(&self, place: &Place, credential: &str, key_id: &str) {
+        if let Err(error) = self.eval_at(&scripts::KEY_USED, place, &[credential, key_id]).await {
+            tracing::debug!(%error, "the use of a key was not noted");
+        }
     }
 
     /// The place of a tenant.

@@ -1,7 +1,10 @@
 //! The transactions script, typed.
 
 use crate::{
-    domain::transaction::{Items, Outcome, Results, Transaction},
+    domain::{
+        rate::cost,
+        transaction::{Items, Outcome, Results, Transaction},
+    },
     store::{
         Arg, Caller, Store, StoreError, Told, Verdict,
         reservations::{claim_args, read_granted, read_released, wanted_args},
@@ -27,7 +30,8 @@ impl Store {
                 Items::Unreserve(claims) => claims.iter().for_each(|claim| args.extend(claim_args(claim))),
             }
         }
-        let reply = self.ask(&scripts::TRANSACTIONS, caller, &args).await?;
+        let items = transactions.iter().map(|transaction| transaction.items.len()).sum();
+        let reply = self.ask_at_cost(cost(items), &scripts::TRANSACTIONS, caller, &args).await?;
         reply.verdict_of(|reply| {
             reply.whole(|reader| {
                 transactions

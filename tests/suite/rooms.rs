@@ -11,11 +11,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("feed", &["domain", "store"]),
     ("replica", &[]),
-    ("config", &["store"]),
+    ("trust", &["domain"]),
+    ("limits", &["domain", "store"]),
+    ("config", &["domain", "store", "trust"]),
     ("sweeper", &["domain", "store", "replica"]),
-    ("http", &["domain", "store", "feed", "sweeper", "config", "replica"]),
-    ("cli", &["domain", "store", "config"]),
-    ("app", &["domain", "store", "feed", "sweeper", "config", "replica", "http", "cli"]),
+    ("http", &["domain", "store", "feed", "sweeper", "config", "replica", "limits", "trust"]),
+    ("cli", &["domain", "store", "config", "limits", "trust"]),
+    ("app", &["domain", "store", "feed", "sweeper", "config", "replica", "http", "cli", "limits", "trust"]),
 ];
 
 fn source() -> PathBuf {

@@ -9,7 +9,7 @@ use holdfast::{
         reservation::{Claim, Granted, Renewal, Wanted},
         tier::Tier,
     },
-    store::{Address, Caller, Callers, KeyRemoval, Link, NewKey, PageCursor, Place, SCRIPTS, Secret, Store, StoreError, Swept, Told, Verdict},
+    store::{Address, Bearer, Caller, Callers, KeyRemoval, Link, NewKey, PageCursor, Place, SCRIPTS, Secret, Store, StoreError, Swept, Told, Verdict},
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -48,7 +48,7 @@ impl Bench {
         let url = url.unwrap_or_else(|| redis.url());
         let store = store_over(&url).await;
         let (tenant, key) = store.create_tenant(TenantId::random(), "tenant", tier).await.unwrap().expect("a free id");
-        let caller = store.caller(&Secret::of(&key.text)).await.unwrap().expect("its key opens");
+        let caller = store.caller(&Bearer::Key(Secret::of(&key.text))).await.unwrap().expect("its key opens");
         Self { store, caller, tenant, key, redis, _dir: dir }
     }
 
@@ -243,7 +243,7 @@ async fn a_credential_that_is_gone_opens_no_script() {
     let (store, caller) = (&bench.store, &bench.caller);
     bench.reserve_one("w", "r", 60).await;
     let second = done(store.create_key(caller, "second", Scopes::ALL).await);
-    let gone = store.caller(&Secret::of(&second.text)).await.unwrap().unwrap();
+    let gone = store.caller(&Bearer::Key(Secret::of(&second.text))).await.unwrap().unwrap();
     assert_eq!(store.delete_key(caller, &second.key.id).await.unwrap().answer, KeyRemoval::Removed);
     let before = bench.redis.snapshot();
 
@@ -366,7 +366,7 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
     // The memory of the replica is what does it: one that has seen nothing goes by the clock.
     restore(&bench.redis, &old);
     let stranger = store_over(&bench.redis.url()).await;
-    let caller = stranger.caller(&Secret::of(&bench.key.text)).await.unwrap().unwrap();
+    let caller = stranger.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
     assert!(stranger.position(&caller).await.unwrap().position < before);
 }
 

@@ -1,0 +1,155 @@
+//! `TIERS_FILE`: what each tier allows, where the operator wants it otherwise.
+//!
+//! ```toml
+//! [Starter]
+//! requests_per_second = 50
+//! burst = 100
+//! concurrent_reservations = "unlimited"
+//! ```
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::domain::{
+    rate::Rate,
+    tier::{Limits, Tier, Tiers},
+};
+
+/// Faster than this one Redis does not answer anyway.
+const RATE_MOST: u64 = 100_000;
+/// What the largest call costs: a smaller burst would never admit it.
+const BURST_LEAST: u64 = 10;
+const BURST_MOST: u64 = 1_000_000;
+/// Numbers are written exactly up to here, in Lua and in JSON.
+const COUNT_MOST: u64 = 1 << 53;
+const HISTORY_MOST: u64 = 10_000_000;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(rename = "Free")]
+    free: Option<Row>,
+    #[serde(rename = "Starter")]
+    starter: Option<Row>,
+    #[serde(rename = "Pro")]
+    pro: Option<Row>,
+    #[serde(rename = "Enterprise")]
+    enterprise: Option<Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    requests_per_second: Option<Bound<1, RATE_MOST>>,
+    burst: Option<Count<BURST_LEAST, BURST_MOST>>,
+    concurrent_reservations: Option<Bound<1, COUNT_MOST>>,
+    sse_connections: Option<Bound<1, COUNT_MOST>>,
+    api_keys: Option<Bound<1, COUNT_MOST>>,
+    resources: Option<Bound<1, COUNT_MOST>>,
+    companies: Option<Bound<1, COUNT_MOST>>,
+    connections: Option<Bound<1, COUNT_MOST>>,
+    jobs: Option<Count<1, COUNT_MOST>>,
+    history: Option<Count<1, HISTORY_MOST>>,
+    queue_events_per_day: Option<Bound<1, COUNT_MOST>>,
+    jwt_exchange: Option<bool>,
+}
+
+/// A whole number within bounds.
+#[derive(Clone, Copy)]
+struct Count<const LEAST: u64, const MOST: u64>(u64);
+
+/// The same, or the word "unlimited".
+#[derive(Clone, Copy)]
+struct Bound<const LEAST: u64, const MOST: u64>(Option<u64>);
+
+impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Count<LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = toml::Value::deserialize(from)?.as_integer().and_then(|number| u64::try_from(number).ok());
+        let rule = || de::Error::custom(format!("must be a whole number from {LEAST} to {MOST}"));
+        number.filter(|number| (LEAST..=MOST).contains(number)).map(Self).ok_or_else(rule)
+    }
+}
+
+impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Bound<LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(from)?;
+        if value.as_str() == Some("unlimited") {
+            return Ok(Self(None));
+        }
+        let rule = || de::Error::custom(format!("must be a whole number from {LEAST} to {MOST}, or \"unlimited\""));
+        let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+        number.filter(|number| (LEAST..=MOST).contains(number)).map(|number| Self(Some(number))).ok_or_else(rule)
+    }
+}
+
+/// Reads the file's text over the defaults.
+///
+/// # Errors
+/// What is wrong, with the line that it stands in.
+pub(super) fn parse(text: &str) -> Result<Tiers, String> {
+    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    let mut tiers = Tiers::default();
+    for (tier, row) in Tier::ALL.into_iter().zip([file.free, file.starter, file.pro, file.enterprise]) {
+        if let Some(row) = row {
+            row.apply(tiers.of_mut(tier)).map_err(|fault| format!("[{}]: {fault}", tier.name()))?;
+        }
+    }
+    Ok(tiers)
+}
+
+impl Row {
+    fn apply(self, limits: &mut Limits) -> Result<(), &'static str> {
+        limits.rate = match (self.requests_per_second, self.burst, limits.rate) {
+            (None, None, rate) => rate,
+            (Some(Bound(None)), _, _) => None,
+            (Some(Bound(Some(rate))), burst, _) => {
+                // Without a word, the burst is two seconds' worth, as in the defaults.
+                let burst = burst.map_or((rate * 2).clamp(BURST_LEAST, BURST_MOST), |burst| burst.0);
+                Some(Rate { per_second: rate as u32, burst: burst as u32 })
+            }
+            (None, Some(burst), Some(rate)) => Some(Rate { burst: burst.0 as u32, ..rate }),
+            (None, Some(_), None) => return Err("burst needs requests_per_second beside it"),
+        };
+        let bound = |given: Option<Bound<1, COUNT_MOST>>, default| given.map_or(default, |bound| bound.0);
+        limits.held = bound(self.concurrent_reservations, limits.held);
+        limits.streams = bound(self.sse_connections, limits.streams);
+        limits.keys = bound(self.api_keys, limits.keys);
+        limits.resources = bound(self.resources, limits.resources);
+        limits.companies = bound(self.companies, limits.companies);
+        limits.connections = bound(self.connections, limits.connections);
+        limits.queue_events_per_day = bound(self.queue_events_per_day, limits.queue_events_per_day);
+        limits.jobs = self.jobs.map_or(limits.jobs, |count| count.0);
+        limits.history = self.history.map_or(limits.history, |count| count.0);
+        limits.exchange = self.jwt_exchange.unwrap_or(limits.exchange);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_can_be_another() {
+        let tiers = parse("[Starter]\nrequests_per_second = 7\nconcurrent_reservations = \"unlimited\"\n\n[Free]\nburst = 30\njwt_exchange = true\n").unwrap();
+        assert_eq!(tiers.of(Tier::Starter).rate, Some(Rate { per_second: 7, burst: 14 }));
+        assert_eq!((tiers.of(Tier::Starter).held, tiers.of(Tier::Starter).keys), (None, Some(10)));
+        assert_eq!(tiers.of(Tier::Free).rate, Some(Rate { per_second: 10, burst: 30 }));
+        assert!(tiers.of(Tier::Free).exchange);
+        assert_eq!(parse("").unwrap(), Tiers::default());
+    }
+
+    #[test]
+    fn a_fault_names_its_line_and_the_rule() {
+        for (text, line, rule) in [
+            ("[Starter]\nburst = 5\n", "line 2", "from 10 to 1000000"),
+            ("[Starter]\n\nresources = -1\n", "line 3", "or \"unlimited\""),
+            ("[Starter]\nrequests = 5\n", "line 2", "unknown field"),
+            ("[Gold]\n", "line 1", "unknown field"),
+            ("[Free\n", "line 1", ""),
+        ] {
+            let fault = parse(text).unwrap_err();
+            assert!(fault.contains(line) && fault.contains(rule), "{fault}");
+        }
+        assert!(parse("[Enterprise]\nburst = 100\n").unwrap_err().contains("[Enterprise]"));
+    }
+}

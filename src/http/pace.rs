@@ -1,0 +1,56 @@
+//! Every answer of a limited route says how much of the rate is left, in the two fields of the IETF's draft
+//! (draft-ietf-httpapi-ratelimit-headers): structured fields, with the quota in requests and times in seconds.
+//!
+//! The quota is the burst, and its window the time in which a rest makes it whole again. A tenant without a limit is told nothing.
+
+use std::sync::{Arc, OnceLock};
+
+use poem::{
+    Endpoint, IntoResponse, Request, Response,
+    http::{HeaderMap, HeaderValue, header},
+};
+
+use crate::{domain::rate::retry_after_s, store::Caller};
+
+const POLICY: &str = "ratelimit-policy";
+const STATE: &str = "ratelimit";
+
+/// Who was let in while a request was answered.
+#[derive(Clone, Default)]
+pub(super) struct LetIn(Arc<OnceLock<Caller>>);
+
+impl LetIn {
+    /// Remembers who it was.
+    pub(super) fn note(request: &Request, caller: &Caller) {
+        if let Some(Self(place)) = request.data::<Self>() {
+            let _ = place.set(caller.clone());
+        }
+    }
+}
+
+pub(super) async fn tell_rate<E: Endpoint>(next: Arc<E>, mut request: Request) -> poem::Result<Response> {
+    let let_in = LetIn::default();
+    request.set_data(let_in.clone());
+    let mut answer = next.call(request).await?.into_response();
+    if let Some(caller) = let_in.0.get() {
+        tell(answer.headers_mut(), caller);
+    }
+    Ok(answer)
+}
+
+fn tell(headers: &mut HeaderMap, caller: &Caller) {
+    let pace = caller.place().pace().now();
+    let Some(rate) = pace.map(|pace| pace.rate).or(caller.limits().rate) else { return };
+    let backlog_us = pace.map_or(0, |pace| pace.backlog_us);
+    let left = rate.left(backlog_us);
+    let whole_in_s = if backlog_us == 0 { 0 } else { retry_after_s(backlog_us) };
+    // Whoever is told when to come again is not told another time here.
+    let told_s = headers.get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse::<i64>().ok());
+    let seconds = told_s.map_or(whole_in_s, |told_s| whole_in_s.min(told_s));
+    let policy = format!("\"requests\";q={};w={}", rate.burst, rate.window_s());
+    for (name, value) in [(POLICY, policy), (STATE, format!("\"requests\";r={left};t={seconds}"))] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The issuers that tenants trust: their keys, and what their tokens must be like.
+//!
+//! The kind of a registered key decides which algorithms count, never the token: a token signed with HMAC over a public key, or with no
+//! signature at all, finds no key here that fits it.
+
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey, Validation,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::{access::Issuer, fault::Faults, names};
+
+/// The most keys of a set, and the most bytes of a registration.
+const KEYS: usize = 100;
+const BYTES: usize = 64 << 10;
+const SECRET_BYTES: usize = 16;
+/// No RSA key is shorter: 2,048 bits.
+const MODULUS_BYTES: usize = 256;
+
+/// An issuer's keys as they are registered: exactly one of the three.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Registration {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key_pem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hs256_secret: Option<String>,
+}
+
+impl Registration {
+    /// Which of the three it is.
+    #[must_use]
+    pub fn kind(&self) -> Option<&'static str> {
+        match (&self.jwks, &self.public_key_pem, &self.hs256_secret) {
+            (Some(_), None, None) => Some("jwks"),
+            (None, Some(_), None) => Some("publicKeyPem"),
+            (None, None, Some(_)) => Some("hs256Secret"),
+            _ => None,
+        }
+    }
+
+    /// The keys as text, to be sealed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// An issuer's keys, ready to verify.
+#[derive(Debug)]
+pub struct Keys(Vec<Key>);
+
+#[derive(Debug)]
+struct Key {
+    kid: Option<String>,
+    algorithms: Vec<Algorithm>,
+    key: DecodingKey,
+}
+
+/// What a token says that must be compared.
+#[derive(Debug, Deserialize)]
+struct Claims {
+    iss: Option<String>,
+    aud: Option<Audience>,
+    sub: Option<String>,
+    exp: Option<f64>,
+    nbf: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn list(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// The pairs of issuer and audience that a token claims, unproven: by these its tenant is looked for.
+#[must_use]
+pub fn claimed(text: &str) -> Vec<(String, String)> {
+    const LOOKED_AT: usize = 8;
+    super::ready();
+    let Ok(claims) = jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(text) else { return Vec::new() };
+    let (Some(iss), Some(aud)) = (claims.iss, claims.aud) else { return Vec::new() };
+    aud.list().into_iter().take(LOOKED_AT).map(|aud| (iss.clone(), aud)).collect()
+}
+
+impl Keys {
+    /// Reads a registration's keys; every fault is named under `jwt`.
+    pub fn parse(registration: &Registration, faults: &mut Faults) -> Option<Self> {
+        super::ready();
+        if registration.text().len() > BYTES {
+            faults.add("jwt", format!("is larger than {BYTES} bytes"));
+            return None;
+        }
+        match registration {
+            Registration { jwks: Some(set), public_key_pem: None, hs256_secret: None } => Self::of_set(set, faults),
+            Registration { jwks: None, public_key_pem: Some(pem), hs256_secret: None } => faults.keep(|| "jwt.publicKeyPem".into(), Self::of_pem(pem)),
+            Registration { jwks: None, public_key_pem: None, hs256_secret: Some(secret) } => {
+                if secret.len() < SECRET_BYTES {
+                    faults.add("jwt.hs256Secret", format!("must have at least {SECRET_BYTES} bytes"));
+                    return None;
+                }
+                Some(Self(vec![Key { kid: None, algorithms: vec![Algorithm::HS256], key: DecodingKey::from_secret(secret.as_bytes()) }]))
+            }
+            _ => {
+                faults.add("jwt", "must have exactly one of jwks, publicKeyPem and hs256Secret; {} removes the issuer");
+                None
+            }
+        }
+    }
+
+    fn of_set(set: &Value, faults: &mut Faults) -> Option<Self> {
+        let Some(keys) = set.get("keys").and_then(Value::as_array).filter(|keys| (1..=KEYS).contains(&keys.len())) else {
+            faults.add("jwt.jwks", format!("must be a key set: {{\"keys\":[...]}} with 1 to {KEYS} keys"));
+            return None;
+        };
+        let read: Vec<_> = keys.iter().enumerate().filter_map(|(at, key)| faults.keep(|| format!("jwt.jwks.keys[{at}]"), Key::of_jwk(key))).collect();
+        (read.len() == keys.len()).then_some(Self(read))
+    }
+
+    fn of_pem(pem: &str) -> Result<Self, String> {
+        if !pem.contains("PUBLIC KEY-----") {
+            return Err("must be a public key in PEM: -----BEGIN PUBLIC KEY-----".into());
+        }
+        let bytes = pem.as_bytes();
+        let one = |key, algorithms: &[Algorithm]| Ok(Self(vec![Key { kid: None, algorithms: algorithms.to_vec(), key }]));
+        if let Ok(key) = DecodingKey::from_rsa_pem(bytes) {
+            return one(key, AlgorithmFamily::Rsa.algorithms());
+        }
+        if let Ok(key) = DecodingKey::from_ed_pem(bytes) {
+            return one(key, &[Algorithm::EdDSA]);
+        }
+        let key = DecodingKey::from_ec_pem(bytes).map_err(|_| "is no public key of RSA, P-256, P-384 or Ed25519")?;
+        // An uncompressed point: one byte that says so, then two coordinates.
+        match key.try_get_as_bytes().map(<[u8]>::len) {
+            Ok(65) => one(key, &[Algorithm::ES256]),
+            Ok(97) => one(key, &[Algorithm::ES384]),
+            _ => Err("is a key of another curve; P-256 and P-384 are known".into()),
+        }
+    }
+
+    /// The end user whom a token names, if it is good at this instant of Redis' clock: signed by one of these keys in its own way, not
+    /// ended (to the millisecond), already begun, and from and for whom it must be.
+    #[must_use]
+    pub fn end_user(&self, issuer: &Issuer, text: &str, now_us: i64) -> Option<String> {
+        super::ready();
+        let header = jsonwebtoken::decode_header(text).ok()?;
+        if header.crit.is_some() {
+            return None; // it demands something that we do not know
+        }
+        let fits = |key: &&Key| key.algorithms.contains(&header.alg) && (key.kid.is_none() || header.kid.is_none() || key.kid == header.kid);
+        let claims = self.0.iter().filter(fits).find_map(|key| {
+            let mut validation = Validation::new(header.alg);
+            // Times and names are compared below: on Redis' clock, and strictly.
+            (validation.validate_exp, validation.validate_aud) = (false, false);
+            validation.set_required_spec_claims::<&str>(&[]);
+            jsonwebtoken::decode::<Claims>(text, &key.key, &validation).ok()
+        })?;
+        let claims = claims.claims;
+        let now_s = now_us as f64 / 1_000_000.0;
+        let in_time = claims.exp.is_some_and(|exp| now_s < exp) && claims.nbf.is_none_or(|nbf| nbf <= now_s);
+        let from = issuer.issuer.is_none() || issuer.issuer == claims.iss;
+        let r#for = issuer.audience.as_ref().is_none_or(|wanted| claims.aud.is_some_and(|aud| aud.list().contains(wanted)));
+        if in_time && from && r#for { names::label(claims.sub).ok() } else { None }
+    }
+}
+
+impl Key {
+    fn of_jwk(value: &Value) -> Result<Self, String> {
+        let jwk: Jwk = serde_json::from_value(value.clone()).map_err(|_| "is no JSON Web Key".to_owned())?;
+        if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption)) {
+            return Err("is for encryption; give keys that sign".into());
+        }
+        let algorithms = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => AlgorithmFamily::Rsa.algorithms().to_vec(),
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => vec![Algorithm::ES256],
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => vec![Algorithm::ES384],
+            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => vec![Algorithm::EdDSA],
+            // A secret in a set of public keys is a mistake, and the classic door for forgeries.
+            _ => return Err("is no public key of RSA, P-256, P-384 or Ed25519".into()),
+        };
+        let pinned =
+            value.get("alg").and_then(Value::as_str).map(|name| name.parse::<Algorithm>().map_err(|_| format!("has the unknown algorithm \"{name}\"")));
+        let algorithms = match pinned.transpose()? {
+            Some(pinned) if algorithms.contains(&pinned) => vec![pinned],
+            Some(_) => return Err("has an \"alg\" that does not fit its kind".into()),
+            None => algorithms,
+        };
+        let key = DecodingKey::from_jwk(&jwk).map_err(|_| "has coordinates that are not base64url".to_owned())?;
+        if let jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind()
+            && n.len() < MODULUS_BYTES
+        {
+            return Err("is shorter than 2048 bits".into());
+        }
+        Ok(Self { kid: jwk.common.key_id, algorithms, key })
+    }
+}
