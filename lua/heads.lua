@@ -4,7 +4,7 @@
 -- keys
 --   1.. meta    hash    position, credentials
 -- args
---   per key: how many credentials follow, then those credentials
+--   1.. per key: how many credentials follow, then those credentials
 -- returns       OK, now_us, then per key: the position of the last kept event, or false when the tenant is gone, then a boolean per
 --               credential
 -- cost          O(keys + credentials)

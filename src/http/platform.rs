@@ -19,12 +19,12 @@ use crate::{
     },
     http::{
         answer::{Answer, Nothing},
-        body::{Body, Large},
-        credentials::{Governing, Let, Reading, Writing},
+        body::Body,
+        credentials::{Governing, Let, Reading},
         document::{Here, Tag},
         error::{ApiError, Code},
     },
-    store::{CompanyRemoval, Published, Registering, Told, Verdict},
+    store::{Caller, CompanyRemoval, Published, Registering, Store, Told, Verdict},
 };
 
 /// The most events of one call.
@@ -34,33 +34,6 @@ pub(super) struct Platform;
 
 #[OpenApi(tag = "Tag::Events")]
 impl Platform {
-    /// Publish events of your own platform to the tenant's stream: one, or up to 1,000.
-    ///
-    /// They take positions in the tenant's one order, together with everything that happens to its reservations, and are pushed at
-    /// once. All or none is published. `type` is your own word, or one of those described here: `decision`, `trade`, `score`,
-    /// `season`. With a `dedupeId`, repeating the call is safe: within an hour the first event's id comes back and nothing is told
-    /// twice.
-    #[oai(path = "/events", method = "post", operation_id = "publish")]
-    async fn publish(&self, caller: Let<Writing>, here: Here, body: Large<OneOrMany>) -> Result<Answer<PublishedIds, 202>, ApiError> {
-        let (many, items) = match body.0 {
-            OneOrMany::One(item) => (false, vec![*item]),
-            OneOrMany::Many(items) => (true, items),
-        };
-        let events = parse(many, items)?;
-        let Told { now_us, position, answer } = here.store().publish(&caller.0, &events).await?;
-        match answer {
-            Published::Done(positions) => {
-                let ids = positions.iter().map(ToString::to_string).collect();
-                Ok(Answer(Told { now_us, position, answer: PublishedIds { ids } }))
-            }
-            Published::UnknownCompany(unknown) => {
-                let at = unknown.iter().enumerate().filter(|(_, unknown)| **unknown);
-                let faults = at.map(|(at, _)| Fault { path: place(many, at, "company"), message: "is not a registered company's slug".into() });
-                Err(ApiError::validation(faults.collect()).at(now_us))
-            }
-        }
-    }
-
     /// Register a company under a slug, or change it. Without an `id` it keeps the one that it has, or gets a random one.
     #[oai(path = "/companies/:slug", method = "put", operation_id = "putCompany")]
     async fn put(&self, caller: Let<Governing>, here: Here, slug: Path<String>, body: Body<CompanyRequest>) -> Result<Answer<CompanyRow>, ApiError> {
@@ -102,6 +75,27 @@ impl Platform {
         match told.answer {
             CompanyRemoval::Removed => Ok(Nothing),
             CompanyRemoval::NotFound => Err(ApiError::not_found("company").at(told.now_us)),
+        }
+    }
+}
+
+/// Publishes what a caller sent: the handler of `POST /events`, which stands beside the stream's, since they share a path.
+pub(super) async fn publish(caller: &Caller, store: &Store, sent: OneOrMany) -> Result<Answer<PublishedIds, 202>, ApiError> {
+    let (many, items) = match sent {
+        OneOrMany::One(item) => (false, vec![*item]),
+        OneOrMany::Many(items) => (true, items),
+    };
+    let events = parse(many, items)?;
+    let Told { now_us, position, answer } = store.publish(caller, &events).await?;
+    match answer {
+        Published::Done(positions) => {
+            let ids = positions.iter().map(ToString::to_string).collect();
+            Ok(Answer(Told { now_us, position, answer: PublishedIds { ids } }))
+        }
+        Published::UnknownCompany(unknown) => {
+            let at = unknown.iter().enumerate().filter(|(_, unknown)| **unknown);
+            let faults = at.map(|(at, _)| Fault { path: place(many, at, "company"), message: "is not a registered company's slug".into() });
+            Err(ApiError::validation(faults.collect()).at(now_us))
         }
     }
 }
@@ -318,7 +312,7 @@ struct OwnData {}
 
 /// The ids of what was published, in the order of the request.
 #[derive(Debug, Serialize, Object)]
-struct PublishedIds {
+pub(super) struct PublishedIds {
     /// Each the `id` of its frame.
     ids: Vec<String>,
 }

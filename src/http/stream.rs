@@ -25,9 +25,12 @@ use crate::{
     domain::time::{instant, iso},
     feed::{Entry, Filter, Frame, Piece, Reader, Start},
     http::{
-        credentials::{app, enter_stream},
-        document::Tag,
+        answer::Answer,
+        body::Large,
+        credentials::{Let, Writing, app, enter_stream},
+        document::{Here, Tag},
         error::ApiError,
+        platform::{self, OneOrMany, PublishedIds},
     },
     store::StreamKind,
 };
@@ -83,6 +86,17 @@ impl Events {
             Err(error) if reconnects && matches!(error.status().as_u16(), 429 | 503 | 504) => Ok(EventStream(come_again(request))),
             Err(error) => Err(error),
         }
+    }
+
+    /// Publish events of your own platform to the tenant's stream: one, or up to 1,000.
+    ///
+    /// They take positions in the tenant's one order, together with everything that happens to its reservations, and are pushed at
+    /// once. All or none is published. `type` is your own word, or one of those described here: `decision`, `trade`, `score`,
+    /// `season`. With a `dedupeId`, repeating the call is safe: within an hour the first event's id comes back and nothing is told
+    /// twice.
+    #[oai(path = "/events", method = "post", operation_id = "publish")]
+    async fn publish(&self, caller: Let<Writing>, here: Here, body: Large<OneOrMany>) -> Result<Answer<PublishedIds, 202>, ApiError> {
+        platform::publish(&caller.0, here.store(), body.0).await
     }
 }
 

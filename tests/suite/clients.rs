@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::world::{PATIENCE, World};
+use crate::world::World;
 
 /// A way to a replica that can be cut, as networks do.
 struct Way {
@@ -53,6 +54,9 @@ struct Program {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
+/// A browser takes its time to start where other tests run beside it.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
 impl Program {
     fn start(program: &str, script: &str, url: &str, key: &str) -> Self {
         let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
@@ -77,7 +81,7 @@ impl Program {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("in vain: {what}"))
+        tokio::time::timeout(START_PATIENCE, looking).await.unwrap_or_else(|_| panic!("in vain: {what}"))
     }
 
     async fn sees_event(&mut self, kind: &str) -> Value {

@@ -560,7 +560,7 @@ async fn leaves_nothing_behind(world: &World<2>, tenant: &Tenant, pair: &mut Pai
         pair.model.held.clear();
     }
     let left: Vec<_> = world.redis.snapshot().into_keys().filter(|key| key.contains(&tenant.id)).collect();
-    let allowed = ["meta", "keys", "history", "definitions", "links"];
+    let allowed = ["meta", "keys", "used", "history", "definitions", "links"];
     let extra: Vec<_> = left.iter().filter(|key| !allowed.iter().any(|kind| key.ends_with(kind))).collect();
     let content = |key: &str| -> Vec<String> {
         let mut connection = world.redis.connection();

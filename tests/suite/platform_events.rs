@@ -115,10 +115,17 @@ async fn companies_are_registered_and_filtered_by_slug_or_id() {
     assert_eq!(at.get("/companies/alphavault").await.status, 404);
     assert_eq!(at.post("/events", event("company", json!("alphavault"))).await.body["error"]["details"][0]["path"], "company");
 
+    // The tier's rate is low as well: what comes too early is asked again.
+    let patiently = async |slug: &str| loop {
+        let answer = put(slug, json!({"name": "More"})).await;
+        if answer.body["limitType"] != "RequestRate" {
+            break answer;
+        }
+    };
     for number in 0..9 {
-        assert_eq!(put(&format!("more-{number}"), json!({"name": "More"})).await.status, 200);
+        assert_eq!(patiently(&format!("more-{number}")).await.status, 200);
     }
-    let full = put("too-many", json!({"name": "More"})).await;
+    let full = patiently("too-many").await;
     assert_eq!((full.status.as_u16(), full.body["limitType"].as_str(), full.body["limit"].as_i64()), (429, Some("Companies"), Some(10)));
 }
 

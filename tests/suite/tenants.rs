@@ -102,7 +102,7 @@ async fn tenants_are_listed_in_pages_each_once() {
 async fn the_admin_routes_open_to_the_admin_key_alone() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
-    let unset = Replica::start(&[("REDIS_URL", &world.redis.url()), ("ADMIN_KEY", "")]);
+    let unset = Replica::start(&[("REDIS_URL", &world.redis.url()), ("ADMIN_KEY", ""), ("SECRET_KEY", "a-secret-key-of-the-tests")]);
     unset.ready().await;
     let before = world.redis.snapshot();
 

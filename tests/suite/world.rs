@@ -99,12 +99,19 @@ impl Redis {
         command.query(&mut self.connection()).unwrap()
     }
 
-    /// Everything in it: each key's serialised value, and whether it will expire.
+    /// Everything in it, the rate's state and the note of when keys were used aside: each key's serialised value, and whether it will
+    /// expire.
     pub fn snapshot(&self) -> BTreeMap<String, (Vec<u8>, bool)> {
         let mut connection = self.connection();
         let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
         keys.into_iter()
+            .filter(|key| !key.ends_with(":used"))
             .map(|key| {
+                if key.ends_with(":meta") {
+                    let mut fields: BTreeMap<String, Vec<u8>> = redis::cmd("HGETALL").arg(&key).query(&mut connection).unwrap();
+                    fields.retain(|field, _| field != "rate" && !field.starts_with("told:"));
+                    return (key, (format!("{fields:?}").into_bytes(), false));
+                }
                 let value: Vec<u8> = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
                 let ttl: i64 = redis::cmd("PTTL").arg(&key).query(&mut connection).unwrap();
                 (key, (value, ttl >= 0))
