@@ -169,9 +169,13 @@ impl EventStream {
     /// Waits until the stream ends; what came before that.
     pub async fn rest(&mut self) -> Vec<Seen> {
         let mut rest = Vec::new();
-        while let Some(seen) = self.next().await {
-            rest.push(seen);
-        }
+        let ending = async {
+            while let Some(seen) = self.next().await {
+                rest.push(seen);
+            }
+        };
+        // Signs of life would make a stream that does not end look as if something came.
+        tokio::time::timeout(PATIENCE, ending).await.expect("the stream ends");
         rest
     }
 }
