@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- expire: the sweep's turn at one tenant: end what has lapsed, a bounded number, and tell it.
 --
--- uses          open, change, plan
+-- uses          open, change, view, pools, plan, write, lapse
 -- keys
 --   1 meta         hash    position, earliest deadline, credentials
 --   2 held         hash    resource -> packed reservation

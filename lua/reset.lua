@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- reset: end every reservation of the tenant at once. What is registered stays.
 --
--- uses          open, change, plan
+-- uses          open, change, view, pools, plan, write, lapse
 -- keys
 --   1 meta         hash    position, earliest deadline, credentials
 --   2 held         hash    resource -> packed reservation

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- resource_delete: forget a definition that nothing depends on.
 --
--- uses          open, change, plan, registry
+-- uses          open, change, view, pools, plan, write, lapse, registry
 -- keys
 --   1 meta         hash    position, earliest deadline, credentials
 --   2 held         hash    resource -> packed reservation

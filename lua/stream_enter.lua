@@ -1,7 +1,7 @@
 #!lua
 -- stream_enter: a place for one more event stream, if the tenant has one left on all replicas together.
 --
--- uses          open
+-- uses          open, places
 -- keys
 --   1 meta      hash    position, credentials
 --   2 streams   hash    "<replica>/<number>" -> "" for a key's or token's stream, the session for a cookie's
@@ -18,23 +18,8 @@
 -- returns       OK, now_us, position | LIMIT, now_us, position, limit type, limit, streams, false
 -- cost          O(streams of the tenant)
 -- invariants    the place of a replica that has died is given to the next who asks
-local STREAMS, REPLICAS = KEYS[2], KEYS[3]
 local replica, session, most, most_of_session = ARGV[3], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local alive = { [replica] = true }
-local of_kind, of_session, dead = 0, 0, {}
-local found = redis.call('HGETALL', STREAMS)
-for i = 1, #found, 2 do
-  local owner = string.match(found[i], '^[^/]*')
-  if alive[owner] == nil then
-    alive[owner] = (tonumber(redis.call('ZSCORE', REPLICAS, owner)) or 0) > now_ms
-  end
-  if not alive[owner] then
-    dead[#dead + 1] = found[i]
-  elseif (found[i + 1] == '') == (session == '') then
-    of_kind = of_kind + 1
-    of_session = of_session + (found[i + 1] == session and 1 or 0)
-  end
-end
+local of_kind, of_session, dead = count_places(replica, session)
 if most > 0 and of_kind >= most then
   return over_limit('SseConnections', most, of_kind, false)
 end

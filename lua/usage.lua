@@ -1,14 +1,18 @@
 #!lua flags=allow-oom
 -- usage: how much of what its tier limits a tenant uses.
 --
--- uses          open
+-- uses          open, places
 -- keys
---   1 meta      hash    position, version, credentials
---   2 held      hash    resource -> packed reservation
---   3 keys      hash    key id -> packed key
+--   1 meta       hash    position, version, credentials, how many resources are registered
+--   2 streams    hash    "<replica>/<number>" -> "" for a key's or token's stream, the session for a cookie's
+--   3 replicas   zset    replica -> until when it counts as alive, ms since epoch (the partition's)
+--   4 held       hash    resource -> packed reservation
+--   5 keys       hash    key id -> packed key
+--   6 companies  hash    slug -> packed company
 -- args
 --   1 caller    see open
 --   2 floor     see open
--- returns       OK, now_us, position, reservations held, keys
--- cost          O(1)
-return cmsgpack.pack({ 'OK', now_us, position, redis.call('HLEN', KEYS[2]), redis.call('HLEN', KEYS[3]) })
+-- returns       OK, now_us, position, reservations held, event streams of keys and tokens, keys, registered resources, companies
+-- cost          O(streams of the tenant)
+return cmsgpack.pack({ 'OK', now_us, position, redis.call('HLEN', KEYS[4]), (count_places('', '')), redis.call('HLEN', KEYS[5]),
+  tonumber(redis.call('HGET', META, 'resources')) or 0, redis.call('HLEN', KEYS[6]) })

@@ -13,6 +13,7 @@ mod error;
 mod exchange;
 mod keys;
 mod listener;
+mod listing;
 mod operations;
 mod origin;
 mod pace;

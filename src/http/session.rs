@@ -117,7 +117,10 @@ impl Session {
             usage: vec![
                 used("RequestRate", rate.map(|(burst, _)| burst), rate.map_or(0, |(_, used)| used)),
                 used("ConcurrentReservations", limits.held.map(|held| held as i64), usage.held),
+                used("SseConnections", limits.streams.map(|streams| streams as i64), usage.streams),
                 used("ApiKeys", limits.keys.map(|keys| keys as i64), usage.keys),
+                used("Resources", limits.resources.map(|resources| resources as i64), usage.resources),
+                used("Companies", limits.companies.map(|companies| companies as i64), usage.companies),
             ],
         }
     }

@@ -24,9 +24,14 @@ const PARTS: &[(&str, &str)] = &[
     ("open", include_str!("../../lua/lib/open.lua")),
     ("change", include_str!("../../lua/lib/change.lua")),
     ("lapse_plain", include_str!("../../lua/lib/lapse_plain.lua")),
+    ("view", include_str!("../../lua/lib/view.lua")),
+    ("pools", include_str!("../../lua/lib/pools.lua")),
     ("plan", include_str!("../../lua/lib/plan.lua")),
+    ("write", include_str!("../../lua/lib/write.lua")),
+    ("lapse", include_str!("../../lua/lib/lapse.lua")),
     ("answers", include_str!("../../lua/lib/answers.lua")),
     ("registry", include_str!("../../lua/lib/registry.lua")),
+    ("places", include_str!("../../lua/lib/places.lua")),
     ("sessions", include_str!("../../lua/lib/sessions.lua")),
     ("look", include_str!("../../lua/lib/look.lua")),
 ];
@@ -141,7 +146,7 @@ scripts! {
     KEY_USED "key_used" &["meta", "used"];
     SESSION_CREATE "session_create" &["meta", "sessions"];
     SESSION_END "session_end" &["meta", "sessions"];
-    USAGE "usage" &["meta", "held", "keys"];
+    USAGE "usage" &["meta", "streams", "replicas", "held", "keys", "companies"];
     REPLAY "replay" &["meta", "history"];
     HEADS "heads" &["meta"];
     STREAM_ENTER "stream_enter" &["meta", "streams", "replicas"];

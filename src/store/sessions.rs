@@ -18,8 +18,14 @@ const MOST: i64 = 1_000;
 pub struct Usage {
     /// Reservations held.
     pub held: i64,
+    /// Event streams that keys and tokens opened.
+    pub streams: i64,
     /// API keys.
     pub keys: i64,
+    /// Registered resources; a pool of N counts as N.
+    pub resources: i64,
+    /// Registered companies.
+    pub companies: i64,
 }
 
 impl Store {
@@ -56,7 +62,9 @@ impl Store {
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn usage(&self, caller: &Caller) -> Result<Told<Usage>, StoreError> {
         let reply = self.ask(&scripts::USAGE, caller, &[]).await?;
-        let usage = reply.whole(|reader| Some(Usage { held: reader.int()?, keys: reader.int()? }))?;
+        let usage = reply.whole(|reader| {
+            Some(Usage { held: reader.int()?, streams: reader.int()?, keys: reader.int()?, resources: reader.int()?, companies: reader.int()? })
+        })?;
         Ok(reply.told(usage))
     }
 }

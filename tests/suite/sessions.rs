@@ -64,8 +64,16 @@ async fn a_session_is_the_key_that_opened_it_on_every_replica() {
     let shown = south.get("/session").await;
     assert_eq!((&shown.body["tenantId"], &shown.body["tier"], &shown.body["scopes"]), (&json!(tenant.id), &json!("Starter"), &json!(["read"])));
     let usage: Vec<_> = shown.body["usage"].as_array().unwrap().iter().map(|row| (row["limitType"].as_str().unwrap(), row["limit"].as_i64())).collect();
-    assert_eq!(usage, [("RequestRate", Some(200)), ("ConcurrentReservations", Some(500)), ("ApiKeys", Some(10))]);
-    assert_eq!(shown.body["usage"][2]["used"], 2);
+    let limits = [
+        ("RequestRate", Some(200)),
+        ("ConcurrentReservations", Some(500)),
+        ("SseConnections", Some(5)),
+        ("ApiKeys", Some(10)),
+        ("Resources", Some(1_000)),
+        ("Companies", Some(100)),
+    ];
+    assert_eq!(usage, limits);
+    assert_eq!(shown.body["usage"][3]["used"], 2);
     assert_eq!(south.get("/Reservation/activeReservations").await.status, 200);
     assert_eq!(south.reserve_from(&[("sec-fetch-site", "same-origin")]).await.status, 403, "the key has no scope to write");
 }
