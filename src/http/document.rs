@@ -2,36 +2,13 @@
 
 use std::sync::LazyLock;
 
-use poem::{Request, RequestBody};
-use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, LicenseObject, OpenApiService, Tags};
+use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Value, json};
 
-use crate::{
-    http::{
-        App, admin::Admin, credentials::app, error::ApiError, exchange::Exchange, keys::Keys, platform::Platform, reservations::Reservations,
-        resources::Resources, session::Sessions, stream::Events, transactions::Transactions,
-    },
-    store::Store,
+use crate::http::{
+    admin::Admin, exchange::Exchange, keys::Keys, platform::Platform, reservations::Reservations, resources::Resources, session::Sessions, stream::Events,
+    transactions::Transactions,
 };
-
-/// How the document groups its operations.
-#[derive(Tags)]
-pub(super) enum Tag {
-    /// Claim named things, hold them, renew them, give them back.
-    Reservations,
-    /// Pools, blockers, trees: what is registered.
-    Resources,
-    /// See it happen: server-sent events.
-    Events,
-    /// The tenant's API keys.
-    Keys,
-    /// Short-lived tokens in exchange for a JWT or a key.
-    Tokens,
-    /// Browsers sign in.
-    Sessions,
-    /// Tenants, for the service's administrator.
-    Administration,
-}
 
 const DESCRIPTION: &str = "\
 Named resources are reserved for a requester, held, renewed, released or expired, atomically; everything that happens is pushed \
@@ -131,30 +108,6 @@ pub(super) fn methods_of(path: &str) -> String {
     let fits = |known: &[String]| known.len() == segments.len() && known.iter().zip(&segments).all(|(known, given)| known.starts_with('{') || known == given);
     let exact = PATHS.iter().filter(|(known, _)| fits(known)).min_by_key(|(known, _)| known.iter().filter(|segment| segment.starts_with('{')).count());
     exact.map_or_else(|| "GET".into(), |(_, methods)| methods.join(", "))
-}
-
-/// This runtime's store, for a handler; no parameter of the API.
-pub(super) struct Here(App);
-
-impl Here {
-    pub(super) fn app(&self) -> &App {
-        &self.0
-    }
-
-    pub(super) fn store(&self) -> &Store {
-        &self.0.store
-    }
-}
-
-impl<'a> ApiExtractor<'a> for Here {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::PoemExtractor];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        app(request).cloned().map(Self).map_err(|error: ApiError| error.into())
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Every failure gets the same body, and one table says which status a meaning has.
 
 use poem::{
-    Endpoint, Error, IntoResponse, Request, Response,
-    error::{MethodNotAllowedError, NotFoundError, ParsePathError, ResponseError},
+    Response,
+    error::ResponseError,
     http::{HeaderValue, Method, StatusCode, header},
 };
 use poem_openapi::{
     ApiResponse, Object,
-    error::{ContentTypeError, ParseParamError, ParsePathError as ParsePathParamError},
     registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
     types::Type,
 };
@@ -20,7 +19,7 @@ use crate::{
         rate::{TooFast, retry_after_s},
         tier::Tier,
     },
-    http::{answer::HOLDFAST_TIME, document},
+    http::answer::HOLDFAST_TIME,
     store::{LimitReached, StoreError},
 };
 
@@ -168,6 +167,12 @@ impl ApiError {
         Self::new(Code::Forbidden, message).beside("upgradeRequired", true).beside("tier", tier.name())
     }
 
+    /// A method that the path does not have, and those that it has.
+    pub(super) fn method(method: &Method, allow: String) -> Self {
+        let message = format!("{method} is not a method of this path; it has {allow}.");
+        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, message) }
+    }
+
     /// Adds a member beside `error` in the body.
     pub(super) fn beside(mut self, name: &str, value: impl Serialize) -> Self {
         self.beside.insert(name.into(), serde_json::to_value(value).unwrap_or_default());
@@ -294,42 +299,6 @@ impl ApiResponse for ApiError {
     fn register(registry: &mut Registry) {
         ErrorBody::register(registry);
     }
-}
-
-/// Answers every failure in the one form: also those of routing, of parameters, and of what nobody foresaw.
-pub(super) async fn answer_every_failure<E: Endpoint>(next: std::sync::Arc<E>, request: Request) -> poem::Result<Response> {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let error = match next.call(request).await {
-        Ok(answer) => return Ok(answer.into_response()),
-        Err(error) => error,
-    };
-    Ok(as_api_error(&error, &method, &path).map_or_else(|| error.into_response(), |error| error.as_response()))
-}
-
-/// The failure in our own terms; `None` when it is one already.
-fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> {
-    if error.is::<ApiError>() {
-        return None;
-    }
-    Some(if let Some(fault) = error.downcast_ref::<ParseParamError>() {
-        ApiError::fault(fault.name, fault.reason.clone())
-    } else if let Some(fault) = error.downcast_ref::<ParsePathParamError>() {
-        ApiError::fault(fault.name, fault.reason.clone())
-    } else if error.is::<ParsePathError>() {
-        ApiError::fault("path", "is not percent-encoded UTF-8")
-    } else if error.is::<ContentTypeError>() {
-        ApiError::new(Code::UnsupportedMediaType, "Send the body as application/json.")
-    } else if error.is::<MethodNotAllowedError>() {
-        let allow = document::methods_of(path);
-        ApiError { allow: Some(allow.clone()), ..ApiError::new(Code::MethodNotAllowed, format!("{method} is not a method of this path; it has {allow}.")) }
-    } else if error.is::<NotFoundError>() || error.status() == StatusCode::NOT_FOUND {
-        ApiError::new(Code::NotFound, "There is nothing at this path; /docs lists what there is.")
-    } else if error.status().is_client_error() {
-        ApiError::fault("", error.to_string())
-    } else {
-        tracing::error!(%error, "a failure that nobody foresaw");
-        ApiError::new(Code::Internal, "This is a bug in Holdfast; the log has its details under the request's id.")
-    })
 }
 
 /// A header of digits.

@@ -11,6 +11,8 @@ mod credentials;
 mod document;
 mod error;
 mod exchange;
+mod failures;
+mod here;
 mod keys;
 mod listener;
 mod listing;
@@ -68,7 +70,7 @@ pub fn endpoint(app: App) -> impl Endpoint<Output = Response> + 'static {
         .at("/", poem::get(pages::index))
         .at("/dashboard/*file", poem::get(pages::file))
         .at("/favicon.ico", poem::get(pages::icon))
-        .around(error::answer_every_failure)
+        .around(failures::answer_every_failure)
         .around(pace::tell_rate)
         .around(cors::answer_other_origins)
         .data(app)

@@ -21,8 +21,8 @@ use crate::{
         answer::{Answer, Nothing},
         body::Body,
         credentials::{Governing, Let, Reading},
-        document::{Here, Tag},
         error::{ApiError, Code},
+        here::{Here, Tag},
     },
     store::{Caller, CompanyRemoval, Published, Registering, Store, Told, Verdict},
 };

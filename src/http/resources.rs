@@ -15,8 +15,8 @@ use crate::{
         answer::{Answer, Nothing},
         body::Body,
         credentials::{Governing, Let, Reading, Writing},
-        document::{Here, Tag},
         error::{ApiError, Code},
+        here::{Here, Tag},
     },
     store::{PageCursor, Registered, Told},
 };

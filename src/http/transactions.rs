@@ -13,8 +13,8 @@ use crate::{
         answer::Answer,
         body::Body,
         credentials::{Let, Writing},
-        document::{Here, Tag},
         error::ApiError,
+        here::{Here, Tag},
         reservations::{ReserveItem, ReserveResult, UnreserveItem, UnreserveResult, done_with_tokens},
     },
 };

@@ -1,0 +1,50 @@
+//! Failures that are not our own (of routing, of parameters, of what nobody foresaw), answered in our one form.
+
+use std::sync::Arc;
+
+use poem::{
+    Endpoint, Error, IntoResponse, Request, Response,
+    error::{MethodNotAllowedError, NotFoundError, ParsePathError, ResponseError},
+    http::{Method, StatusCode},
+};
+use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError as ParsePathParamError};
+
+use crate::http::{
+    document,
+    error::{ApiError, Code},
+};
+
+/// Answers every failure in the one form: also those of routing, of parameters, and of what nobody foresaw.
+pub(super) async fn answer_every_failure<E: Endpoint>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let error = match next.call(request).await {
+        Ok(answer) => return Ok(answer.into_response()),
+        Err(error) => error,
+    };
+    Ok(as_api_error(&error, &method, &path).map_or_else(|| error.into_response(), |error| error.as_response()))
+}
+
+/// The failure in our own terms; `None` when it is one already.
+fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> {
+    if error.is::<ApiError>() {
+        return None;
+    }
+    Some(if let Some(fault) = error.downcast_ref::<ParseParamError>() {
+        ApiError::fault(fault.name, fault.reason.clone())
+    } else if let Some(fault) = error.downcast_ref::<ParsePathParamError>() {
+        ApiError::fault(fault.name, fault.reason.clone())
+    } else if error.is::<ParsePathError>() {
+        ApiError::fault("path", "is not percent-encoded UTF-8")
+    } else if error.is::<ContentTypeError>() {
+        ApiError::new(Code::UnsupportedMediaType, "Send the body as application/json.")
+    } else if error.is::<MethodNotAllowedError>() {
+        ApiError::method(method, document::methods_of(path))
+    } else if error.is::<NotFoundError>() || error.status() == StatusCode::NOT_FOUND {
+        ApiError::new(Code::NotFound, "There is nothing at this path; /docs lists what there is.")
+    } else if error.status().is_client_error() {
+        ApiError::fault("", error.to_string())
+    } else {
+        tracing::error!(%error, "a failure that nobody foresaw");
+        ApiError::new(Code::Internal, "This is a bug in Holdfast; the log has its details under the request's id.")
+    })
+}
