@@ -137,8 +137,8 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!(drain_s = config.drain.as_secs(), "draining");
     replica.drain.cancel();
+    tracing::info!(drain_s = config.drain.as_secs(), "draining");
     let joined = tokio::task::spawn_blocking(move || workers.into_iter().map(|worker| worker.join().unwrap_or(Ok(()))).collect::<Result<Vec<()>, _>>());
     joined.await.unwrap_or(Ok(Vec::new()))?;
     let _ = sweeping.await;
