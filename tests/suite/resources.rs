@@ -242,6 +242,11 @@ async fn the_registry_lists_shows_and_forgets() {
         assert_eq!(at.delete(&format!("/Resource/{name}")).await.status, 204, "{name}");
     }
     assert_eq!(at.delete("/Resource/x").await.status, 404);
+
+    // Even one that is called as the operation is.
+    register(&at, json!([{"name": "register"}])).await;
+    assert_eq!(at.get("/Resource/register").await.body["name"], "register");
+    assert_eq!(at.delete("/Resource/register").await.status, 204);
 }
 
 #[tokio::test]
