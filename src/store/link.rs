@@ -209,7 +209,8 @@ pub struct Link {
 
 struct Inner {
     address: Address,
-    wire: Mutex<Option<Wire>>,
+    /// The present connection, and its number: what is told of an earlier one does not concern it.
+    wire: Mutex<Option<(u64, Wire)>>,
     broken: Notify,
     up: watch::Sender<bool>,
     started: Instant,
@@ -307,22 +308,22 @@ impl Link {
     }
 
     async fn try_send(&self, call: &Cmd) -> Result<Value, Failure> {
-        let Some(mut wire) = self.inner.wire.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
+        let Some((number, mut wire)) = self.inner.wire.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
             return Err(Failure::Store(StoreError::Unreachable));
         };
         let sent = Instant::now();
         match tokio::time::timeout(PATIENCE, wire.send(call)).await {
-            Ok(Ok(Value::ServerError(error))) => Err(self.failure(error.into(), sent)),
+            Ok(Ok(Value::ServerError(error))) => Err(self.failure(number, error.into(), sent)),
             Ok(Ok(value)) => {
                 self.inner.note_answer();
                 Ok(value)
             }
-            Ok(Err(error)) => Err(self.failure(error, sent)),
+            Ok(Err(error)) => Err(self.failure(number, error, sent)),
             Err(_) => Err(Failure::Store(StoreError::OutcomeUnknown { waited_ms: PATIENCE.as_millis() as u64 })),
         }
     }
 
-    fn failure(&self, error: RedisError, sent: Instant) -> Failure {
+    fn failure(&self, number: u64, error: RedisError, sent: Instant) -> Failure {
         let waited_ms = sent.elapsed().as_millis() as u64;
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::NoScript) => Failure::NoScript,
@@ -330,7 +331,7 @@ impl Link {
                 let code = error.code().unwrap_or("ERR").to_owned();
                 if matches!(kind, ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) {
                     // This server is no primary any more: connecting anew finds the one that is.
-                    self.inner.drop_wire();
+                    self.inner.drop_wire(number);
                 }
                 server_error(code, &error)
             }
@@ -338,7 +339,7 @@ impl Link {
             ErrorKind::ClusterConnectionNotFound => Failure::Store(StoreError::Unreachable),
             _ => {
                 if error.is_unrecoverable_error() {
-                    self.inner.drop_wire();
+                    self.inner.drop_wire(number);
                 }
                 if error.is_connection_refusal() {
                     return Failure::Store(StoreError::Unreachable);
@@ -373,35 +374,41 @@ impl Inner {
         self.answered_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    fn set_wire(&self, wire: Option<Wire>) {
+    fn set_wire(&self, wire: Option<(u64, Wire)>) {
         let up = wire.is_some();
         *self.wire.lock().unwrap_or_else(PoisonError::into_inner) = wire;
         self.up.send_replace(up);
     }
 
-    fn drop_wire(&self) {
-        self.set_wire(None);
-        self.broken.notify_one();
+    /// Gives up the connection of that number, if it is still the present one: a late word of an earlier one must not end its successor.
+    fn drop_wire(&self, number: u64) {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        if wire.as_ref().is_some_and(|(present, _)| *present == number) {
+            *wire = None;
+            self.up.send_replace(false);
+            self.broken.notify_one();
+        }
     }
 }
 
 /// Connects, beats, and connects anew, for as long as somebody holds the link.
 async fn keep(inner: std::sync::Weak<Inner>) {
-    let mut told_down = false;
+    let (mut told_down, mut number) = (false, 0);
     while let Some(held) = inner.upgrade() {
+        number += 1;
         let weak = inner.clone();
         let heard = move |push: PushInfo| {
             if push.kind == PushKind::Disconnection
                 && let Some(inner) = weak.upgrade()
                 && matches!(inner.address, Address::One(_) | Address::Sentinel { .. })
             {
-                inner.drop_wire();
+                inner.drop_wire(number);
             }
         };
         match connect(&held.address, heard).await {
             Ok(wire) => {
                 held.note_answer();
-                held.set_wire(Some(wire.clone()));
+                held.set_wire(Some((number, wire.clone())));
                 if told_down {
                     tracing::info!("redis is reached again");
                 }
