@@ -45,11 +45,4 @@ end
 if refused then
   return cmsgpack.pack(wrong)
 end
-local refusal = refusal_of_call()
-if refusal then
-  return refusal
-end
-write()
-tell_all(events)
-out[3] = position
-return cmsgpack.pack(out)
+return finish(out, events)

@@ -40,11 +40,4 @@ for i = 3, #ARGV, 6 do
   end
 end
 
-local refusal = refusal_of_call()
-if refusal then
-  return refusal
-end
-write()
-tell_all(events)
-out[3] = position
-return cmsgpack.pack(out)
+return finish(out, events)

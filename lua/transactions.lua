@@ -179,11 +179,4 @@ if refused then
   return cmsgpack.pack(wrong)
 end
 held_change = most_held
-local refusal = refusal_of_call()
-if refusal then
-  return refusal
-end
-write()
-tell_all(events)
-out[3] = position
-return cmsgpack.pack(out)
+return finish(out, events)

@@ -49,11 +49,4 @@ if refused then
   tell_all(complaints)
   return cmsgpack.pack(wrong)
 end
-local refusal = refusal_of_call()
-if refusal then
-  return refusal
-end
-write()
-tell_all(events)
-out[3] = position
-return cmsgpack.pack(out)
+return finish(out, events)

@@ -74,3 +74,15 @@ local function tell_all(events)
     commit_refusals()
   end
 end
+
+-- Ends a call that was planned to its end: refuses it whole, or writes, tells and answers.
+local function finish(out, events)
+  local refusal = refusal_of_call()
+  if refusal then
+    return refusal
+  end
+  write()
+  tell_all(events)
+  out[3] = position
+  return cmsgpack.pack(out)
+end
