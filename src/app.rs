@@ -88,6 +88,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     let replica = Arc::new(Replica::begin());
     let store = Store::new(Link::open(address.clone()), callers.clone());
     let feeds = Feed::open(store.clone(), config.workers);
+    let feed = feeds.first().cloned();
 
     let config = Arc::new(config);
     let (guards, vault) = (Arc::new(Guards::default()), Arc::new(vault));
@@ -141,6 +142,9 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     tracing::info!(drain_s = config.drain.as_secs(), "draining");
     let joined = tokio::task::spawn_blocking(move || workers.into_iter().map(|worker| worker.join().unwrap_or(Ok(()))).collect::<Result<Vec<()>, _>>());
     joined.await.unwrap_or(Ok(Vec::new()))?;
+    if let Some(feed) = feed {
+        feed.farewell().await;
+    }
     let _ = sweeping.await;
     tracing::info!("done");
     Ok(())

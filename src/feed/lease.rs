@@ -24,12 +24,16 @@ pub(super) struct Leases {
     next: AtomicU64,
     state: Mutex<State>,
     left: Notify,
+    /// Rings after each try to give places back.
+    tried: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     held: HashMap<u64, (Arc<Place>, StreamKind)>,
     given_back: Vec<(u64, Arc<Place>)>,
+    /// How many Redis is being told of at present.
+    on_their_way: usize,
     unsettled: Vec<(Instant, u64, Arc<Place>)>,
 }
 
@@ -43,7 +47,7 @@ pub(super) struct Lease {
 
 impl Leases {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { replica: ReplicaId::random(), next: AtomicU64::new(1), state: Mutex::default(), left: Notify::new() })
+        Arc::new(Self { replica: ReplicaId::random(), next: AtomicU64::new(1), state: Mutex::default(), left: Notify::new(), tried: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,14 +91,38 @@ impl Leases {
             let State { given_back, unsettled, .. } = &mut *self.state();
             given_back.extend(unsettled.extract_if(.., |(due, ..)| *due <= now).map(|(_, number, place)| (number, place)));
         }
-        let given_back = std::mem::take(&mut self.state().given_back);
+        let given_back = {
+            let mut state = self.state();
+            state.on_their_way = state.given_back.len();
+            std::mem::take(&mut state.given_back)
+        };
         let asked = given_back.iter().map(|(number, place)| async move { store.leave_stream(place, &self.id(*number)).await.is_ok() });
         let done = futures_util::future::join_all(asked).await;
         let again: Vec<_> = given_back.into_iter().zip(done).filter(|(_, done)| !done).map(|(place, _)| place).collect();
-        if !again.is_empty() {
-            self.state().given_back.extend(again);
+        let failed = !again.is_empty();
+        {
+            let mut state = self.state();
+            state.given_back.extend(again);
+            state.on_their_way = 0;
+        }
+        self.tried.notify_waiters();
+        if failed {
             tokio::time::sleep(RETRY).await;
             self.left.notify_one();
+        }
+    }
+
+    /// Waits until Redis knows of every place that has ended.
+    pub(super) async fn all_given_back(&self) {
+        loop {
+            let tried = self.tried.notified();
+            {
+                let state = self.state();
+                if state.given_back.is_empty() && state.on_their_way == 0 {
+                    return;
+                }
+            }
+            tried.await;
         }
     }
 

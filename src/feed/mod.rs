@@ -51,6 +51,8 @@ const PAGE_KEPT: Duration = Duration::from_secs(1);
 const PROOF_KEPT: Duration = Duration::from_millis(250);
 /// How long a new stream waits for what Redis has told already but this replica has not heard.
 const CATCH_UP: Duration = Duration::from_millis(500);
+/// How long a replica that leaves waits for Redis to take back the places of its streams.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a new stream waits until anything is known of its tenant.
 const PRIME: Duration = Duration::from_secs(3);
 
@@ -177,6 +179,11 @@ impl Feed {
         let mut reader = Box::new(reader.ok_or(StoreError::Unreachable)?);
         let start = reader.start(from).await?;
         Ok(Entry::Open { reader, start, now_us: proof.now_us })
+    }
+
+    /// Waits, once the streams have ended, until Redis knows that their places are free; not for long, since they are after a while anyway.
+    pub async fn farewell(&self) {
+        let _ = tokio::time::timeout(FAREWELL, self.hub.leases.all_given_back()).await;
     }
 
     /// How many streams are open.

@@ -115,10 +115,14 @@ async fn a_replica_that_leaves_ends_its_streams_with_a_word() {
         stream.head().await;
         streams.push(stream);
     }
+    // Redis takes its time, and a replica that did not wait would be gone before it is told.
+    world.redis.ask::<()>("CLIENT PAUSE 20000 WRITE");
     world.replicas[0].signal("-TERM");
     for stream in &mut streams {
         assert!(matches!(stream.rest().await.as_slice(), [Seen::Retry(1000..=5000)]));
     }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.redis.ask::<()>("CLIENT UNPAUSE");
     assert_eq!(world.replicas[0].ended(), 0);
     // Their places went with them.
     let south = world.at_replica(1, &tenant);

@@ -119,9 +119,10 @@ impl Redis {
             .collect()
     }
 
-    /// One field of one section of INFO.
+    /// One field of one section of INFO; `None` too while it does not answer, as when it has just been promoted.
     pub fn info(&self, section: &str, field: &str) -> Option<String> {
-        let text: String = redis::cmd("INFO").arg(section).query(&mut self.connection()).unwrap();
+        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().ok()?;
+        let text: String = redis::cmd("INFO").arg(section).query(&mut connection).ok()?;
         text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
     }
 }
