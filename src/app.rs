@@ -15,7 +15,7 @@ use crate::{
     feed::Feed,
     http::{self, App, Guards, Listener, ListenerError, Serving},
     replica::Replica,
-    store::{Address, AddressError, Bearer, Callers, Link, PrivateRedis, PrivateRedisError, Secret, Store, StoreError},
+    store::{Address, AddressError, Bearer, Callers, Link, Links, PrivateRedis, PrivateRedisError, Secret, Store, StoreError},
     sweeper,
     trust::{SecretKeys, Vault},
 };
@@ -95,6 +95,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     if config.auth == Auth::Open {
         tokio::spawn(make_default_tenant(store.clone()));
     }
+    let links = Arc::new(Links::expecting(config.workers));
     let places = Arc::new(Semaphore::new(connection_places()));
     let workers: Vec<_> = listener
         .into_sockets()
@@ -103,11 +104,12 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
         .enumerate()
         .map(|(number, (socket, feed))| {
             let (address, callers, config, replica) = (address.clone(), callers.clone(), config.clone(), replica.clone());
-            let (guards, vault) = (guards.clone(), vault.clone());
+            let (guards, vault, links) = (guards.clone(), vault.clone(), links.clone());
             let serving = Serving::new(socket, tls.clone(), places.clone(), replica.clone(), config.drain);
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
                 runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
                     let store = Store::new(Link::open(address), callers);
+                    links.add(store.link().clone());
                     // A worker that serves before it has reached Redis would refuse what another one, which is ready, promised.
                     let _ = tokio::time::timeout(FIRST_LINK, store.link().up()).await;
                     tokio::spawn(feed.clone().run());
@@ -116,7 +118,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
                         drain.cancelled().await;
                         leaving.end_over(window.mul_f64(STREAMS_END)).await;
                     });
-                    serving.run(http::endpoint(App { store, feed, config, replica, guards, vault })).await
+                    serving.run(http::endpoint(App { store, links, feed, config, replica, guards, vault })).await
                 })
             })
         })

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route};
 
-use crate::{config::Config, feed::Feed, replica::Replica, store::Store, trust::Vault};
+use crate::{config::Config, feed::Feed, replica::Replica, store::{Links, Store}, trust::Vault};
 
 pub use credentials::Guards;
 pub use document::document;
@@ -45,6 +45,8 @@ pub use listener::{Listener, ListenerError, Serving};
 pub struct App {
     /// This runtime's way to Redis.
     pub store: Store,
+    /// Every runtime's way to Redis.
+    pub links: Arc<Links>,
     /// The replica's streams.
     pub feed: Feed,
     /// The replica's settings.

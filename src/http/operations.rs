@@ -20,7 +20,7 @@ pub(super) fn healthz() -> Response {
 pub(super) fn readyz(request: &Request) -> poem::Result<Response> {
     let app = app(request)?;
     let draining = app.replica.drain.is_cancelled();
-    let redis = app.store.link().answered_within(RECENT);
+    let redis = app.links.answered_within(RECENT);
     let stepped = app.replica.clock_stepped.load(Ordering::Relaxed);
     let ready = redis && !draining;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -33,7 +33,7 @@ pub(super) fn numbers(request: &Request) -> poem::Result<Response> {
     let app = app(request)?;
     metrics::gauge!("holdfast_event_streams").set(app.feed.streams() as f64);
     metrics::gauge!("holdfast_connections").set(app.replica.connections.load(Ordering::Relaxed) as f64);
-    metrics::gauge!("holdfast_ready").set(if app.store.link().answered_within(RECENT) { 1.0 } else { 0.0 });
+    metrics::gauge!("holdfast_ready").set(if app.links.answered_within(RECENT) { 1.0 } else { 0.0 });
     let text = app.replica.metrics.render();
     Ok(Response::builder().content_type("text/plain; version=0.0.4").body(text))
 }

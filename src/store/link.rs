@@ -223,6 +223,33 @@ impl std::fmt::Debug for Link {
     }
 }
 
+/// The connections of all runtimes of a replica: a client cannot choose which of them serves it.
+#[derive(Debug)]
+pub struct Links {
+    expected: usize,
+    opened: Mutex<Vec<Link>>,
+}
+
+impl Links {
+    /// None is open yet of so many.
+    #[must_use]
+    pub fn expecting(expected: usize) -> Self {
+        Self { expected, opened: Mutex::default() }
+    }
+
+    /// One more is there.
+    pub fn add(&self, link: Link) {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+    }
+
+    /// Whether Redis answered all of them within `age`.
+    #[must_use]
+    pub fn answered_within(&self, age: Duration) -> bool {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.len() >= self.expected && opened.iter().all(|link| link.answered_within(age))
+    }
+}
+
 impl Link {
     /// Starts connecting, on the present runtime, and keeps at it until the last clone is gone.
     #[must_use]

@@ -28,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 pub use caller::{Bearer, Caller, Callers, Secret};
 pub use issuers::Registration;
 pub use keys::{PARTITIONS, Partition, Place};
-pub use link::{Address, AddressError, Link};
+pub use link::{Address, AddressError, Link, Links};
 pub use message::{Message, Note};
 pub use pace::{Pace, PaceNow};
 pub use platform::{CompanyRemoval, Published, Registering};
