@@ -27,9 +27,9 @@ for i = 3, #ARGV do
     out[n + 4], out[n + 5], out[n + 6] = definition.capacity, free, free > 0 and takeable(definition)
   else
     local valid = not ((definition and index and not exists) or (not definition and REQUIRE_REGISTRATION))
-    out[n + 1] = reservation and reservation[1]
+    out[n + 1] = reservation and reservation[REQUESTER]
     out[n + 2] = reservation and free_at(name, reservation)
-    out[n + 3] = reservation and reservation[9]
+    out[n + 3] = reservation and reservation[NOTE]
     out[n + 4], out[n + 5] = 1, (reservation or not valid) and 0 or 1
     out[n + 6] = not reservation and valid and (not definition or takeable(definition))
   end

@@ -1,7 +1,7 @@
 #!lua
 -- company_put: register a company under a slug, or change it.
 --
--- uses          open
+-- uses          open, limit
 -- keys
 --   1 meta      hash    position, credentials
 --   2 companies hash    slug -> packed company

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- force_release: end reservations whoever holds them, and say why: a resource, every slot of a pool, a blocker with its users.
 --
--- uses          open, change, view, pools, plan, write, lapse, answers
+-- uses          open, limit, change, view, pools, plan, write, lapse, answers
 -- keys
 --   1 meta         hash    position, earliest deadline, credentials
 --   2 held         hash    resource -> packed reservation

@@ -13,8 +13,8 @@ local out = { 'OK', clock[1] * 1000000 + clock[2], 0 }
 local at = 1
 for _, meta in ipairs(KEYS) do
   local count = tonumber(ARGV[at])
-  local found = redis.call('HMGET', meta, 'position', unpack(ARGV, at + 1, at + count))
-  out[#out + 1] = tonumber(found[1]) or false
+  local found = redis.call('HMGET', meta, 'state', unpack(ARGV, at + 1, at + count))
+  out[#out + 1] = found[1] and cmsgpack.unpack(found[1]) or false
   for i = 2, count + 1 do
     out[#out + 1] = found[i] and true or false
   end

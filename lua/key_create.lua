@@ -1,7 +1,7 @@
 #!lua
 -- key_create: a tenant gets one more API key.
 --
--- uses          open
+-- uses          open, limit
 -- keys
 --   1 meta      hash    position, version, credentials
 --   2 keys      hash    key id -> packed key

@@ -25,7 +25,7 @@ for i = 1, #scanned[2], 2 do
   local reservation = live(name, scanned[2][i + 1])
   if reservation then
     local users = false
-    if (reservation[13] or 0) > 0 then
+    if reservation[USED] > 0 then
       local from, to = under(name)
       for _, member in ipairs(redis.call('ZRANGE', USES, from, to, 'BYLEX')) do
         if tonumber(string.sub(member, #name + 2, #name + 17)) > now_ms then

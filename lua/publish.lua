@@ -82,7 +82,7 @@ end
 for _, event in ipairs(events) do
   local at = event[1]
   local packed = cmsgpack.pack('P', TENANT, last, at, now_ms, unpack(event, 2))
-  redis.call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, digits(at) .. '-0', 'e', packed)
+  redis.call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, digits(at), 'e', packed)
   last = at
   told[#told + 1] = packed
 end

@@ -1,7 +1,7 @@
 #!lua
 -- register: define resources: how many of each, what each takes along, where each stands in the tree. All of a call or none.
 --
--- uses          open, change, view, pools, plan, write, lapse, registry
+-- uses          open, limit, change, view, pools, plan, write, lapse, registry
 -- keys
 --   1 meta         hash    position, earliest deadline, credentials
 --   2 held         hash    resource -> packed reservation

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew: move the deadline of what the caller proves it holds, and with it its blockers'.
 --
--- uses          open, change, view, pools, plan, write, lapse, answers
+-- uses          open, limit, change, view, pools, plan, write, lapse, answers
 -- keys
 --   1 meta         hash    position, earliest deadline, credentials
 --   2 held         hash    resource -> packed reservation

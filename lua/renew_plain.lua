@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew_plain: move the deadline of what the caller proves it holds.
 --
--- uses          open, change, lapse_plain
+-- uses          open, straight, lapse_plain, change
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -11,61 +11,84 @@
 -- args
 --   1 caller    see open
 --   2 floor     see open
---   3.. quartets of requester, resource, release token (empty when the caller sent none), ttl in ms
--- returns       OK, now_us, position, then per item: status, fence, deadline_ms, holder, holder_deadline_ms
+--   3.. packed: requester, resource, release token (empty when the caller sent none), ttl in ms, and what the replica knows beforehand of
+--       the event RENEWED: all behind its resource type, packed
+-- returns       OK, now_us, position, then per item RENEWED, fence, deadline_ms | NOT_RESERVED
+--               | DOESNT_OWN_RESERVATION, holder, deadline_ms or false
 --               | BAD_TOKEN, now_us, position, then true per item whose token is wrong, false for the others
 -- cost          O(items * log held)
 -- invariants    a refusal leaves every key as it was; a lapsed reservation is never revived; the fence stays
-local out = { 'OK', now_us, position }
-local wrong = { 'BAD_TOKEN', now_us, position }
-local refused = false
+-- Written straight down, without functions: in Redis' Lua making them costs a call a tenth of its time.
+local HELD, DEADLINES, HISTORY, DUE = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local call, pack, format = redis.call, cmsgpack.pack, string.format
+-- here: lapse_plain
 local renewed = {} -- name -> packed reservation, moved by an earlier item of this call
-local records, deadlines, events, earliest = {}, {}, {}, nil
+local records, deadlines, kept, told, answers, wrong, refused = {}, {}, {}, {}, {}, {}, false
+local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)
 
-for i = 3, #ARGV, 4 do
-  local requester, resource, given = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local present = renewed[resource] or redis.call('HGET', HELD, resource)
-  local n, bad = #out, false
-  out[n + 2], out[n + 3], out[n + 4], out[n + 5] = false, false, false, false
+for i = 3, #ARGV do
+  local requester, resource, given, ttl_ms, event = cmsgpack.unpack(ARGV[i])
+  local present = renewed[resource] or call('HGET', HELD, resource)
+  local bad = false
   if not present then
-    out[n + 1] = 'NOT_RESERVED'
+    answers[#answers + 1] = pack('NOT_RESERVED')
   else
-    local holder, token, fence, deadline, since, kind, label, end_user, note, pool, path, blockers, used = cmsgpack.unpack(present)
+    local fence, deadline, since, holder, token, kind, label, end_user, note = cmsgpack.unpack(present)
     if holder ~= requester then
-      out[n + 1], out[n + 4], out[n + 5] = 'DOESNT_OWN_RESERVATION', holder, deadline
+      answers[#answers + 1] = pack('DOESNT_OWN_RESERVATION', holder, deadline)
     elseif token ~= given then
       bad, refused = true, true
     else
-      local moved = math.ceil(now_us / 1000) + ARGV[i + 3]
-      if deadline and not (earliest and earliest < deadline) then
-        earliest = deadline
-      end
-      local packed = cmsgpack.pack(holder, token, fence, moved, since, kind, label, end_user, note, pool, path, blockers, used)
-      renewed[resource] = packed
+      local moved = later_ms + ttl_ms
+      local reservation = pack(fence, moved, since, holder, token, kind, label, end_user, note, false, false, false, 0)
+      position = position < now_us and now_us or position + 1
+      event = HEAD .. pack(previous, fence, moved, now_ms, position, kind) .. event
+      renewed[resource] = reservation
       records[#records + 1] = resource
-      records[#records + 1] = packed
-      deadlines[#deadlines + 1] = moved
+      records[#records + 1] = reservation
+      deadlines[#deadlines + 1] = format('%d', moved)
       deadlines[#deadlines + 1] = resource
-      events[#events + 1] = { 'RENEWED', 'RENEWED', false, 'RENEW', resource, requester, kind, LABEL, fence, moved, pool, blockers }
-      out[n + 1], out[n + 2], out[n + 3] = 'RENEWED', fence, moved
+      if not earliest or moved < earliest then
+        earliest = moved
+      end
+      kept[#kept + 1] = format('%d', position)
+      kept[#kept + 1] = event
+      told[#told + 1] = event
+      answers[#answers + 1] = pack('RENEWED', fence, moved)
+      previous = position
     end
   end
-  wrong[#wrong + 1] = bad
+  wrong[#wrong + 1] = bad and '\195' or '\194' -- packed
 end
 
 if refused then
-  return cmsgpack.pack(wrong)
+  if unsaved then
+    call('HSET', META, 'state', pack(last, due, upkeep, rate))
+  end
+  return pack(backlog, 'BAD_TOKEN', now_us, math.max(last, floor)) .. table.concat(wrong)
 end
 
-if #records > 0 then
-  keep(records, deadlines)
-  if earliest and earliest <= due then
-    refresh_due()
+if #kept > 0 then
+  for first = 1, #records, 2000 do
+    call('HSET', HELD, unpack(records, first, math.min(first + 1999, #records)))
+    call('ZADD', DEADLINES, unpack(deadlines, first, math.min(first + 1999, #deadlines)))
   end
-  for _, event in ipairs(events) do
-    tell(next_position(), unpack(event))
+  for i = 1, #kept, 2 do
+    call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, kept[i], 'e', kept[i + 1])
   end
-  commit()
+  if now_us > upkeep then
+    -- here: change
+    look_after_history()
+  end
+  if earliest ~= due then
+    due = earliest
+    call('ZADD', DUE, format('%d', due), TENANT)
+  end
 end
-out[3] = position
-return cmsgpack.pack(out)
+if unsaved or kept[1] then
+  call('HSET', META, 'state', pack(previous, due, upkeep, rate))
+end
+if #told > 0 then
+  call(PUBLISH, CHANNEL, table.concat(told))
+end
+return pack(backlog, 'OK', now_us, position) .. table.concat(answers)

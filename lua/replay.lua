@@ -17,7 +17,7 @@
 local HOUR_US = 3600 * 1000000
 local from = math.max(tonumber(ARGV[3]), now_us - HOUR_US)
 local out = { 'OK', now_us, position, last }
-for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '(' .. digits(from) .. '-0', '+', 'COUNT', ARGV[4])) do
+for _, entry in ipairs(redis.call('XRANGE', KEYS[2], string.format('(%d-0', from), '+', 'COUNT', ARGV[4])) do
   out[#out + 1] = entry[2][2]
 end
 return cmsgpack.pack(out)

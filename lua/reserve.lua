@@ -1,7 +1,7 @@
 #!lua
 -- reserve: take free resources, each on its own, or tell who has them: plain names, pools, trees, blockers.
 --
--- uses          open, change, view, pools, plan, write, lapse, answers
+-- uses          open, limit, change, view, pools, plan, write, lapse, answers
 -- keys
 --   1 meta         hash    position, earliest deadline, credentials
 --   2 held         hash    resource -> packed reservation

@@ -1,7 +1,7 @@
 #!lua
 -- reserve_plain: take free resources, each on its own, or tell who has them.
 --
--- uses          open, change, lapse_plain
+-- uses          open, straight, limit, lapse_plain, change
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -11,73 +11,93 @@
 -- args
 --   1 caller    see open
 --   2 floor     see open
---   3.. sextets of requester, resource, release token to give, ttl in ms or 0, resource type, note
--- returns       OK, now_us, position, then twelve per item, as reserve answers them
+--   3.. packed: requester, resource, ttl in ms or 0, then what the replica knows beforehand: the reservation from its requester on,
+--       packed, and the event RESERVED from its position on, packed
+-- returns       OK, now_us, position, then per item ACQUIRED, fence, deadline_ms or false, now_ms
+--               | ALREADY_HAD, token, fence, deadline_ms or false | ALREADY_HELD, holder, deadline_ms or false
 --               | LIMIT, now_us, position, limit type, limit, held, earliest deadline_ms or false
 -- cost          O(items * log held)
 -- invariants    beyond the held limit nothing is taken; what is held is never taken by another before its deadline
-local out = { 'OK', now_us, position }
+-- Written straight down, without functions: in Redis' Lua making them costs a call a tenth of its time.
+local HELD, DEADLINES, HISTORY, DUE = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local call, pack, format = redis.call, cmsgpack.pack, string.format
+local ACQUIRED = '\168ACQUIRED' -- packed
+-- here: lapse_plain
 local granted = {} -- name -> packed reservation, taken by an earlier item of this call
-local records, deadlines, events = {}, {}, {}
+-- With room for one item, which most calls have.
+local records, deadlines, kept, told, answers = { nil, nil }, { nil, nil }, { nil, nil }, { nil }, { nil }
+local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)
 
-local function answer(status, token, fence, deadline, holder, holder_deadline, obstacle_kind, obstacle)
-  local n = #out
-  out[n + 1], out[n + 2], out[n + 3], out[n + 4] = status, token, fence, deadline
-  out[n + 5], out[n + 6] = holder, holder_deadline
-  out[n + 7], out[n + 8], out[n + 9], out[n + 10] = false, false, false, false
-  out[n + 11], out[n + 12] = obstacle_kind, obstacle
-end
-
-for i = 3, #ARGV, 6 do
-  local requester, resource, ttl_ms, kind = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 3]), ARGV[i + 4]
-  local present = granted[resource] or redis.call('HGET', HELD, resource)
+for i = 3, #ARGV do
+  local requester, resource, ttl_ms, reservation, event = cmsgpack.unpack(ARGV[i])
+  local present = granted[resource] or call('HGET', HELD, resource)
   if not present then
-    local token, note = ARGV[i + 2], ARGV[i + 5]
-    local fence = next_position()
-    local deadline = ttl_ms > 0 and math.ceil(now_us / 1000) + ttl_ms
-    local packed = cmsgpack.pack(requester, token, fence, deadline, now_ms, kind, LABEL, END_USER, note ~= '' and note, false, false, false, 0)
-    granted[resource] = packed
+    local fence = position < now_us and now_us or position + 1
+    local deadline = ttl_ms > 0 and later_ms + ttl_ms
+    local stamp = pack(fence, deadline, now_ms)
+    reservation = stamp .. reservation
+    granted[resource] = reservation
     records[#records + 1] = resource
-    records[#records + 1] = packed
+    records[#records + 1] = reservation
     if deadline then
-      deadlines[#deadlines + 1] = deadline
+      deadlines[#deadlines + 1] = format('%d', deadline)
       deadlines[#deadlines + 1] = resource
+      if not earliest or deadline < earliest then
+        earliest = deadline
+      end
     end
-    events[#events + 1] = { fence, 'RESERVED', 'ACQUIRED', false, 'RESERVE', resource, requester, kind, LABEL, fence, deadline, false, false }
-    answer('ACQUIRED', token, fence, deadline, requester, deadline, false, false)
+    event = HEAD .. pack(previous) .. stamp .. event
+    kept[#kept + 1] = format('%d', fence)
+    kept[#kept + 1] = event
+    told[#told + 1] = event
+    answers[#answers + 1] = ACQUIRED .. stamp
+    previous, position = fence, fence
   else
-    local holder, token, fence, deadline, _, _, _, end_user = cmsgpack.unpack(present)
+    local fence, deadline, _, holder, token, _, _, end_user = cmsgpack.unpack(present)
     if holder == requester and not (END_USER and end_user ~= END_USER) then
-      answer('ALREADY_HAD', token, fence, deadline, holder, deadline, false, false)
+      answers[#answers + 1] = pack('ALREADY_HAD', token, fence, deadline)
     else
-      local cause = { 'resource', resource, holder, deadline }
-      events[#events + 1] = { false, 'RESERVE_FAILED', 'ALREADY_HELD', cause, 'RESERVE', resource, requester, kind, LABEL, false, false, false, false }
-      answer('ALREADY_HELD', false, false, false, holder, deadline, 'resource', resource)
+      local _, kind = cmsgpack.unpack(event)
+      told[#told + 1] = HEAD .. pack(false, false, false, now_ms, false, kind, 'RESERVE_FAILED', 'ALREADY_HELD',
+        { 'resource', resource, holder, deadline }, 'RESERVE', resource, requester, LABEL, false, false, false, false)
+      answers[#answers + 1] = pack('ALREADY_HELD', holder, deadline)
     end
   end
 end
 
-if HELD_LIMIT > 0 and #records > 0 then
-  local held = redis.call('HLEN', HELD)
-  if held + #records / 2 > HELD_LIMIT then
-    return over_limit('ConcurrentReservations', HELD_LIMIT, held, due or false)
+if #kept > 0 then
+  if HELD_LIMIT > 0 then
+    local held = call('HLEN', HELD)
+    if held + #kept / 2 > HELD_LIMIT then
+      if unsaved then
+        call('HSET', META, 'state', pack(last, due, upkeep, rate))
+      end
+      -- here: limit
+      return pack(backlog) .. over_held_limit(held)
+    end
+  end
+  for first = 1, #records, 2000 do
+    call('HSET', HELD, unpack(records, first, math.min(first + 1999, #records)))
+  end
+  for first = 1, #deadlines, 2000 do
+    call('ZADD', DEADLINES, unpack(deadlines, first, math.min(first + 1999, #deadlines)))
+  end
+  for i = 1, #kept, 2 do
+    call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, kept[i], 'e', kept[i + 1])
+  end
+  if now_us > upkeep then
+    -- here: change
+    look_after_history()
+  end
+  if earliest ~= due then
+    due = earliest
+    call('ZADD', DUE, format('%d', due), TENANT)
   end
 end
-
-if #records > 0 then
-  keep(records, deadlines)
+if unsaved or kept[1] then
+  call('HSET', META, 'state', pack(previous, due, upkeep, rate))
 end
-for _, event in ipairs(events) do
-  if event[1] then
-    tell(unpack(event))
-  else
-    tell_refusal(unpack(event, 2))
-  end
+if #told > 0 then
+  call(PUBLISH, CHANNEL, table.concat(told))
 end
-if #records > 0 then
-  commit()
-else
-  commit_refusals()
-end
-out[3] = position
-return cmsgpack.pack(out)
+return pack(backlog, 'OK', now_us, position) .. table.concat(answers)

@@ -1,7 +1,7 @@
 #!lua
 -- stream_enter: a place for one more event stream, if the tenant has one left on all replicas together.
 --
--- uses          open, places
+-- uses          open, limit, places
 -- keys
 --   1 meta      hash    position, credentials
 --   2 streams   hash    "<replica>/<number>" -> "" for a key's or token's stream, the session for a cookie's

@@ -14,11 +14,11 @@
 -- cost          O(keys); the memory is given back in Redis' background thread
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
-local position = redis.call('HGET', KEYS[1], 'position')
-if not position then
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state then
   return cmsgpack.pack({ 'STALE', now_us })
 end
-local out = { 'OK', now_us, tonumber(position) }
+local out = { 'OK', now_us, (cmsgpack.unpack(state)) }
 for _, packed in ipairs(redis.call('HVALS', KEYS[2])) do
   out[#out + 1] = (cmsgpack.unpack(packed))
 end

@@ -19,8 +19,8 @@
 -- invariants    what came from an issuer that is replaced or removed is refused from here on, and its streams are told to end
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
-local position, before = unpack(redis.call('HMGET', KEYS[1], 'position', 'issuer'))
-if not position then
+local state, before = unpack(redis.call('HMGET', KEYS[1], 'state', 'issuer'))
+if not state then
   return cmsgpack.pack({ 'STALE', now_us })
 end
 if ARGV[1] ~= '' then
@@ -41,4 +41,4 @@ if ARGV[6] ~= '' then
   end
 end
 redis.call('HINCRBY', KEYS[1], 'version', 1)
-return cmsgpack.pack({ 'OK', now_us, tonumber(position), before })
+return cmsgpack.pack({ 'OK', now_us, (cmsgpack.unpack(state)), before })

@@ -1,7 +1,7 @@
 #!lua
 -- transactions: groups of reserves and releases, each group atomic; the call is planned to its end before anything is written.
 --
--- uses          open, change, view, pools, plan, write, lapse, answers
+-- uses          open, limit, change, view, pools, plan, write, lapse, answers
 -- keys
 --   1 meta         hash    position, earliest deadline, credentials
 --   2 held         hash    resource -> packed reservation

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- unreserve: give back what the caller proves it holds: plain names, slots by their own or their pool's name, what has blockers.
 --
--- uses          open, change, view, pools, plan, write, lapse, answers
+-- uses          open, limit, change, view, pools, plan, write, lapse, answers
 -- keys
 --   1 meta         hash    position, earliest deadline, credentials
 --   2 held         hash    resource -> packed reservation

@@ -19,7 +19,7 @@
 -- cost          O(log held slots)
 local name = ARGV[3]
 local reservation = find(name)
-local fence = reservation and reservation[2] and reservation[3] or false
+local fence = reservation and reservation[TOKEN] and reservation[FENCE] or false
 local definition, index = resolve(name)
 
 if not reservation and definition and definition.capacity > 1 and not index then

@@ -47,12 +47,12 @@ end
 -- Whether the call would pass the tenant's limit, or what one call may change: the refusal to answer, or nil.
 local function refusal_of_call()
   if too_many() then
-    return cmsgpack.pack({ 'TOO_MANY', now_us, math.max(last, tonumber(ARGV[2])) })
+    return cmsgpack.pack({ 'TOO_MANY', now_us, math.max(last, floor) })
   end
   if HELD_LIMIT > 0 and held_change > 0 then
     local present = redis.call('HLEN', HELD)
     if present + held_change > HELD_LIMIT then
-      return over_limit('ConcurrentReservations', HELD_LIMIT, present, due or false)
+      return over_held_limit(present)
     end
   end
 end

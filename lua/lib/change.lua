@@ -11,22 +11,27 @@ local HISTORY_TTL_S = 3600 + 2 * 600
 local told = {} -- what is published, in order, as the last act
 local moved_due = false
 
+-- Whole numbers beyond 2^31 need the format: tostring() would write 1.79e+15.
+local function digits(number)
+  return string.format('%d', number)
+end
+
 local function next_position()
   position = math.max(position + 1, now_us)
   return position
 end
 
--- An event's fields after its time: type, explanation, reason, request type, resource, requester, resource type, api key label, fence,
--- deadline, pool, blockers; a transaction's also method and changes, which are false in all others.
+-- An event: what depends on the moment comes first, so that a replica can send the rest ready-made where it knows it. Its fence comes
+-- before its position, which is `true` where it is the fence.
 local function pack(previous, at, kind, explanation, reason, request, resource, requester, resource_type, label, fence, deadline, pool, blockers, method, changes)
-  return cmsgpack.pack('R', TENANT, previous, at, now_ms, kind, explanation, reason, request, resource, requester, resource_type, label, fence, deadline, pool,
+  return HEAD .. cmsgpack.pack(previous, fence, deadline, now_ms, at, resource_type, kind, explanation, reason, request, resource, requester, label, pool,
     blockers, method or false, changes or false)
 end
 
 -- A kept event at `at`. `last` names the event before it, so that a reader can prove that it missed none.
 local function tell(at, ...)
   local event = pack(last, at, ...)
-  redis.call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, digits(at) .. '-0', 'e', event)
+  redis.call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, digits(at), 'e', event)
   last = at
   told[#told + 1] = event
 end
@@ -52,44 +57,60 @@ local function keep(records, deadlines)
   end
 end
 
--- The tenant's earliest deadline, read anew after some have gone or moved.
+-- The tenant's earliest deadline, read anew once its lower bound has passed.
 local function refresh_due()
   local first = redis.call('ZRANGE', DEADLINES, 0, 0, 'WITHSCORES')
-  due = tonumber(first[2])
+  due = tonumber(first[2]) or false
   moved_due = true
 end
 
--- Removes reservations. `earliest` is the least of their deadlines, or nil when none had one.
-local function drop(names, earliest)
-  for first = 1, #names, 2000 do
-    local final = math.min(first + 1999, #names)
-    redis.call('HDEL', HELD, unpack(names, first, final))
-    if earliest then
-      redis.call('ZREM', DEADLINES, unpack(names, first, final))
-    end
-  end
-  if earliest and earliest <= due then
-    refresh_due()
+-- After deadlines have gone: a bound that is too low only makes somebody look in vain once, but where none is left none may stay.
+local function forget_due()
+  if due and redis.call('EXISTS', DEADLINES) == 0 then
+    due, moved_due = false, true
   end
 end
 
--- The last act: the tenant's position and earliest deadline, then everything told in one message.
-local function commit()
-  redis.call('HSET', META, 'position', digits(position))
-  if moved_due then
-    if due then
-      redis.call('HSET', META, 'due', digits(due))
-      redis.call('ZADD', DUE, due, TENANT)
-    else
-      redis.call('HDEL', META, 'due')
-      redis.call('ZREM', DUE, TENANT)
+-- Removes reservations. `dated` is whether any had a deadline.
+local function drop(names, dated)
+  for first = 1, #names, 2000 do
+    local final = math.min(first + 1999, #names)
+    redis.call('HDEL', HELD, unpack(names, first, final))
+    if dated then
+      redis.call('ZREM', DEADLINES, unpack(names, first, final))
     end
   end
-  if now_us > (tonumber(meta[3]) or 0) then
-    redis.call('XTRIM', HISTORY, 'MINID', '~', digits(now_us - HISTORY_US))
-    redis.call('EXPIRE', HISTORY, HISTORY_TTL_S)
-    redis.call('HSET', META, 'upkeep', digits(now_us + UPKEEP_US))
+  if dated then
+    forget_due()
   end
+end
+
+-- Tells the sweep when to look at the tenant.
+local function note_due()
+  if due then
+    redis.call('ZADD', DUE, digits(due), TENANT)
+  else
+    redis.call('ZREM', DUE, TENANT)
+  end
+end
+
+-- Every now and then the history loses what is old.
+local function look_after_history()
+  redis.call('XTRIM', HISTORY, 'MINID', '~', digits(now_us - HISTORY_US))
+  redis.call('EXPIRE', HISTORY, HISTORY_TTL_S)
+  upkeep = now_us + UPKEEP_US
+end
+
+-- The last act: the tenant's state, then everything told in one message.
+local function commit()
+  if moved_due then
+    note_due()
+  end
+  if now_us > upkeep then
+    look_after_history()
+  end
+  redis.call('HSET', META, 'state', cmsgpack.pack(last, due, upkeep, rate))
+  unsaved = false
   redis.call(PUBLISH, CHANNEL, table.concat(told))
 end
 

@@ -5,11 +5,9 @@ local function end_lapsed()
   if not due or due > now_ms then
     return false
   end
-  local names = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', now_ms, 'LIMIT', 0, LAPSED_AT_ONCE)
+  local names = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', digits(now_ms), 'LIMIT', 0, LAPSED_AT_ONCE)
   local events = {}
-  if #names == 0 then
-    refresh_due()
-  else
+  if #names > 0 then
     find_all(names)
     for i, name in ipairs(names) do
       events[i] = held[name]
@@ -17,6 +15,7 @@ local function end_lapsed()
     end
     write()
   end
+  refresh_due()
   for i, name in ipairs(names) do
     local lost = events[i]
     for _, kind in ipairs({ 'RESERVATION_EXPIRED', 'UNRESERVED' }) do
@@ -30,5 +29,5 @@ local function end_lapsed()
 end
 
 if end_lapsed() then
-  return cmsgpack.pack({ 'AGAIN', now_us, position })
+  return cmsgpack.pack('AGAIN', now_us, position)
 end

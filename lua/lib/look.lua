@@ -1,6 +1,8 @@
 -- look: what scripts that change nothing see of reservations; what has lapsed is not there, though nobody has ended it yet.
 --
 -- keys          2 held  3 definitions  4 pools  5 slots  6 uses  7 tree
+-- The fields of a packed reservation: see lib/view.lua.
+local FENCE, DEADLINE, SINCE, REQUESTER, TOKEN, KIND, MADE_BY, SUBJECT, NOTE, POOL, PATH, BLOCKERS, USED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 local HELD, DEFINITIONS, POOLS, SLOTS, USES, TREE = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 
 local function under(prefix)
@@ -9,8 +11,8 @@ end
 
 -- When a reservation ends as a whole: the latest of its own deadline and those of whom it blocks for; false: without an end.
 local function free_at(name, reservation)
-  local own, latest = reservation[2] and (reservation[4] or math.huge) or 0, 0
-  if (reservation[13] or 0) > 0 then
+  local own, latest = reservation[TOKEN] and (reservation[DEADLINE] or math.huge) or 0, 0
+  if reservation[USED] > 0 then
     local from, to = under(name)
     local member = redis.call('ZRANGE', USES, to, from, 'BYLEX', 'REV', 'LIMIT', 0, 1)[1]
     latest = member and tonumber(string.sub(member, #name + 2, #name + 17)) or 0
@@ -77,8 +79,8 @@ local function free_slots(pool)
       local reservation, index = find(name), tonumber(string.match(name, '(%d+)$'))
       if reservation then
         free = index < pool.capacity and free - 1 or free
-        if reservation[2] and reservation[4] and reservation[4] > now_ms then
-          earliest = math.min(earliest or reservation[4], reservation[4])
+        if reservation[TOKEN] and reservation[DEADLINE] and reservation[DEADLINE] > now_ms then
+          earliest = math.min(earliest or reservation[DEADLINE], reservation[DEADLINE])
         end
       end
     end

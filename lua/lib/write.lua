@@ -87,7 +87,7 @@ end
 
 -- Writes what the call has changed. The events are told by the caller, and commit() ends it.
 local function write()
-  local records, gone, deadlines, undated, refresh = {}, {}, {}, {}, false
+  local records, gone, deadlines, undated = {}, {}, {}, {}
   for name, reservation in pairs(held) do
     local was = read[name] or false
     if reservation ~= was then
@@ -105,15 +105,14 @@ local function write()
         else
           undated[#undated + 1] = name
         end
-        refresh = refresh or (before and due and before <= due)
       end
     end
   end
   in_pieces('HDEL', HELD, gone)
   in_pieces('ZREM', DEADLINES, undated)
   keep(records, deadlines)
-  if refresh then
-    refresh_due()
+  if #undated > 0 then
+    forget_due()
   end
   for key, index in pairs(indexes) do
     local added, removed = {}, {}

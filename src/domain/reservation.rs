@@ -144,6 +144,25 @@ pub struct Granted {
     pub obstacle: Option<Obstacle>,
 }
 
+impl Granted {
+    /// A status, and nothing else yet.
+    #[must_use]
+    pub fn of(status: &str) -> Self {
+        Self {
+            status: status.into(),
+            token: None,
+            fence: None,
+            deadline_ms: None,
+            holder: None,
+            holder_deadline_ms: None,
+            slot: None,
+            blockers: None,
+            path: None,
+            obstacle: None,
+        }
+    }
+}
+
 /// What became of one release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {

@@ -170,7 +170,11 @@ async fn refuse(body: &mut RequestBody, error: ApiError) -> poem::Error {
 }
 
 pub(super) fn app(request: &Request) -> Result<&App, ApiError> {
-    request.data::<App>().ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))
+    shared_app(request).map(AsRef::as_ref)
+}
+
+pub(super) fn shared_app(request: &Request) -> Result<&Arc<App>, ApiError> {
+    request.data::<Arc<App>>().ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))
 }
 
 /// What a request presents itself with.

@@ -1,9 +1,7 @@
 //! Failures that are not our own (of routing, of parameters, of what nobody foresaw), answered in our one form.
 
-use std::sync::Arc;
-
 use poem::{
-    Endpoint, Error, IntoResponse, Request, Response,
+    Error, IntoResponse, Response,
     error::{MethodNotAllowedError, NotFoundError, ParsePathError, ResponseError},
     http::{Method, StatusCode},
 };
@@ -12,16 +10,15 @@ use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError as P
 use crate::http::{
     document,
     error::{ApiError, Code},
+    trace::Trace,
 };
 
 /// Answers every failure in the one form: also those of routing, of parameters, and of what nobody foresaw.
-pub(super) async fn answer_every_failure<E: Endpoint>(next: Arc<E>, request: Request) -> poem::Result<Response> {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let error = match next.call(request).await {
-        Ok(answer) => return Ok(answer.into_response()),
-        Err(error) => error,
-    };
-    Ok(as_api_error(&error, &method, &path).map_or_else(|| error.into_response(), |error| error.as_response()))
+pub(super) fn answer(served: poem::Result<impl IntoResponse>, trace: &Trace) -> Response {
+    match served {
+        Ok(answer) => answer.into_response(),
+        Err(error) => as_api_error(&error, &trace.method, &trace.path).map_or_else(|| error.into_response(), |error| error.as_response()),
+    }
 }
 
 /// The failure in our own terms; `None` when it is one already.

@@ -1,10 +1,12 @@
 //! What handlers share: the runtime that they run on, and the groups that the document puts them in.
 
+use std::sync::Arc;
+
 use poem::{Request, RequestBody};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Tags};
 
 use crate::{
-    http::{App, credentials::app, error::ApiError},
+    http::{App, credentials::shared_app, error::ApiError},
     store::Store,
 };
 
@@ -28,7 +30,7 @@ pub(super) enum Tag {
 }
 
 /// This runtime's store, for a handler; no parameter of the API.
-pub(super) struct Here(App);
+pub(super) struct Here(Arc<App>);
 
 impl Here {
     pub(super) fn app(&self) -> &App {
@@ -47,6 +49,6 @@ impl<'a> ApiExtractor<'a> for Here {
     type ParamRawType = ();
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        app(request).cloned().map(Self).map_err(|error: ApiError| error.into())
+        shared_app(request).cloned().map(Self).map_err(|error: ApiError| error.into())
     }
 }

@@ -9,6 +9,7 @@ mod body;
 mod cors;
 mod credentials;
 mod document;
+mod edge;
 mod error;
 mod exchange;
 mod failures;
@@ -33,15 +34,20 @@ use std::sync::Arc;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route};
 
-use crate::{config::Config, feed::Feed, replica::Replica, store::{Links, Store}, trust::Vault};
+use crate::{
+    config::Config,
+    feed::Feed,
+    replica::Replica,
+    store::{Links, Store},
+    trust::Vault,
+};
 
 pub use credentials::Guards;
 pub use document::document;
 pub(crate) use listener::tls;
 pub use listener::{Listener, ListenerError, Serving};
 
-/// What every handler can reach. One per runtime; cheap to clone.
-#[derive(Clone)]
+/// What every handler can reach. One per runtime.
 pub struct App {
     /// This runtime's way to Redis.
     pub store: Store,
@@ -61,7 +67,7 @@ pub struct App {
 
 /// Everything that is served, from the request's first byte to the answer's last.
 pub fn endpoint(app: App) -> impl Endpoint<Output = Response> + 'static {
-    let api = document::service();
+    let (app, api) = (Arc::new(app), document::service());
     Route::new()
         .nest("/api/v1", api.into_endpoint())
         .at("/healthz", poem::get(operations::healthz))
@@ -72,11 +78,8 @@ pub fn endpoint(app: App) -> impl Endpoint<Output = Response> + 'static {
         .at("/", poem::get(pages::index))
         .at("/dashboard/*file", poem::get(pages::file))
         .at("/favicon.ico", poem::get(pages::icon))
-        .around(failures::answer_every_failure)
-        .around(pace::tell_rate)
-        .around(cors::answer_other_origins)
-        .data(app)
-        .around(paths::keep_names_whole)
-        .around(trace::observe)
-        .map_to_response()
+        .around(move |next, request| {
+            let app = app.clone();
+            async move { Ok(edge::pass(app, next, request).await) }
+        })
 }

@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use poem::{
-    Endpoint, IntoResponse, Request, Response,
+    Request, Response,
     http::{HeaderMap, HeaderValue, header},
 };
 
@@ -26,16 +26,14 @@ impl LetIn {
             let _ = place.set(caller.clone());
         }
     }
-}
 
-pub(super) async fn tell_rate<E: Endpoint>(next: Arc<E>, mut request: Request) -> poem::Result<Response> {
-    let let_in = LetIn::default();
-    request.set_data(let_in.clone());
-    let mut answer = next.call(request).await?.into_response();
-    if let Some(caller) = let_in.0.get() {
-        tell(answer.headers_mut(), caller);
+    /// Adds to an answer how much of the rate is left to whoever was let in.
+    pub(super) fn tell_rate(&self, mut answer: Response) -> Response {
+        if let Some(caller) = self.0.get() {
+            tell(answer.headers_mut(), caller);
+        }
+        answer
     }
-    Ok(answer)
 }
 
 fn tell(headers: &mut HeaderMap, caller: &Caller) {

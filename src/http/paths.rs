@@ -1,9 +1,7 @@
 //! Names in paths: `check/{resource}` and `Resource/{name}` take the whole rest of the path, slashes and all.
 
-use std::sync::Arc;
-
 use poem::{
-    Endpoint, IntoResponse, Request, Response,
+    Request,
     http::{Method, Uri},
 };
 
@@ -14,11 +12,10 @@ const NAMED: [&str; 2] = ["/api/v1/Reservation/check/", "/api/v1/Resource/"];
 const REGISTER: &str = "register";
 
 /// Turns the slashes of a name that came raw into the percent-encoded form before routing, which matches segment by segment.
-pub(super) async fn keep_names_whole<E: Endpoint>(next: Arc<E>, mut request: Request) -> poem::Result<Response> {
+pub(super) fn keep_names_whole(request: &mut Request) {
     if let Some(uri) = whole(request.method(), request.uri()) {
         *request.uri_mut() = uri;
     }
-    next.call(request).await.map(IntoResponse::into_response)
 }
 
 /// Where tokens are exchanged, under the path that older clients know.

@@ -3,13 +3,15 @@
 //! Neither says anything of keys, tokens, bodies or query strings: the path alone names what was asked.
 
 use std::{
-    sync::Arc,
+    cell::RefCell,
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
+use metrics::{Counter, Histogram};
 use poem::{
-    Endpoint, IntoResponse, PathPattern, Request, Response,
-    http::{HeaderMap, HeaderValue, header},
+    PathPattern, Request, Response,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
 use uuid::Uuid;
 
@@ -22,36 +24,67 @@ const HEADERS: usize = 100;
 /// A request that took longer is worth a line at level `info` even if it went well.
 const SLOW: Duration = Duration::from_millis(500);
 
-pub(super) async fn observe<E: Endpoint>(next: Arc<E>, request: Request) -> poem::Result<Response> {
-    let begun = Instant::now();
-    let id = request_id(request.headers());
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let mut answer = if too_large(request.headers()) {
-        headers_too_large()
-    } else {
-        match next.call(request).await {
-            Ok(answer) => answer.into_response(),
-            Err(error) => error.into_response(),
-        }
-    };
-    let status = answer.status();
-    let took = begun.elapsed();
-    // The pattern, not the path: names in paths would make as many time series.
-    let route = answer.data::<PathPattern>().map_or_else(|| "unknown".to_owned(), |pattern| pattern.0.to_string());
-    metrics::counter!("holdfast_requests_total", "route" => route.clone(), "method" => method.to_string(), "status" => status.as_u16().to_string())
-        .increment(1);
-    metrics::histogram!("holdfast_request_seconds", "route" => route).record(took.as_secs_f64());
-    let (status_code, took_us) = (status.as_u16(), took.as_micros() as u64);
-    if status.is_server_error() {
-        tracing::warn!(%id, %method, path, status = status_code, took_us, "request");
-    } else if took > SLOW {
-        tracing::info!(%id, %method, path, status = status_code, took_us, "slow request");
-    } else {
-        tracing::debug!(%id, %method, path, status = status_code, took_us, "request");
+/// A request that is being served.
+pub(super) struct Trace {
+    begun: Instant,
+    id: String,
+    pub(super) method: Method,
+    pub(super) path: String,
+}
+
+impl Trace {
+    pub(super) fn begin(request: &Request) -> Self {
+        Self { begun: Instant::now(), id: request_id(request.headers()), method: request.method().clone(), path: request.uri().path().to_owned() }
     }
-    dress(answer.headers_mut(), &id);
-    Ok(answer)
+
+    /// The answer to a request whose head is too large to be served.
+    pub(super) fn refusal(&self, request: &Request) -> Option<Response> {
+        too_large(request.headers()).then(headers_too_large)
+    }
+
+    /// Counts and logs the request, and dresses its answer.
+    pub(super) fn end(self, mut answer: Response) -> Response {
+        let Self { begun, id, method, path } = self;
+        let (status, took) = (answer.status(), begun.elapsed());
+        // The pattern, not the path: names in paths would make as many time series.
+        count(answer.data::<PathPattern>().map_or("unknown", |pattern| &pattern.0), &method, status, took);
+        let (status_code, took_us) = (status.as_u16(), took.as_micros() as u64);
+        if status.is_server_error() {
+            tracing::warn!(%id, %method, path, status = status_code, took_us, "request");
+        } else if took > SLOW {
+            tracing::info!(%id, %method, path, status = status_code, took_us, "slow request");
+        } else {
+            tracing::debug!(%id, %method, path, status = status_code, took_us, "request");
+        }
+        dress(answer.headers_mut(), &id);
+        answer
+    }
+}
+
+/// The instruments of one route, looked up once per thread: by name and labels that costs a registry's lock and five texts each time.
+struct Instruments {
+    total: HashMap<(Method, StatusCode), Counter>,
+    seconds: Histogram,
+}
+
+thread_local! {
+    static INSTRUMENTS: RefCell<HashMap<String, Instruments>> = RefCell::default();
+}
+
+fn count(route: &str, method: &Method, status: StatusCode, took: Duration) {
+    INSTRUMENTS.with_borrow_mut(|known| {
+        if !known.contains_key(route) {
+            let seconds = metrics::histogram!("holdfast_request_seconds", "route" => route.to_owned());
+            known.insert(route.to_owned(), Instruments { total: HashMap::new(), seconds });
+        }
+        let Some(instruments) = known.get_mut(route) else { return };
+        instruments.seconds.record(took.as_secs_f64());
+        let total = instruments.total.entry((method.clone(), status)).or_insert_with(|| {
+            let (method, status) = (method.to_string(), status.as_u16().to_string());
+            metrics::counter!("holdfast_requests_total", "route" => route.to_owned(), "method" => method, "status" => status)
+        });
+        total.increment(1);
+    });
 }
 
 /// The headers that every answer has.

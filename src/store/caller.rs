@@ -110,6 +110,8 @@ struct Inner {
     key: Option<ApiKey>,
     needs_plan: bool,
     scopes: Scopes,
+    /// What events call it.
+    label: Option<String>,
     packed: Vec<u8>,
     /// When the key's use was last written down, in microseconds of Redis' clock.
     noted_us: AtomicI64,
@@ -122,7 +124,7 @@ impl Caller {
         let key_scopes = key.as_ref().map_or(Scopes::ALL, |key| key.scopes);
         let scopes = token.as_ref().map_or(key_scopes, |token| token.scopes.and(key_scopes));
         let end_user = token.as_ref().and_then(|token| token.end_user.as_deref());
-        let label = end_user.or(key.as_ref().map(|key| key.label.as_str()));
+        let label = end_user.or(key.as_ref().map(|key| key.label.as_str())).map(str::to_owned);
         let rate = if bearer == Bearer::Keeper { None } else { limits.rate };
         let writer = Writer::default()
             .text(tenant.id.as_str())
@@ -130,8 +132,9 @@ impl Caller {
             .text(&version)
             .text(&place.partition().channel())
             .text(publish)
-            .int(limits.history as i64)
-            .maybe_text(label)
+            .text(&limits.history.to_string())
+            .binary(&Writer::default().text("R").text(tenant.id.as_str()).done())
+            .maybe_text(label.as_deref())
             .maybe_text(end_user)
             .int(limits.held.unwrap_or(0) as i64)
             .boolean(tenant.require_registration)
@@ -143,7 +146,7 @@ impl Caller {
         }
         .done();
         let needs_plan = has_definitions || tenant.require_registration;
-        Self(Arc::new(Inner { bearer, place, tenant, limits: Limits { rate, ..limits }, key, needs_plan, scopes, packed, noted_us: AtomicI64::new(0) }))
+        Self(Arc::new(Inner { bearer, place, tenant, limits: Limits { rate, ..limits }, key, needs_plan, scopes, label, packed, noted_us: AtomicI64::new(0) }))
     }
 
     /// Whose it is.
@@ -198,6 +201,19 @@ impl Caller {
     pub fn session(&self) -> Option<String> {
         match &self.0.bearer {
             Bearer::Session(secret) => Some(secret.hash().to_owned()),
+            _ => None,
+        }
+    }
+
+    /// What events call it: the key's label, or the end user of a token.
+    pub(super) fn label(&self) -> Option<&str> {
+        self.0.label.as_deref()
+    }
+
+    /// The end user that a token speaks for.
+    pub(super) fn end_user(&self) -> Option<&str> {
+        match &self.0.bearer {
+            Bearer::Token(_, token) => token.end_user.as_deref(),
             _ => None,
         }
     }

@@ -107,7 +107,7 @@ impl Store {
     }
 
     async fn eval_entry(&self, script: &'static Script, entry: &str, args: &[&str]) -> Result<Reply, StoreError> {
-        let (bytes, _) = self
+        let bytes = self
             .link
             .eval(script, std::iter::once(entry), |call| {
                 for arg in args {

@@ -154,11 +154,20 @@ impl Wire {
     }
 }
 
-/// Opens a connection; `heard` gets what Redis pushes, and that the connection broke.
-pub(super) async fn connect(address: &Address, heard: impl Fn(PushInfo) + Send + Sync + 'static) -> Result<Wire, RedisError> {
+/// How many calls may wait to be written; more than that wait for a place among them.
+const WAITING: usize = 1_024;
+
+/// Opens a connection; `heard` gets what Redis pushes, and that the connection broke. Without `patience` whoever calls sees to it that
+/// no answer is waited for without an end.
+pub(super) async fn connect(address: &Address, patience: Option<Duration>, heard: impl Fn(PushInfo) + Send + Sync + 'static) -> Result<Wire, RedisError> {
     let heard = Pushes(Arc::new(heard));
-    let config =
-        || AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_PATIENCE)).set_response_timeout(Some(PATIENCE)).set_push_sender(heard.clone());
+    let config = || {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_PATIENCE))
+            .set_response_timeout(patience)
+            .set_pipeline_buffer_size(WAITING)
+            .set_push_sender(heard.clone())
+    };
     match address {
         Address::One(info) => Ok(Wire::One(Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config()).await?)),
         Address::Sentinel { sentinels, name, username, password } => {
@@ -302,14 +311,13 @@ impl Link {
         })
     }
 
-    /// Sends a script by its hash, and whole if this Redis does not know it (new, restarted or failed over). Answers beside its reply
-    /// the backlog of the tenant's rate in microseconds.
+    /// Sends a script by its hash, and whole if this Redis does not know it (new, restarted or failed over).
     pub(super) async fn eval<'k>(
         &self,
         script: &'static Script,
         keys: impl ExactSizeIterator<Item = &'k str> + Clone,
         args: impl Fn(&mut Cmd),
-    ) -> Result<(Vec<u8>, i64), StoreError> {
+    ) -> Result<Vec<u8>, StoreError> {
         let call = |verb: &str, text: &str| {
             let mut call = redis::cmd(verb);
             call.arg(text).arg(keys.len());
@@ -325,11 +333,7 @@ impl Link {
             Ok(value) => Ok(value),
         };
         match reply? {
-            Value::BulkString(bytes) => Ok((bytes, 0)),
-            Value::Array(mut pair) => match (pair.pop(), pair.pop()) {
-                (Some(Value::Int(backlog_us)), Some(Value::BulkString(bytes))) => Ok((bytes, backlog_us)),
-                _ => Err(StoreError::UnexpectedReply { script: script.name, got: "another list than answer and backlog".into() }),
-            },
+            Value::BulkString(bytes) => Ok(bytes),
             other => Err(StoreError::UnexpectedReply { script: script.name, got: format!("{other:?}") }),
         }
     }
@@ -432,7 +436,7 @@ async fn keep(inner: std::sync::Weak<Inner>) {
                 inner.drop_wire(number);
             }
         };
-        match connect(&held.address, heard).await {
+        match connect(&held.address, None, heard).await {
             Ok(wire) => {
                 held.note_answer();
                 held.set_wire(Some((number, wire.clone())));

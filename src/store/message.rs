@@ -118,22 +118,24 @@ impl Note {
     fn read_reservation(reader: &mut Reader<'_>) -> Option<Self> {
         let tenant: String = reader.text()?.into();
         let previous = reader.maybe_int()?;
-        let position = reader.maybe_int()?;
+        let fence = reader.maybe_int()?;
+        let deadline_ms = reader.maybe_int()?;
         let timestamp = instant(reader.int()?);
+        let position = if reader.truth() { fence } else { reader.maybe_int()? };
         let event = ReservationEvent {
             id: position.map(|position| position.to_string()),
             tenant_id: tenant.clone(),
             timestamp,
+            fencing_token: fence,
+            expires_at: deadline_ms.map(instant),
+            resource_type: reader.maybe_text()?,
             r#type: reader.text()?.into(),
             explanation: reader.maybe_text()?,
             reason: read_reason(reader)?,
             request_type: reader.maybe_text()?,
             resource: reader.maybe_text()?,
             requester: reader.maybe_text()?,
-            resource_type: reader.maybe_text()?,
             api_key_label: reader.maybe_text()?,
-            fencing_token: reader.maybe_int()?,
-            expires_at: reader.maybe_int()?.map(instant),
             pool: reader.maybe_text()?,
             blockers: reader.maybe_texts()?,
             method: reader.maybe_text()?,

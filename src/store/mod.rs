@@ -10,6 +10,7 @@ mod link;
 mod message;
 mod pace;
 mod packed;
+mod plain;
 mod platform;
 mod private;
 mod replay;
@@ -169,13 +170,21 @@ impl Store {
 
     /// The same for a call with so many items, or for one that is free.
     async fn ask_at_cost(&self, cost: u32, script: &'static Script, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
-        self.ask_either(cost, &Pair { plan: script, plain: script }, caller, args).await
+        let write = |_: &Caller, call: &mut redis::Cmd| args.iter().for_each(|arg| arg.write(call));
+        self.ask_either(cost, &Pair { plan: script, plain: script }, caller, write, write).await
     }
 
-    /// Sends the script that fits the caller's tenant.
+    /// Sends the script that fits the caller's tenant, with the arguments that `plan` or `plain` writes.
     ///
     /// Looks the caller up anew when the script says that the tenant changed, and calls again while the script asks for it.
-    async fn ask_either(&self, mut cost: u32, pair: &Pair, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
+    async fn ask_either(
+        &self,
+        mut cost: u32,
+        pair: &Pair,
+        caller: &Caller,
+        plan: impl Fn(&Caller, &mut redis::Cmd),
+        plain: impl Fn(&Caller, &mut redis::Cmd),
+    ) -> Result<Reply, StoreError> {
         let mut fresh: Option<Caller> = None;
         for _ in 0..AGAIN_MOST {
             let present = fresh.as_ref().unwrap_or(caller);
@@ -184,14 +193,11 @@ impl Store {
             let packed = present.packed(cost);
             let reply = self.link.eval(script, place.keys_of(script), |call| {
                 call.arg(packed.as_slice()).arg(place.floor());
-                for arg in args {
-                    arg.write(call);
-                }
+                if present.needs_plan() { plan(present, call) } else { plain(present, call) }
             });
-            let (reply, backlog_us) = reply.await?;
-            let reply = Reply::read(script, reply)?;
+            let reply = Reply::read(script, reply.await?)?;
             if reply.verdict() != "STALE" && present.bearer() != &Bearer::Keeper {
-                place.pace().note(present.limits().rate, backlog_us, reply.verdict() == "RATE");
+                place.pace().note(present.limits().rate, reply.backlog_us, reply.verdict() == "RATE");
             }
             match reply.verdict() {
                 "STALE" if fresh.is_some() => return Err(StoreError::Unauthorized),
@@ -239,34 +245,38 @@ impl Arg<'_> {
 
 /// A script's answer, its head read and its items still to be read.
 struct Reply {
-    script: &'static str,
+    script: &'static Script,
     bytes: Vec<u8>,
+    /// How long until the tenant's rate is whole again, in microseconds, of a call that was counted.
+    backlog_us: i64,
     verdict: (usize, usize),
     now_us: i64,
     position: i64,
     items: usize,
-    left: usize,
+    /// How many values there are, of an answer that is an array; the others end with their bytes.
+    left: Option<usize>,
 }
 
 impl Reply {
-    /// Reads verdict, clock and position; the scripts' answers all begin so.
+    /// Reads backlog, verdict, clock and position; the scripts' answers all begin so.
     fn read(script: &'static Script, bytes: Vec<u8>) -> Result<Self, StoreError> {
         let mut reader = Reader::new(&bytes);
         let head = (|| {
-            let mut left = reader.array()?;
+            let backlog_us = if script.is_counted() { reader.int()? } else { 0 };
+            let mut left = reader.array_ahead();
             let verdict = reader.text()?.len();
             let end = bytes.len() - reader.left();
             let now_us = reader.int()?;
-            left = left.checked_sub(2)?;
+            left = left.map(|left| left.saturating_sub(2));
             let mut position = 0;
-            if left > 0 {
+            if left.map_or(reader.left() > 0, |left| left > 0) {
                 position = reader.int()?;
-                left -= 1;
+                left = left.map(|left| left - 1);
             }
-            Some(((end - verdict, end), now_us, position, bytes.len() - reader.left(), left))
+            Some((backlog_us, (end - verdict, end), now_us, position, bytes.len() - reader.left(), left))
         })();
         match head {
-            Some((verdict, now_us, position, items, left)) => Ok(Self { script: script.name, verdict, now_us, position, items, left, bytes }),
+            Some((backlog_us, verdict, now_us, position, items, left)) => Ok(Self { script, backlog_us, verdict, now_us, position, items, left, bytes }),
             None => Err(StoreError::UnexpectedReply { script: script.name, got: format!("{} bytes without a head", bytes.len()) }),
         }
     }
@@ -275,13 +285,19 @@ impl Reply {
         std::str::from_utf8(&self.bytes[self.verdict.0..self.verdict.1]).unwrap_or("")
     }
 
-    /// The items: how many values there are, and where to read them.
-    fn items(&self) -> (usize, Reader<'_>) {
-        (self.left, Reader::new(&self.bytes[self.items..]))
+    /// Where to read the items.
+    fn items(&self) -> Reader<'_> {
+        Reader::new(&self.bytes[self.items..])
+    }
+
+    /// Whether a short script gave it.
+    fn is_plain(&self, pair: &Pair) -> bool {
+        std::ptr::eq(self.script, pair.plain)
     }
 
     fn unexpected(&self) -> StoreError {
-        StoreError::UnexpectedReply { script: self.script, got: format!("{} and {} values of another shape", self.verdict(), self.left) }
+        let got = format!("{} and {} bytes of another shape", self.verdict(), self.bytes.len() - self.items);
+        StoreError::UnexpectedReply { script: self.script.name, got }
     }
 
     fn told<T>(&self, answer: T) -> Told<T> {
@@ -290,16 +306,20 @@ impl Reply {
 
     /// Reads items of `width` values each.
     fn each<'r, T>(&'r self, width: usize, mut item: impl FnMut(&mut Reader<'r>) -> Option<T>) -> Result<Vec<T>, StoreError> {
-        let (left, mut reader) = self.items();
-        if left % width != 0 {
+        if self.left.is_some_and(|left| left % width != 0) {
             return Err(self.unexpected());
         }
-        (0..left / width).map(|_| item(&mut reader)).collect::<Option<_>>().ok_or_else(|| self.unexpected())
+        let mut reader = self.items();
+        let mut items = Vec::with_capacity(self.left.map_or(1, |left| left / width));
+        while reader.left() > 0 {
+            items.push(item(&mut reader).ok_or_else(|| self.unexpected())?);
+        }
+        Ok(items)
     }
 
     /// Reads all values by one function.
     fn whole<'r, T>(&'r self, read: impl FnOnce(&mut Reader<'r>) -> Option<T>) -> Result<T, StoreError> {
-        let (_, mut reader) = self.items();
+        let mut reader = self.items();
         read(&mut reader).ok_or_else(|| self.unexpected())
     }
 

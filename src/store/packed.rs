@@ -22,6 +22,16 @@ impl<'a> Reader<'a> {
         rmp::decode::read_array_len(&mut self.bytes).ok().map(|len| len as usize)
     }
 
+    /// The head of an array that comes next, or `None`, and nothing is taken, when something else does.
+    pub(super) fn array_ahead(&mut self) -> Option<usize> {
+        let before = self.bytes;
+        let len = self.array();
+        if len.is_none() {
+            self.bytes = before;
+        }
+        len
+    }
+
     pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = rmp::decode::read_str_len(&mut self.bytes).ok()? as usize;
         let (value, rest) = self.bytes.split_at_checked(len)?;
@@ -58,6 +68,15 @@ impl<'a> Reader<'a> {
             self.bytes = &self.bytes[1..];
         }
         absent
+    }
+
+    /// Takes `true`, and says whether it was there.
+    pub(super) fn truth(&mut self) -> bool {
+        let truth = self.bytes.first().is_some_and(|first| matches!(Marker::from_u8(*first), Marker::True));
+        if truth {
+            self.bytes = &self.bytes[1..];
+        }
+        truth
     }
 
     pub(super) fn maybe_text(&mut self) -> Option<Option<String>> {
@@ -101,6 +120,13 @@ impl Writer {
             Some(text) => self.text(text),
             None => self.boolean(false),
         }
+    }
+
+    /// Bytes, as a text: `cmsgpack` knows no binary.
+    pub(super) fn binary(mut self, bytes: &[u8]) -> Self {
+        let _ = rmp::encode::write_str_len(&mut self.0, bytes.len() as u32);
+        self.0.extend_from_slice(bytes);
+        self
     }
 
     pub(super) fn boolean(mut self, value: bool) -> Self {

@@ -17,7 +17,7 @@ use std::{
 
 use tokio::process::{Child, Command};
 
-use crate::store::Address;
+use crate::store::{Address, PATIENCE};
 
 /// How long a server may take to load its data and answer.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -141,7 +141,7 @@ impl PrivateRedis {
                 }
                 return Err(not_up(format!("it ended with {status}")));
             }
-            if let Ok(mut wire) = super::link::connect(&address, |_| {}).await
+            if let Ok(mut wire) = super::link::connect(&address, Some(PATIENCE), |_| {}).await
                 && wire.beat().await
             {
                 return Ok(());

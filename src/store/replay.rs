@@ -46,10 +46,13 @@ impl Store {
             Err(StoreError::Unauthorized) => return Ok(None),
             reply => reply?,
         };
-        let (left, mut reader) = reply.items();
+        let mut reader = reply.items();
         let read = (|| {
             let last = reader.int()?;
-            let notes = (1..left).map(|_| Note::read_kept(reader.bytes()?)).collect::<Option<_>>()?;
+            let mut notes = Vec::new();
+            while reader.left() > 0 {
+                notes.push(Note::read_kept(reader.bytes()?)?);
+            }
             Some(Replay { now_us: reply.now_us, position: reply.position, last, notes })
         })();
         read.map(Some).ok_or_else(|| reply.unexpected())
@@ -62,7 +65,7 @@ impl Store {
     pub async fn heads(&self, asks: &[Ask]) -> Result<Vec<Head>, StoreError> {
         let script = &scripts::HEADS;
         let keys: Vec<&str> = asks.iter().map(|ask| ask.place.key("meta")).collect();
-        let (bytes, _) = self
+        let bytes = self
             .link
             .eval(script, keys.iter().copied(), |call| {
                 for ask in asks {
@@ -74,7 +77,7 @@ impl Store {
             })
             .await?;
         let reply = Reply::read(script, bytes)?;
-        let (_, mut reader) = reply.items();
+        let mut reader = reply.items();
         let heads = asks.iter().map(|ask| {
             let position = reader.maybe_int()?;
             let mut ended = Vec::new();
@@ -98,6 +101,6 @@ impl Store {
         let bytes = self.link.eval(&scripts::REPLICA_BEAT, std::iter::once(key.as_str()), |call| {
             call.arg(replica.as_str()).arg(alive);
         });
-        Reply::read(&scripts::REPLICA_BEAT, bytes.await?.0).map(|_| ())
+        Reply::read(&scripts::REPLICA_BEAT, bytes.await?).map(|_| ())
     }
 }

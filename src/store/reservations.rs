@@ -1,6 +1,7 @@
 //! The reservation scripts, typed: what each is given and what it answers.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use redis::Cmd;
 
 use crate::{
     domain::{
@@ -10,6 +11,7 @@ use crate::{
     store::{
         Arg, Caller, Store, StoreError, Told, Verdict,
         packed::Reader,
+        plain,
         scripts::{self, Pair},
     },
 };
@@ -30,11 +32,12 @@ impl Store {
     /// # Cancellation
     /// Dropping the future does not undo a call that was already sent.
     pub async fn reserve(&self, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
-        let mut args = Vec::with_capacity(wanted.len() * 6);
-        for item in wanted {
-            args.extend(wanted_args(item));
-        }
-        self.ask_either(cost(wanted.len()), &RESERVE, caller, &args).await?.verdict_of(|reply| reply.each(12, read_granted))
+        let plan = |_: &Caller, call: &mut Cmd| wanted.iter().flat_map(wanted_args).for_each(|arg| arg.write(call));
+        let short = |caller: &Caller, call: &mut Cmd| wanted.iter().for_each(|item| plain::write_wanted(call, caller, item));
+        self.ask_either(cost(wanted.len()), &RESERVE, caller, plan, short).await?.verdict_of(|reply| {
+            let mut at = wanted.iter();
+            if reply.is_plain(&RESERVE) { reply.each(1, |reader| plain::read_granted(reader, at.next()?)) } else { reply.each(12, read_granted) }
+        })
     }
 
     /// Gives back what the caller proves it holds; one wrong token and nothing is freed.
@@ -42,13 +45,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is free comes back as `NOT_RESERVED`.
     pub async fn unreserve(&self, caller: &Caller, claims: &[Claim]) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
-        let mut args = Vec::with_capacity(claims.len() * 3);
-        for claim in claims {
-            args.extend(claim_args(claim));
-        }
-        self.ask_either(cost(claims.len()), &UNRESERVE, caller, &args).await?.verdict_of(|reply| {
+        let plan = |_: &Caller, call: &mut Cmd| claims.iter().flat_map(claim_args).for_each(|arg| arg.write(call));
+        let short = |caller: &Caller, call: &mut Cmd| claims.iter().for_each(|claim| plain::write_claim(call, caller, claim));
+        self.ask_either(cost(claims.len()), &UNRESERVE, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = claims.iter();
-            reply.each(4, |reader| read_released(reader, at.next()?))
+            let (width, read): (_, fn(&mut _, &_) -> _) = if reply.is_plain(&UNRESERVE) { (1, plain::read_released) } else { (4, read_released) };
+            reply.each(width, |reader| read(reader, at.next()?))
         })
     }
 
@@ -57,17 +59,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn renew(&self, caller: &Caller, renewals: &[Renewal]) -> Result<Told<Verdict<Vec<Renewed>>>, StoreError> {
-        let mut args = Vec::with_capacity(renewals.len() * 4);
-        for renewal in renewals {
-            args.extend(claim_args(&renewal.claim));
-            args.push(Arg::Number(renewal.ttl_ms));
-        }
-        self.ask_either(cost(renewals.len()), &RENEW, caller, &args).await?.verdict_of(|reply| {
+        let plan = |_: &Caller, call: &mut Cmd| {
+            for renewal in renewals {
+                claim_args(&renewal.claim).iter().for_each(|arg| arg.write(call));
+                call.arg(renewal.ttl_ms);
+            }
+        };
+        let short = |caller: &Caller, call: &mut Cmd| renewals.iter().for_each(|renewal| plain::write_renewal(call, caller, renewal));
+        self.ask_either(cost(renewals.len()), &RENEW, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = renewals.iter();
-            reply.each(5, |reader| {
-                let (status, fence, deadline_ms) = (reader.text()?.into(), reader.maybe_int()?, reader.maybe_int()?);
-                Some(Renewed { status, fence, deadline_ms, holder: read_holder(reader, &at.next()?.claim.resource)? })
-            })
+            let (width, read): (_, fn(&mut _, &_) -> _) = if reply.is_plain(&RENEW) { (1, plain::read_renewed) } else { (5, read_renewed) };
+            reply.each(width, |reader| read(reader, &at.next()?.claim))
         })
     }
 
@@ -221,6 +223,11 @@ pub(super) fn read_released(reader: &mut Reader<'_>, claim: &Claim) -> Option<Re
     Some(Released { status, freed, holder: read_holder(reader, &claim.resource)? })
 }
 
+fn read_renewed(reader: &mut Reader<'_>, claim: &Claim) -> Option<Renewed> {
+    let (status, fence, deadline_ms) = (reader.text()?.into(), reader.maybe_int()?, reader.maybe_int()?);
+    Some(Renewed { status, fence, deadline_ms, holder: read_holder(reader, &claim.resource)? })
+}
+
 fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Obstacle>> {
     let (holder, holder_deadline_ms) = (reader.maybe_text()?, reader.maybe_int()?);
     Some(holder.map(|holder| Obstacle { kind: "resource".into(), resource: resource.into(), holder, holder_deadline_ms }))
@@ -229,11 +236,11 @@ fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Obstacl
 /// Reads a packed reservation; its layout stands in `lua/README.md`.
 fn read_active(resource: String, packed: &[u8]) -> Option<Active> {
     let mut reader = Reader::new(packed);
-    let requester = reader.text()?.into();
-    reader.maybe_text()?; // the release token, which nobody is shown; a blocker has none
     let fence = reader.int()?;
     let deadline_ms = reader.maybe_int()?;
     let reserved_ms = reader.int()?;
+    let requester = reader.text()?.into();
+    reader.maybe_text()?; // the release token, which nobody is shown; a blocker has none
     let resource_type = reader.text()?.into();
     let label = reader.maybe_text()?;
     reader.maybe_text()?; // the end user, which is the label's where there is one

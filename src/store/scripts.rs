@@ -17,11 +17,14 @@ pub struct Script {
 struct Compiled {
     source: String,
     sha: String,
+    counted: bool,
 }
 
 /// The parts that several scripts share, by the names that their headers use.
 const PARTS: &[(&str, &str)] = &[
     ("open", include_str!("../../lua/lib/open.lua")),
+    ("limit", include_str!("../../lua/lib/limit.lua")),
+    ("close", include_str!("../../lua/lib/close.lua")),
     ("change", include_str!("../../lua/lib/change.lua")),
     ("lapse_plain", include_str!("../../lua/lib/lapse_plain.lua")),
     ("view", include_str!("../../lua/lib/view.lua")),
@@ -46,8 +49,7 @@ const REGISTRY: &[&str] = &["meta", "held", "deadlines", "history", "due", "defi
 const LOOK: &[&str] = &["meta", "held", "definitions", "pools", "slots", "uses", "tree"];
 
 impl Script {
-    /// What Redis is given: the shebang, the parts used, the script itself. A script that uses `open` answers a pair: its own answer, and
-    /// the rate's backlog in microseconds.
+    /// What Redis is given: the shebang, the parts used, the script itself.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.compiled().source
@@ -57,6 +59,11 @@ impl Script {
     #[must_use]
     pub fn sha(&self) -> &str {
         &self.compiled().sha
+    }
+
+    /// Whether its calls count against the tenant's rate: then the rate's backlog in microseconds comes before its answer.
+    pub(super) fn is_counted(&self) -> bool {
+        self.compiled().counted
     }
 
     /// The file as it stands in `lua/`.
@@ -70,25 +77,49 @@ impl Script {
     }
 }
 
+/// What a script's header says that it uses; `straight` is no part but the way in which it ends.
+fn uses(body: &str) -> Vec<&str> {
+    body.lines().find_map(|line| line.strip_prefix("-- uses")).map(|uses| uses.split(',').map(str::trim).collect()).unwrap_or_default()
+}
+
+/// Puts parts where a line says `-- here: name`: inside a branch that is seldom taken their functions cost nothing.
+fn place(text: &str) -> String {
+    let mut placed = String::with_capacity(text.len());
+    for line in text.lines() {
+        match line.trim_start().strip_prefix("-- here: ") {
+            Some(name) => placed.push_str(&place(part(name))),
+            None => placed.push_str(line),
+        }
+        placed.push('\n');
+    }
+    placed
+}
+
+fn part(name: &str) -> &'static str {
+    // A part that is not there shows at once: the script does not run without it, and a test reads every header.
+    PARTS.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| *text)
+}
+
 fn compile(file: &'static str) -> Compiled {
     let (shebang, body) = file.split_once('\n').unwrap_or((file, ""));
-    let uses = body.lines().find_map(|line| line.strip_prefix("-- uses")).unwrap_or("");
-    let parts: Vec<_> = uses.split(',').map(str::trim).collect();
-    let text = |name: &str| PARTS.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| *text);
-    let mut rest = String::new();
-    for part in parts.iter().filter(|part| **part != "open") {
-        // A part that is not there shows at once: the script does not run without it, and a test reads every header.
-        rest.push_str(text(part));
-    }
-    rest.push_str(body);
-    // What comes after `open` is a function, so that each of its answers goes out beside the state of the rate.
-    let source = if parts.contains(&"open") {
-        format!("{shebang}\n{}local function decide()\n{rest}\nend\nreturn {{ decide(), backlog }}\n", text("open"))
+    let uses = uses(body);
+    let (counted, straight) = (uses.contains(&"open"), uses.contains(&"straight"));
+    let rest = if straight {
+        place(body)
     } else {
-        format!("{shebang}\n{rest}")
+        let parts = uses.iter().filter(|part| **part != "open").map(|name| part(name));
+        parts.chain([body]).map(place).collect()
+    };
+    // What comes after `open` is a function, so that each of its answers goes out by the same door.
+    let source = match (counted, straight) {
+        (false, _) => format!("{shebang}\n{rest}"),
+        (true, true) => format!("{shebang}\n{}{rest}", place(part("open"))),
+        (true, false) => {
+            format!("{shebang}\n{}{}local function decide()\n{rest}\nend\nreturn close(decide())\n", place(part("open")), part("close"))
+        }
     };
     let sha = redis::Script::new(&source).get_hash().to_owned();
-    Compiled { source, sha }
+    Compiled { source, sha, counted }
 }
 
 macro_rules! scripts {
@@ -164,9 +195,8 @@ mod tests {
     #[test]
     fn what_is_counted_may_write() {
         for script in SCRIPTS {
-            let uses = script.file.lines().find_map(|line| line.strip_prefix("-- uses")).unwrap_or("");
             let shebang = script.file.lines().next().unwrap_or("");
-            assert!(!(uses.contains("open") && shebang.contains("no-writes")), "{}: `open` writes the rate's state", script.name);
+            assert!(!(script.is_counted() && shebang.contains("no-writes")), "{}: `open` writes the rate's state", script.name);
         }
     }
 }

@@ -10,7 +10,7 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{Notify, watch};
 
 use crate::store::{
-    Address, Partition, StoreError,
+    Address, PATIENCE, Partition, StoreError,
     link::{self, Wire},
 };
 
@@ -101,7 +101,7 @@ async fn listen(address: Address, inner: std::sync::Weak<Inner>, hear: Hear) {
                 _ => {}
             }
         };
-        if let Ok(wire) = link::connect(&address, pushed).await {
+        if let Ok(wire) = link::connect(&address, Some(PATIENCE), pushed).await {
             stay(wire, &inner, &broken, &hear).await;
             hear(Heard::Broken);
             if let Some(inner) = inner.upgrade() {

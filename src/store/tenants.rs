@@ -100,7 +100,7 @@ impl Store {
                 }
             })
             .await?;
-        Reply::read(script, bytes.0)
+        Reply::read(script, bytes)
     }
 
     pub(super) async fn tenant_state(&self, place: &Place, credential: &str) -> Result<Option<TenantState>, StoreError> {

@@ -570,7 +570,5 @@ async fn leaves_nothing_behind(world: &World<2>, tenant: &Tenant, pair: &mut Pai
         hash.into_iter().chain(zset).map(|bytes| bytes.escape_ascii().to_string()).collect()
     };
     assert!(extra.is_empty(), "left behind: {:#?}", extra.iter().map(|key| (key, content(key))).collect::<Vec<_>>());
-    let due: Option<f64> =
-        redis::cmd("HGET").arg(left.iter().find(|key| key.ends_with(":meta")).unwrap()).arg("due").query(&mut world.redis.connection()).unwrap();
-    assert_eq!(due, None);
+    assert_eq!(world.redis.standing(left.iter().find(|key| key.ends_with(":meta")).unwrap()).due_ms, None);
 }

@@ -118,14 +118,17 @@ fn the_parts_are_put_before_the_script_that_uses_them() {
         let part = std::fs::read_to_string(&path).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
         for script in SCRIPTS {
-            let uses = section(script, "uses").first().is_some_and(|uses| uses.split(", ").any(|used| used == name));
-            assert_eq!(script.source().contains(&part), uses, "{} and {name}", script.name);
+            // A part that has places for others is not there to the letter, but its first line is. `open` brings along how it refuses and,
+            // unless the script is written straight down, how it ends.
+            let says = |what: &str| section(script, "uses").first().is_some_and(|uses| uses.split(", ").any(|used| used == what));
+            let brought = says("open") && (name == "limit" || (name == "close" && !says("straight")));
+            assert_eq!(script.source().contains(part.lines().next().unwrap()), says(name) || brought, "{} and {name}", script.name);
         }
     }
     for script in SCRIPTS {
         assert_eq!(script.source().lines().next(), script.file().lines().next(), "the shebang stays first");
         for used in section(script, "uses").first().into_iter().flat_map(|uses| uses.split(", ")) {
-            assert!(lib.join(format!("{used}.lua")).exists(), "{} uses {used}", script.name);
+            assert!(used == "straight" || lib.join(format!("{used}.lua")).exists(), "{} uses {used}", script.name);
         }
     }
 }

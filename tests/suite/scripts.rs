@@ -14,7 +14,7 @@ use holdfast::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::world::{PATIENCE, Redis, eventually, free_port};
+use crate::world::{PATIENCE, Redis, Standing, eventually, free_port, until};
 
 /// A store over a Redis of its own, and a tenant in it.
 pub struct Bench {
@@ -84,10 +84,15 @@ impl Bench {
             .collect()
     }
 
-    fn meta(&self) -> BTreeMap<String, String> {
-        let mut meta: BTreeMap<String, String> = self.redis.ask(&format!("HGETALL {}", Place::new(self.tenant.id.clone()).key("meta")));
-        meta.remove("rate");
+    /// What the tenant is, without how it stands.
+    fn meta(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut meta: BTreeMap<String, Vec<u8>> = self.redis.ask(&format!("HGETALL {}", Place::new(self.tenant.id.clone()).key("meta")));
+        meta.remove("state");
         meta
+    }
+
+    fn standing(&self) -> Standing {
+        self.redis.standing(Place::new(self.tenant.id.clone()).key("meta"))
     }
 }
 
@@ -160,7 +165,7 @@ async fn reserve_leaves_the_keys_of_the_data_model() {
     }
     assert_eq!(bench.redis.ask::<i64>(&format!("ZCARD {}", place.key("deadlines"))), 1, "only what has a deadline");
     let earliest: f64 = bench.redis.ask(&format!("ZSCORE {due} {}", bench.tenant.id));
-    assert_eq!(bench.meta()["due"], (earliest as i64).to_string());
+    assert_eq!(bench.standing().due_ms, Some(earliest as i64));
     assert_eq!(bench.redis.ask::<i64>(&format!("XLEN {}", place.key("history"))), 2);
 }
 
@@ -179,10 +184,8 @@ async fn after_everything_is_released_the_keys_are_as_at_the_start() {
     let mut after = bench.keys();
     assert!(after.remove("history").is_some());
     assert_eq!(after, before);
-    let mut meta = bench.meta();
-    meta.remove("upkeep");
-    meta.insert("position".into(), meta_before["position"].clone());
-    assert_eq!(meta, meta_before, "no deadline, no count, nothing but the position");
+    assert_eq!(bench.meta(), meta_before, "no count, nothing");
+    assert_eq!(bench.standing().due_ms, None, "no deadline");
 }
 
 #[tokio::test]
@@ -299,28 +302,35 @@ async fn what_has_lapsed_is_shown_nowhere_though_nobody_has_ended_it_yet() {
 }
 
 #[tokio::test]
-async fn the_earliest_deadline_follows_whatever_happens() {
+async fn nobody_sleeps_past_the_earliest_deadline_whatever_happens() {
     let bench = Bench::start(Tier::Pro).await;
     let place = Place::new(bench.tenant.id.clone());
-    let earliest = || bench.redis.ask::<Option<f64>>(&format!("ZSCORE {} {}", place.key("due"), bench.tenant.id)).map(|ms| ms as i64);
-    let noted = || bench.meta().get("due").map(|ms| ms.parse::<i64>().unwrap());
+    let noted = || {
+        let swept = bench.redis.ask::<Option<f64>>(&format!("ZSCORE {} {}", place.key("due"), bench.tenant.id)).map(|ms| ms as i64);
+        assert_eq!(swept, bench.standing().due_ms, "the sweep looks when the tenant says");
+        swept
+    };
 
     let long = bench.reserve_one("w", "long", 600).await;
-    assert_eq!((earliest(), noted()), (long.deadline_ms, long.deadline_ms));
-    let short = bench.reserve_one("w", "short", 60).await;
-    assert_eq!((earliest(), noted()), (short.deadline_ms, short.deadline_ms));
+    assert_eq!(noted(), long.deadline_ms);
+    let short = bench.reserve_one("w", "short", 1).await;
+    assert_eq!(noted(), short.deadline_ms);
     bench.reserve_one("w", "for ever", 0).await;
-    assert_eq!(earliest(), short.deadline_ms);
+    assert_eq!(noted(), short.deadline_ms);
+    // It moves away: the note stays, a bound that is too low, until somebody looks in vain.
     let renewals = [Renewal { claim: claim("w", "short", token(&short)), ttl_ms: 900_000 }];
     let renewed = done(bench.store.renew(&bench.caller, &renewals).await).remove(0);
-    assert_eq!((earliest(), noted()), (long.deadline_ms, long.deadline_ms));
+    assert_eq!(noted(), short.deadline_ms);
+    until("the bound has passed", || async { bench.store.position(&bench.caller).await.unwrap().now_us / 1000 > short.deadline_ms.unwrap() }).await;
+    bench.store.expire(&bench.tenant.id).await.unwrap();
+    assert_eq!(noted(), long.deadline_ms);
     bench.store.force_release(&bench.caller, "long", "").await.unwrap();
-    assert_eq!((earliest(), noted()), (renewed.deadline_ms, renewed.deadline_ms));
+    assert!(noted().is_some_and(|noted| noted <= renewed.deadline_ms.unwrap()));
     bench.unreserve_one("w", "short", token(&short)).await;
-    assert_eq!((earliest(), noted()), (None, None), "what is held for ever has none");
+    assert_eq!(noted(), None, "what is held for ever has none");
     bench.reserve_one("w", "again", 60).await;
     bench.store.reset(&bench.caller).await.unwrap();
-    assert_eq!((earliest(), noted()), (None, None));
+    assert_eq!(noted(), None);
 }
 
 #[tokio::test]
@@ -353,7 +363,7 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
     let old = backup(&bench.redis);
     // Positions run ahead of Redis' clock, as they do after that was set back.
     let ahead = (bench.now_ms() + 3_600_000) * 1000;
-    bench.redis.ask::<()>(&format!("HSET {} position {ahead}", Place::new(bench.tenant.id.clone()).key("meta")));
+    bench.redis.set_standing(Place::new(bench.tenant.id.clone()).key("meta"), &Standing { position: ahead, ..bench.standing() });
     let before = bench.reserve_one("w", "r", 60).await.fence.unwrap();
     assert!(before > ahead);
 

@@ -109,8 +109,9 @@ impl Redis {
             .map(|key| {
                 if key.ends_with(":meta") {
                     let mut fields: BTreeMap<String, Vec<u8>> = redis::cmd("HGETALL").arg(&key).query(&mut connection).unwrap();
-                    fields.retain(|field, _| field != "rate" && !field.starts_with("told:"));
-                    return (key, (format!("{fields:?}").into_bytes(), false));
+                    fields.retain(|field, _| !field.starts_with("told:"));
+                    let state = fields.remove("state").map(|packed| Standing { rate_us: 0.0, ..Standing::read(&packed) });
+                    return (key, (format!("{state:?} {fields:?}").into_bytes(), false));
                 }
                 let value: Vec<u8> = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
                 let ttl: i64 = redis::cmd("PTTL").arg(&key).query(&mut connection).unwrap();
@@ -119,11 +120,58 @@ impl Redis {
             .collect()
     }
 
+    /// How a tenant stands, by the key of its `meta`.
+    pub fn standing(&self, meta: &str) -> Standing {
+        Standing::read(&redis::cmd("HGET").arg(meta).arg("state").query::<Vec<u8>>(&mut self.connection()).unwrap())
+    }
+
+    /// Makes a tenant stand otherwise.
+    pub fn set_standing(&self, meta: &str, standing: &Standing) {
+        redis::cmd("HSET").arg(meta).arg("state").arg(standing.packed()).exec(&mut self.connection()).unwrap();
+    }
+
     /// One field of one section of INFO; `None` too while it does not answer, as when it has just been promoted.
     pub fn info(&self, section: &str, field: &str) -> Option<String> {
         let mut connection = redis::Client::open(self.url()).unwrap().get_connection().ok()?;
         let text: String = redis::cmd("INFO").arg(section).query(&mut connection).ok()?;
         text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
+    }
+}
+
+/// The packed `state` of a tenant, as `lua/README.md` describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    pub position: i64,
+    pub due_ms: Option<i64>,
+    pub upkeep_us: i64,
+    pub rate_us: f64,
+}
+
+impl Standing {
+    fn read(mut packed: &[u8]) -> Self {
+        let mut number = || match rmp::Marker::from_u8(packed[0]) {
+            rmp::Marker::False => {
+                packed = &packed[1..];
+                None
+            }
+            rmp::Marker::F64 => Some(rmp::decode::read_f64(&mut packed).unwrap()),
+            _ => Some(rmp::decode::read_int::<i64, _>(&mut packed).unwrap() as f64),
+        };
+        let whole = |number: Option<f64>| number.map(|number| number as i64);
+        let (position, due_ms, upkeep_us) = (whole(number()).unwrap(), whole(number()), whole(number()).unwrap());
+        Self { position, due_ms, upkeep_us, rate_us: number().unwrap() }
+    }
+
+    fn packed(&self) -> Vec<u8> {
+        let mut packed = Vec::new();
+        rmp::encode::write_sint(&mut packed, self.position).unwrap();
+        match self.due_ms {
+            Some(due_ms) => drop(rmp::encode::write_sint(&mut packed, due_ms).unwrap()),
+            None => rmp::encode::write_bool(&mut packed, false).unwrap(),
+        }
+        rmp::encode::write_sint(&mut packed, self.upkeep_us).unwrap();
+        rmp::encode::write_f64(&mut packed, self.rate_us).unwrap();
+        packed
     }
 }
 
