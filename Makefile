@@ -1,7 +1,8 @@
 # What people and CI do with this project. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench fmt lint build need-test
+BENCH_PARTS := reserve growth replicas idle start peers
+.PHONY: help run test test-long bench bench-build bench-tools bench-scripts bench-events $(BENCH_PARTS:%=bench-%) fmt lint build need-test
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -13,6 +14,8 @@ BROWSER_PACKAGES := tests/browser/node_modules/.package-lock.json
 CLIENT_PACKAGES := tests/clients/node_modules/.package-lock.json
 # Written last, likewise.
 PYTHON_PACKAGES := tests/clients/.venv/installed
+PEER_NODE := bench/peers/node_modules/.package-lock.json
+PEER_PYTHON := bench/peers/.venv/installed
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -50,9 +53,34 @@ test: need-test $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## ins
 test-long: export HOLDFAST_LONG := 1
 test-long: test ## the same with longer outages and searches, which takes some minutes more
 
-bench: ## measure what the scripts cost Redis
+# HOLDFAST=path measures a binary that is there already, instead of building one; SPEED=... hands on more, as in SPEED='--rounds 7'.
+MEASURE = PYTHONPATH=bench python3 -B -m speed --holdfast $(or $(HOLDFAST),$(BINARY)) $(SPEED)
+
+bench: bench-build ## measure speed beside limits and peers, about 12 minutes, and write bench/results/<date>.md
+	$(MEASURE) --save
+
+# One part, printed and not kept: bench-reserve, bench-growth, bench-replicas, bench-idle, bench-start, bench-peers
+$(BENCH_PARTS:%=bench-%): bench-%: bench-build
+	$(MEASURE) $*
+
+# The generator's own tests come first: one that overlooks a refusal would find everything fast.
+bench-build:
+	scripts/need cargo cc redis-server setpriv nginx python3
+	$(if $(HOLDFAST),,cargo build --release --locked)
+	cd bench && CARGO_TARGET_DIR=target cargo test --quiet --locked -p load
+	cd bench && CARGO_TARGET_DIR=target cargo build --release --locked -p load -p echo
+
+# A peer that is not installed is left out of the figures, so that `make bench` installs no server that nobody asked for.
+bench-tools: $(PEER_NODE) $(PEER_PYTHON) ## install the peers: etcd, ZooKeeper, webdis, redlock, kazoo, redis-py
+	scripts/need etcd zookeeper webdis node
+
+bench-scripts: ## measure what each script costs Redis
 	scripts/need cargo cc redis-server setpriv
 	cargo bench --locked --bench scripts
+
+bench-events: ## measure event streams beside their floor and their peers
+	scripts/need cargo cc redis-server setpriv python3
+	bench/sse.sh
 
 need-test:
 	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv
@@ -67,6 +95,16 @@ $(CLIENT_PACKAGES): tests/clients/package-lock.json | need-test
 $(PYTHON_PACKAGES): tests/clients/requirements.txt | need-test
 	python3 -m venv tests/clients/.venv
 	tests/clients/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(PEER_NODE): bench/peers/package-lock.json
+	scripts/need npm
+	cd bench/peers && npm ci --ignore-scripts --no-audit --no-fund
+
+$(PEER_PYTHON): bench/peers/requirements.txt
+	scripts/need python-venv
+	python3 -m venv bench/peers/.venv
+	bench/peers/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 %/package-lock.json:

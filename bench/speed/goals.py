@@ -1,0 +1,33 @@
+"""What the figures are held against. `bench/README.md` says what each means; a test compares the two."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Goal:
+    milestone: float
+    aim: float
+
+    @property
+    def more_is_better(self) -> bool:
+        return self.aim > self.milestone
+
+    def verdict(self, value: float) -> str:
+        met = (lambda bound: value >= bound) if self.more_is_better else (lambda bound: value <= bound)
+        return "aim met" if met(self.aim) else "milestone met" if met(self.milestone) else "MISSED"
+
+
+GOALS = {
+    "S1": Goal(0.7, 1.0),
+    "S2": Goal(2.2, 1.5),
+    "S3": Goal(1.3, 1.1),
+    "S4 p50": Goal(2, 1.5),
+    "S4 p99": Goal(3, 2),
+    "S5": Goal(5, 2),
+    "S6": Goal(6, 10),
+    "S7": Goal(1.15, 1.05),
+    "S8": Goal(1.05, 1.0),
+    "S9 memory": Goal(40, 20),
+    "S9 CPU": Goal(1, 0.3),
+    "S10": Goal(150, 50),
+}
