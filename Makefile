@@ -83,7 +83,7 @@ bench-events: ## measure event streams beside their floor and their peers
 	bench/sse.sh
 
 need-test:
-	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv
+	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv valgrind
 
 # No package may run a program of its own at installation: the tests use the system's browser and need nothing fetched.
 $(BROWSER_PACKAGES): tests/browser/package-lock.json | need-test

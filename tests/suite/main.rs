@@ -6,6 +6,7 @@
 mod benchmarks;
 mod browser;
 mod clients;
+mod cost;
 mod deployment;
 mod document;
 mod domain_property;
