@@ -31,6 +31,7 @@ use crate::{
 pub use filter::{Filter, split_list};
 pub use frame::{About, Frame, Reason, encode};
 pub use reader::{Piece, Reader, Start};
+pub use seat::Outlet;
 
 use channel::{Channel, Page};
 use flights::Flights;
