@@ -1,7 +1,7 @@
 # What people and CI do with this project. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench fmt lint build need-test
+.PHONY: help run test test-long bench bench-streams fmt lint build need-test
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -53,6 +53,12 @@ test-long: test ## the same with longer outages and searches, which takes some m
 bench: ## measure what the scripts cost Redis
 	scripts/need cargo cc redis-server setpriv
 	cargo bench --locked --bench scripts
+
+bench-streams: ## measure event streams beside their floor and their peers; PARTS="e1 e5" measures only these
+	scripts/need cargo cc redis-server setpriv nginx nchan python3
+	cargo build --release --locked
+	cd bench && cargo build --release --locked
+	bench/streams.py $(PARTS)
 
 need-test:
 	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv

@@ -16,6 +16,7 @@ use crate::{
         Filter, Frame,
         ring::{Ring, Taken},
         seat::{Seat, Seats},
+        weight::Weight,
     },
     store::{Note, Place, Replay},
 };
@@ -143,9 +144,9 @@ impl Framing {
 
 impl Channel {
     /// A channel of which nothing is known yet, for so many runtimes.
-    pub(super) fn new(place: Arc<Place>, runtimes: usize) -> Self {
+    pub(super) fn new(place: Arc<Place>, runtimes: usize, together: Weight) -> Self {
         let locals = std::iter::repeat_with(Local::default).take(runtimes).collect();
-        Self { place, ring: Mutex::default(), told: watch::Sender::new(None), locals }
+        Self { place, ring: Mutex::new(Ring::new(together)), told: watch::Sender::new(None), locals }
     }
 
     /// The ring, for a moment.

@@ -147,7 +147,7 @@ fn storm_of(readers: &mut Readers, since: u64, latencies: &mut Histogram) -> Dur
     let all = readers.len();
     while begun.elapsed() < Duration::from_secs(60) {
         readers.round(20, since, latencies);
-        if readers.count.begun as usize >= all && readers.live(cut) == all {
+        if readers.live(cut) == all {
             break;
         }
     }

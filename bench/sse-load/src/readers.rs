@@ -68,6 +68,8 @@ struct Reader {
     last_stamp: u64,
     seen: Found,
     doubled: u64,
+    /// What the server said last: how long to wait before coming back.
+    retry_ms: u64,
 }
 
 pub struct Readers {
@@ -81,6 +83,9 @@ pub struct Readers {
     buffer: Vec<u8>,
     stamps: Mark,
     ids: Mark,
+    retries: Mark,
+    /// Who has been cut off, and when each comes back, in nanoseconds of the clock.
+    away: Vec<(u64, usize)>,
     resets: Finder<'static>,
     pub count: Counts,
 }
@@ -110,6 +115,8 @@ impl Readers {
             buffer: vec![0; 1 << 18],
             stamps: Mark::new(b"\"ts\":\"", 19),
             ids: Mark::new(b"data: {\"id\":\"", 16),
+            retries: Mark::new(b"retry: ", 4),
+            away: Vec::new(),
             resets: Finder::new(b"event: RESET_CURSOR"),
             count: Counts::default(),
         }
@@ -163,6 +170,11 @@ impl Readers {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 1024];
         let ready = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), 1024, timeout_ms) };
         let before = self.count.deliveries;
+        let now = now_ns();
+        while let Some(due) = self.away.iter().position(|(due, _)| *due <= now) {
+            let (_, at) = self.away.swap_remove(due);
+            self.open_one(at, true);
+        }
         for event in &events[..ready.max(0) as usize] {
             let at = event.u64 as usize;
             if event.events & libc::EPOLLOUT as u32 != 0 {
@@ -186,9 +198,13 @@ impl Readers {
         unsafe { libc::epoll_ctl(self.epoll, libc::EPOLL_CTL_MOD, stream.as_raw_fd(), &mut event) };
     }
 
+    /// As a browser does, it comes back after as long as the server wished.
     fn closed(&mut self, at: usize) {
         self.all[at].stream = None;
         self.count.closed += 1;
+        if self.by_ids {
+            self.away.push((now_ns() + self.all[at].retry_ms.max(1_000) * 1_000_000, at));
+        }
     }
 
     fn read(&mut self, at: usize, since: u64, latencies: &mut Histogram) {
@@ -224,6 +240,7 @@ impl Readers {
             reader.last_stamp = reader.last_stamp.max(stamp);
         });
         if by_ids {
+            self.retries.each(bytes, old, |ms| reader.retry_ms = ms);
             self.ids.each(bytes, old, |id| note(&mut reader.seen, &mut reader.last_id, &mut reader.doubled, id, count));
             // A reset names where the stream goes on.
             count.resets += self.resets.find_iter(&bytes[old..]).count() as u64;
