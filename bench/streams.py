@@ -144,7 +144,10 @@ class PrivateRedis:
         return subprocess.run(["redis-cli", "-p", str(self.port), *words], capture_output=True, text=True, check=True).stdout
 
     def commands(self):
-        return int(next(line for line in self.ask("info", "stats").splitlines() if line.startswith("total_commands_processed")).split(":")[1])
+        """How many commands clients have sent that may have been about a stream. What scripts do inside is not counted."""
+        calls = dict(line.split(":", 1) for line in self.ask("info", "commandstats").splitlines() if line.startswith("cmdstat_"))
+        count = lambda name: int(calls.get(f"cmdstat_{name}", "calls=0,").split(",")[0].split("=")[1])
+        return sum(count(name) for name in ("evalsha", "eval", "get", "subscribe"))
 
 
 class Nchan(Server):
@@ -534,7 +537,7 @@ def main():
         f"stolen from this machine {100 * (stolen_after - stolen) / max(ticks_after - ticks, 1):.1f} %, load {os.getloadavg()[0]:.1f}"
     )
     if args.runs:
-        args.runs.write_text("".join(json.dumps(run) + "\n" for run in RUNS))
+        args.runs.write_text("".join(json.dumps(run, default=str) + "\n" for run in RUNS))
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ const TICK: Duration = Duration::from_millis(125);
 const SLOTS: usize = (KEEPALIVE.as_millis() / TICK.as_millis()) as usize + 2;
 /// A round that took less is not worth waiting for the next one.
 const BUSY: Duration = Duration::from_micros(500);
-/// The wait between rounds that are small and many.
-const PAUSE: Duration = Duration::from_millis(1);
 /// The longest wait between two rounds. The runtime's timer may add a millisecond.
-const PAUSE_MOST: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(2);
+/// Rounds that begin in such quick succession are worth collecting for.
+const OFTEN: Duration = Duration::from_millis(4);
 
 /// A runtime's part.
 #[derive(Debug)]
@@ -95,9 +95,9 @@ impl Shard {
             }
             let took = began.elapsed();
             if took > BUSY {
-                tokio::time::sleep(took.min(PAUSE_MOST)).await;
-            } else if began.duration_since(last) < PAUSE_MOST {
-                // Little was to be done, but it comes often.
+                tokio::time::sleep(took.min(PAUSE)).await;
+            } else if began.duration_since(last) < OFTEN {
+                // Little was to be done, but it comes often, and each time wakes the runtime.
                 tokio::time::sleep(PAUSE).await;
             }
             last = began;

@@ -61,10 +61,6 @@ fn main() {
     let mut readers = Readers::new(address, heads.clone(), by_ids, count);
     readers.open();
     let mut nothing = Histogram::new();
-    let begun = Instant::now();
-    while readers.count.begun < count as u64 && begun.elapsed() < Duration::from_secs(20) {
-        readers.round(20, u64::MAX, &mut nothing);
-    }
     let (settling, cpu_before) = (Instant::now(), cpu_s(&pids));
     while settling.elapsed() < Duration::from_secs_f64(number("settle", "1.5")) {
         readers.round(50, u64::MAX, &mut nothing);

@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::fd::{AsRawFd, FromRawFd},
+    time::{Duration, Instant},
 };
 
 use memchr::memmem::Finder;
@@ -12,6 +13,9 @@ use crate::{hist::Histogram, system::now_ns};
 
 /// As many bytes of what was read are kept as the longest mark has.
 const TAIL: usize = 64;
+/// So many readers are on their way in at once.
+const AT_ONCE: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A text that is followed by a number of so many digits.
 pub struct Mark {
@@ -122,14 +126,19 @@ impl Readers {
         }
     }
 
-    /// Opens them all, with small pauses that let the server accept.
+    /// Opens them all, never more at once than a server likes.
     pub fn open(&mut self) {
+        let begun = Instant::now();
         for at in 0..self.all.len() {
             self.open_one(at, false);
-            if at % 200 == 199 {
+            while (at + 1).saturating_sub(self.count.begun as usize) >= AT_ONCE && begun.elapsed() < PATIENCE {
                 self.round(10, u64::MAX, &mut Histogram::new());
             }
         }
+        while (self.count.begun as usize) < self.all.len() && begun.elapsed() < PATIENCE {
+            self.round(10, u64::MAX, &mut Histogram::new());
+        }
+        assert!(self.count.begun as usize >= self.all.len(), "{} of {} streams are open after {PATIENCE:?}", self.count.begun, self.all.len());
     }
 
     /// Cuts all connections without a word, and opens them again at once, each where it was.
@@ -202,9 +211,7 @@ impl Readers {
     fn closed(&mut self, at: usize) {
         self.all[at].stream = None;
         self.count.closed += 1;
-        if self.by_ids {
-            self.away.push((now_ns() + self.all[at].retry_ms.max(1_000) * 1_000_000, at));
-        }
+        self.away.push((now_ns() + self.all[at].retry_ms.max(1_000) * 1_000_000, at));
     }
 
     fn read(&mut self, at: usize, since: u64, latencies: &mut Histogram) {
