@@ -8,13 +8,16 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
     readers::{Found, Mark},
     system::{now_ns, precise_timers},
 };
+
+/// How long the last answers may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is published, and where.
 #[derive(Clone)]
@@ -62,13 +65,26 @@ impl Publisher {
             })
             .collect();
         let writing = {
-            let (plan, stop, sent) = (plan.clone(), stop.clone(), sent.clone());
-            std::thread::spawn(move || write_events(&plan, rate, connections, &stop, &sent))
+            let (plan, stop, sent, answered) = (plan.clone(), stop.clone(), sent.clone(), answered.clone());
+            std::thread::spawn(move || {
+                let connections = write_events(&plan, rate, connections, &stop, &sent);
+                let begun = Instant::now();
+                let all_answered = || {
+                    let answered = answered.lock().expect("no thread has panicked");
+                    answered.accepted + answered.refused >= sent.load(Relaxed)
+                };
+                while !all_answered() && begun.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                for connection in connections {
+                    let _ = connection.shutdown(std::net::Shutdown::Both);
+                }
+            })
         };
         Self { stop, sent, answered, writing }
     }
 
-    /// Ends it, waits a while for the last answers, and tells how many events were sent and what was answered.
+    /// Ends it, waits for the last answers, and tells how many events were sent and what was answered.
     pub fn finish(self) -> (u64, Answered) {
         self.stop.store(true, Relaxed);
         let _ = self.writing.join();
@@ -77,7 +93,7 @@ impl Publisher {
     }
 }
 
-fn write_events(plan: &Plan, rate: f64, mut connections: Vec<TcpStream>, stop: &AtomicBool, sent: &AtomicU64) {
+fn write_events(plan: &Plan, rate: f64, mut connections: Vec<TcpStream>, stop: &AtomicBool, sent: &AtomicU64) -> Vec<TcpStream> {
     precise_timers();
     let padding = "x".repeat(plan.size.saturating_sub(40));
     let (begun, gap_ns) = (now_ns(), 1e9 / rate);
@@ -105,10 +121,7 @@ fn write_events(plan: &Plan, rate: f64, mut connections: Vec<TcpStream>, stop: &
         }
         sent.store(number + 1, Relaxed);
     }
-    std::thread::sleep(Duration::from_millis(500));
-    for connection in connections {
-        let _ = connection.shutdown(std::net::Shutdown::Both);
-    }
+    connections
 }
 
 fn read_answers(mut from: TcpStream, to: &Mutex<Answered>) {
