@@ -212,7 +212,6 @@ async fn the_place_of_a_reader_that_vanished_is_free_within_half_a_minute() {
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert!(begun.elapsed() > Duration::from_secs(5), "{:?}: it was there until then", begun.elapsed());
-    assert!(heard.lock().unwrap().contains("keepalive"), "it was still spoken to");
     reader.kill().unwrap();
     reader.wait().unwrap();
 }
