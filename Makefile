@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve growth replicas idle start peers
-.PHONY: help run test test-long bench bench-build bench-tools bench-scripts bench-events $(BENCH_PARTS:%=bench-%) fmt lint build need-test
+.PHONY: help run test test-long bench bench-build bench-tools bench-scripts bench-streams $(BENCH_PARTS:%=bench-%) fmt lint build need-test
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -78,9 +78,11 @@ bench-scripts: ## measure what each script costs Redis
 	scripts/need cargo cc redis-server setpriv
 	cargo bench --locked --bench scripts
 
-bench-events: ## measure event streams beside their floor and their peers
-	scripts/need cargo cc redis-server setpriv python3
-	bench/sse.sh
+bench-streams: ## measure event streams beside their floor and their peers; PARTS="e1 e5" measures only these
+	scripts/need cargo cc redis-server setpriv nginx nchan python3
+	cargo build --release --locked
+	cd bench && cargo build --release --locked
+	bench/streams.py $(PARTS)
 
 need-test:
 	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv valgrind

@@ -16,12 +16,17 @@ use crate::{
         Filter, Frame,
         ring::{Ring, Taken},
         seat::{Seat, Seats},
+        weight::Weight,
     },
     store::{Note, Place, Replay},
 };
 
 /// The most that is written at once.
 const PIECE_BYTES: usize = 64 << 10;
+/// After so many writes of a round the runtime's other tasks have their turn.
+const WRITES: usize = 32;
+/// Room for a chunk's size: digits, and a line's end.
+const SIZE_BYTES: usize = 10;
 
 /// A tenant's stream.
 #[derive(Debug)]
@@ -64,19 +69,84 @@ struct GroupState {
 /// Ready bytes from one cursor to another.
 #[derive(Debug, Clone)]
 pub(super) struct Stretch {
-    /// What passed, empty if nothing did.
-    pub(super) bytes: Bytes,
+    /// What passed, as a chunk of HTTP/1.1; empty if nothing did.
+    chunk: Bytes,
+    /// Where in the chunk it begins.
+    begins: usize,
     /// The cursor after it.
     pub(super) to: u64,
     /// The last position among it, also of what did not pass.
     pub(super) position: Option<i64>,
 }
 
+/// What is written to all readers of a group that have everything before it.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) chunk: Bytes,
+    /// Nothing passed between these two cursors, so whoever is there has everything before the chunk.
+    from: std::ops::RangeInclusive<u64>,
+    /// The cursor after the chunk.
+    pub(super) to: u64,
+    /// The last position in it, also of what did not pass.
+    pub(super) position: Option<i64>,
+    /// The cursor after everything that passed: there may be more than the chunk.
+    pub(super) end: u64,
+    /// Whether the chunk is all that passed.
+    pub(super) is_whole: bool,
+    /// The present moment of the shard's clock.
+    pub(super) now_ms: u64,
+}
+
+impl Round {
+    /// Whether the chunk is what comes next at this cursor.
+    pub(super) fn continues(&self, cursor: u64) -> bool {
+        self.from.contains(&cursor)
+    }
+}
+
+impl Stretch {
+    /// What passed, without a frame; empty if nothing did.
+    pub(super) fn body(&self) -> Bytes {
+        if self.chunk.is_empty() { Bytes::new() } else { self.chunk.slice(self.begins..self.chunk.len() - 2) }
+    }
+}
+
+/// Puts together what passes, and makes a chunk of it.
+#[derive(Debug, Default)]
+struct Framing(BytesMut);
+
+impl Framing {
+    fn len(&self) -> usize {
+        self.0.len().saturating_sub(SIZE_BYTES)
+    }
+
+    fn push(&mut self, frame: &Frame) {
+        if self.0.is_empty() {
+            // Most often one frame is all there is.
+            self.0.reserve(SIZE_BYTES + frame.bytes.len() + 2);
+            self.0.extend_from_slice(&[0; SIZE_BYTES]);
+        }
+        self.0.extend_from_slice(&frame.bytes);
+    }
+
+    /// The chunk, and where in it the body begins.
+    fn finish(mut self) -> (Bytes, usize) {
+        if self.0.is_empty() {
+            return (Bytes::new(), 0);
+        }
+        let size = format!("{:x}\r\n", self.len());
+        let spare = SIZE_BYTES - size.len();
+        self.0[spare..SIZE_BYTES].copy_from_slice(size.as_bytes());
+        self.0.extend_from_slice(b"\r\n");
+        (self.0.freeze().slice(spare..), size.len())
+    }
+}
+
 impl Channel {
     /// A channel of which nothing is known yet, for so many runtimes.
-    pub(super) fn new(place: Arc<Place>, runtimes: usize) -> Self {
+    pub(super) fn new(place: Arc<Place>, runtimes: usize, together: Weight) -> Self {
         let locals = std::iter::repeat_with(Local::default).take(runtimes).collect();
-        Self { place, ring: Mutex::default(), told: watch::Sender::new(None), locals }
+        Self { place, ring: Mutex::new(Ring::new(together)), told: watch::Sender::new(None), locals }
     }
 
     /// The ring, for a moment.
@@ -128,12 +198,18 @@ impl Channel {
             .map(|(number, _)| number)
     }
 
-    /// Wakes the readers of one runtime for whom something new passed; how many.
-    pub(super) fn flush(&self, runtime: usize) -> usize {
+    /// Writes to the readers of one runtime for whom something new passed, or wakes them; how many.
+    pub(super) async fn flush(&self, runtime: usize, now_ms: u64) -> usize {
         let Some(local) = self.locals.get(runtime) else { return 0 };
         local.rung.store(false, Ordering::Release);
         let groups = local.groups().clone();
-        groups.iter().map(|group| group.flush(self)).sum()
+        let mut served = 0;
+        for group in groups {
+            if let Some(round) = group.look(self, now_ms) {
+                served += group.deliver(&round).await;
+            }
+        }
+        served
     }
 
     /// Lets a reader in on one runtime.
@@ -211,11 +287,12 @@ impl Group {
         &self.filter
     }
 
-    /// Looks at what is new, and wakes all readers if any of it passes.
-    fn flush(&self, channel: &Channel) -> usize {
+    /// Looks at what is new; if any of it passes, what is to be written.
+    fn look(&self, channel: &Channel, now_ms: u64) -> Option<Round> {
         let mut state = self.state();
-        {
+        let from = {
             let ring = channel.ring();
+            let before = state.passed..=state.scanned;
             let from = state.scanned.max(ring.first());
             // What has left the ring unseen may have passed: the readers look for themselves.
             if from > state.scanned {
@@ -229,46 +306,72 @@ impl Group {
                 }
                 state.scanned_position = frame.position.or(state.scanned_position);
             }
-            if state.passed <= state.scanned {
-                state.scanned = number;
-                return 0;
-            }
+            let news = state.passed > state.scanned;
             state.scanned = number;
+            if !news {
+                return None;
+            }
+            before
+        };
+        let end = state.passed;
+        let stretch = state.stretch(&self.filter, channel, *from.end());
+        // What has left the ring already is for the tasks to find elsewhere.
+        let Some(stretch) = stretch else { return Some(Round { chunk: Bytes::new(), from, to: 0, position: None, end, is_whole: false, now_ms }) };
+        Some(Round { is_whole: stretch.to >= end, chunk: stretch.chunk, from, to: stretch.to, position: stretch.position, end, now_ms })
+    }
+
+    /// Gives every reader a round's chunk, a few at a time; how many.
+    async fn deliver(&self, round: &Round) -> usize {
+        // From the last seat on: whoever leaves meanwhile makes room for one that was served already, and whoever comes looks by itself.
+        let count = self.state().seats.len();
+        let mut left = count;
+        while left > 0 {
+            let next = left.saturating_sub(WRITES);
+            self.state().seats.between(next, left).iter().rev().for_each(|seat| seat.deliver(round));
+            left = next;
+            if left > 0 {
+                tokio::task::yield_now().await;
+            }
         }
-        state.seats.iter().for_each(|seat| seat.wake());
-        state.seats.len()
+        count
     }
 
     /// What passes from `cursor` on, up to a bound; `None`: the frame there has left the ring.
     pub(super) fn stretch(&self, channel: &Channel, cursor: u64) -> Option<Stretch> {
-        let mut state = self.state();
+        self.state().stretch(&self.filter, channel, cursor)
+    }
+}
+
+impl GroupState {
+    fn stretch(&mut self, filter: &Filter, channel: &Channel, cursor: u64) -> Option<Stretch> {
         let ring = channel.ring();
         // Nothing passed since: whatever has left the ring meanwhile was not for this reader.
-        if cursor < ring.first() && state.passed <= cursor && state.scanned >= ring.first() {
-            return Some(Stretch { bytes: Bytes::new(), to: state.scanned, position: state.scanned_position });
+        if cursor < ring.first() && self.passed <= cursor && self.scanned >= ring.first() {
+            return Some(Stretch { chunk: Bytes::new(), begins: 0, to: self.scanned, position: self.scanned_position });
         }
         let end = ring.end();
-        if let Some((from, piece)) = &state.piece
+        if let Some((from, piece)) = &self.piece
             && *from == cursor
             && piece.to == end
         {
             return Some(piece.clone());
         }
-        let (mut bytes, mut to, mut position) = (BytesMut::new(), cursor, None);
+        let (mut framing, mut to, mut position) = (Framing::default(), cursor, None);
         for frame in ring.since(cursor)? {
-            if self.filter.passes(frame) {
-                if !bytes.is_empty() && bytes.len() + frame.bytes.len() > PIECE_BYTES {
+            if filter.passes(frame) {
+                if framing.len() > 0 && framing.len() + frame.bytes.len() > PIECE_BYTES {
                     break;
                 }
-                bytes.extend_from_slice(&frame.bytes);
+                framing.push(frame);
             }
             to += 1;
             position = frame.position.or(position);
         }
         drop(ring);
-        let stretch = Stretch { bytes: bytes.freeze(), to, position };
-        if to == end && state.seats.len() > 1 && !stretch.bytes.is_empty() {
-            state.piece = Some((cursor, stretch.clone()));
+        let (chunk, begins) = framing.finish();
+        let stretch = Stretch { chunk, begins, to, position };
+        if to == end && self.seats.len() > 1 && !stretch.chunk.is_empty() {
+            self.piece = Some((cursor, stretch.clone()));
         }
         Some(stretch)
     }

@@ -14,6 +14,7 @@ mod ring;
 mod seat;
 mod shard;
 mod watch;
+mod weight;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,12 +32,14 @@ use crate::{
 pub use filter::{Filter, split_list};
 pub use frame::{About, Frame, Reason, encode};
 pub use reader::{Piece, Reader, Start};
+pub use seat::Outlet;
 
 use channel::{Channel, Page};
 use flights::Flights;
 use lease::Leases;
 use ring::Taken;
 use shard::Shard;
+use weight::Weight;
 
 /// How long a partition stays subscribed after its last reader here has left.
 const LINGER: Duration = Duration::from_secs(30);
@@ -75,6 +78,8 @@ pub struct Hub {
     pages: Flights<(TenantId, i64), Option<Arc<Page>>>,
     proofs: Flights<(TenantId, Option<String>), Told<()>>,
     leases: Arc<Leases>,
+    /// Of all rings.
+    weight: Weight,
     /// Rings when the subscription is whole again.
     back: Notify,
 }
@@ -113,6 +118,7 @@ impl Feed {
             pages: Flights::new(PAGE_KEPT),
             proofs: Flights::new(PROOF_KEPT),
             leases: Leases::new(),
+            weight: Weight::new(),
             back: Notify::new(),
             store,
         });
@@ -199,7 +205,7 @@ impl Hub {
     }
 
     fn channel(&self, place: &Arc<Place>) -> Arc<Channel> {
-        self.channels().entry(place.tenant().clone()).or_insert_with(|| Arc::new(Channel::new(place.clone(), self.shards.len()))).clone()
+        self.channels().entry(place.tenant().clone()).or_insert_with(|| Arc::new(Channel::new(place.clone(), self.shards.len(), self.weight.clone()))).clone()
     }
 
     /// A page of the history after `from`; `None`: the tenant is gone.
@@ -267,7 +273,18 @@ impl Hub {
         }
     }
 
+    /// Has rings give up their oldest frames when all together hold too much; who still wants them reads the history.
+    fn shed_if_too_much(&self) {
+        if self.weight.is_too_much() {
+            let (now, channels) = (Instant::now(), self.channels().values().cloned().collect::<Vec<_>>());
+            let mut forgotten = 0;
+            self.weight.shed(|age| forgotten += channels.iter().map(|channel| channel.ring().forget_older(now, age)).sum::<usize>());
+            metrics::counter!("holdfast_stream_frames_shed_total").increment(forgotten as u64);
+        }
+    }
+
     fn note(&self, channel: &Arc<Channel>, rung: &mut HashSet<usize>) {
+        self.shed_if_too_much();
         for number in channel.ring_for() {
             self.shards[number].note(channel);
             rung.insert(number);

@@ -9,7 +9,7 @@ use crate::{
         Filter, Frame, Hub, Reason,
         channel::{Channel, Group, Page},
         lease::Lease,
-        seat::{Seat, Sign},
+        seat::{Outlet, Seat, Sign},
         shard::Shard,
     },
     store::{Store, StoreError},
@@ -30,16 +30,14 @@ pub struct Reader {
     group: Arc<Group>,
     seat: Arc<Seat>,
     at: At,
-    /// Everything up to here was written or filtered out: what the next keepalive may name.
-    position: i64,
     _lease: Option<Lease>,
 }
 
-/// Where a reader is.
+/// Where a reader is; how far, its seat knows.
 #[derive(Debug)]
 enum At {
-    /// In the ring, with the number of its next frame.
-    Ring(u64),
+    /// In the ring.
+    Ring,
     /// Behind it: in the history, with what was read there and not written yet.
     History(VecDeque<Arc<Frame>>),
 }
@@ -56,7 +54,7 @@ pub enum Start {
 /// What a stream writes next.
 #[derive(Debug)]
 pub enum Piece {
-    /// These bytes.
+    /// These bytes; none if there is only [`Reader::take_rest`] to be written.
     Bytes(Bytes),
     /// Nothing more: the stream ends, and its reader resumes where it stopped.
     End,
@@ -77,12 +75,33 @@ impl Reader {
     ) -> Option<Self> {
         let seat = Seat::new(credential, shard.now_ms());
         let group = channel.enter(shard.number, filter, &seat)?;
-        let (cursor, position) = {
-            let ring = channel.ring();
-            (ring.end(), ring.told())
-        };
+        {
+            let (ring, mut desk) = (channel.ring(), seat.desk());
+            (desk.cursor, desk.position) = (ring.end(), ring.told());
+        }
         shard.watch(&seat);
-        Some(Self { hub, shard, store, channel, group, seat, at: At::Ring(cursor), position, _lease: lease })
+        Some(Self { hub, shard, store, channel, group, seat, at: At::Ring, _lease: lease })
+    }
+
+    /// Lets the runtime's rounds write chunks to this socket while [`Self::next`] waits. Whoever writes to it besides must first write
+    /// what [`Self::take_rest`] gives.
+    pub fn write_through(&self, outlet: Arc<dyn Outlet>) {
+        self.seat.desk().outlet = Some(outlet);
+    }
+
+    /// The part of a chunk that the socket did not take; most often nothing.
+    pub fn take_rest(&self) -> Bytes {
+        std::mem::take(&mut self.seat.desk().rest)
+    }
+
+    fn position(&self) -> i64 {
+        self.seat.desk().position
+    }
+
+    fn is_at(&mut self, cursor: u64, position: i64) {
+        self.at = At::Ring;
+        let mut desk = self.seat.desk();
+        (desk.cursor, desk.position) = (cursor, position);
     }
 
     /// Moves the reader to where its last stream stopped.
@@ -90,7 +109,7 @@ impl Reader {
     /// # Errors
     /// As [`StoreError`] says, when the history must be asked and cannot be.
     pub(super) async fn start(&mut self, from: Option<&str>) -> Result<Start, StoreError> {
-        let Some(from) = from else { return Ok(Start::At(self.position)) };
+        let Some(from) = from else { return Ok(Start::At(self.position())) };
         // Positions are below 2^53: a number beyond is none of ours.
         let from = (from.len() <= 16 && from.bytes().all(|byte| byte.is_ascii_digit())).then(|| from.parse::<i64>().ok()).flatten();
         let Some(from) = from else { return Ok(self.reset(Reason::Unknown)) };
@@ -99,8 +118,7 @@ impl Reader {
             (ring.seek(from), ring.base(), ring.head().unwrap_or(0))
         };
         if let Some(cursor) = sought {
-            self.at = At::Ring(cursor);
-            self.position = from;
+            self.is_at(cursor, from);
             return Ok(Start::At(from));
         }
         if from > head || from > base {
@@ -111,14 +129,14 @@ impl Reader {
         let Some(page) = self.page(from).await? else { return Ok(self.reset(Reason::Unknown)) };
         match page.previous {
             Some(previous) if previous == from => {
-                self.position = from;
+                self.seat.desk().position = from;
                 self.take_page(from, &page);
                 Ok(Start::At(from))
             }
             Some(previous) if previous < from => Ok(self.reset(Reason::Unknown)),
             None if page.last == from => {
                 // The ring was not there yet when the history already was: it will be.
-                self.position = from;
+                self.seat.desk().position = from;
                 self.at = At::History(VecDeque::new());
                 Ok(Start::At(from))
             }
@@ -128,11 +146,11 @@ impl Reader {
 
     /// Goes on from the latest position.
     fn reset(&mut self, reason: Reason) -> Start {
-        let ring = self.channel.ring();
-        let as_of = ring.told();
-        self.at = At::Ring(ring.end());
-        drop(ring);
-        self.position = as_of;
+        let (end, as_of) = {
+            let ring = self.channel.ring();
+            (ring.end(), ring.told())
+        };
+        self.is_at(end, as_of);
         Start::Reset(reason, as_of)
     }
 
@@ -144,12 +162,11 @@ impl Reader {
     /// Goes on with a page that begins right after `from`: in the ring if it joins there, so that others find it there too.
     fn take_page(&mut self, from: i64, page: &Page) {
         let mut ring = self.channel.ring();
-        if let Some(cursor) = ring.seek(from) {
-            self.at = At::Ring(cursor);
-        } else if ring.put_before(from, &page.frames) {
-            self.at = At::Ring(ring.first());
-        } else {
-            self.at = At::History(page.frames.iter().cloned().collect());
+        let cursor = ring.seek(from).or_else(|| ring.put_before(from, &page.frames).then(|| ring.first()));
+        drop(ring);
+        match cursor {
+            Some(cursor) => self.is_at(cursor, from),
+            None => self.at = At::History(page.frames.iter().cloned().collect()),
         }
     }
 
@@ -165,9 +182,13 @@ impl Reader {
             if self.seat.is_leaving() {
                 return Piece::Leave;
             }
+            if !self.seat.desk().rest.is_empty() {
+                return Piece::Bytes(Bytes::new());
+            }
             let written = match &mut self.at {
-                At::Ring(_) => self.read_ring(),
-                At::History(_) => self.read_history().await,
+                At::Ring => self.read_ring(),
+                // In a box: few streams are there, and all would be as large.
+                At::History(_) => Box::pin(self.read_history()).await,
             };
             match written {
                 Some(Piece::Bytes(bytes)) if bytes.is_empty() => continue,
@@ -177,11 +198,14 @@ impl Reader {
                 }
                 None => {}
             }
-            match self.seat.sign_given().await {
+            match self.seat.sign_given_in_the_ring().await {
                 Sign::Ended => return Piece::End,
                 Sign::Leave => return Piece::Leave,
                 Sign::Woken => {}
                 Sign::Beat => {
+                    if !self.seat.desk().rest.is_empty() {
+                        continue;
+                    }
                     // What was filtered out moves the cursor too.
                     while let Some(Piece::Bytes(bytes)) = self.read_ring_if_there() {
                         if !bytes.is_empty() {
@@ -190,7 +214,7 @@ impl Reader {
                         }
                     }
                     self.seat.speaks(self.shard.now_ms());
-                    return Piece::Bytes(Bytes::from(format!(": keepalive\nid: {}\n\n", self.position)));
+                    return Piece::Bytes(self.beat());
                 }
             }
         }
@@ -198,20 +222,21 @@ impl Reader {
 
     fn read_ring_if_there(&mut self) -> Option<Piece> {
         match self.at {
-            At::Ring(_) => self.read_ring(),
+            At::Ring => self.read_ring(),
             At::History(_) => None,
         }
     }
 
     /// What the ring has for this reader: nothing more (`None`), or bytes, empty if all of it was filtered out.
     fn read_ring(&mut self) -> Option<Piece> {
-        let At::Ring(cursor) = self.at else { return None };
+        let cursor = self.seat.desk().cursor;
         match self.group.stretch(&self.channel, cursor) {
             Some(stretch) if stretch.to == cursor => None,
             Some(stretch) => {
-                self.at = At::Ring(stretch.to);
-                self.position = stretch.position.map_or(self.position, |position| position.max(self.position));
-                Some(Piece::Bytes(stretch.bytes))
+                let mut desk = self.seat.desk();
+                desk.cursor = stretch.to;
+                desk.position = desk.position.max(stretch.position.unwrap_or(0));
+                Some(Piece::Bytes(stretch.body()))
             }
             None => {
                 self.at = At::History(VecDeque::new());
@@ -231,18 +256,20 @@ impl Reader {
                 }
                 bytes.extend_from_slice(&frame.bytes);
             }
-            self.position = frame.position.unwrap_or(self.position);
+            if let Some(position) = frame.position {
+                self.seat.desk().position = position;
+            }
             frames.pop_front();
         }
         if !bytes.is_empty() {
             return Some(Piece::Bytes(bytes.freeze()));
         }
-        let sought = self.channel.ring().seek(self.position);
+        let from = self.position();
+        let sought = self.channel.ring().seek(from);
         if let Some(cursor) = sought {
-            self.at = At::Ring(cursor);
+            self.is_at(cursor, from);
             return Some(Piece::Bytes(Bytes::new()));
         }
-        let from = self.position;
         match self.page(from).await {
             Ok(Some(page)) if page.previous == Some(from) => {
                 self.take_page(from, &page);
@@ -266,8 +293,12 @@ impl Reader {
     /// A stream that waits for Redis still says that it lives.
     fn beat_if_silent(&self) -> Option<Piece> {
         let silent = self.shard.now_ms().saturating_sub(self.seat.spoke_ms()) >= super::shard::KEEPALIVE.as_millis() as u64;
-        let bytes = if silent { Bytes::from(format!(": keepalive\nid: {}\n\n", self.position)) } else { Bytes::new() };
-        Some(Piece::Bytes(bytes))
+        Some(Piece::Bytes(if silent { self.beat() } else { Bytes::new() }))
+    }
+
+    /// The sign of life, which moves a filtered reader's cursor.
+    fn beat(&self) -> Bytes {
+        Bytes::from(format!(": keepalive\nid: {}\n\n", self.position()))
     }
 }
 

@@ -10,12 +10,17 @@ use std::{
 };
 
 use crate::{
-    feed::frame::{Frame, Reason},
+    feed::{
+        frame::{Frame, Reason},
+        weight::Weight,
+    },
     store::{Note, Replay},
 };
 
 /// The most frames a ring holds; a reader that lags further behind is served from the history.
 const FRAMES: usize = 4_096;
+/// What a frame costs beside its bytes.
+const FRAME: usize = 256;
 /// The most bytes a ring holds, which bounds what a tenant with large events costs.
 const BYTES: usize = 4 << 20;
 /// What a ring may always keep; what is more goes once it is old.
@@ -32,7 +37,9 @@ pub(super) struct Ring {
     frames: VecDeque<(Instant, Arc<Frame>)>,
     /// Position and number of each frame that has a position.
     index: VecDeque<(i64, u64)>,
+    /// What it weighs, and what all weigh together.
     bytes: usize,
+    together: Weight,
     /// The number of its first frame.
     first: u64,
     /// The position before its first frame.
@@ -48,6 +55,10 @@ pub(super) struct Ring {
     held_before: usize,
 }
 
+fn weight(frame: &Frame) -> usize {
+    FRAME + frame.bytes.len()
+}
+
 /// What became of a note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
@@ -59,12 +70,20 @@ pub(super) enum Taken {
     Hole,
 }
 
-impl Default for Ring {
-    fn default() -> Self {
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.together.sub(self.bytes);
+    }
+}
+
+impl Ring {
+    /// One of which nothing is known yet.
+    pub(super) fn new(together: Weight) -> Self {
         Self {
             frames: VecDeque::new(),
             index: VecDeque::new(),
             bytes: 0,
+            together,
             first: FIRST,
             base: 0,
             head: None,
@@ -74,9 +93,7 @@ impl Default for Ring {
             held_before: 0,
         }
     }
-}
 
-impl Ring {
     /// The number that the next frame will have.
     pub(super) fn end(&self) -> u64 {
         self.first + self.frames.len() as u64
@@ -115,6 +132,11 @@ impl Ring {
 
     /// Takes what was heard.
     pub(super) fn hear(&mut self, note: Note) -> Taken {
+        self.hear_at(note, Instant::now())
+    }
+
+    /// Takes what was heard at that moment.
+    pub(super) fn hear_at(&mut self, note: Note, now: Instant) -> Taken {
         if self.mending || self.head.is_none() {
             if self.held.len() < HELD {
                 self.held.push(note);
@@ -127,26 +149,27 @@ impl Ring {
                 self.held.push(note);
                 Taken::Hole
             }
-            _ => self.add(&note),
+            _ => self.add(&note, now),
         }
     }
 
-    fn add(&mut self, note: &Note) -> Taken {
+    fn add(&mut self, note: &Note, now: Instant) -> Taken {
         let Some(frame) = Frame::of(note) else { return Taken::Nothing };
         if let Some((_, position)) = note.positions() {
             self.head = Some(position);
             self.told = self.told.max(position);
         }
-        self.push(frame);
+        self.push(frame, now);
         Taken::Added
     }
 
-    fn push(&mut self, frame: Frame) {
+    fn push(&mut self, frame: Frame, now: Instant) {
         if let Some(position) = frame.position {
             self.index.push_back((position, self.end()));
         }
-        self.bytes += frame.bytes.len();
-        self.frames.push_back((Instant::now(), Arc::new(frame)));
+        self.bytes += weight(&frame);
+        self.together.add(weight(&frame));
+        self.frames.push_back((now, Arc::new(frame)));
         while self.frames.len() > FRAMES || self.bytes > BYTES {
             self.pop();
         }
@@ -154,7 +177,8 @@ impl Ring {
 
     fn pop(&mut self) {
         let Some((_, frame)) = self.frames.pop_front() else { return };
-        self.bytes -= frame.bytes.len();
+        self.bytes -= weight(&frame);
+        self.together.sub(weight(&frame));
         if let Some(position) = frame.position {
             self.base = position;
             self.index.pop_front();
@@ -166,6 +190,25 @@ impl Ring {
     pub(super) fn tidy(&mut self, now: Instant) {
         while self.frames.len() > FRAMES_KEPT && self.frames.front().is_some_and(|(heard, _)| now.duration_since(*heard) > OLD) {
             self.pop();
+        }
+        self.give_room_back();
+    }
+
+    /// Lets go of all that is older than that; how much it was.
+    pub(super) fn forget_older(&mut self, now: Instant, age: Duration) -> usize {
+        let before = self.frames.len();
+        while self.frames.front().is_some_and(|(heard, _)| now.saturating_duration_since(*heard) > age) {
+            self.pop();
+        }
+        self.give_room_back();
+        before - self.frames.len()
+    }
+
+    /// Room that once held many frames is not kept for few.
+    fn give_room_back(&mut self) {
+        if self.frames.capacity() > 4 * self.frames.len().max(4) {
+            self.frames.shrink_to(2 * self.frames.len());
+            self.index.shrink_to(2 * self.index.len());
         }
     }
 
@@ -192,7 +235,7 @@ impl Ring {
             match note.positions() {
                 Some((_, position)) if position <= at => {}
                 Some((previous, position)) if previous == at => {
-                    self.add(note);
+                    self.add(note, Instant::now());
                     at = position;
                 }
                 _ => return self.give_up(head, replay),
@@ -212,7 +255,7 @@ impl Ring {
         let lost = replay.last < head || replay.notes.first().and_then(Note::positions).is_some_and(|(previous, _)| previous < head);
         let reason = if lost { Reason::Lost } else { Reason::TooOld };
         self.head = Some(replay.last);
-        self.push(Frame::reset_cursor(reason, self.told));
+        self.push(Frame::reset_cursor(reason, self.told), Instant::now());
         metrics::counter!("holdfast_stream_resets_total", "reason" => reason.name()).increment(1);
         self.resume_hearing()
     }
@@ -250,20 +293,21 @@ impl Ring {
     pub(super) fn put_before(&mut self, from: i64, frames: &[Arc<Frame>]) -> bool {
         let Some(joint) = frames.iter().position(|frame| frame.position == Some(self.base)) else { return false };
         let frames = &frames[..=joint];
-        let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
-        let fits = self.frames.len() + frames.len() <= FRAMES && self.bytes + bytes <= BYTES;
+        let bytes: usize = frames.iter().map(|frame| weight(frame)).sum();
+        let fits = self.frames.len() + frames.len() <= FRAMES && self.bytes + bytes <= BYTES && bytes <= self.together.room();
         if self.head.is_none() || !fits {
             return false;
         }
         let now = Instant::now();
         for frame in frames.iter().rev() {
             self.first -= 1;
-            self.bytes += frame.bytes.len();
             if let Some(position) = frame.position {
                 self.index.push_front((position, self.first));
             }
             self.frames.push_front((now, frame.clone()));
         }
+        self.bytes += bytes;
+        self.together.add(bytes);
         self.base = from;
         true
     }

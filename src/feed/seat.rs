@@ -1,14 +1,21 @@
-//! Where a stream waits: what wakes it, and since when it has been silent.
+//! Where a stream waits: how far it is, what wakes it, and since when it has been silent.
+//!
+//! While it waits, its runtime's round writes to its socket itself: waking a task to do so costs more than it adds. The task is woken
+//! for whatever is not that simple: a socket that takes no more, a reader that lags, a sign of life, the end.
 
 use std::{
+    fmt, io,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
 };
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+
+use crate::feed::channel::Round;
 
 /// There may be something to write.
 const WOKEN: u8 = 1;
@@ -19,9 +26,19 @@ const ENDED: u8 = 4;
 /// The replica leaves.
 const LEAVE: u8 = 8;
 
+/// A socket that takes chunks of HTTP/1.1 as they are.
+pub trait Outlet: fmt::Debug + Send + Sync {
+    /// Writes as much as the socket takes at once.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when it takes nothing now; any other: it is gone.
+    fn try_write(&self, chunk: &[u8]) -> io::Result<usize>;
+}
+
 /// A stream's seat.
 #[derive(Debug)]
 pub(super) struct Seat {
+    desk: Mutex<Desk>,
     signs: AtomicU8,
     waker: AtomicWaker,
     /// When it last wrote, in milliseconds of its shard's clock.
@@ -29,6 +46,30 @@ pub(super) struct Seat {
     credential: Option<Box<str>>,
     /// Where it is in its group.
     at: AtomicUsize,
+}
+
+/// How far a stream is.
+#[derive(Debug)]
+pub(super) struct Desk {
+    /// The number of its next frame, while it is in the ring.
+    pub(super) cursor: u64,
+    /// Everything up to here was written or filtered out: what the next keepalive may name.
+    pub(super) position: i64,
+    /// What a round began to write and the socket did not take: part of a chunk, which comes before anything else.
+    pub(super) rest: Bytes,
+    /// Where a round may write.
+    pub(super) outlet: Option<Arc<dyn Outlet>>,
+    /// Whether its task waits, with everything written that it had.
+    waits: bool,
+}
+
+/// A task that waits. Dropping it says that it does no more.
+struct Waiting<'a>(&'a Seat);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.desk().waits = false;
+    }
 }
 
 /// Why a stream was woken.
@@ -43,6 +84,7 @@ pub(super) enum Sign {
 impl Seat {
     pub(super) fn new(credential: Option<String>, now_ms: u64) -> Arc<Self> {
         Arc::new(Self {
+            desk: Mutex::new(Desk { cursor: 0, position: 0, rest: Bytes::new(), outlet: None, waits: false }),
             // It looks once before it waits: something may have come while it was let in.
             signs: AtomicU8::new(WOKEN),
             waker: AtomicWaker::new(),
@@ -54,6 +96,36 @@ impl Seat {
 
     pub(super) fn credential(&self) -> Option<&str> {
         self.credential.as_deref()
+    }
+
+    /// How far it is, for a moment.
+    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a round's chunk, or wakes the task that can.
+    pub(super) fn deliver(&self, round: &Round) {
+        if self.signs.load(Ordering::Acquire) & (ENDED | LEAVE) != 0 {
+            return; // its task knows
+        }
+        let mut desk = self.desk();
+        if desk.waits && round.continues(desk.cursor) {
+            let written = desk.outlet.as_ref().map_or(Ok(0), |outlet| outlet.try_write(&round.chunk));
+            if let Ok(written @ 1..) = written {
+                desk.cursor = round.to;
+                desk.position = desk.position.max(round.position.unwrap_or(0));
+                self.speaks(round.now_ms);
+                if written == round.chunk.len() && round.is_whole {
+                    return;
+                }
+                desk.rest = round.chunk.slice(written..);
+            }
+        }
+        let behind = desk.cursor < round.end || !desk.rest.is_empty();
+        drop(desk);
+        if behind {
+            self.wake();
+        }
     }
 
     pub(super) fn wake(&self) {
@@ -94,6 +166,13 @@ impl Seat {
 
     pub(super) fn speaks(&self, now_ms: u64) {
         self.spoke_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Waits for a sign, and takes it. Until then rounds may write.
+    pub(super) async fn sign_given_in_the_ring(&self) -> Sign {
+        self.desk().waits = true;
+        let _waiting = Waiting(self);
+        self.sign_given().await
     }
 
     /// Waits for a sign, and takes it.
@@ -137,6 +216,12 @@ impl Seats {
                 moved.at.store(at, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Those from one place to another, as far as they are taken.
+    pub(super) fn between(&self, from: usize, to: usize) -> &[Arc<Seat>] {
+        let to = to.min(self.0.len());
+        &self.0[from.min(to)..to]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Seat>> {

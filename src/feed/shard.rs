@@ -1,7 +1,7 @@
 //! One runtime's part of the streams: it is told once per message, not once per stream, and wakes its own.
 //!
-//! A wake-up across threads costs a system call, one within a runtime next to nothing. And a write costs far more than what is
-//! written: a busy shard waits a moment between rounds, so that each write carries more.
+//! A wake-up across threads costs a system call, and a write costs far more than what is written: a busy shard waits a moment
+//! between rounds, so that each write, or at least each round, carries more.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -21,7 +21,9 @@ const SLOTS: usize = (KEEPALIVE.as_millis() / TICK.as_millis()) as usize + 2;
 /// A round that took less is not worth waiting for the next one.
 const BUSY: Duration = Duration::from_micros(500);
 /// The longest wait between two rounds. The runtime's timer may add a millisecond.
-const PAUSE_MOST: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(2);
+/// Rounds that begin in such quick succession are worth collecting for.
+const OFTEN: Duration = Duration::from_millis(4);
 
 /// A runtime's part.
 #[derive(Debug)]
@@ -78,20 +80,27 @@ impl Shard {
                 turning.turn();
             }
         });
+        let mut last = Instant::now();
         loop {
             self.bell.notified().await;
             let began = Instant::now();
             let rung = std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner));
-            let woken: usize = rung.iter().map(|channel| channel.flush(self.number)).sum();
-            drop(rung);
-            if woken > 1 {
+            let mut served = 0;
+            for channel in rung {
+                served += channel.flush(self.number, self.now_ms()).await;
+            }
+            if served > 1 {
                 // A task that is put last runs when all that were woken have written.
                 let _ = tokio::spawn(async {}).await;
             }
             let took = began.elapsed();
             if took > BUSY {
-                tokio::time::sleep(took.min(PAUSE_MOST)).await;
+                tokio::time::sleep(took.min(PAUSE)).await;
+            } else if began.duration_since(last) < OFTEN {
+                // Little was to be done, but it comes often, and each time wakes the runtime.
+                tokio::time::sleep(PAUSE).await;
             }
+            last = began;
         }
     }
 

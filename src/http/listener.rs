@@ -38,6 +38,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    feed::Outlet,
     http::stream::{EventFeed, Handover},
     replica::Replica,
 };
@@ -51,7 +52,7 @@ const HEADERS: usize = 256;
 /// After a failed accept (no file descriptor left, say) the next one waits this long instead of spinning.
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// What the kernel queues while all our places are taken.
-const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 4096;
 /// At most so much of a stream lies unsent in the kernel: a reader that is stuck would hold megabytes otherwise.
 const SEND_BUFFER: usize = 64 << 10;
 /// A peer that vanished is noticed after this long without an acknowledgement. A silent stream speaks every 15 s, so its place is
@@ -175,11 +176,8 @@ impl Serving {
                 let serving = async {
                     match tls {
                         None => serve_plain(Arc::new(stream), remote, endpoint, &replica.drain).await,
-                        Some(tls) => {
-                            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(Patient::new(Arc::new(stream)))).await {
-                                Box::pin(serve(stream, remote, Scheme::HTTPS, endpoint, &replica.drain, None)).await;
-                            }
-                        }
+                        // In a box, like all that is large: an idle stream's task is as large as the largest thing that it ever does.
+                        Some(tls) => Box::pin(serve_tls(stream, remote, tls, endpoint, &replica.drain)).await,
                     }
                 };
                 tokio::select! {
@@ -207,6 +205,12 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(VANISHED).with_interval(VANISHED / 4))?;
     socket.set_tcp_user_timeout(Some(VANISHED))
+}
+
+impl Outlet for TcpStream {
+    fn try_write(&self, chunk: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, chunk)
+    }
 }
 
 /// A connection whose peer must take something within [`STUCK`] once something waits for it.
@@ -299,6 +303,15 @@ impl AsyncWrite for Patient {
     }
 }
 
+async fn serve_tls<E>(stream: TcpStream, remote: SocketAddr, tls: TlsAcceptor, endpoint: Arc<E>, drain: &CancellationToken)
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(Patient::new(Arc::new(stream)))).await {
+        Box::pin(serve(stream, remote, Scheme::HTTPS, endpoint, drain, None)).await;
+    }
+}
+
 /// Serves a connection without TLS. A stream of events that begins on it goes on without the HTTP library, whose buffers it would
 /// hold for nothing.
 async fn serve_plain<E>(stream: Arc<TcpStream>, remote: SocketAddr, endpoint: Arc<E>, drain: &CancellationToken)
@@ -318,7 +331,7 @@ where
         let mut to = Patient::new(stream.clone());
         let writing = async {
             to.write_all(&head).await?;
-            feed.write_to(&mut to).await
+            feed.write_to(&mut to, stream.clone()).await
         };
         tokio::select! {
             // Its reader is gone, or too slow, or all was said.

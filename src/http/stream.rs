@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     domain::time::{instant, iso},
-    feed::{Entry, Filter, Frame, Piece, Reader, Start},
+    feed::{Entry, Filter, Frame, Outlet, Piece, Reader, Start},
     http::{
         answer::Answer,
         body::Large,
@@ -165,9 +165,17 @@ impl EventFeed {
         }
     }
 
-    /// Writes the stream to its end as the chunks of HTTP/1.1, each flushed at an event's end.
-    pub(super) async fn write_to(mut self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        while let Some((bytes, last)) = self.next().await {
+    /// Writes the stream to its end as the chunks of HTTP/1.1, each flushed at an event's end. While there is nothing that only this
+    /// can write, rounds write to `outlet`, which is the same socket.
+    pub(super) async fn write_to(mut self, to: &mut (impl AsyncWrite + Unpin), outlet: Arc<dyn Outlet>) -> io::Result<()> {
+        self.reader.write_through(outlet);
+        loop {
+            let next = self.next().await;
+            to.write_all(&self.reader.take_rest()).await?;
+            let Some((bytes, last)) = next else { break };
+            if bytes.is_empty() {
+                continue; // a chunk of nothing would be the last one
+            }
             let size = format!("{:x}\r\n", bytes.len());
             let mut parts = [io::IoSlice::new(size.as_bytes()), io::IoSlice::new(&bytes), io::IoSlice::new(b"\r\n")];
             let mut parts = &mut parts[..];

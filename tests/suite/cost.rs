@@ -96,7 +96,6 @@ async fn a_request_takes_no_more_instructions_than_it_did() {
         counts.push(total.trim().parse::<u64>().unwrap());
     }
     let each = (counts[1] - counts[0]) / 200;
-    println!("{each} instructions per request");
     assert!(each * 100 <= INSTRUCTIONS * 105, "{each} instructions per request; {INSTRUCTIONS} are known");
     assert!(each * 100 >= INSTRUCTIONS * 80, "{each} instructions per request are much less than the {INSTRUCTIONS} here: lower the figure");
 }

@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use serde_json::json;
+use futures_util::{StreamExt, future::join_all, stream};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     sse::EventStream,
-    world::{Redis, World},
+    world::{ADMIN_KEY, Redis, Tenant, World, long},
 };
+
+/// How many readers, or tenants, a crowd has: enough to be one within a few seconds, or as many as one replica promises to serve.
+fn crowd() -> usize {
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    if long() { 10_000 } else { 1_000 }
+}
 
 fn scripts_called(redis: &Redis) -> u64 {
     let stats = |command: &str| redis.info("commandstats", &format!("cmdstat_{command}"));
@@ -110,4 +117,66 @@ async fn one_who_does_not_read_delays_nobody_and_can_come_back() {
         back.expect("blob").await;
     }
     drop(stuck);
+}
+
+#[tokio::test]
+async fn a_crowd_of_readers_of_one_tenant_gets_everything_once() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let (client, url) = (reqwest::Client::new(), format!("{}/api/v1/events", world.replicas[0].url));
+    let headers = [("x-api-key", tenant.key.as_str())];
+    let mut streams: Vec<_> = stream::iter(0..crowd()).map(|_| EventStream::open_by(&client, &url, &headers)).buffer_unordered(64).collect().await;
+    for stream in &mut streams {
+        stream.head().await;
+    }
+
+    let mut fences = Vec::new();
+    for number in 0..5 {
+        fences.push(world.at(&tenant).acquire("w", &format!("r{number}"), None).await["fencingToken"].to_string());
+    }
+    let last = world.at(&tenant).acquire("w", "last", None).await["fencingToken"].to_string();
+
+    for stream in &mut streams {
+        // The last one comes right after the others, so none of them came twice.
+        for fence in fences.iter().chain([&last]) {
+            assert_eq!(&stream.event().await.2, fence);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_of_tenants_with_a_reader_each_hear_their_own() {
+    let world = World::<1>::start().await;
+    let (client, base) = (reqwest::Client::new(), format!("{}/api/v1", world.replicas[0].url));
+    let make = |_| async {
+        let made = client.post(format!("{base}/admin/tenants")).header("x-admin-key", ADMIN_KEY).json(&json!({"name": "one of many", "tier": "Pro"}));
+        let made: Value = made.send().await.unwrap().json().await.unwrap();
+        Tenant { id: made["tenantId"].as_str().unwrap().into(), key: made["apiKey"].as_str().unwrap().into() }
+    };
+    let tenants: Vec<_> = stream::iter(0..crowd()).map(make).buffer_unordered(16).collect().await;
+    let url = format!("{base}/events");
+    let open = |tenant: Tenant| {
+        let (client, url) = (&client, &url);
+        async move {
+            let mut stream = EventStream::open_by(client, url, &[("x-api-key", &tenant.key)]).await;
+            stream.head().await;
+            (tenant, stream)
+        }
+    };
+    let streams: Vec<_> = stream::iter(tenants).map(open).buffer_unordered(64).collect().await;
+
+    let reserve = |tenant: &Tenant| {
+        let item = json!([{"requester": "w", "resource": tenant.id}]);
+        client.post(format!("{base}/Reservation/reserve")).header("x-api-key", &tenant.key).json(&item).send()
+    };
+    let calls: Vec<_> = streams.iter().map(|(tenant, _)| reserve(tenant)).collect();
+    let mut answers = stream::iter(calls).buffer_unordered(16);
+    while let Some(answer) = answers.next().await {
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+
+    for (tenant, mut stream) in streams {
+        let told = stream.expect("RESERVED").await;
+        assert_eq!((told["tenantId"].as_str(), told["resource"].as_str()), (Some(tenant.id.as_str()), Some(tenant.id.as_str())));
+    }
 }

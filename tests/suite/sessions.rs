@@ -3,7 +3,10 @@
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Replica, Tenant, World, answer, until};
+use crate::{
+    sse::EventStream,
+    world::{Answer, Replica, Tenant, World, answer, until},
+};
 
 /// A browser at a replica, with its cookie.
 struct Browser<'a> {
@@ -38,6 +41,11 @@ impl Browser<'_> {
 
     async fn sign_out(&self) -> Answer {
         answer(self.request(Method::DELETE, "/session").header("sec-fetch-site", "same-origin").send().await.unwrap()).await
+    }
+
+    /// Opens the event stream with the cookie.
+    async fn events(&self) -> EventStream {
+        EventStream::open(&format!("{}/api/v1/events", self.replica.url), &[("cookie", self.cookie.as_str())]).await
     }
 
     /// The same browser at another replica.
@@ -134,11 +142,85 @@ async fn a_stream_of_a_session_ends_with_it() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let (_, browser) = sign_in(&world.replicas[0], &tenant.key).await;
-    let url = format!("{}/api/v1/events", world.replicas[1].url);
-    let mut stream = crate::sse::EventStream::open(&url, &[("cookie", browser.cookie.as_str())]).await;
+    let mut stream = browser.at(&world.replicas[1]).events().await;
     stream.head().await;
     assert_eq!(browser.sign_out().await.status, 204);
     stream.rest().await;
+}
+
+#[tokio::test]
+async fn streams_of_sessions_are_free_of_the_tiers_limit_and_have_their_own() {
+    // Given a tenant whose five places are taken by a key, and two browsers.
+    let world = World::<2>::start().await;
+    let tenant = world.tenant_of("Starter").await;
+    let mut of_key = Vec::new();
+    for _ in 0..5 {
+        let mut stream = world.at(&tenant).events("").await;
+        stream.head().await;
+        of_key.push(stream);
+    }
+    assert_eq!(world.at_replica(1, &tenant).events("").await.status, 429);
+    let (_, first) = sign_in(&world.replicas[0], &tenant.key).await;
+    let (_, second) = sign_in(&world.replicas[1], &tenant.key).await;
+
+    // Then one browser has ten streams, wherever it opens them, and not one more; the other is not concerned.
+    let mut of_first = Vec::new();
+    for number in 0..10 {
+        let mut stream = first.at(&world.replicas[number % 2]).events().await;
+        stream.head().await;
+        of_first.push(stream);
+    }
+    assert_eq!(first.events().await.status, 429);
+    let mut of_second = second.events().await;
+    of_second.head().await;
+
+    // One that it closes makes room for another.
+    of_first.remove(0);
+    until("there is room again", || async { first.events().await.status == 200 }).await;
+
+    // When it signs out, all of its streams end, on both replicas, and no other.
+    assert_eq!(first.sign_out().await.status, 204);
+    for stream in &mut of_first {
+        stream.rest().await;
+    }
+    assert_eq!(first.events().await.status, 401);
+    world.at(&tenant).acquire("w", "after", None).await;
+    for stream in of_key.iter_mut().chain([&mut of_second]) {
+        // That a limit was reached is told, too.
+        let told = loop {
+            let (kind, data, _) = stream.event().await;
+            if kind != "TIER_LIMIT_REACHED" {
+                break data;
+            }
+        };
+        assert_eq!((told["type"].as_str(), told["resource"].as_str()), (Some("RESERVED"), Some("after")));
+    }
+    // They took no place of the key's.
+    assert_eq!(world.at(&tenant).events("").await.status, 429);
+    of_key.remove(0);
+    until("a place of the key's is free", || async { world.at_replica(1, &tenant).events("").await.status == 200 }).await;
+}
+
+#[tokio::test]
+async fn all_sessions_of_a_tenant_have_a_hundred_streams() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let (mut open, mut browsers) = (Vec::new(), Vec::new());
+    for _ in 0..11 {
+        browsers.push(sign_in(&world.replicas[0], &tenant.key).await.1);
+    }
+    for browser in &browsers[..10] {
+        for _ in 0..10 {
+            let stream = browser.events().await;
+            assert_eq!(stream.status, 200);
+            open.push(stream);
+        }
+    }
+    let refused = browsers[10].get("/events").await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (429, "RATE_LIMITED"));
+    assert_eq!((refused.body["limitType"].as_str(), refused.body["limit"].as_i64()), (Some("SseConnections"), Some(100)));
+    open.truncate(99);
+    until("there is room again", || async { browsers[10].events().await.status == 200 }).await;
 }
 
 #[tokio::test]

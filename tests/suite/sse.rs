@@ -104,7 +104,12 @@ pub struct EventStream {
 impl EventStream {
     /// Opens a stream and waits until its head has come: for a stream that is let in, the `id` line after `connected`.
     pub async fn open(url: &str, headers: &[(&str, &str)]) -> Self {
-        let mut request = reqwest::Client::new().get(url);
+        Self::open_by(&reqwest::Client::new(), url, headers).await
+    }
+
+    /// The same by a client that others use too: where there are thousands, each with its own would be most of the work.
+    pub async fn open_by(client: &reqwest::Client, url: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request = client.get(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -1,6 +1,9 @@
 //! How many streams a tenant may have, on all replicas together, and what ends one.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use reqwest::Method;
 use serde_json::json;
@@ -8,7 +11,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     sse::{EventStream, Seen},
-    world::{Client, Tenant, World, admin, until},
+    world::{Client, Replica, Tenant, World, admin, collect, eventually, long, until, with_us},
 };
 
 async fn comes_in(at: &Client<'_>) -> bool {
@@ -137,7 +140,7 @@ async fn a_replica_that_leaves_ends_its_streams_with_a_word() {
 /// Takes over half a minute, so only with HOLDFAST_LONG=1.
 #[tokio::test]
 async fn a_reader_that_takes_no_byte_is_cut_off_and_its_place_is_free() {
-    if std::env::var("HOLDFAST_LONG").is_err() {
+    if !long() {
         return;
     }
     let world = World::<1>::start().await;
@@ -158,4 +161,57 @@ async fn a_reader_that_takes_no_byte_is_cut_off_and_its_place_is_free() {
     }
     assert!(soonest.elapsed() > Duration::from_secs(19), "{:?}: too soon", soonest.elapsed());
     drop(stuck);
+}
+
+/// A replica in a network of its own, and a shell for what happens there. It needs no privilege, only a kernel that lets anybody make
+/// one.
+struct Island(Replica);
+
+impl Island {
+    fn start(redis: &str) -> Self {
+        let mut command = Command::new("unshare");
+        // The kernel forgets to end a process with us when it enters a network: so it is asked afterwards.
+        command.args(["--user", "--map-root-user", "--net", "sh", "-c", "ip link set lo up && exec setpriv --pdeathsig KILL \"$0\" \"$@\""]);
+        command.arg(env!("CARGO_BIN_EXE_holdfast"));
+        Self(Replica::launch(command, &["serve"], &[("REDIS_URL", redis)]).expect("unshare (util-linux) and ip (iproute2) make a network"))
+    }
+
+    fn shell(&self, script: &str) -> Command {
+        let mut command = with_us("nsenter");
+        command.args(["--target", &self.0.pid().to_string(), "--user", "--net", "--preserve-credentials", "bash", "-c", script]);
+        command
+    }
+}
+
+/// Takes almost half a minute, so only with HOLDFAST_LONG=1.
+#[tokio::test]
+async fn the_place_of_a_reader_that_vanished_is_free_within_half_a_minute() {
+    if !long() {
+        return;
+    }
+    // Given a reader on the island, who has the tenant's one place.
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Free").await;
+    let north = Island::start(&world.redis.url());
+    let (host, port) = north.0.address().split_once(':').unwrap();
+    let read =
+        format!("exec 3<>/dev/tcp/{host}/{port}; printf 'GET /api/v1/events HTTP/1.1\\r\\nHost: x\\r\\nX-Api-Key: {}\\r\\n\\r\\n' >&3; cat <&3", tenant.key);
+    let mut reader = north.shell(&read).stdout(Stdio::piped()).spawn().unwrap();
+    let heard = collect(reader.stdout.take().unwrap());
+    eventually("it hears", || heard.lock().unwrap().contains("connected"));
+    let south = world.at(&tenant);
+    assert!(!comes_in(&south).await);
+
+    // When nothing that it sends arrives any more: neither an acknowledgement, nor a word of farewell.
+    let cut = format!("ip rule add pref 20 lookup local && ip rule del pref 0 && ip rule add pref 10 ipproto tcp dport {port} blackhole");
+    assert!(north.shell(&cut).status().unwrap().success());
+    let begun = Instant::now();
+
+    while !comes_in(&south).await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it still has its place");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert!(begun.elapsed() > Duration::from_secs(5), "{:?}: it was there until then", begun.elapsed());
+    reader.kill().unwrap();
+    reader.wait().unwrap();
 }

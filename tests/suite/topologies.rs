@@ -4,13 +4,18 @@ use std::{
     collections::BTreeMap,
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use holdfast::{domain::names::TenantId, store::Partition};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::world::{Client, Redis, Replica, Tenant, admin, eventually, free_port, until, with_us};
+use crate::{
+    sse::EventStream,
+    world::{Client, Redis, Replica, Tenant, admin, call, eventually, free_port, until, with_us},
+};
 
 /// A redis-server on a port of its own.
 fn node(dir: &Path, port: u16, options: &[&str]) -> Redis {
@@ -61,38 +66,62 @@ async fn tenant(replica: &Replica) -> Tenant {
     Tenant { id: made.body["tenantId"].as_str().unwrap().into(), key: made.body["apiKey"].as_str().unwrap().into() }
 }
 
+/// A primary with a replica, three sentinels that watch them, and two of ours.
+struct Watched {
+    ours: [Replica; 2],
+    first: Redis,
+    second: Redis,
+    _sentinels: Vec<Sentinel>,
+    _dir: tempfile::TempDir,
+}
+
+impl Watched {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (first_port, second_port) = (free_port(), free_port());
+        let first = node(dir.path(), first_port, &["--repl-diskless-sync-delay", "0"]);
+        let second = node(dir.path(), second_port, &["--replicaof", "127.0.0.1", &first_port.to_string(), "--repl-diskless-sync-delay", "0"]);
+        eventually("the replica follows", || second.info("replication", "master_link_status").as_deref() == Some("up"));
+        let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(dir.path(), first_port)).collect();
+        for sentinel in &sentinels {
+            let knows = |what: &str, number: &str| sentinel.knows(what).as_deref() == Some(number);
+            eventually("the sentinels know all", || knows("num-slaves", "1") && knows("num-other-sentinels", "2"));
+        }
+        let hosts: Vec<_> = sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+        let url = format!("redis+sentinel://{}/house", hosts.join(","));
+        let ours = [(); 2].map(|()| Replica::start(&[("REDIS_URL", &url)]));
+        for replica in &ours {
+            replica.ready().await;
+        }
+        Self { ours, first, second, _sentinels: sentinels, _dir: dir }
+    }
+
+    /// Waits until the replica has everything that the primary has.
+    fn in_step(&self) {
+        eventually("the replica has it", || {
+            let offset = self.first.info("replication", "master_repl_offset");
+            offset.is_some() && self.second.info("replication", "slave_repl_offset") == offset
+        });
+    }
+
+    /// Kills the primary, and waits until the other one is promoted.
+    fn fail_over(&mut self) {
+        self.first.kill();
+        eventually("the other is promoted", || self.second.info("replication", "role").as_deref() == Some("master"));
+    }
+}
+
 #[tokio::test]
 async fn with_sentinel_it_follows_the_primary() {
-    // Given a primary with a replica, three sentinels that watch them, and two of ours.
-    let dir = tempfile::tempdir().unwrap();
-    let (first_port, second_port) = (free_port(), free_port());
-    let mut first = node(dir.path(), first_port, &["--repl-diskless-sync-delay", "0"]);
-    let second = node(dir.path(), second_port, &["--replicaof", "127.0.0.1", &first_port.to_string(), "--repl-diskless-sync-delay", "0"]);
-    eventually("the replica follows", || second.info("replication", "master_link_status").as_deref() == Some("up"));
-    let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(dir.path(), first_port)).collect();
-    for sentinel in &sentinels {
-        let knows = |what: &str, number: &str| sentinel.knows(what).as_deref() == Some(number);
-        eventually("the sentinels know all", || knows("num-slaves", "1") && knows("num-other-sentinels", "2"));
-    }
-    let hosts: Vec<_> = sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
-    let url = format!("redis+sentinel://{}/house", hosts.join(","));
-    let ours = [(); 2].map(|()| Replica::start(&[("REDIS_URL", &url)]));
-    for replica in &ours {
-        replica.ready().await;
-    }
-    let tenant = tenant(&ours[0]).await;
-    let [north, south] = ours.each_ref().map(|replica| Client { replica, key: &tenant.key });
-    let held = north.acquire("w", "printer", Some(600)).await;
-    eventually("the replica has it", || {
-        let offset = first.info("replication", "master_repl_offset");
-        offset.is_some() && second.info("replication", "slave_repl_offset") == offset
-    });
+    let mut house = Watched::start().await;
+    let tenant = tenant(&house.ours[0]).await;
+    let held = Client { replica: &house.ours[0], key: &tenant.key }.acquire("w", "printer", Some(600)).await;
+    house.in_step();
 
-    // When the primary is killed, the other one is promoted.
-    first.kill();
-    eventually("the other is promoted", || second.info("replication", "role").as_deref() == Some("master"));
+    house.fail_over();
 
     // Then ours follow by themselves: they grant, they know what was held, and positions go on growing.
+    let [north, south] = house.ours.each_ref().map(|replica| Client { replica, key: &tenant.key });
     for at in [north, south] {
         let item = json!([{"requester": "w", "resource": at.replica.url}]);
         until("granting works again", || async { at.post("/Reservation/reserve", item.clone()).await.status == 200 }).await;
@@ -106,6 +135,88 @@ async fn with_sentinel_it_follows_the_primary() {
     north.acquire("w", "told", Some(1)).await;
     assert_eq!(events.expect("RESERVED").await["resource"], "told");
     assert_eq!(events.expect("RESERVATION_EXPIRED").await["resource"], "told");
+}
+
+/// What a stream tells of positions: `Ok` of an event, `Err` where it says that something before is lost and where it goes on.
+async fn told(stream: &mut EventStream) -> Result<i64, i64> {
+    let (kind, data, id) = stream.event().await;
+    let position = id.parse().unwrap();
+    if kind == "RESET_CURSOR" {
+        assert_eq!(data["asOf"], position, "{data}");
+        return Err(position);
+    }
+    Ok(position)
+}
+
+#[tokio::test]
+async fn a_fail_over_under_streams_loses_nothing_untold_and_doubles_nothing() {
+    // Given a stream on each of ours, and somebody who reserves as fast as it goes.
+    let mut house = Watched::start().await;
+    let tenant = tenant(&house.ours[0]).await;
+    let mut streams = Vec::new();
+    for replica in &house.ours {
+        let mut stream = Client { replica, key: &tenant.key }.events("").await;
+        stream.head().await;
+        streams.push(stream);
+    }
+    let mut granted = Vec::new();
+    let (url, key) = (format!("{}/api/v1/Reservation/reserve", house.ours[0].url), tenant.key.clone());
+    let stop = CancellationToken::new();
+    let reserving = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            let mut fences = Vec::new();
+            for number in 0.. {
+                if stop.is_cancelled() {
+                    break;
+                }
+                let item = json!([{"requester": "w", "resource": format!("r{number}")}]);
+                let answer = call(Method::POST, &url, Some(&key), Some(item)).await;
+                // Refused, or nobody knows: only what was granted is promised to be told.
+                fences.extend((answer.status == 200).then(|| answer.body[0]["fencingToken"].as_i64()).flatten());
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            fences
+        }
+    });
+    for stream in &mut streams {
+        for _ in 0..50 {
+            granted.push(told(stream).await.expect("nothing is lost yet"));
+        }
+    }
+
+    // When the primary is killed in the midst of it, and the other one takes over.
+    house = tokio::task::spawn_blocking(move || {
+        house.fail_over();
+        house
+    })
+    .await
+    .unwrap();
+    let [north, south] = house.ours.each_ref().map(|replica| Client { replica, key: &tenant.key });
+    for at in [north, south] {
+        let item = json!([{"requester": "w", "resource": at.replica.url}]);
+        until("granting works again", || async { at.post("/Reservation/reserve", item.clone()).await.status == 200 }).await;
+    }
+    stop.cancel();
+    let fences = reserving.await.unwrap();
+    north.serves().await;
+    let last = north.acquire("w", "the last one", None).await["fencingToken"].as_i64().unwrap();
+
+    // Then each stream tells every grant once and in order, but for those before a word that something is lost.
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let (mut heard, mut excused) = (granted[number * 50..][..50].to_vec(), 0);
+        while heard.last() != Some(&last) {
+            match told(stream).await {
+                Ok(position) => {
+                    assert!(heard.last().is_none_or(|before| position > *before), "{position} after {heard:?}");
+                    heard.push(position);
+                }
+                Err(as_of) => excused = as_of,
+            }
+        }
+        let lost: Vec<_> = fences.iter().filter(|fence| **fence > excused && !heard.contains(fence)).collect();
+        assert!(lost.is_empty(), "{lost:?} of {} are lost without a word; asOf {excused}", fences.len());
+    }
 }
 
 /// Three primaries that share the slots, made the way the manual says.

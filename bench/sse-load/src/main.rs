@@ -1,292 +1,151 @@
-//! sse-load: opens N raw-socket SSE subscribers on one epoll thread, publishes messages by HTTP POST at a
-//! fixed (open-loop) rate from a second thread, counts `data:` lines and measures publish-to-receive latency
-//! from the monotonic nanosecond stamp at the start of each payload: {"ts":"<19 digits>",...}.
-//! The stamp is the *scheduled* send time, so a stalled publisher counts as latency.
-//! One JSON line per rate step. Both ends must run on one machine (CLOCK_MONOTONIC).
+//! sse-load: N readers of event streams on one epoll thread, and a publisher at a fixed rate beside them.
+//!
+//! Deliveries carry the moment at which they should have been published, in nanoseconds of the monotonic clock: `{"ts":"<19 digits>"`.
+//! So both ends must run on one machine, and a publisher that is held up counts as latency. One line of JSON per rate.
+
 use std::{
     collections::HashMap,
-    io::{Read, Write},
-    net::TcpStream,
-    os::fd::AsRawFd,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::*},
-    },
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
-struct Hist {
-    b: Vec<u64>,
-    n: u64,
-    max: u64,
-}
-impl Hist {
-    fn new() -> Self {
-        Hist { b: vec![0; 64 * 64], n: 0, max: 0 }
-    }
-    fn add(&mut self, v: u64) {
-        let i = if v < 64 {
-            v as usize
-        } else {
-            let e = 63 - v.leading_zeros() as u64;
-            (((e - 5) << 6) + (v >> (e - 5))) as usize
-        };
-        self.b[i] += 1;
-        self.n += 1;
-        if v > self.max {
-            self.max = v
-        }
-    }
-    fn q(&self, q: f64) -> u64 {
-        let want = ((self.n as f64 * q).ceil() as u64).max(1);
-        let mut c = 0;
-        for (i, x) in self.b.iter().enumerate() {
-            c += x;
-            if c >= want {
-                return if i < 64 {
-                    i as u64
-                } else {
-                    let s = (i >> 6) as u64;
-                    (i as u64 - (s << 6)) << s
-                };
-            }
-        }
-        self.max
-    }
-}
-fn now_ns() -> u64 {
-    let mut t: libc::timespec = unsafe { std::mem::zeroed() };
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
-    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
-}
-fn cpu_self() -> f64 {
-    unsafe {
-        let mut r: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &mut r);
-        (r.ru_utime.tv_sec + r.ru_stime.tv_sec) as f64 + (r.ru_utime.tv_usec + r.ru_stime.tv_usec) as f64 / 1e6
-    }
-}
-fn cpu_pid(pids: &[u32]) -> f64 {
-    pids.iter()
-        .map(|p| {
-            let s = std::fs::read_to_string(format!("/proc/{p}/stat")).unwrap_or_default();
-            let t: Vec<&str> = s.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-            if t.len() > 13 { (t[11].parse::<f64>().unwrap() + t[12].parse::<f64>().unwrap()) / 100.0 } else { 0.0 }
-        })
-        .sum()
-}
-fn rss_kb(pids: &[u32]) -> u64 {
-    pids.iter()
-        .map(|p| {
-            std::fs::read_to_string(format!("/proc/{p}/status"))
-                .unwrap_or_default()
-                .lines()
-                .find(|l| l.starts_with("VmRSS:"))
-                .and_then(|l| l.split_whitespace().nth(1).unwrap().parse::<u64>().ok())
-                .unwrap_or(0)
-        })
-        .sum()
-}
+mod hist;
+mod publisher;
+mod readers;
+mod system;
+
+use hist::Histogram;
+use publisher::{Plan, Publisher};
+use readers::{Deaf, Readers};
+use system::{cpu_s, now_ns, own_cpu_s, resident_kb};
+
+const USAGE: &str = "sse-load --addr HOST:PORT [--n 100] [--rates 200,...] [--secs 10] [--size 350]
+  --sub PATH --pub PATH --pub-addr HOST:PORT   where to read, and where to publish
+  --key KEY | --keys FILE                      Holdfast's keys, one per line: they take turns over the readers and the events
+  --pids PID,...                               whose processor time and memory are measured
+  --pubs N                                     connections to publish over
+  --rare K --expect-rare yes                   each K-th event is of the type score; the readers get only those
+  --ids yes                                    tell events apart by their ids, and prove that each reader got each once
+  --settle SECONDS                             wait so long before the first event, and measure what idle streams cost
+  --deaf N                                     so many more readers, which never read
+  --storm yes                                  after a third of the time cut all readers and let them all come back at once";
 
 fn main() {
-    let mut m: HashMap<String, String> = HashMap::new();
-    let a: Vec<String> = std::env::args().skip(1).collect();
-    let mut i = 0;
-    while i + 1 < a.len() {
-        m.insert(a[i].trim_start_matches("--").to_string(), a[i + 1].clone());
-        i += 2
-    }
-    let g = |k: &str, d: &str| m.get(k).cloned().unwrap_or(d.into());
-    let addr = g("addr", "127.0.0.1:8080");
-    let (sub, publ) = (g("sub", "/sub"), g("pub", "/pub"));
-    let paddr = g("pub-addr", &addr);
-    let n: usize = g("n", "100").parse().unwrap();
-    let secs: f64 = g("secs", "10").parse().unwrap();
-    let size: usize = g("size", "350").parse().unwrap();
-    let rates: Vec<f64> = g("rates", "200").split(',').map(|x| x.parse().unwrap()).collect();
-    let pids: Vec<u32> = g("pids", "").split(',').filter(|s| !s.is_empty()).map(|x| x.parse().unwrap()).collect();
-    unsafe {
-        libc::prctl(libc::PR_SET_TIMERSLACK, 1usize);
-        let l = libc::rlimit { rlim_cur: 20000, rlim_max: 20000 };
-        libc::setrlimit(libc::RLIMIT_NOFILE, &l);
-    }
-    let rss0 = rss_kb(&pids);
-    let ep = unsafe { libc::epoll_create1(0) };
-    // --key sends X-Api-Key and wraps each message as a platform event of Holdfast.
-    let key = g("key", "");
-    let auth = if key.is_empty() { String::new() } else { format!("X-Api-Key: {key}\r\n") };
-    let req = format!("GET {sub} HTTP/1.1\r\nHost: {addr}\r\nAccept: text/event-stream\r\n{auth}\r\n");
-    let mut conns: Vec<TcpStream> = Vec::with_capacity(n);
-    for i in 0..n {
-        let mut s = TcpStream::connect(&addr).expect("connect");
-        s.write_all(req.as_bytes()).unwrap();
-        s.set_nonblocking(true).unwrap();
-        let mut ev = libc::epoll_event { events: libc::EPOLLIN as u32, u64: i as u64 };
-        unsafe { libc::epoll_ctl(ep, libc::EPOLL_CTL_ADD, s.as_raw_fd(), &mut ev) };
-        conns.push(s);
-        if i % 200 == 199 {
-            std::thread::sleep(Duration::from_millis(20))
-        }
-    }
-    // Each connection keeps up to TAIL bytes of its last read so that a stamp split across reads is still found.
-    const TAIL: usize = 31; // "ts":" + 19 digits + slack
-    let mut tails: Vec<([u8; TAIL], u8)> = vec![([0; TAIL], 0); n];
-    let mut buf = vec![0u8; 1 << 18];
-    let mut evs = vec![libc::epoll_event { events: 0, u64: 0 }; 1024];
-    let finder = memchr::memmem::Finder::new(b"\"ts\":\"");
-    let dfinder = memchr::memmem::Finder::new(b"data:");
-    let (mut closed, mut heads, mut reads) = (0u64, 0u64, 0u64);
-    let mut datas = 0u64;
-    let mut per: Vec<u32> = vec![0; n];
-    // one poll round; returns messages seen
-    let mut round = |timeout: i32, h: &mut Hist, since: u64, closed: &mut u64, heads: &mut u64, datas: &mut u64, per: &mut Vec<u32>, reads: &mut u64| -> u64 {
-        let k = unsafe { libc::epoll_wait(ep, evs.as_mut_ptr(), 1024, timeout) };
-        let mut got = 0u64;
-        for e in &evs[..k.max(0) as usize] {
-            let i = e.u64 as usize;
-            let (t, tl) = tails[i];
-            let tl = tl as usize;
-            buf[..tl].copy_from_slice(&t[..tl]);
-            *reads += 1;
-            let r = match conns[i].read(&mut buf[tl..]) {
-                Ok(0) => {
-                    unsafe { libc::epoll_ctl(ep, libc::EPOLL_CTL_DEL, conns[i].as_raw_fd(), std::ptr::null_mut()) };
-                    *closed += 1;
-                    continue;
-                }
-                Ok(r) => r,
-                Err(_) => continue,
-            };
-            let b = &buf[..tl + r];
-            let now = now_ns();
-            let mut from = 0;
-            if b.starts_with(b"HTTP/1.1 200") {
-                *heads += 1
-            }
-            let mut keep = b.len().saturating_sub(TAIL - 6);
-            for p in finder.find_iter(b) {
-                if p + 25 > b.len() {
-                    keep = keep.min(p);
-                    break;
-                }
-                let mut ts = 0u64;
-                for d in &b[p + 6..p + 25] {
-                    ts = ts * 10 + (*d - b'0') as u64
-                }
-                from = p + 25;
-                if ts >= since {
-                    got += 1;
-                    per[i] += 1;
-                    h.add(now.saturating_sub(ts) / 1000)
-                }
-            }
-            *datas += dfinder.find_iter(&b[tl..]).count() as u64; // cross-check only (may miss a split line)
-            let ks = keep.max(from);
-            let l = b.len() - ks;
-            let l = l.min(TAIL);
-            let mut nt = [0u8; TAIL];
-            nt[..l].copy_from_slice(&b[b.len() - l..]);
-            tails[i] = (nt, l as u8);
-        }
-        got
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let options: HashMap<&str, &str> = words.chunks(2).filter_map(|pair| Some((pair.first()?.strip_prefix("--")?, pair.get(1)?.as_str()))).collect();
+    let option = |name: &str, default: &'static str| options.get(name).copied().unwrap_or(default);
+    let number = |name: &str, default: &'static str| option(name, default).parse::<f64>().unwrap_or_else(|_| panic!("--{name} is a number\n{USAGE}"));
+    let Some(address) = options.get("addr").copied() else { panic!("{USAGE}") };
+    let seconds = Duration::from_secs_f64(number("secs", "10"));
+    let rates: Vec<f64> = option("rates", "200").split(',').map(|rate| rate.parse().expect("--rates are numbers")).collect();
+    let pids: Vec<u32> = option("pids", "").split(',').filter_map(|pid| pid.parse().ok()).collect();
+    let keys: Vec<String> = match options.get("keys") {
+        Some(file) => std::fs::read_to_string(file).expect("--keys is a file").lines().map(str::to_owned).collect(),
+        None => options.get("key").map(|key| (*key).to_owned()).into_iter().collect(),
     };
-    let mut hh = Hist::new();
-    let t = Instant::now();
-    while heads < n as u64 && t.elapsed() < Duration::from_secs(10) {
-        round(20, &mut hh, u64::MAX, &mut closed, &mut heads, &mut datas, &mut per, &mut reads);
+    let head = |credential: &str| format!("GET {} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n{credential}", option("sub", "/sub"));
+    let heads: Vec<_> = if keys.is_empty() { vec![head("")] } else { keys.iter().map(|key| head(&format!("X-Api-Key: {key}\r\n"))).collect() };
+    let (tenants, by_ids, expects_rare) = (keys.len().max(1) as u64, option("ids", "no") == "yes", option("expect-rare", "no") == "yes");
+    let plan = Plan {
+        address: options.get("pub-addr").copied().unwrap_or(address).into(),
+        path: option("pub", "/pub").into(),
+        keys,
+        connections: number("pubs", "1") as usize,
+        size: number("size", "350") as usize,
+        rare: number("rare", "1000000000") as u64,
+    };
+    let (count, deaf) = (number("n", "100") as usize, number("deaf", "0") as usize);
+
+    system::prepare();
+    let resident_before = resident_kb(&pids);
+    let mut readers = Readers::new(address, heads.clone(), by_ids, count);
+    readers.open();
+    let mut nothing = Histogram::new();
+    let (settling, cpu_before) = (Instant::now(), cpu_s(&pids));
+    while settling.elapsed() < Duration::from_secs_f64(number("settle", "1.5")) {
+        readers.round(50, u64::MAX, &mut nothing);
     }
-    let idle0 = (cpu_pid(&pids), Instant::now());
-    std::thread::sleep(Duration::from_millis(1500));
-    let idle_cpu = (cpu_pid(&pids) - idle0.0) / idle0.1.elapsed().as_secs_f64() * 100.0;
-    let rss1 = rss_kb(&pids);
-    eprintln!(
-        "subscribed {heads}/{n} closed {closed}; server rss {rss0}->{rss1} kB = {:.2} kB/conn idle; idle cpu {idle_cpu:.1}%",
-        (rss1 as f64 - rss0 as f64) / n as f64
-    );
+    let idle_cpu = (cpu_s(&pids) - cpu_before) / settling.elapsed().as_secs_f64() * 100.0;
+    let resident_idle = resident_kb(&pids);
+    let deaf_readers = Deaf::open(address, &heads[0], deaf);
+
     for rate in rates {
-        let stop = Arc::new(AtomicBool::new(false));
-        let sent = Arc::new(AtomicU64::new(0));
-        let acked = Arc::new(AtomicU64::new(0));
-        let since = now_ns();
-        let (s2, st2, a2, pa, pp, auth) = (sent.clone(), stop.clone(), acked.clone(), paddr.clone(), publ.clone(), auth.clone());
-        let th = std::thread::spawn(move || {
-            unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1usize) };
-            let mut s = TcpStream::connect(&pa).unwrap();
-            s.set_nodelay(true).unwrap();
-            let mut rd = s.try_clone().unwrap();
-            std::thread::spawn(move || {
-                let mut b = vec![0u8; 1 << 16];
-                while let Ok(k) = rd.read(&mut b) {
-                    if k == 0 {
-                        break;
-                    }
-                    a2.fetch_add(memchr::memmem::find_iter(&b[..k], b"HTTP/1.1 2").count() as u64, Relaxed);
-                }
-            });
-            let pad = "x".repeat(size.saturating_sub(40));
-            let start = now_ns();
-            let mut i = 0u64;
-            let gap = 1e9 / rate;
-            s.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
-            while !st2.load(Relaxed) {
-                let due = start + (i as f64 * gap) as u64;
-                let now = now_ns();
-                if due > now {
-                    std::thread::sleep(Duration::from_nanos(due - now))
-                }
-                let mut body = format!("{{\"ts\":\"{due:019}\",\"p\":\"{pad}\"}}");
-                if !auth.is_empty() {
-                    body = format!("{{\"type\":\"trade\",\"companyId\":null,\"data\":{body}}}");
-                }
-                if s.write_all(
-                    format!("POST {pp} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{auth}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes(),
-                )
-                .is_err()
-                {
-                    break;
-                }
-                i += 1;
-                s2.store(i, Relaxed);
+        readers.clear();
+        let mut latencies = Histogram::new();
+        let (begun, since) = (Instant::now(), now_ns());
+        let (cpu, own) = (cpu_s(&pids), own_cpu_s());
+        let publisher = Publisher::start(&plan, rate);
+        let mut storm = None;
+        while begun.elapsed() < seconds {
+            readers.round(50, since, &mut latencies);
+            if option("storm", "no") == "yes" && storm.is_none() && begun.elapsed() > seconds / 3 {
+                storm = Some(storm_of(&mut readers, since, &mut latencies));
             }
-            std::thread::sleep(Duration::from_millis(300));
-            let _ = s.shutdown(std::net::Shutdown::Both);
-        });
-        let (t0, c0, g0, mut h, mut got) = (Instant::now(), cpu_pid(&pids), cpu_self(), Hist::new(), 0u64);
-        per.iter_mut().for_each(|x| *x = 0);
-        datas = 0;
-        reads = 0;
-        while t0.elapsed().as_secs_f64() < secs {
-            got += round(50, &mut h, since, &mut closed, &mut heads, &mut datas, &mut per, &mut reads)
         }
-        let el = t0.elapsed().as_secs_f64();
-        let (sc, gc) = ((cpu_pid(&pids) - c0) / el * 100.0, (cpu_self() - g0) / el * 100.0);
-        let in_window = got;
-        let (snd, rds) = (sent.load(Relaxed), reads);
-        stop.store(true, Relaxed);
-        let td = Instant::now();
-        let mut quiet = Instant::now();
-        while quiet.elapsed() < Duration::from_millis(400) && td.elapsed() < Duration::from_secs(8) {
-            let x = round(50, &mut h, since, &mut closed, &mut heads, &mut datas, &mut per, &mut reads);
-            if x > 0 {
-                quiet = Instant::now()
+        let elapsed = begun.elapsed().as_secs_f64();
+        let (cpu, own) = (cpu_s(&pids) - cpu, own_cpu_s() - own);
+        let (in_time, reads, sent_in_time) = (readers.count.deliveries, readers.count.reads, publisher.sent.load(Relaxed));
+        let resident_loaded = resident_kb(&pids);
+        // What is on its way may arrive, for as long as something does.
+        let finishing = std::thread::spawn(move || publisher.finish());
+        let (stopped, mut quiet) = (Instant::now(), Instant::now());
+        while !(finishing.is_finished() && quiet.elapsed() > Duration::from_millis(700)) && stopped.elapsed() < Duration::from_secs(12) {
+            if readers.round(50, since, &mut latencies) > 0 {
+                quiet = Instant::now();
             }
-            got += x
         }
-        let _ = th.join();
-        let total = sent.load(Relaxed);
-        println!(
-            "{{\"n\":{n},\"rate\":{rate},\"sent_per_s\":{:.0},\"deliv_per_s\":{:.0},\"want_per_s\":{:.0},\"lost_pct\":{:.3},\"p50_us\":{},\"p99_us\":{},\"max_us\":{},\"srv_cpu\":{sc:.1},\"gen_cpu\":{gc:.1},\"msgs_per_read\":{:.2},\"rss_kb\":{},\"kb_per_conn_idle\":{:.2},\"closed\":{closed},\"acked\":{},\"datas\":{datas},\"got\":{got}}}",
-            snd as f64 / el,
-            in_window as f64 / el,
-            rate * n as f64,
-            100.0 * (1.0 - got as f64 / (total as f64 * n as f64)),
-            h.q(0.5),
-            h.q(0.99),
-            h.max,
-            in_window as f64 / rds.max(1) as f64,
-            rss_kb(&pids),
-            (rss1 as f64 - rss0 as f64) / n as f64,
-            acked.load(Relaxed)
-        );
+        let (sent, answered) = finishing.join().expect("the publisher has not panicked");
+        let for_each = |events: u64| if expects_rare { events / plan.rare } else { events };
+        // Only what the server has accepted can be lost. With many tenants each reader expects its own tenant's turns.
+        let accepted = if answered.accepted > 0 { answered.accepted.min(sent) } else { sent };
+        let expected = for_each(accepted) * count as u64 / tenants;
+        let exactly = (by_ids && tenants == 1 && !expects_rare).then_some(&answered.ids);
+        let (lost, unequal) = if tenants == 1 { readers.missing(for_each(accepted), exactly) } else { (expected.saturating_sub(readers.count.deliveries), 0) };
+        let result = [
+            ("n", count as f64),
+            ("rate", rate),
+            ("sent_per_s", sent_in_time as f64 / elapsed),
+            ("sent", sent as f64),
+            ("refused", answered.refused as f64),
+            ("deliveries_per_s", in_time as f64 / elapsed),
+            ("wanted_per_s", for_each((rate * 1e6) as u64) as f64 / 1e6 * count as f64 / tenants as f64),
+            ("deliveries", readers.count.deliveries as f64),
+            ("lost", lost as f64),
+            ("doubled", readers.count.doubled as f64),
+            ("resets", readers.count.resets as f64),
+            ("unequal_readers", unequal as f64),
+            ("closed", readers.count.closed as f64),
+            ("refused_readers", readers.count.refused as f64),
+            ("p50_us", latencies.quantile(0.5) as f64),
+            ("p99_us", latencies.quantile(0.99) as f64),
+            ("max_us", latencies.max as f64),
+            ("cpu_s", cpu),
+            ("cpu_us_per_delivery", cpu * 1e6 / in_time.max(1) as f64),
+            ("cpu_us_per_event", cpu * 1e6 / sent_in_time.max(1) as f64),
+            ("own_cpu_pct", own / elapsed * 100.0),
+            ("messages_per_read", in_time as f64 / reads.max(1) as f64),
+            ("idle_cpu_pct", idle_cpu),
+            ("idle_kb_per_stream", (resident_idle as f64 - resident_before as f64) / count as f64),
+            ("resident_idle_kb", resident_idle as f64),
+            ("resident_loaded_kb", resident_loaded as f64),
+            ("storm_ms", storm.map_or(0.0, |storm: Duration| storm.as_secs_f64() * 1e3)),
+        ];
+        let fields: Vec<_> = result.iter().map(|(name, value)| format!("\"{name}\":{}", (value * 1000.0).round() / 1000.0)).collect();
+        println!("{{{}}}", fields.join(","));
     }
+    drop(deaf_readers);
+}
+
+/// Cuts all readers and lets them come back; how long until each has got an event that was due after that.
+fn storm_of(readers: &mut Readers, since: u64, latencies: &mut Histogram) -> Duration {
+    let (begun, cut) = (Instant::now(), now_ns());
+    readers.storm();
+    let all = readers.len();
+    while begun.elapsed() < Duration::from_secs(60) {
+        readers.round(20, since, latencies);
+        if readers.live(cut) == all {
+            break;
+        }
+    }
+    begun.elapsed()
 }
