@@ -1,6 +1,9 @@
 //! A successful answer: JSON, and the instant of Redis' clock at which it was true.
 
-use poem::{IntoResponse, Response, http::StatusCode};
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+};
 use poem_openapi::{
     ApiResponse,
     registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
@@ -11,9 +14,9 @@ use serde::Serialize;
 use crate::{http::error::digits, store::Told};
 
 /// Redis' clock in microseconds as the script read it.
-pub(super) const HOLDFAST_TIME: &str = "Holdfast-Time";
+pub(super) static HOLDFAST_TIME: HeaderName = HeaderName::from_static("holdfast-time");
 /// The tenant's latest position.
-pub(super) const HOLDFAST_POSITION: &str = "Holdfast-Position";
+pub(super) static HOLDFAST_POSITION: HeaderName = HeaderName::from_static("holdfast-position");
 
 /// What a script told, as JSON; `STATUS` is 200 or 201.
 pub(super) struct Answer<T, const STATUS: u16 = 200>(pub(super) Told<T>);
@@ -21,7 +24,10 @@ pub(super) struct Answer<T, const STATUS: u16 = 200>(pub(super) Told<T>);
 impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Answer<T, STATUS> {
     fn into_response(self) -> Response {
         let Told { now_us, position, answer } = self.0;
-        json(STATUS, &answer).with_header(HOLDFAST_TIME, digits(now_us)).with_header(HOLDFAST_POSITION, digits(position)).into_response()
+        let mut response = json(STATUS, &answer);
+        response.headers_mut().insert(HOLDFAST_TIME.clone(), digits(now_us));
+        response.headers_mut().insert(HOLDFAST_POSITION.clone(), digits(position));
+        response
     }
 }
 
@@ -35,8 +41,8 @@ impl<T: Type, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
             schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("integer", "int64"))),
         };
         let headers = vec![
-            header(HOLDFAST_TIME, "Redis' clock in microseconds since the Unix epoch, as the call read it."),
-            header(HOLDFAST_POSITION, "The tenant's latest position: where a stream may start without a hole."),
+            header("Holdfast-Time", "Redis' clock in microseconds since the Unix epoch, as the call read it."),
+            header("Holdfast-Position", "The tenant's latest position: where a stream may start without a hole."),
         ];
         MetaResponses { responses: vec![MetaResponse { headers, ..described::<T>(STATUS, "Done.") }] }
     }
@@ -86,7 +92,9 @@ fn json(status: u16, body: &impl Serialize) -> Response {
     // Our own types always serialise: text, numbers, lists, and maps with text for keys.
     let body = serde_json::to_vec(body).unwrap_or_default();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    Response::builder().status(status).content_type("application/json").body(body)
+    let mut response = Response::builder().status(status).body(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn described<T: Type>(status: u16, description: &'static str) -> MetaResponse {

@@ -278,7 +278,7 @@ impl ResponseError for ApiError {
             answer = answer.header(header::ALLOW, allow);
         }
         if let Some(now_us) = self.now_us {
-            answer = answer.header(HOLDFAST_TIME, now_us);
+            answer = answer.header(&HOLDFAST_TIME, now_us);
         }
         answer.body(Value::Object(body).to_string())
     }

@@ -106,8 +106,8 @@ impl IntoResponse for Listing {
             Self::Page(answer) => answer.into_response(),
             Self::Whole { head: (now_us, position), body } => Response::builder()
                 .content_type("application/json")
-                .header(HOLDFAST_TIME, digits(now_us))
-                .header(HOLDFAST_POSITION, digits(position))
+                .header(&HOLDFAST_TIME, digits(now_us))
+                .header(&HOLDFAST_POSITION, digits(position))
                 .body(body),
         }
     }

@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use poem::{
     Request, Response,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 
 use crate::{domain::rate::retry_after_s, store::Caller};
 
-const POLICY: &str = "ratelimit-policy";
-const STATE: &str = "ratelimit";
+static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static STATE: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Who was let in while a request was answered.
 #[derive(Clone, Default)]
@@ -46,9 +46,9 @@ fn tell(headers: &mut HeaderMap, caller: &Caller) {
     let told_s = headers.get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse::<i64>().ok());
     let seconds = told_s.map_or(whole_in_s, |told_s| whole_in_s.min(told_s));
     let policy = format!("\"requests\";q={};w={}", rate.burst, rate.window_s());
-    for (name, value) in [(POLICY, policy), (STATE, format!("\"requests\";r={left};t={seconds}"))] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
+    for (name, value) in [(&POLICY, policy), (&STATE, format!("\"requests\";r={left};t={seconds}"))] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name.clone(), value);
         }
     }
 }

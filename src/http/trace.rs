@@ -11,11 +11,11 @@ use std::{
 use metrics::{Counter, Histogram};
 use poem::{
     PathPattern, Request, Response,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use uuid::Uuid;
 
-const REQUEST_ID: &str = "x-request-id";
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A client's own request id is taken over up to this length.
 const REQUEST_ID_BYTES: usize = 64;
 /// The most bytes of all headers together, and the most of them.
@@ -90,7 +90,7 @@ fn count(route: &str, method: &Method, status: StatusCode, took: Duration) {
 /// The headers that every answer has.
 fn dress(headers: &mut HeaderMap, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert(REQUEST_ID, id);
+        headers.insert(REQUEST_ID.clone(), id);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -102,7 +102,7 @@ fn dress(headers: &mut HeaderMap, id: &str) {
 /// The client's own id where it is plain, so that its log and ours can be laid beside each other; else a new one.
 fn request_id(headers: &HeaderMap) -> String {
     let plain = |text: &&str| (1..=REQUEST_ID_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(plain).map_or_else(|| Uuid::new_v4().to_string(), Into::into)
+    headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(plain).map_or_else(|| Uuid::new_v4().to_string(), Into::into)
 }
 
 fn too_large(headers: &HeaderMap) -> bool {
