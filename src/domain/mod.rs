@@ -5,6 +5,7 @@ pub mod event;
 pub mod fault;
 pub mod names;
 pub mod platform;
+pub mod queue;
 pub mod rate;
 pub mod reservation;
 pub mod resource;
