@@ -17,6 +17,7 @@ mod reservations;
 mod resources;
 mod scripts;
 mod sessions;
+mod sightings;
 mod streams;
 mod subscription;
 mod sweep;
@@ -25,7 +26,7 @@ mod transactions;
 
 use std::{sync::Arc, time::Duration};
 
-pub use caller::{Bearer, Caller, Callers, Secret};
+pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, Secret};
 pub use issuers::Registration;
 pub use keys::{PARTITIONS, Partition, Place};
 pub use link::{Address, AddressError, Link};
@@ -38,6 +39,7 @@ pub use reservations::{Page, PageCursor};
 pub use resources::{Registered, ResourcePage};
 pub use scripts::{SCRIPTS, Script};
 pub use sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
+pub use sightings::{Intake, Observed, SIGHTINGS, Watched};
 pub use streams::{ReplicaId, StreamId, StreamKind};
 pub use subscription::{Heard, Subscription};
 pub use sweep::{Look, Swept};
@@ -223,6 +225,7 @@ impl Store {
 /// An argument of a script.
 enum Arg<'a> {
     Text(&'a str),
+    Bytes(&'a [u8]),
     Number(i64),
     Token(uuid::Uuid),
 }
@@ -231,6 +234,7 @@ impl Arg<'_> {
     fn write(&self, call: &mut redis::Cmd) {
         match self {
             Self::Text(text) => call.arg(*text),
+            Self::Bytes(bytes) => call.arg(*bytes),
             Self::Number(number) => call.arg(*number),
             Self::Token(token) => call.arg(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes()),
         };
