@@ -17,6 +17,8 @@ pub(super) enum Tag {
     Resources,
     /// See it happen: server-sent events.
     Events,
+    /// Jobs, workers and queues of what is watched: Celery and BullMQ.
+    Queues,
     /// The tenant's API keys.
     Keys,
     /// Short-lived tokens in exchange for a JWT or a key.
