@@ -135,7 +135,8 @@ scripts! {
     TENANT_READ "tenant_read" &["meta", "keys"];
     TENANT_UPDATE "tenant_update" &["meta"];
     TENANT_DELETE "tenant_delete" &[
-        "meta", "keys", "due", "held", "deadlines", "history", "used", "sessions", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe",
+        "meta", "keys", "due", "connections", "watches", "held", "deadlines", "history", "used", "sessions", "definitions", "pools", "slots", "uses", "tree", "links", "streams",
+        "companies", "company_ids", "dedupe",
     ];
     ISSUER_CLAIM "issuer_claim" &["issuer"];
     ISSUER_DROP "issuer_drop" &["issuer"];
@@ -155,6 +156,12 @@ scripts! {
     COMPANY_PUT "company_put" &["meta", "companies", "company_ids"];
     COMPANY_READ "company_read" &["meta", "companies"];
     COMPANY_DELETE "company_delete" &["meta", "companies", "company_ids"];
+    CONNECTION_CREATE "connection_create" &["meta", "connections"];
+    CONNECTION_LIST "connection_list" &["meta", "connections", "watches"];
+    CONNECTION_DELETE "connection_delete" &["meta", "connections", "watches"];
+    WATCH_LOOK "watch_look" &["connections", "watches"];
+    WATCH_TAKE "watch_take" &["connections", "watches"];
+    WATCH_KEEP "watch_keep" &["connections", "watches"];
 }
 
 #[cfg(test)]

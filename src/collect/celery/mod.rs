@@ -1,0 +1,4 @@
+mod decode;
+mod queues;
+mod sight;
+mod tracker;
