@@ -110,12 +110,10 @@ impl Tracker {
 
     fn link(&mut self, host: &str, queue: &str, now: Instant) {
         let took = &mut self.worker(host).took;
-        match took.get_mut(queue) {
-            Some(at) => *at = now,
-            None if took.len() < QUEUES => {
-                took.insert(queue.to_owned(), now);
-            }
-            None => {}
+        if let Some(at) = took.get_mut(queue) {
+            *at = now;
+        } else if took.len() < QUEUES {
+            took.insert(queue.to_owned(), now);
         }
     }
 
