@@ -4,7 +4,7 @@
 -- keys
 --   1 meta      hash    position, version, name, tier, credentials
 --   2 keys      hash    key id -> packed key
---   3 due       zset    tenant -> its earliest deadline (the partition's)
+--   3 due       zset    tenant -> its earliest deadline; `tenant/queues` (the partition's)
 --   4 connections hash  connection id -> packed connection
 --   5.. every other key of the tenant
 -- args
@@ -26,7 +26,7 @@ end
 for _, packed in ipairs(redis.call('HVALS', KEYS[4])) do
   out[#out + 1] = (cmsgpack.unpack(packed))
 end
-redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1], ARGV[1] .. '/queues')
 redis.call('UNLINK', KEYS[1], KEYS[2], unpack(KEYS, 4))
 redis.call(ARGV[2], ARGV[3], cmsgpack.pack('C', ARGV[1], false))
 return cmsgpack.pack(out)

@@ -9,6 +9,7 @@ mod bullmq;
 mod celery;
 mod glob;
 mod outlet;
+mod walk;
 mod watcher;
 
 use std::{
@@ -35,7 +36,8 @@ use broker::Guard;
 const LOOK: Duration = Duration::from_millis(1_500);
 /// The wait before the next take where more are free: others take theirs meanwhile, those that watch less sooner.
 const TURN: Duration = Duration::from_millis(50);
-const TURN_LONGEST: Duration = Duration::from_millis(1_000);
+/// All those waits of one look together.
+const TURNS_LONGEST: Duration = Duration::from_millis(1_000);
 /// How long leaving may take: each lease is given back, or lapses.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -99,9 +101,10 @@ impl Collector {
     }
 
     async fn take_some(&mut self, free: Vec<(TenantId, String)>) {
+        let longest = TURNS_LONGEST / free.len().max(1) as u32;
         for (tenant, connection) in free {
             // The more a replica watches, the longer it leaves what is free to others.
-            sleep((TURN * self.watches.len() as u32).min(TURN_LONGEST).mul_f64(0.5 + chance())).await;
+            sleep((TURN * self.watches.len() as u32).min(longest).mul_f64(0.5 + chance())).await;
             match self.store.take_watch(&tenant, &connection, &self.name).await {
                 Ok(Take::Taken(taken)) => {
                     let watch = watcher::watch(self.store.clone(), *taken, self.guard.clone(), self.vault.clone(), self.replica.drain.clone());

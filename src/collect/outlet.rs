@@ -51,10 +51,10 @@ struct State {
 }
 
 impl Outlet {
-    pub(super) fn new(store: Store, watched: Watched, taken: &Taken) -> Self {
+    pub(super) fn new(store: Store, taken: &Taken) -> Self {
         let reason = if taken.given_back { "handover" } else { "takeover" };
         let unwatched = taken.watched_until_ms.map(|until_ms| (until_ms, reason));
-        Self { store, watched, state: Mutex::new(State { health: Health::default(), clock: (taken.now_us, Instant::now()), unwatched }) }
+        Self { store, watched: taken.watched.clone(), state: Mutex::new(State { health: Health::default(), clock: (taken.now_us, Instant::now()), unwatched }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -14,7 +14,7 @@ use crate::{
         connection::{Connection, Trouble},
         queue::Framework,
     },
-    store::{Store, Taken, Watched},
+    store::{Store, Taken},
     trust::Vault,
 };
 
@@ -24,10 +24,9 @@ const AGAIN_LONGEST: Duration = Duration::from_secs(15);
 
 /// Watches until the lease is lost, or `stop` says so; then the lease is given back.
 pub(super) async fn watch(store: Store, taken: Taken, guard: Arc<Guard>, vault: Arc<Vault>, stop: CancellationToken) {
-    let Ok(id) = taken.connection.id.parse() else { return };
-    let watched = Watched { tenant: taken.tenant.clone(), connection: id, framework: taken.connection.framework, fence: taken.fence };
-    tracing::info!(tenant = %watched.tenant, connection = %id, fence = watched.fence, "watching a connection");
-    let outlet = Arc::new(Outlet::new(store, watched, &taken));
+    let (tenant, id) = (taken.watched.tenant.clone(), taken.watched.connection);
+    tracing::info!(%tenant, connection = %id, fence = taken.watched.fence, "watching a connection");
+    let outlet = Arc::new(Outlet::new(store, &taken));
     let ended = tokio::select! {
         () = stop.cancelled() => "given back",
         () = outlet.keep() => "lost",
@@ -36,7 +35,7 @@ pub(super) async fn watch(store: Store, taken: Taken, guard: Arc<Guard>, vault: 
     if ended == "given back" {
         outlet.give_back().await;
     }
-    tracing::info!(tenant = %outlet.watched().tenant, connection = %id, ended, "watching a connection no more");
+    tracing::info!(%tenant, connection = %id, ended, "watching a connection no more");
 }
 
 /// Returns when the watch is lost.
@@ -44,8 +43,10 @@ async fn keep_at_it(connection: &Connection, outlet: &Arc<Outlet>, guard: &Arc<G
     let mut wait = AGAIN_FIRST;
     loop {
         let begun = tokio::time::Instant::now();
-        let Err(halt) = once(connection, outlet, guard, vault).await else { continue };
-        let Halt::Trouble(trouble) = halt else { return };
+        let trouble = match once(connection, outlet, guard, vault).await {
+            Err(Halt::Trouble(trouble)) => trouble,
+            Err(Halt::Lost) => return,
+        };
         outlet.disconnected(trouble, None);
         tracing::warn!(connection = %connection.id, trouble = trouble.name(), "a broker cannot be watched; trying again");
         // Whatever worked for a while is tried again at once.

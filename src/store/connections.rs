@@ -11,16 +11,13 @@ use crate::{
         queue::Framework,
     },
     store::{
-        Arg, Caller, Secret, Store, StoreError, Told, Verdict,
+        Arg, Caller, INGEST_KEY_PREFIX, Secret, Store, StoreError, Told, Verdict,
         keys::{CONNECTIONS, directory, watched_entry},
         packed::Reader,
         scripts,
         tenants::random_text,
     },
 };
-
-/// How an ingest key begins.
-pub const INGEST_PREFIX: &str = "sk_live_";
 
 /// A connection that was just made: the only moment at which the text of its ingest key is known.
 #[derive(Debug, Clone)]
@@ -48,7 +45,7 @@ impl Store {
         new: &NewConnection,
         sealed_url: Option<String>,
     ) -> Result<Told<Verdict<MadeConnection>>, StoreError> {
-        let ingest_key = random_text(INGEST_PREFIX)?;
+        let ingest_key = random_text(INGEST_KEY_PREFIX)?;
         let secret = Secret::of(&ingest_key);
         let options = serde_json::to_string(&new.options).unwrap_or_default();
         let caller = &self.fresh(caller).await?;

@@ -100,7 +100,7 @@ pub struct Place {
 }
 
 /// The kinds of keys that a tenant has, by the names that the scripts' headers give them.
-const TENANT_KEYS: [&str; 19] = [
+const TENANT_KEYS: [&str; 31] = [
     "meta",
     "held",
     "deadlines",
@@ -120,6 +120,18 @@ const TENANT_KEYS: [&str; 19] = [
     "dedupe",
     "connections",
     "watches",
+    "cursors",
+    "jobs",
+    "job_details",
+    "jobs_created",
+    "jobs_open",
+    "jobs_finished",
+    "workers",
+    "beats",
+    "absent",
+    "queues",
+    "queues_seen",
+    "counts",
 ];
 
 impl Place {

@@ -19,6 +19,7 @@ mod reservations;
 mod resources;
 mod scripts;
 mod sessions;
+mod sightings;
 mod streams;
 mod subscription;
 mod sweep;
@@ -28,8 +29,8 @@ mod watches;
 
 use std::{sync::Arc, time::Duration};
 
-pub use caller::{Bearer, Caller, Callers, Secret};
-pub use connections::{INGEST_PREFIX, MadeConnection};
+pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, Secret};
+pub use connections::MadeConnection;
 pub use issuers::Registration;
 pub use keys::{PARTITIONS, Partition, Place};
 pub use link::{Address, AddressError, Link};
@@ -43,11 +44,12 @@ pub use reservations::{Page, PageCursor};
 pub use resources::{Registered, ResourcePage};
 pub use scripts::{SCRIPTS, Script};
 pub use sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
+pub use sightings::{Intake, Observed, SIGHTINGS, Watched};
 pub use streams::{ReplicaId, StreamId, StreamKind};
 pub use subscription::{Heard, Subscription};
 pub use sweep::{Look, Swept};
 pub use tenants::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey, TenantPage};
-pub use watches::{Free, LEASE, Take, Taken, Watch};
+pub use watches::{Free, LEASE, Take, Taken};
 
 use packed::Reader;
 use scripts::Pair;
@@ -229,6 +231,7 @@ impl Store {
 /// An argument of a script.
 enum Arg<'a> {
     Text(&'a str),
+    Bytes(&'a [u8]),
     Number(i64),
     Token(uuid::Uuid),
 }
@@ -237,6 +240,7 @@ impl Arg<'_> {
     fn write(&self, call: &mut redis::Cmd) {
         match self {
             Self::Text(text) => call.arg(*text),
+            Self::Bytes(bytes) => call.arg(*bytes),
             Self::Number(number) => call.arg(*number),
             Self::Token(token) => call.arg(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes()),
         };

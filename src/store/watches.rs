@@ -8,7 +8,7 @@ use crate::{
         names::TenantId,
     },
     store::{
-        ReplicaId, Store, StoreError,
+        ReplicaId, Store, StoreError, Watched,
         connections::read_connection,
         keys::{CONNECTIONS, watched_entry},
         scripts,
@@ -17,15 +17,6 @@ use crate::{
 
 /// How long a lease lasts that is not kept: a killed watcher's connections are taken over within 10 s.
 pub const LEASE: Duration = Duration::from_secs(6);
-
-/// A connection that a replica watches, by the number of its lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watch {
-    pub tenant: TenantId,
-    pub connection: String,
-    /// Grows with each take.
-    pub fence: i64,
-}
 
 /// When a connection may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +43,7 @@ pub enum Take {
 /// What a watcher has to know.
 #[derive(Debug)]
 pub struct Taken {
-    pub watch: Watch,
+    pub watched: Watched,
     pub connection: Connection,
     /// Redis' clock in microseconds since the Unix epoch.
     pub now_us: i64,
@@ -112,10 +103,11 @@ impl Store {
             "GONE" => Ok(Take::Gone),
             "OK" => {
                 let taken = reply.whole(|reader| {
-                    let watch = Watch { tenant: tenant.clone(), connection: connection.into(), fence: reader.int()? };
+                    let fence = reader.int()?;
                     let made = read_connection(connection, reader.bytes()?)?;
+                    let watched = Watched { tenant: tenant.clone(), connection: connection.parse().ok()?, framework: made.framework, fence };
                     let watched_until_ms = reader.maybe_int()?;
-                    Some(Taken { watch, connection: made, now_us: reply.now_us, watched_until_ms, given_back: reader.boolean()? })
+                    Some(Taken { watched, connection: made, now_us: reply.now_us, watched_until_ms, given_back: reader.boolean()? })
                 })?;
                 Ok(Take::Taken(Box::new(taken)))
             }
@@ -128,31 +120,31 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been kept. Repeating is safe.
-    pub async fn keep_watch(&self, watch: &Watch, health: &Health) -> Result<Option<i64>, StoreError> {
-        self.say_of_watch(watch, health, LEASE).await
+    pub async fn keep_watch(&self, watched: &Watched, health: &Health) -> Result<Option<i64>, StoreError> {
+        self.say_of_watch(watched, health, LEASE).await
     }
 
     /// Gives a watch back, so that another replica may take it at once. Repeating it is harmless.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been given back; if not, it lapses.
-    pub async fn give_watch_back(&self, watch: &Watch, health: &Health) -> Result<(), StoreError> {
-        self.say_of_watch(watch, health, Duration::ZERO).await.map(|_| ())
+    pub async fn give_watch_back(&self, watched: &Watched, health: &Health) -> Result<(), StoreError> {
+        self.say_of_watch(watched, health, Duration::ZERO).await.map(|_| ())
     }
 
-    async fn say_of_watch(&self, watch: &Watch, health: &Health, lease: Duration) -> Result<Option<i64>, StoreError> {
+    async fn say_of_watch(&self, watched: &Watched, health: &Health, lease: Duration) -> Result<Option<i64>, StoreError> {
         let number = |number: Option<i64>| number.unwrap_or(0).to_string();
         let lag = health.lag_ms.map_or_else(String::new, |lag| lag.to_string());
         let args = [
-            &watch.connection,
-            &watch.fence.to_string(),
+            &watched.connection.to_string(),
+            &watched.fence.to_string(),
             &lease.as_millis().to_string(),
             health.trouble.as_deref().unwrap_or(""),
             &number(health.connected_ms),
             &number(health.event_ms),
             &lag,
         ];
-        let reply = self.eval_at(&scripts::WATCH_KEEP, &self.place(&watch.tenant), &args).await?;
+        let reply = self.eval_at(&scripts::WATCH_KEEP, &self.place(&watched.tenant), &args).await?;
         match reply.verdict() {
             "OK" => Ok(Some(reply.now_us)),
             "LOST" => Ok(None),

@@ -8,21 +8,18 @@ use std::collections::{BTreeSet, HashSet};
 use redis::{Pipeline, Value};
 
 use crate::{
-    collect::{broker::Broker, glob::literal},
+    collect::{broker::Broker, glob::literal, walk::Walk},
     domain::{
         connection::{Options, Trouble},
         queue::Framework,
     },
 };
 
-/// How many keys one step of the walk looks at, and how many steps are made at once: at the start, and later.
-const KEYS_AT_ONCE: usize = 500;
-const STEPS_FIRST: usize = 200;
-const STEPS: usize = 4;
 /// The most queues whose depth is asked for.
 const QUEUES: usize = 1_000;
-/// The most members of one binding that are read.
+/// The most members of one binding that are read, and how many at once.
 const BINDINGS: usize = 5_000;
+const BINDINGS_AT_ONCE: usize = 500;
 
 /// What was found so far.
 pub(super) struct Queues {
@@ -30,13 +27,15 @@ pub(super) struct Queues {
     bound: BTreeSet<String>,
     /// What the present walk has found; it replaces `bound` when the walk is through, so that what is gone goes.
     finding: BTreeSet<String>,
-    cursor: u64,
+    walk: Walk,
     walked: bool,
 }
 
 impl Queues {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, bound: BTreeSet::new(), finding: BTreeSet::new(), cursor: 0, walked: false }
+        // Both `_kombu.binding.<exchange>` and `_kombu.binding_permanent.<exchange>`.
+        let walk = Walk::new(format!("{}_kombu.binding*", literal(options.prefix(Framework::Celery))), "set");
+        Self { options, bound: BTreeSet::new(), finding: BTreeSet::new(), walk, walked: false }
     }
 
     fn prefix(&self) -> &str {
@@ -48,28 +47,18 @@ impl Queues {
         if !self.options.queues.is_empty() {
             return Ok(());
         }
-        let steps = if self.walked { STEPS } else { STEPS_FIRST };
-        // Both `_kombu.binding.<exchange>` and `_kombu.binding_permanent.<exchange>`.
-        let pattern = format!("{}_kombu.binding*", literal(self.prefix()));
-        for _ in 0..steps {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(self.cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(KEYS_AT_ONCE).arg("TYPE").arg("set");
-            let (cursor, keys): (u64, Vec<Vec<u8>>) = redis::from_redis_value(broker.ask(&scan).await?).map_err(|_| Trouble::Protocol)?;
-            for key in keys {
-                self.read_binding(broker, &key).await?;
-            }
-            self.cursor = cursor;
-            if cursor == 0 {
-                self.bound = std::mem::take(&mut self.finding);
-                self.walked = true;
-                break;
-            }
+        let found = self.walk.go_on(broker).await?;
+        for key in found.keys {
+            self.read_binding(broker, &key).await?;
+        }
+        if found.end {
+            self.bound = std::mem::take(&mut self.finding);
+            self.walked = true;
         }
         Ok(())
     }
 
-    async fn read_binding(&mut self, broker: &Broker, key: &[u8]) -> Result<(), Trouble> {
-        let Ok(key) = std::str::from_utf8(key) else { return Ok(()) };
+    async fn read_binding(&mut self, broker: &Broker, key: &str) -> Result<(), Trouble> {
         let name = key.strip_prefix(self.prefix()).unwrap_or(key);
         let Some(exchange) = name.strip_prefix("_kombu.binding.").or_else(|| name.strip_prefix("_kombu.binding_permanent.")) else { return Ok(()) };
         if exchange == "celeryev" || exchange.ends_with(".pidbox") || exchange.starts_with("reply.") {
@@ -124,7 +113,7 @@ impl Queues {
 async fn members(broker: &Broker, key: &str) -> Result<Vec<String>, Trouble> {
     let (mut cursor, mut all) = (0_u64, Vec::new());
     loop {
-        let reply = broker.ask(redis::cmd("SSCAN").arg(key).arg(cursor).arg("COUNT").arg(KEYS_AT_ONCE)).await?;
+        let reply = broker.ask(redis::cmd("SSCAN").arg(key).arg(cursor).arg("COUNT").arg(BINDINGS_AT_ONCE)).await?;
         let (next, members): (u64, Vec<Vec<u8>>) = redis::from_redis_value(reply).map_err(|_| Trouble::Protocol)?;
         all.extend(members.into_iter().filter_map(|member| String::from_utf8(member).ok()));
         cursor = next;

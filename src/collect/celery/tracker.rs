@@ -91,6 +91,13 @@ impl Tracker {
         consumers
     }
 
+    /// The queues that a worker took from.
+    pub(super) fn queues_of(&self, worker: &str, now: Instant) -> Option<Vec<String>> {
+        let took = self.workers.get(worker)?.took.iter().filter(|(_, took)| now.duration_since(**took) < CONSUMES);
+        let queues: Vec<_> = took.map(|(queue, _)| queue.clone()).collect();
+        (!queues.is_empty()).then_some(queues)
+    }
+
     fn sent(&mut self, uuid: &str, queue: &str, now: Instant) {
         if self.queues.len() < QUEUES && !self.queues.contains(queue) {
             self.queues.insert(queue.to_owned());
