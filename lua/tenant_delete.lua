@@ -5,12 +5,13 @@
 --   1 meta      hash    position, version, name, tier, credentials
 --   2 keys      hash    key id -> packed key
 --   3 due       zset    tenant -> its earliest deadline; `tenant/queues` (the partition's)
---   4.. every other key of the tenant
+--   4 connections hash  connection id -> packed connection
+--   5.. every other key of the tenant
 -- args
 --   1 tenant
 --   2 publish command
 --   3 channel
--- returns       OK, now_us, position, then the hash of each of its keys | STALE, now_us when there is no such tenant
+-- returns       OK, now_us, position, then the hash of each of its keys and ingest keys | STALE, now_us when there is no such tenant
 -- cost          O(keys); the memory is given back in Redis' background thread
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
@@ -20,6 +21,9 @@ if not position then
 end
 local out = { 'OK', now_us, tonumber(position) }
 for _, packed in ipairs(redis.call('HVALS', KEYS[2])) do
+  out[#out + 1] = (cmsgpack.unpack(packed))
+end
+for _, packed in ipairs(redis.call('HVALS', KEYS[4])) do
   out[#out + 1] = (cmsgpack.unpack(packed))
 end
 redis.call('ZREM', KEYS[3], ARGV[1], ARGV[1] .. '/queues')

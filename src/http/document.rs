@@ -6,7 +6,7 @@ use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Value, json};
 
 use crate::http::{
-    admin::Admin, exchange::Exchange, fleet::Fleet, ingest::Ingest, jobs::Jobs, keys::Keys, platform::Platform, queue_stream::QueueEvents, reservations::Reservations, resources::Resources, session::Sessions, stream::Events,
+    admin::Admin, connections::Connections, exchange::Exchange, fleet::Fleet, ingest::Ingest, jobs::Jobs, keys::Keys, platform::Platform, queue_stream::QueueEvents, reservations::Reservations, resources::Resources, session::Sessions, stream::Events,
     transactions::Transactions,
 };
 
@@ -23,10 +23,10 @@ limited per address, with the same 429 without `tier`.\n\n\
 # Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
 
 /// Every part of the API.
-type Api = (Reservations, Transactions, Resources, Events, Platform, Keys, Exchange, Sessions, Admin);
+type Api = (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin);
 
 pub(super) fn service() -> OpenApiService<Api, ()> {
-    OpenApiService::new((Reservations, Transactions, Resources, Events, Platform, Keys, Exchange, Sessions, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new((Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
         .summary("Reservations over HTTP, seen live")
         .description(DESCRIPTION)
         .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
@@ -95,6 +95,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("ResourceDefinition", &["name"]),
     ("NewKeyRequest", &["label"]),
     ("CompanyRequest", &["name"]),
+    ("NewConnectionRequest", &["name", "framework"]),
     ("NewTenantRequest", &["name", "tier"]),
     ("SignInRequest", &["apiKey"]),
     ("IngestRequest", &["events"]),

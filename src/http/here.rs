@@ -17,7 +17,7 @@ pub(super) enum Tag {
     Resources,
     /// See it happen: server-sent events.
     Events,
-    /// Jobs, workers and queues of what is watched: Celery and BullMQ.
+    /// The queue monitor: Celery's and BullMQ's jobs, workers and queues, seen live.
     Queues,
     /// The tenant's API keys.
     Keys,

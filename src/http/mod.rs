@@ -6,6 +6,7 @@ mod address;
 mod admin;
 mod answer;
 mod body;
+mod connections;
 mod cors;
 mod credentials;
 mod document;

@@ -207,6 +207,14 @@ pub(super) fn issuer_entry(issuer: &str, audience: &str) -> String {
     format!("hf:issuer:{}", URL_SAFE_NO_PAD.encode(hash))
 }
 
+/// Every connection that has a broker to be watched: `tenant/connection`.
+pub(super) const CONNECTIONS: &str = "hf:connections";
+
+/// A connection in that set.
+pub(super) fn watched_entry(tenant: &TenantId, connection: &str) -> String {
+    format!("{tenant}/{connection}")
+}
+
 /// All tenants' ids, in order.
 pub(super) const TENANTS: &str = "hf:tenants";
 

@@ -4,11 +4,13 @@
 //! answer. A refusal is an answer ([`Verdict`]); a failure is a [`StoreError`]; not knowing is its own case of that.
 
 mod caller;
+mod connections;
 mod issuers;
 mod keys;
 mod link;
 mod message;
 mod monitor;
+mod own;
 mod pace;
 mod packed;
 mod platform;
@@ -24,15 +26,18 @@ mod subscription;
 mod sweep;
 mod tenants;
 mod transactions;
+mod watches;
 
 use std::{sync::Arc, time::Duration};
 
 pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, Secret};
+pub use connections::MadeConnection;
 pub use issuers::Registration;
 pub use keys::{PARTITIONS, Partition, Place};
 pub use link::{Address, AddressError, Link};
 pub use message::{Message, Note};
 pub use monitor::{JobPage, Range};
+pub use own::names_in;
 pub use pace::{Pace, PaceNow};
 pub use platform::{CompanyRemoval, Published, Registering};
 pub use private::{PrivateRedis, PrivateRedisError};
@@ -46,6 +51,7 @@ pub use streams::{ReplicaId, StreamId, StreamKind};
 pub use subscription::{Heard, Subscription};
 pub use sweep::{Look, Swept};
 pub use tenants::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey, TenantPage};
+pub use watches::{Free, LEASE, Take, Taken};
 
 use packed::Reader;
 use scripts::Pair;

@@ -143,8 +143,8 @@ scripts! {
     TENANT_READ "tenant_read" &["meta", "keys"];
     TENANT_UPDATE "tenant_update" &["meta"];
     TENANT_DELETE "tenant_delete" &[
-        "meta", "keys", "due", "held", "deadlines", "history", "used", "sessions", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe",
-        "connections", "watches", "cursors", "jobs", "job_details", "jobs_created", "jobs_open", "jobs_finished", "workers", "beats", "absent", "queues",
+        "meta", "keys", "due", "connections", "held", "deadlines", "history", "used", "sessions", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe",
+        "watches", "cursors", "jobs", "job_details", "jobs_created", "jobs_open", "jobs_finished", "workers", "beats", "absent", "queues",
         "queues_seen", "counts",
     ];
     ISSUER_CLAIM "issuer_claim" &["issuer"];
@@ -165,6 +165,12 @@ scripts! {
     COMPANY_PUT "company_put" &["meta", "companies", "company_ids"];
     COMPANY_READ "company_read" &["meta", "companies"];
     COMPANY_DELETE "company_delete" &["meta", "companies", "company_ids"];
+    CONNECTION_CREATE "connection_create" &["meta", "connections"];
+    CONNECTION_LIST "connection_list" &["meta", "connections", "watches"];
+    CONNECTION_DELETE "connection_delete" &["meta", "connections", "watches", "cursors"];
+    WATCH_LOOK "watch_look" &["connections", "watches"];
+    WATCH_TAKE "watch_take" &["connections", "watches"];
+    WATCH_KEEP "watch_keep" &["connections", "watches"];
     OBSERVE "observe" MONITOR;
     QUEUE_UPKEEP "queue_upkeep" MONITOR;
     JOB_LIST "job_list" &["meta", "jobs", "jobs_created"];
