@@ -12,12 +12,13 @@ use holdfast::{
         access::{Issuer, Scopes},
         names::TenantId,
         platform::NewEvent,
+        queue::{JobFilter, JobSighting, JobSort, QueueSighting, Sighting, job_id},
         reservation::Renewal,
         resource::Definition,
         tier::Tier,
         transaction::{Items, Method, Transaction},
     },
-    store::{Ask, Bearer, PageCursor, ReplicaId, SCRIPTS, Script, Secret, StreamId, StreamKind},
+    store::{Ask, Bearer, PageCursor, Range, ReplicaId, SCRIPTS, Script, Secret, StreamId, StreamKind},
 };
 
 use crate::scripts::{Bench, claim, names_of, wanted};
@@ -185,6 +186,18 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     bench.store.put_company(&fresh, "slug", None, "name").await.unwrap();
     bench.store.companies(&fresh, None).await.unwrap();
     bench.store.delete_company(&fresh, "slug").await.unwrap();
+
+    let watched = bench.connection();
+    let seen = JobSighting { external_id: "j".into(), at_us: 1_778_673_600_000_000, name: Some("task".into()), ..JobSighting::default() };
+    let seen = Sighting::Job(Box::new(seen));
+    let queue = Sighting::Queue(QueueSighting { name: "emails".into(), at_us: 1, depth: Some(1), consumers: None });
+    bench.store.observe(&watched, &[seen, queue], &[]).await.unwrap();
+    bench.store.tend_queues(&bench.tenant.id).await.unwrap();
+    bench.store.jobs(&fresh, &JobFilter::default(), (JobSort::CreatedAt, true), None, 10).await.unwrap();
+    bench.store.job(&fresh, job_id(watched.connection, "j")).await.unwrap();
+    bench.store.workers(&fresh).await.unwrap();
+    let mut queues = bench.store.queues(&fresh).await.unwrap().answer;
+    bench.store.count_queues(&fresh, &mut queues, Range::ALL[0], 0).await.unwrap();
 
     // Then every script was called, with the keys and arguments that its header names.
     let calls = sent.calls(&bench);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use holdfast::{
     domain::queue::{
-        ConsumersFrom, Framework, Job, JobFilter, JobSighting, JobSort, JobState, News, QueueSighting, Sighting, Silence, SortKey, WorkerSighting, WorkerState,
+        ConsumersFrom, Job, JobFilter, JobSighting, JobSort, JobState, News, QueueSighting, Sighting, Silence, SortKey, WorkerSighting, WorkerState,
         job_id,
     },
     domain::tier::Tier,
@@ -30,10 +30,7 @@ struct Monitor {
 impl Monitor {
     async fn start(tier: Tier) -> Self {
         let bench = Bench::start(tier).await;
-        let watched = Watched { tenant: bench.tenant.id.clone(), connection: Uuid::new_v4(), framework: Framework::Celery, fence: 1 };
-        let place = Place::new(bench.tenant.id.clone());
-        bench.redis.ask::<()>(&format!("HSET {} {} packed", place.key("connections"), watched.connection));
-        bench.redis.ask::<()>(&format!("HSET {} fence:{} 1", place.key("watches"), watched.connection));
+        let watched = bench.connection();
         let mut heard = bench.redis.connection();
         let channel = Partition::of(&bench.tenant.id).channel();
         // By hand: the library's own view of a subscription ends it when it goes.
@@ -336,7 +333,7 @@ async fn a_retry_goes_round_and_says_so() {
 
 #[tokio::test]
 async fn a_job_that_the_framework_starts_again_is_queued_again() {
-    use JobState::{Failed, Queued};
+    use JobState::{Failed, Queued, Retrying};
     let mut monitor = Monitor::start(Tier::Free).await;
     monitor.see(&[job(at(1, "a", Some(Failed)))]).await;
     monitor.see(&[job(at(2, "a", Some(Queued)))]).await;
@@ -346,7 +343,7 @@ async fn a_job_that_the_framework_starts_again_is_queued_again() {
 
     let a = monitor.job("a").await;
     assert_eq!((a.state, a.previous, a.completed_ms), (Queued, Some(Failed), None));
-    assert_eq!(monitor.told_of_jobs(), [(Failed, None), (Queued, Some(Failed))]);
+    assert_eq!(monitor.told_of_jobs(), [(Failed, None), (Retrying, Some(Failed)), (Queued, Some(Retrying))]);
 }
 
 #[tokio::test]
