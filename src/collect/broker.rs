@@ -253,7 +253,8 @@ mod tests {
         for url in ["redis://other.example", "redis://redis.example:6380", "redis://redis.example@evil.example:6379"] {
             assert!(check_url(url, &allowed).unwrap_err().contains("HOLDFAST_BROKER_HOSTS"), "{url}");
         }
-        for url in ["http://redis.example", "redis+unix:///tmp/redis.sock", "unix:///tmp/s", "redis://redis.example/x", "rediss://redis.example/#insecure", ""] {
+        for url in ["http://redis.example", "redis+unix:///tmp/redis.sock", "unix:///tmp/s", "redis://redis.example/x", "rediss://redis.example/#insecure", ""]
+        {
             assert!(check_url(url, &allowed).unwrap_err().contains("must be an address"), "{url}");
         }
     }

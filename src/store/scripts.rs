@@ -49,8 +49,22 @@ const REGISTRY: &[&str] = &["meta", "held", "deadlines", "history", "due", "defi
 const LOOK: &[&str] = &["meta", "held", "definitions", "pools", "slots", "uses", "tree"];
 /// The keys of the scripts that change what is known of queues and their jobs.
 const MONITOR: &[&str] = &[
-    "meta", "connections", "watches", "cursors", "jobs", "job_details", "jobs_created", "jobs_open", "jobs_finished", "workers", "beats", "absent", "queues",
-    "queues_seen", "counts", "due",
+    "meta",
+    "connections",
+    "watches",
+    "cursors",
+    "jobs",
+    "job_details",
+    "jobs_created",
+    "jobs_open",
+    "jobs_finished",
+    "workers",
+    "beats",
+    "absent",
+    "queues",
+    "queues_seen",
+    "counts",
+    "due",
 ];
 
 impl Script {
@@ -173,6 +187,7 @@ scripts! {
     WATCH_KEEP "watch_keep" &["connections", "watches"];
     OBSERVE "observe" MONITOR;
     QUEUE_UPKEEP "queue_upkeep" MONITOR;
+    CONNECTION_FORGET "connection_forget" MONITOR;
     JOB_LIST "job_list" &["meta", "jobs", "jobs_created"];
     JOB_READ "job_read" &["meta", "jobs", "job_details"];
     WORKER_LIST "worker_list" &["meta", "workers"];

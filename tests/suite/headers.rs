@@ -193,6 +193,7 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     let queue = Sighting::Queue(QueueSighting { name: "emails".into(), at_us: 1, depth: Some(1), consumers: None });
     bench.store.observe(&watched, &[seen, queue], &[]).await.unwrap();
     bench.store.tend_queues(&bench.tenant.id).await.unwrap();
+    bench.store.forget_seen(&bench.tenant.id, watched.connection).await.unwrap();
     bench.store.jobs(&fresh, &JobFilter::default(), (JobSort::CreatedAt, true), None, 10).await.unwrap();
     bench.store.job(&fresh, job_id(watched.connection, "j")).await.unwrap();
     bench.store.workers(&fresh).await.unwrap();

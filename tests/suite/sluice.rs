@@ -30,7 +30,11 @@ async fn the_sdk_in_a_real_worker_pushes_what_its_tasks_do() {
         command.env("SLUICE_BASE_URL", &world.replicas[0].url).env("SLUICE_API_KEY", &key).env("SLUICE_CONNECTION_ID", &connection);
         command
     };
-    let mut worker = python(&["-m", "celery", "-A", "tasks", "worker", "--pool", "solo", "--loglevel", "INFO"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut worker = python(&["-m", "celery", "-A", "tasks", "worker", "--pool", "solo", "--loglevel", "INFO"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let log = collect(worker.stderr.take().unwrap());
 
     // When tasks are done, fail, and are tried again.
