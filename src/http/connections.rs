@@ -121,7 +121,7 @@ struct ConnectionRow {
     key_prefix: Option<String>,
     exact_consumers: bool,
     /// Where the number of a queue's consumers comes from. `inferred`: Celery workers that are alive and took a job from the queue; one that only
-    /// waits is not seen. `exact`: Celery workers that named the queue when asked. `clients`: BullMQ workers that are connected. Null without a broker.
+    /// waits is not seen. `exact`: Celery workers that named the queue when asked. `connected`: BullMQ workers whose connections the broker lists. Null without a broker.
     consumers_source: Option<String>,
     /// Null without a broker.
     health: Option<HealthRow>,
@@ -154,7 +154,7 @@ impl ConnectionRow {
         let source = match framework {
             Framework::Celery if options.exact_consumers => "exact",
             Framework::Celery => "inferred",
-            _ => "clients",
+            _ => "connected",
         };
         let health = HealthRow { watched, connected_since: connected_ms.map(instant), last_event_at: event_ms.map(instant), lag_ms, error: trouble };
         Self {
