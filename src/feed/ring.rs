@@ -77,6 +77,11 @@ impl Default for Ring {
 }
 
 impl Ring {
+    /// A ring of what has no position: it is whole from the beginning, and takes only what is pushed.
+    pub(super) fn live() -> Self {
+        Self { head: Some(0), ..Self::default() }
+    }
+
     /// The number that the next frame will have.
     pub(super) fn end(&self) -> u64 {
         self.first + self.frames.len() as u64
@@ -141,7 +146,8 @@ impl Ring {
         Taken::Added
     }
 
-    fn push(&mut self, frame: Frame) {
+    /// Adds a frame at the end.
+    pub(super) fn push(&mut self, frame: Frame) {
         if let Some(position) = frame.position {
             self.index.push_back((position, self.end()));
         }

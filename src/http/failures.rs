@@ -21,7 +21,14 @@ pub(super) async fn answer_every_failure<E: Endpoint>(next: Arc<E>, request: Req
         Ok(answer) => return Ok(answer.into_response()),
         Err(error) => error,
     };
-    Ok(as_api_error(&error, &method, &path).map_or_else(|| error.into_response(), |error| error.as_response()))
+    let own = as_api_error(&error, &method, &path);
+    let monitor = path.starts_with("/api/") && !path.starts_with("/api/v1/");
+    Ok(match own.as_ref().or(error.downcast_ref()) {
+        // Its clients read the address of the documentation under this name.
+        Some(error) if monitor => error.as_monitor_response(),
+        Some(error) => error.as_response(),
+        None => error.into_response(),
+    })
 }
 
 /// The failure in our own terms; `None` when it is one already.

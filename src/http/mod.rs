@@ -13,7 +13,10 @@ mod document;
 mod error;
 mod exchange;
 mod failures;
+mod fleet;
 mod here;
+mod ingest;
+mod jobs;
 mod keys;
 mod listener;
 mod listing;
@@ -23,6 +26,7 @@ mod pace;
 mod pages;
 mod paths;
 mod platform;
+mod queue_stream;
 mod reservations;
 mod resources;
 mod session;
@@ -61,8 +65,10 @@ pub struct App {
 /// Everything that is served, from the request's first byte to the answer's last.
 pub fn endpoint(app: App) -> impl Endpoint<Output = Response> + 'static {
     let api = document::service();
+    let monitor = document::monitor();
     Route::new()
         .nest("/api/v1", api.into_endpoint())
+        .nest("/api", monitor.into_endpoint())
         .at("/healthz", poem::get(operations::healthz))
         .at("/readyz", poem::get(operations::readyz))
         .at("/metrics", poem::get(operations::numbers))

@@ -24,6 +24,7 @@ mod outages;
 mod platform_events;
 mod private_redis;
 mod property;
+mod queue_state;
 mod replicas;
 mod resources;
 mod resume;

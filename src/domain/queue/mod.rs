@@ -4,10 +4,12 @@
 //! late, twice and in any order: what follows from them is decided where they are stored, by the time at which they happened.
 
 mod news;
+mod query;
 mod shown;
 mod sighting;
 
 pub use news::News;
+pub use query::{Best, JobFilter, JobSort, SortKey, Standing, compare};
 pub use shown::{Job, JobDetail, Passage, Queue, Tally, Worker};
 pub use sighting::{Extensions, JobSighting, QueueSighting, Sighting, Silence, WorkerSighting, bounded};
 
