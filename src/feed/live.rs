@@ -12,7 +12,10 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    domain::queue::{Queue, Worker},
+    domain::{
+        names::TenantId,
+        queue::{Queue, Worker},
+    },
     feed::{
         Feed, Filter, Frame, Hub, Piece,
         channel::{Channel, Group},
@@ -173,6 +176,16 @@ impl LiveReader {
 impl Drop for LiveReader {
     fn drop(&mut self) {
         self.channel.leave(self.shard.number, &self.group, &self.seat);
+    }
+}
+
+/// Ends the streams of a tenant's connections that are gone.
+pub(super) async fn end_gone(hub: Arc<Hub>, tenant: TenantId) {
+    let channels: Vec<_> = hub.live_channels().iter().filter(|((of, _), _)| *of == tenant).map(|((_, connection), channel)| (*connection, channel.clone())).collect();
+    for (connection, channel) in channels {
+        if let Ok(false) = hub.store.has_connection(&channel.place, connection).await {
+            channel.end(None);
+        }
     }
 }
 

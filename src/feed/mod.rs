@@ -43,6 +43,8 @@ use lease::{Lease, Leases};
 use ring::Taken;
 use shard::Shard;
 
+/// How the field of an ingest key in the tenant's state begins.
+const INGEST: &str = "q:";
 /// How long a partition stays subscribed after its last reader here has left.
 const LINGER: Duration = Duration::from_secs(30);
 /// How often old frames are let go.
@@ -295,6 +297,10 @@ impl Hub {
         let channel = self.channels().get(&tenant).cloned();
         if let Message::Ended { credential } = &note.message {
             self.end(&tenant, channel.as_ref(), credential.as_deref());
+            if credential.as_deref().is_some_and(|credential| credential.starts_with(INGEST)) {
+                // An ingest key ends with its connection.
+                self.runtime.spawn(live::end_gone(self.clone(), tenant));
+            }
             return;
         }
         if let Some((_, position)) = note.positions() {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     domain::{
-        queue::{News, Queue, Worker},
+        queue::{News, Queue, Worker, named},
         time::{instant, iso},
     },
     feed::frame::{About, Frame, encode},
@@ -24,7 +24,7 @@ impl Frame {
     pub fn of_news(news: &News) -> Self {
         match news {
             News::Job { id, name, state, previous, at_ms } => {
-                let data = json!({"id": id, "name": name, "state": state.name(), "previousState": previous.map(|state| state.name()), "timestamp": iso(instant(*at_ms))});
+                let data = json!({"id": id, "name": named(name), "state": state.name(), "previousState": previous.map(|state| state.name()), "timestamp": iso(instant(*at_ms))});
                 Self::live(JOB, About::Everything, &data)
             }
             News::Heartbeat { id, hostname, state, active_jobs } => {

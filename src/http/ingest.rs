@@ -5,7 +5,6 @@ use poem::{Request, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions, Object, OpenApi,
     registry::{MetaSecurityScheme, Registry},
-    types::Any,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         fault::Faults,
-        queue::{ConsumersFrom, Extensions, Framework, JobSighting, JobState, QueueSighting, Sighting, WorkerSighting, WorkerState},
+        queue::{ConsumersFrom, Extensions, Framework, JobSighting, JobState, NAMELESS, QueueSighting, Sighting, WorkerSighting, WorkerState},
     },
     http::{
         answer::Answer,
@@ -141,13 +140,16 @@ fn parse(connection: Uuid, body: IngestRequest) -> Result<(Framework, Vec<Sighti
         }
         let at_us = faults.keep(|| place("timestamp"), event.timestamp.ok_or_else(|| "is required".to_owned()).and_then(|text| time_us(&text)));
         let group = faults.keep(|| place("type"), group(event.r#type));
-        let sighting = match group {
-            Some("job") => event.job.map_or_else(|| Err(faults.add(place("job"), "is required")), |job| Ok(self::job(*job, at_us, &mut faults, &place))),
-            Some("worker") => event.worker.map_or_else(|| Err(faults.add(place("worker"), "is required")), |worker| Ok(self::worker(worker, at_us, &mut faults, &place))),
-            Some(_) => event.queue.map_or_else(|| Err(faults.add(place("queue"), "is required")), |queue| Ok(self::queue(queue, at_us, &mut faults, &place))),
-            None => Ok(None),
-        };
-        sightings.extend(sighting.ok().flatten());
+        sightings.extend(match (group, event.job, event.worker, event.queue) {
+            (Some("job"), Some(job), ..) => self::job(*job, at_us, &mut faults, &place),
+            (Some("worker"), _, Some(worker), _) => self::worker(worker, at_us, &mut faults, &place),
+            (Some("queue"), _, _, Some(queue)) => self::queue(queue, at_us, &mut faults, &place),
+            (Some(group), ..) => {
+                faults.add(place(group), "is required");
+                None
+            }
+            (None, ..) => None,
+        });
     }
     let framework = framework.unwrap_or(Framework::Celery);
     faults.or((framework, sightings)).map_err(ApiError::validation)
@@ -216,7 +218,8 @@ fn job(job: IngestJob, at_us: Option<i64>, faults: &mut Faults, place: &dyn Fn(&
         state: Some(state?),
         attempt,
         max_retries: job.max_retries,
-        name: Some(name?),
+        // A client that does not know the name says this; it must not hide what others know.
+        name: Some(name?).filter(|name| name != NAMELESS),
         queue,
         worker,
         progress,

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         fault::Faults,
-        queue::{Framework, Job, JobDetail, JobFilter, JobSort, JobState, SortKey, Standing},
+        queue::{Framework, Job, JobDetail, JobFilter, JobSort, JobState, SortKey, Standing, named},
         time::{instant, wire, wire_option},
     },
     http::{
@@ -171,7 +171,7 @@ pub(super) struct JobRow {
     external_id: String,
     framework: String,
     connection_id: Uuid,
-    /// Empty while nobody has said it.
+    /// `unknown` while nobody has said it.
     name: String,
     queue: Option<String>,
     /// `unknown`, `queued`, `scheduled`, `active`, `completed`, `failed`, `retrying` or `cancelled`.
@@ -199,7 +199,7 @@ impl From<Job> for JobRow {
             external_id: job.external_id,
             framework: job.framework.name().into(),
             connection_id: job.connection,
-            name: job.name,
+            name: named(&job.name).to_owned(),
             queue: job.queue,
             state: job.state.name().into(),
             state_changed_at: instant(job.changed_ms),
@@ -246,7 +246,7 @@ pub(super) struct JobPage {
 }
 
 /// Names and JSON values, as one object.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Extra(Vec<(String, String)>);
 
 impl Serialize for Extra {

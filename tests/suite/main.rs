@@ -29,6 +29,7 @@ mod outages;
 mod platform_events;
 mod private_redis;
 mod property;
+mod queue_monitor;
 mod queue_state;
 mod replicas;
 mod resources;

@@ -108,6 +108,15 @@ words!(JobState: Unknown "unknown", Scheduled "scheduled", Queued "queued", Acti
 words!(WorkerState: Online "online", Busy "busy", Idle "idle", Offline "offline");
 words!(ConsumersFrom: Inferred "inferred", Exact "exact", Connected "connected", Pushed "pushed");
 
+/// What a job is called of which nobody has said the name.
+pub const NAMELESS: &str = "unknown";
+
+/// A job's name as it is shown.
+#[must_use]
+pub fn named(name: &str) -> &str {
+    if name.is_empty() { NAMELESS } else { name }
+}
+
 /// The id of a job, for good: the same for the same connection and external id, so that no list of both has to be kept.
 #[must_use]
 pub fn job_id(connection: Uuid, external_id: &str) -> Uuid {
