@@ -152,7 +152,9 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     }
     replica.drain.cancel();
     tracing::info!(drain_s = config.drain.as_secs(), "draining");
-    let joined = tokio::task::spawn_blocking(move || workers.into_iter().chain([collecting]).map(|worker| worker.join().unwrap_or(Ok(()))).collect::<Result<Vec<()>, _>>());
+    let joined = tokio::task::spawn_blocking(move || {
+        workers.into_iter().chain([collecting]).map(|worker| worker.join().unwrap_or(Ok(()))).collect::<Result<Vec<()>, _>>()
+    });
     joined.await.unwrap_or(Ok(Vec::new()))?;
     if let Some(feed) = feed {
         feed.farewell().await;

@@ -323,7 +323,10 @@ mod tests {
         assert_eq!(config.cors, Origins::Listed(vec!["https://a.example".into(), "http://b.example:8080".into()]));
         assert_eq!(config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "192.0.2.7/32"]);
         let config = of("", &[("BROKER_HOSTS", "127.0.0.1:6379, Redis.example:6380,")]).unwrap();
-        assert_eq!(config.broker_hosts.iter().map(|broker| (broker.host.as_str(), broker.port)).collect::<Vec<_>>(), [("127.0.0.1", 6379), ("redis.example", 6380)]);
+        assert_eq!(
+            config.broker_hosts.iter().map(|broker| (broker.host.as_str(), broker.port)).collect::<Vec<_>>(),
+            [("127.0.0.1", 6379), ("redis.example", 6380)]
+        );
         assert!(of("", &[("BROKER_HOSTS", "redis.example")]).unwrap_err().contains("HOLDFAST_BROKER_HOSTS=redis.example must be"));
         assert_eq!(of("", &[("CORS_ORIGINS", "*")]).unwrap().cors, Origins::Any);
         assert_eq!(of("", &[("PUBLIC_URL", "https://Locks.example:443/x")]).unwrap().public_origin.unwrap(), "https://locks.example");

@@ -181,7 +181,8 @@ impl Drop for LiveReader {
 
 /// Ends the streams of a tenant's connections that are gone.
 pub(super) async fn end_gone(hub: Arc<Hub>, tenant: TenantId) {
-    let channels: Vec<_> = hub.live_channels().iter().filter(|((of, _), _)| *of == tenant).map(|((_, connection), channel)| (*connection, channel.clone())).collect();
+    let channels: Vec<_> =
+        hub.live_channels().iter().filter(|((of, _), _)| *of == tenant).map(|((_, connection), channel)| (*connection, channel.clone())).collect();
     for (connection, channel) in channels {
         if let Ok(false) = hub.store.has_connection(&channel.place, connection).await {
             channel.end(None);
@@ -194,7 +195,12 @@ pub(super) async fn keep_showing(hub: Arc<Hub>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let now = Instant::now();
-        let channels: Vec<_> = hub.live_channels().iter().filter(|(_, channel)| channel.readers() > 0 && channel.show_is_due(now, SHOWN_EVERY)).map(|((_, connection), channel)| (*connection, channel.clone())).collect();
+        let channels: Vec<_> = hub
+            .live_channels()
+            .iter()
+            .filter(|(_, channel)| channel.readers() > 0 && channel.show_is_due(now, SHOWN_EVERY))
+            .map(|((_, connection), channel)| (*connection, channel.clone()))
+            .collect();
         for (connection, channel) in channels {
             match hub.store.standing(&channel.place, connection).await {
                 Ok((queues, _)) => hub.tell(&channel, queues.iter().map(Frame::of_queue)),

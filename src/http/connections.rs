@@ -79,7 +79,7 @@ struct NewConnectionRequest {
     framework: Option<String>,
     /// The broker to watch: `redis://` or `rediss://user:password@host:port/database`. Its host and port must be among the operator's.
     broker_url: Option<String>,
-    /// Only these queues; without it all that are found. At most 200.
+    /// Only these queues; without it all that are found. At most 200. Celery's events tell of all jobs, whatever their queue.
     queues: Option<Vec<String>>,
     /// What stands before every key: kombu's `global_keyprefix`, or BullMQ's `prefix` (`bull` without it).
     key_prefix: Option<String>,

@@ -6,8 +6,8 @@ use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Value, json};
 
 use crate::http::{
-    admin::Admin, connections::Connections, exchange::Exchange, fleet::Fleet, ingest::Ingest, jobs::Jobs, keys::Keys, platform::Platform, queue_stream::QueueEvents, reservations::Reservations, resources::Resources, session::Sessions, stream::Events,
-    transactions::Transactions,
+    admin::Admin, connections::Connections, exchange::Exchange, fleet::Fleet, ingest::Ingest, jobs::Jobs, keys::Keys, platform::Platform,
+    queue_stream::QueueEvents, reservations::Reservations, resources::Resources, session::Sessions, stream::Events, transactions::Transactions,
 };
 
 const DESCRIPTION: &str = "\
@@ -26,11 +26,15 @@ limited per address, with the same 429 without `tier`.\n\n\
 type Api = (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin);
 
 pub(super) fn service() -> OpenApiService<Api, ()> {
-    OpenApiService::new((Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
-        .summary("Reservations over HTTP, seen live")
-        .description(DESCRIPTION)
-        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
-        .server("/api/v1")
+    OpenApiService::new(
+        (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin),
+        "Holdfast",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .summary("Reservations over HTTP, seen live")
+    .description(DESCRIPTION)
+    .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+    .server("/api/v1")
 }
 
 /// The queue monitor's part, whose paths stand beside the versioned ones because its clients know them so.
@@ -129,7 +133,8 @@ pub(super) fn methods_of(path: &str) -> String {
         paths
             .map(|(path, item)| {
                 let segments = path.split('/').skip(1).map(Into::into).collect();
-                let methods = item.as_object().into_iter().flatten().filter(|(method, _)| *method != "servers").map(|(method, _)| method.to_uppercase()).collect();
+                let methods =
+                    item.as_object().into_iter().flatten().filter(|(method, _)| *method != "servers").map(|(method, _)| method.to_uppercase()).collect();
                 (segments, methods)
             })
             .collect()

@@ -130,7 +130,9 @@ fn parse(connection: Uuid, body: IngestRequest) -> Result<(Framework, Vec<Sighti
     for (at, event) in events.into_iter().enumerate() {
         let place = |field: &str| format!("events[{at}].{field}");
         match faults.keep(|| place("framework"), known(event.framework, Framework::parse, Framework::ALL.iter().map(|known| known.name()))) {
-            Some(named) if *framework.get_or_insert(named) != named => faults.add(place("framework"), "differs from that of the events before; push them apart"),
+            Some(named) if *framework.get_or_insert(named) != named => {
+                faults.add(place("framework"), "differs from that of the events before; push them apart")
+            }
             _ => {}
         }
         if let Some(id) = event.connection_id
@@ -174,7 +176,10 @@ fn known<T>(text: Option<String>, parse: impl Fn(&str) -> Option<T>, words: impl
 
 /// An instant, with the time zone that leaves no doubt.
 fn time_us(text: &str) -> Result<i64, String> {
-    let parsed = DateTime::parse_from_rfc3339(text).ok().filter(|_| text.ends_with(['Z', 'z'])).ok_or("must be an ISO 8601 time in UTC like 2026-05-13T12:01:00.000Z")?;
+    let parsed = DateTime::parse_from_rfc3339(text)
+        .ok()
+        .filter(|_| text.ends_with(['Z', 'z']))
+        .ok_or("must be an ISO 8601 time in UTC like 2026-05-13T12:01:00.000Z")?;
     if TIMES_MS.contains(&parsed.timestamp_millis()) { Ok(parsed.timestamp_micros()) } else { Err("is not of this century".into()) }
 }
 

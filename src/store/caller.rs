@@ -157,7 +157,18 @@ impl Caller {
         }
         .done();
         let needs_plan = has_definitions || tenant.require_registration;
-        Self(Arc::new(Inner { bearer, place, tenant, limits: Limits { rate, ..limits }, key, connection, needs_plan, scopes, packed, noted_us: AtomicI64::new(0) }))
+        Self(Arc::new(Inner {
+            bearer,
+            place,
+            tenant,
+            limits: Limits { rate, ..limits },
+            key,
+            connection,
+            needs_plan,
+            scopes,
+            packed,
+            noted_us: AtomicI64::new(0),
+        }))
     }
 
     /// Whose it is.

@@ -49,8 +49,22 @@ const REGISTRY: &[&str] = &["meta", "held", "deadlines", "history", "due", "defi
 const LOOK: &[&str] = &["meta", "held", "definitions", "pools", "slots", "uses", "tree"];
 /// The keys of the scripts that change what is known of queues and their jobs.
 const MONITOR: &[&str] = &[
-    "meta", "connections", "watches", "cursors", "jobs", "job_details", "jobs_created", "jobs_open", "jobs_finished", "workers", "beats", "absent", "queues",
-    "queues_seen", "counts", "due",
+    "meta",
+    "connections",
+    "watches",
+    "cursors",
+    "jobs",
+    "job_details",
+    "jobs_created",
+    "jobs_open",
+    "jobs_finished",
+    "workers",
+    "beats",
+    "absent",
+    "queues",
+    "queues_seen",
+    "counts",
+    "due",
 ];
 
 impl Script {

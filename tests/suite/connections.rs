@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{
     brokers::{Broker, Monitor, bullmq_connection, celery_connection},
+    replicas::certificate,
     secrets::fields_of,
-    world::{World, call, free_port, until},
+    world::{Client, Replica, World, call, free_port, until, with_us},
 };
 
 #[tokio::test]
@@ -86,7 +87,8 @@ async fn what_keeps_a_broker_from_being_watched_is_told_as_a_class() {
         (format!("redis://127.0.0.1:{own}"), "own_redis"),
         (format!("redis://:a-wrong-password@{}", guarded.host()), "auth"),
         (format!("redis://{}", guarded.host()), "auth"),
-        (format!("rediss://:the-right-password@{}", guarded.host()), "tls"),
+        // Who speaks no TLS does not answer a greeting in it.
+        (format!("rediss://:the-right-password@{}", guarded.host()), "timeout"),
         (format!("redis://127.0.0.1:{silent_port}"), "timeout"),
         (format!("redis://127.0.0.1:{nobody}"), "refused"),
         ("redis://no-such-host.invalid:6379".to_owned(), "dns"),
@@ -124,7 +126,6 @@ async fn our_own_redis_is_refused_under_every_name() {
     let world = World::<1>::with(&[], &[("REDIS_URL", &url), ("BROKER_HOSTS", &hosts)]).await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let commands = || own.redis.info("clients", "connected_clients");
     let mut made = Vec::new();
     for name in names {
         let asked = bullmq_connection(&format!("redis://{name}:{}/5", own.port));
@@ -143,5 +144,32 @@ async fn our_own_redis_is_refused_under_every_name() {
     // Either replica may have it: the first says that it is not allowed there, and the second finds out whose it is.
     drop(world);
     until("the copy is refused", || async { monitor.health().await["error"] == "own_redis" }).await;
-    assert!(commands().is_some());
+}
+
+#[tokio::test]
+async fn a_broker_behind_tls_must_have_a_certificate_that_this_machine_trusts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = certificate(dir.path());
+    let port = free_port();
+    let text = port.to_string();
+    let tls = ["--tls-port", &text, "--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-auth-clients", "no", "--requirepass", "open sesame"];
+    let _broker = Broker::with(&tls);
+    let hosts = format!("localhost:{port}");
+    let world = World::<1>::with(&[], &[("BROKER_HOSTS", &hosts)]).await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let asked = celery_connection(&format!("rediss://:open%20sesame@localhost:{port}/2"));
+    let id = at.post("/connections", asked).await.body["id"].as_str().unwrap().to_owned();
+    let doubting = Monitor { at, connection: id.clone() };
+    until("the certificate is not trusted", || async { doubting.health().await["error"] == "tls" }).await;
+
+    // A replica that trusts it goes on where the other leaves.
+    let mut command = with_us(env!("CARGO_BIN_EXE_holdfast"));
+    command.env("SSL_CERT_FILE", &certificate);
+    let trusting = Replica::launch(command, &["serve"], &[("REDIS_URL", &world.redis.url()), ("BROKER_HOSTS", &hosts)]).unwrap();
+    trusting.ready().await;
+    world.replicas[0].signal("-TERM");
+    let trusted = Monitor { at: Client { replica: &trusting, key: &tenant.key }, connection: id };
+    until("the broker is watched", || async { trusted.health().await["connectedSince"].is_string() }).await;
+    assert_eq!(trusted.health().await["error"], Value::Null);
 }

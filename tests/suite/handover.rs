@@ -134,7 +134,8 @@ async fn an_outdated_watcher_changes_nothing_and_stops() {
 
     // When the paused one wakes, it learns that it is no longer the watcher.
     world.replicas[paused].signal("-CONT");
-    until("it stops", || async { world.replicas[paused].log().lines().any(|line| line.contains("watching a connection no more") && line.contains("lost")) }).await;
+    until("it stops", || async { world.replicas[paused].log().lines().any(|line| line.contains("watching a connection no more") && line.contains("lost")) })
+        .await;
     assert_eq!(watcher(&world, &monitor.connection), 1 - paused);
     assert_eq!(other.health().await["watched"], json!(true));
 }

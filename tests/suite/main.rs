@@ -43,4 +43,5 @@ mod stream_limits;
 mod tenants;
 mod topologies;
 mod transactions;
+mod watches;
 mod world;

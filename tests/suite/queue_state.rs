@@ -394,13 +394,20 @@ async fn a_worker_is_online_while_it_is_heard_and_goes_offline_once() {
     monitor.see(&[worker("celery@a", 1, WorkerState::Online), worker("celery@b", 1, WorkerState::Online)]).await;
     assert_eq!(monitor.see(&[worker("celery@a", 1, WorkerState::Online)]).await.duplicates, 1);
     monitor.see(&[worker("celery@b", 2, WorkerState::Offline)]).await;
-    let mut told: Vec<_> = monitor.told().into_iter().map(|news| match news {
-        News::Worker { hostname, state, previous, .. } => format!("{hostname} {} after {}", state.name(), previous.name()),
-        News::Heartbeat { hostname, state, active_jobs, .. } => format!("{hostname} {} {active_jobs}", state.name()),
-        other => format!("{other:?}"),
-    }).collect();
+    let mut told: Vec<_> = monitor
+        .told()
+        .into_iter()
+        .map(|news| match news {
+            News::Worker { hostname, state, previous, .. } => format!("{hostname} {} after {}", state.name(), previous.name()),
+            News::Heartbeat { hostname, state, active_jobs, .. } => format!("{hostname} {} {active_jobs}", state.name()),
+            other => format!("{other:?}"),
+        })
+        .collect();
     told.sort();
-    assert_eq!(told, ["celery@a online 3", "celery@a online after offline", "celery@b offline after online", "celery@b online 3", "celery@b online after offline"]);
+    assert_eq!(
+        told,
+        ["celery@a online 3", "celery@a online after offline", "celery@b offline after online", "celery@b online 3", "celery@b online after offline"]
+    );
 
     // When it is silent for six seconds: told by whoever looks first, and by nobody else.
     let place = Place::new(monitor.bench.tenant.id.clone());
@@ -416,7 +423,10 @@ async fn a_worker_is_online_while_it_is_heard_and_goes_offline_once() {
     let (one, other) = tokio::join!(monitor.bench.store.tend_queues(&monitor.bench.tenant.id), monitor.bench.store.tend_queues(&monitor.bench.tenant.id));
     one.and(other).unwrap();
     let told = monitor.told();
-    assert!(matches!(&told[..], [News::Worker { hostname, state: WorkerState::Offline, previous: WorkerState::Online, .. }] if hostname == "celery@a"), "{told:?}");
+    assert!(
+        matches!(&told[..], [News::Worker { hostname, state: WorkerState::Offline, previous: WorkerState::Online, .. }] if hostname == "celery@a"),
+        "{told:?}"
+    );
 
     let workers = monitor.bench.store.workers(&monitor.bench.caller).await.unwrap().answer;
     assert!(workers.iter().all(|worker| worker.state == WorkerState::Offline && worker.active_jobs == 0), "{workers:?}");
@@ -460,7 +470,8 @@ async fn no_more_jobs_are_kept_than_the_tier_allows_and_the_oldest_finished_go_f
 
     // And after a day nothing is kept.
     for index in ["jobs_open", "jobs_finished"] {
-        let members: Vec<(Vec<u8>, i64)> = redis::cmd("ZRANGE").arg(place.key(index)).arg(0).arg(-1).arg("WITHSCORES").query(&mut monitor.bench.redis.connection()).unwrap();
+        let members: Vec<(Vec<u8>, i64)> =
+            redis::cmd("ZRANGE").arg(place.key(index)).arg(0).arg(-1).arg("WITHSCORES").query(&mut monitor.bench.redis.connection()).unwrap();
         let mut aged = redis::cmd("ZADD");
         aged.arg(place.key(index));
         members.iter().for_each(|(member, ms)| {
@@ -470,7 +481,13 @@ async fn no_more_jobs_are_kept_than_the_tier_allows_and_the_oldest_finished_go_f
     }
     until("all are let go of", async || {
         monitor.bench.store.tend_queues(&monitor.bench.tenant.id).await.unwrap();
-        monitor.bench.redis.ask::<usize>(&format!("EXISTS {} {} {} {}", place.key("jobs"), place.key("job_details"), place.key("jobs_created"), place.key("jobs_open"))) == 0
+        monitor.bench.redis.ask::<usize>(&format!(
+            "EXISTS {} {} {} {}",
+            place.key("jobs"),
+            place.key("job_details"),
+            place.key("jobs_created"),
+            place.key("jobs_open")
+        )) == 0
     })
     .await;
 }
