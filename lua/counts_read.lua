@@ -8,7 +8,7 @@
 -- args
 --   1 caller      see open
 --   2 floor       see open
---   3.. fields
+--   3.. per field: its name
 -- returns       OK, now_us, position, then per field its packed counts or false
 -- cost          O(fields)
 local out = { 'OK', now_us, position }

@@ -81,30 +81,40 @@ local function count_end(who, ms, job)
   end
 end
 
--- Tells one step of a job.
-local function tell_step(id, job, state, us, mark)
-  local ms = math.floor(us / 1000)
-  notes[#notes + 1] = { 'j', id, job[4], state, job[18], ms }
-  local before = job[18]
-  job[17], job[18] = mark, state
+-- Tells one step of a job. What would lead back without a retry having been seen leads through one: a later attempt says that there was.
+local function tell_step(id, job, state, us)
+  local ms, before = math.floor(us / 1000), job[18]
+  if before == state then
+    return
+  end
+  if before and state ~= RETRYING and RANK[state] <= RANK[before] then
+    notes[#notes + 1] = { 'j', id, job[4], RETRYING, before, ms }
+    before = RETRYING
+  end
+  notes[#notes + 1] = { 'j', id, job[4], state, before, ms }
+  job[18], job[25] = state, us
   if (state == COMPLETED or state == 6) and not TERMINAL[before] then
     return ms
   end
 end
 
--- Tells the steps of a job that lead further than what was told. Answers when it ended, in ms, if that is among them.
-local function tell_steps(id, job, mark)
+-- Tells the steps of a job that lead further than what was told, and happened later. Answers when it ended, in ms, if that is among them.
+local function tell_steps(id, job, mark, since)
   local ended_ms
   if mark > job[17] then
-    local steps = job[19]
+    local steps, told_mark, told_us = job[19], job[17], job[25]
     for i = 1, #steps, STEP do
-      if steps[i + 4] > job[17] then
-        ended_ms = tell_step(id, job, steps[i], steps[i + 1], steps[i + 4]) or ended_ms
+      if steps[i + 4] > told_mark and steps[i + 1] > told_us then
+        ended_ms = tell_step(id, job, steps[i], steps[i + 1]) or ended_ms
       end
     end
-  elseif job[18] ~= job[7] and RANK[job[7]] > RANK[job[18] or 0] then
-    -- What came late showed that what was told had not been so.
-    ended_ms = tell_step(id, job, job[7], job[8] * 1000, mark)
+  end
+  if job[18] ~= job[7] and RANK[job[7]] > RANK[job[18] or UNKNOWN] then
+    -- Clocks differ: it got further by what says to have happened earlier.
+    ended_ms = tell_step(id, job, job[7], since) or ended_ms
+  end
+  if job[18] == job[7] then
+    job[17], job[25] = math.max(job[17], mark), since
   end
   return ended_ms
 end
@@ -148,7 +158,7 @@ local function see_job(seen)
   local job = jobs[id]
   if not job then
     job = { CONNECTION, FRAMEWORK, seen[3], false, false, false, UNKNOWN, ms, false, ms, false, false, false, false, false, false, 0, false,
-      {}, { 0, 0, 0, 0, 0, 0, 0, 0 }, 0, false, false, false }
+      {}, { 0, 0, 0, 0, 0, 0, 0, 0 }, 0, false, false, false, 0 }
     jobs[id] = job
   end
   local stamps = job[20]
@@ -182,7 +192,7 @@ local function see_job(seen)
       -- What somebody said outright counts more than what follows from the order.
       job[11] = job[23] or started
       job[12] = TERMINAL[now] and (job[24] or job[8]) or false
-      local ended_ms = tell_steps(id, job, mark)
+      local ended_ms = tell_steps(id, job, mark, since)
       if ended_ms then
         if job[5] then
           count_end(CONNECTION .. 'q' .. job[5], ended_ms, job)

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use poem_openapi::{Object, OpenApi, param::Path};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     collect,
@@ -60,11 +61,24 @@ impl Connections {
         Ok(Answer(told.map(|connections| ConnectionList { connections: rows(connections), next_cursor: None })))
     }
 
-    /// End a connection: its watch stops, and its ingest key is refused at once on every replica.
+    /// End a connection: its watch stops, its streams end, its ingest key is refused at once on every replica, and what was seen through it
+    /// goes within moments.
     #[oai(path = "/connections/:id", method = "delete", operation_id = "deleteConnection")]
     async fn delete(&self, caller: Let<Governing>, here: Here, id: Path<String>) -> Result<Nothing, ApiError> {
         let told = here.store().delete_connection(&caller.0, &id.0).await?;
-        if told.answer { Ok(Nothing) } else { Err(ApiError::not_found("connection").at(told.now_us)) }
+        if !told.answer {
+            return Err(ApiError::not_found("connection").at(told.now_us));
+        }
+        if let Ok(connection) = Uuid::try_parse(&id.0) {
+            let (store, tenant) = (here.store().clone(), caller.0.tenant().id.clone());
+            // Nobody waits for it: nothing can be seen through it any more, and what is left goes with its age.
+            tokio::spawn(async move {
+                if let Err(error) = store.forget_seen(&tenant, connection).await {
+                    tracing::warn!(%error, "what was seen through a connection could not be let go of yet");
+                }
+            });
+        }
+        Ok(Nothing)
     }
 }
 

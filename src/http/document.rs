@@ -47,14 +47,16 @@ pub(super) fn monitor() -> OpenApiService<Monitor, ()> {
 /// Where the queue monitor's paths begin.
 const MONITOR: &str = "/api";
 
-/// Adds the queue monitor's paths, each with where it begins, and what they name.
+/// Adds the queue monitor's operations, each with where its path begins, and what they name.
 fn join(document: &mut Value, monitor: Value) {
     for (part, each) in [("/paths", true), ("/components/schemas", false), ("/components/securitySchemes", false)] {
         let added = monitor.pointer(part).and_then(Value::as_object).cloned().unwrap_or_default();
         let Some(there) = document.pointer_mut(part).and_then(Value::as_object_mut) else { continue };
         for (name, mut value) in added {
             if each {
-                value["servers"] = json!([{"url": MONITOR}]);
+                for operation in value.as_object_mut().into_iter().flat_map(|methods| methods.values_mut()) {
+                    operation["servers"] = json!([{"url": MONITOR}]);
+                }
             }
             there.entry(name).or_insert(value);
         }
@@ -133,8 +135,7 @@ pub(super) fn methods_of(path: &str) -> String {
         paths
             .map(|(path, item)| {
                 let segments = path.split('/').skip(1).map(Into::into).collect();
-                let methods =
-                    item.as_object().into_iter().flatten().filter(|(method, _)| *method != "servers").map(|(method, _)| method.to_uppercase()).collect();
+                let methods = item.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase()).collect();
                 (segments, methods)
             })
             .collect()

@@ -187,6 +187,7 @@ scripts! {
     WATCH_KEEP "watch_keep" &["connections", "watches"];
     OBSERVE "observe" MONITOR;
     QUEUE_UPKEEP "queue_upkeep" MONITOR;
+    CONNECTION_FORGET "connection_forget" MONITOR;
     JOB_LIST "job_list" &["meta", "jobs", "jobs_created"];
     JOB_READ "job_read" &["meta", "jobs", "job_details"];
     WORKER_LIST "worker_list" &["meta", "workers"];

@@ -159,6 +159,29 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Lets go of everything that was seen through a connection that is gone, piece by piece. What is left when this is interrupted goes
+    /// when it is old.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: some may be gone; repeating is safe.
+    pub async fn forget_seen(&self, tenant: &TenantId, connection: Uuid) -> Result<(), StoreError> {
+        let Some(keeper) = self.keeper(tenant).await? else { return Ok(()) };
+        let (id, mut cursor) = (connection.to_string(), "0".to_owned());
+        loop {
+            let args = [Arg::Text(&id), Arg::Bytes(connection.as_bytes()), Arg::Text(&cursor), Arg::Number(SIGHTINGS as i64)];
+            let reply = self.ask(&scripts::CONNECTION_FORGET, &keeper, &args).await?;
+            if reply.verdict() != "OK" {
+                return Ok(());
+            }
+            cursor = reply.whole(|reader| reader.text().map(str::to_owned))?;
+            if cursor == "0" {
+                return Ok(());
+            }
+        }
+    }
+}
+
 impl Intake {
     fn add(&mut self, more: Self) {
         self.accepted += more.accepted;

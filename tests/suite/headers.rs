@@ -13,13 +13,13 @@ use holdfast::{
         connection::{Health, NewConnection, Options},
         names::TenantId,
         platform::NewEvent,
-        queue::Framework,
+        queue::{Framework, JobFilter, JobSighting, JobSort, QueueSighting, Sighting, job_id},
         reservation::Renewal,
         resource::Definition,
         tier::Tier,
         transaction::{Items, Method, Transaction},
     },
-    store::{Ask, Bearer, PageCursor, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind, Take},
+    store::{Ask, Bearer, PageCursor, Range, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind, Take},
 };
 
 use crate::scripts::{Bench, claim, names_of, wanted};
@@ -195,6 +195,19 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     let Take::Taken(taken) = bench.store.take_watch(&bench.tenant.id, &connection, &replica).await.unwrap() else { panic!("it is free") };
     bench.store.keep_watch(&taken.watched, &Health::default()).await.unwrap();
     bench.store.delete_connection(&fresh, &connection).await.unwrap();
+
+    let watched = bench.connection();
+    let seen = JobSighting { external_id: "j".into(), at_us: 1_778_673_600_000_000, name: Some("task".into()), ..JobSighting::default() };
+    let seen = Sighting::Job(Box::new(seen));
+    let queue = Sighting::Queue(QueueSighting { name: "emails".into(), at_us: 1, depth: Some(1), consumers: None });
+    bench.store.observe(&watched, &[seen, queue], &[]).await.unwrap();
+    bench.store.tend_queues(&bench.tenant.id).await.unwrap();
+    bench.store.forget_seen(&bench.tenant.id, watched.connection).await.unwrap();
+    bench.store.jobs(&fresh, &JobFilter::default(), (JobSort::CreatedAt, true), None, 10).await.unwrap();
+    bench.store.job(&fresh, job_id(watched.connection, "j")).await.unwrap();
+    bench.store.workers(&fresh).await.unwrap();
+    let mut queues = bench.store.queues(&fresh).await.unwrap().answer;
+    bench.store.count_queues(&fresh, &mut queues, Range::ALL[0], 0).await.unwrap();
 
     // Then every script was called, with the keys and arguments that its header names.
     let calls = sent.calls(&bench);

@@ -38,6 +38,7 @@ mod rooms;
 mod scripts;
 mod secrets;
 mod sessions;
+mod sluice;
 mod sse;
 mod stream_limits;
 mod tenants;
