@@ -101,8 +101,7 @@ impl Store {
         Ok(reply.told(connections))
     }
 
-    /// Ends a connection: its ingest key is refused and its watch is lost from now on; what was seen through it goes in the background.
-    /// `false` if there is no such connection.
+    /// Ends a connection: its ingest key is refused and its watch is lost from now on. `false` if there is no such connection.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
@@ -113,15 +112,6 @@ impl Store {
                 let hash = reply.whole(|reader| reader.text().map(str::to_owned))?;
                 self.link.send(redis::cmd("DEL").arg(directory(&hash))).await?;
                 self.link.send(redis::cmd("SREM").arg(CONNECTIONS).arg(watched_entry(&caller.tenant().id, id))).await?;
-                if let Ok(connection) = id.parse() {
-                    // It may be much, and nobody has to wait for it.
-                    let (store, tenant) = (self.clone(), caller.tenant().id.clone());
-                    tokio::spawn(async move {
-                        if let Err(error) = store.forget_seen(&tenant, connection).await {
-                            tracing::warn!(%error, %connection, "what was seen of a connection that is gone was not forgotten; it goes when it is old");
-                        }
-                    });
-                }
                 Ok(reply.told(true))
             }
             "NOT_FOUND" => Ok(reply.told(false)),
