@@ -1,7 +1,7 @@
 # What people and CI do with this project. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench fmt lint build need-test
+.PHONY: help run test test-long test-hour bench fmt lint build need-test
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -49,6 +49,11 @@ test: need-test $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## ins
 # The same tests with outages of half a minute and many more random sequences.
 test-long: export HOLDFAST_LONG := 1
 test-long: test ## the same with longer outages and searches, which takes some minutes more
+
+# A broker is watched for an hour, and has the same keys and settings afterwards.
+test-hour: export HOLDFAST_READ_ONLY_SECONDS := 3600
+test-hour: need-test $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## watch a broker for an hour and see that it was only read
+	cargo test --locked --test suite watching_leaves_the_broker_as_it_was
 
 bench: ## measure what the scripts cost Redis
 	scripts/need cargo cc redis-server setpriv

@@ -4,6 +4,7 @@
 //! our own Redis is no broker, under whatever name it is reached.
 
 use std::{
+    error::Error,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -227,8 +228,12 @@ fn trouble_of(error: &RedisError, tls: bool) -> Trouble {
     if error.is_connection_refusal() {
         return Trouble::Refused;
     }
-    let Some(io) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>()) else {
-        return if error.is_connection_dropped() { Trouble::Broken } else { Trouble::Protocol };
+    let Some(io) = io_error_of(error) else {
+        return match error.kind() {
+            ErrorKind::Io | ErrorKind::Client if tls => Trouble::Tls,
+            _ if error.is_connection_dropped() => Trouble::Broken,
+            _ => Trouble::Protocol,
+        };
     };
     use std::io::ErrorKind as Io;
     match io.kind() {
@@ -237,6 +242,12 @@ fn trouble_of(error: &RedisError, tls: bool) -> Trouble {
         Io::TimedOut => Trouble::Timeout,
         _ => Trouble::Broken,
     }
+}
+
+/// The system's error behind one of the library's, which shares it.
+fn io_error_of(error: &RedisError) -> Option<&std::io::Error> {
+    let shared = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    shared.downcast_ref()
 }
 
 #[cfg(test)]
@@ -257,6 +268,18 @@ mod tests {
         {
             assert!(check_url(url, &allowed).unwrap_err().contains("must be an address"), "{url}");
         }
+    }
+
+    #[test]
+    fn an_error_has_a_class() {
+        use std::io::{Error, ErrorKind::*};
+        let class = |kind, tls| trouble_of(&RedisError::from(Error::from(kind)), tls);
+        assert_eq!((class(InvalidData, true), class(InvalidData, false)), (Trouble::Tls, Trouble::Broken));
+        assert_eq!(
+            (class(ConnectionRefused, false), class(TimedOut, true), class(HostUnreachable, false)),
+            (Trouble::Refused, Trouble::Timeout, Trouble::Refused)
+        );
+        assert_eq!((class(ConnectionReset, false), class(UnexpectedEof, true)), (Trouble::Broken, Trouble::Tls));
     }
 
     #[test]

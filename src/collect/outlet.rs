@@ -10,7 +10,7 @@ use tokio::time::{Instant as Wake, sleep, sleep_until};
 use crate::{
     domain::{
         connection::{Health, Trouble},
-        queue::{Sighting, Silence},
+        queue::{Framework, Sighting, Silence},
     },
     store::{LEASE, Observed, SIGHTINGS, Store, Taken, Watched},
 };
@@ -134,10 +134,12 @@ impl Outlet {
     }
 
     fn note_events(&self, sightings: &[Sighting]) {
+        // Celery's workers send events, too; BullMQ's are seen by looking.
+        let workers_tell = self.watched.framework == Framework::Celery;
         let happened = |sighting: &Sighting| match sighting {
             Sighting::Job(job) => Some(job.at_us),
-            Sighting::Worker(worker) => Some(worker.at_us),
-            Sighting::Queue(_) | Sighting::Silence(_) => None,
+            Sighting::Worker(worker) if workers_tell => Some(worker.at_us),
+            Sighting::Worker(_) | Sighting::Queue(_) | Sighting::Silence(_) => None,
         };
         if let Some(last_us) = sightings.iter().filter_map(happened).max() {
             let now_us = self.now_us();

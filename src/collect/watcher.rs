@@ -40,7 +40,7 @@ pub(super) async fn watch(store: Store, taken: Taken, guard: Arc<Guard>, vault: 
 
 /// Returns when the watch is lost.
 async fn keep_at_it(connection: &Connection, outlet: &Arc<Outlet>, guard: &Arc<Guard>, vault: &Vault) {
-    let mut wait = AGAIN_FIRST;
+    let (mut wait, mut told) = (AGAIN_FIRST, None);
     loop {
         let begun = tokio::time::Instant::now();
         let trouble = match once(connection, outlet, guard, vault).await {
@@ -48,11 +48,18 @@ async fn keep_at_it(connection: &Connection, outlet: &Arc<Outlet>, guard: &Arc<G
             Err(Halt::Lost) => return,
         };
         outlet.disconnected(trouble, None);
-        tracing::warn!(connection = %connection.id, trouble = trouble.name(), "a broker cannot be watched; trying again");
+        if told.replace(trouble) == Some(trouble) {
+            tracing::debug!(connection = %connection.id, trouble = trouble.name(), "a broker still cannot be watched");
+        } else {
+            tracing::warn!(connection = %connection.id, trouble = trouble.name(), "a broker cannot be watched; trying until it can");
+        }
         // Whatever worked for a while is tried again at once.
-        wait = if begun.elapsed() > AGAIN_LONGEST { AGAIN_FIRST } else { (wait * 2).min(AGAIN_LONGEST) };
+        if begun.elapsed() > AGAIN_LONGEST {
+            (wait, told) = (AGAIN_FIRST, None);
+        }
         let part = 0.5 + 0.5 * crate::collect::chance();
         tokio::time::sleep(wait.mul_f64(part)).await;
+        wait = (wait * 2).min(AGAIN_LONGEST);
     }
 }
 

@@ -35,7 +35,7 @@ impl BrokerHost {
         let (host, port) = text.rsplit_once(':')?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = match bare {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().ok()?.to_string(),
+            Some(address) => address.parse::<core::net::Ipv6Addr>().ok()?.to_string(),
             None if host.is_empty() || host.contains([':', '/', '@', ' ']) => return None,
             None => host.to_lowercase(),
         };

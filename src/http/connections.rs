@@ -93,7 +93,7 @@ struct NewConnectionRequest {
     framework: Option<String>,
     /// The broker to watch: `redis://` or `rediss://user:password@host:port/database`. Its host and port must be among the operator's.
     broker_url: Option<String>,
-    /// Only these queues; without it all that are found. At most 200.
+    /// Only these queues; without it all that are found. At most 200. Celery's events tell of all jobs, whatever their queue.
     queues: Option<Vec<String>>,
     /// What stands before every key: kombu's `global_keyprefix`, or BullMQ's `prefix` (`bull` without it).
     key_prefix: Option<String>,
@@ -135,7 +135,7 @@ struct ConnectionRow {
     key_prefix: Option<String>,
     exact_consumers: bool,
     /// Where the number of a queue's consumers comes from. `inferred`: Celery workers that are alive and took a job from the queue; one that only
-    /// waits is not seen. `exact`: Celery workers that named the queue when asked. `clients`: BullMQ workers that are connected. Null without a broker.
+    /// waits is not seen. `exact`: Celery workers that named the queue when asked. `connected`: BullMQ workers whose connections the broker lists. Null without a broker.
     consumers_source: Option<String>,
     /// Null without a broker.
     health: Option<HealthRow>,
@@ -168,7 +168,7 @@ impl ConnectionRow {
         let source = match framework {
             Framework::Celery if options.exact_consumers => "exact",
             Framework::Celery => "inferred",
-            _ => "clients",
+            _ => "connected",
         };
         let health = HealthRow { watched, connected_since: connected_ms.map(instant), last_event_at: event_ms.map(instant), lag_ms, error: trouble };
         Self {

@@ -10,15 +10,16 @@ use std::{
 use holdfast::{
     domain::{
         access::{Issuer, Scopes},
+        connection::{Health, NewConnection, Options},
         names::TenantId,
         platform::NewEvent,
-        queue::{JobFilter, JobSighting, JobSort, QueueSighting, Sighting, job_id},
+        queue::{Framework, JobFilter, JobSighting, JobSort, QueueSighting, Sighting, job_id},
         reservation::Renewal,
         resource::Definition,
         tier::Tier,
         transaction::{Items, Method, Transaction},
     },
-    store::{Ask, Bearer, PageCursor, Range, ReplicaId, SCRIPTS, Script, Secret, StreamId, StreamKind},
+    store::{Ask, Bearer, PageCursor, Range, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind, Take},
 };
 
 use crate::scripts::{Bench, claim, names_of, wanted};
@@ -186,6 +187,14 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     bench.store.put_company(&fresh, "slug", None, "name").await.unwrap();
     bench.store.companies(&fresh, None).await.unwrap();
     bench.store.delete_company(&fresh, "slug").await.unwrap();
+    let connection = Store::new_connection_id();
+    let new = NewConnection { name: "n".into(), framework: Framework::Celery, broker_url: None, options: Options::default() };
+    bench.store.create_connection(&fresh, &connection, &new, Some("sealed".into())).await.unwrap();
+    bench.store.connections(&fresh).await.unwrap();
+    bench.store.look_at_watches(&bench.tenant.id, &[&connection, "gone"]).await.unwrap();
+    let Take::Taken(taken) = bench.store.take_watch(&bench.tenant.id, &connection, &replica).await.unwrap() else { panic!("it is free") };
+    bench.store.keep_watch(&taken.watched, &Health::default()).await.unwrap();
+    bench.store.delete_connection(&fresh, &connection).await.unwrap();
 
     let watched = bench.connection();
     let seen = JobSighting { external_id: "j".into(), at_us: 1_778_673_600_000_000, name: Some("task".into()), ..JobSighting::default() };

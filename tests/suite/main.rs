@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
+mod brokers;
 mod browser;
+mod bullmq;
+mod celery;
 mod clients;
+mod connections;
 mod deployment;
 mod document;
 mod domain_property;
@@ -13,6 +17,7 @@ mod events;
 mod expiry;
 mod fanout;
 mod filters;
+mod handover;
 mod headers;
 mod http_errors;
 mod http_reservations;
@@ -41,4 +46,5 @@ mod stream_limits;
 mod tenants;
 mod topologies;
 mod transactions;
+mod watches;
 mod world;

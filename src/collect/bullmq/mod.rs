@@ -188,9 +188,9 @@ impl BullMq<'_> {
                 self.join(&queues).await?;
                 self.tell_what_was_trimmed(&queues).await?;
             }
+            let workers = queues.workers(self.broker).await?;
             let names = queues.names();
             let depths = queues.depths(self.broker, &names).await?;
-            let workers = queues.workers(self.broker).await?;
             let at_us = self.outlet.now_us();
             let mut seen = Vec::new();
             for (name, depth) in names.into_iter().zip(depths) {

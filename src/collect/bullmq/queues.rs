@@ -87,11 +87,19 @@ impl Queues {
     }
 
     /// The workers that are connected; `None` where the broker's users may not know.
-    pub(super) async fn workers(&self, broker: &Broker) -> Result<Option<Workers>, Trouble> {
+    ///
+    /// Their queues are found by it, too: a worker may wait for the first job of a queue that has no key yet.
+    pub(super) async fn workers(&mut self, broker: &Broker) -> Result<Option<Workers>, Trouble> {
         match broker.ask(&redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("NORMAL").clone()).await {
             Ok(list) => {
                 let list: String = redis::from_redis_value(list).map_err(|_| Trouble::Protocol)?;
-                Ok(Some(workers_in(&self.prefix, &self.found, &list)))
+                let all = workers_in(&self.prefix, &list);
+                if self.named.is_empty() {
+                    let room = QUEUES.saturating_sub(self.found.len());
+                    let new: Vec<_> = all.consumers.keys().filter(|queue| !self.found.contains(*queue)).take(room).cloned().collect();
+                    self.found.extend(new);
+                }
+                Ok(Some(all.of(&self.found)))
             }
             Err(Trouble::Auth | Trouble::Protocol) => Ok(None),
             Err(trouble) => Err(trouble),
@@ -99,21 +107,30 @@ impl Queues {
     }
 }
 
+impl Workers {
+    /// Those that take from these queues.
+    fn of(mut self, queues: &BTreeSet<String>) -> Self {
+        self.consumers.retain(|queue, _| queues.contains(queue));
+        self.queues.values_mut().for_each(|taken| taken.retain(|queue| queues.contains(queue)));
+        self.queues.retain(|_, taken| !taken.is_empty());
+        self
+    }
+}
+
 /// Connections of workers are named `<prefix>:<base64 of the queue>`, with `:w:<worker>` behind where the worker has a name.
-fn workers_in(prefix: &str, queues: &BTreeSet<String>, list: &str) -> Workers {
-    let names: BTreeMap<String, &String> = queues.iter().map(|queue| (format!("{prefix}:{}", STANDARD.encode(queue)), queue)).collect();
+fn workers_in(prefix: &str, list: &str) -> Workers {
     let mut workers = Workers::default();
     for line in list.lines() {
         let part = |name: &str| line.split(' ').find_map(|part| part.strip_prefix(name));
-        let Some(client) = part("name=").filter(|name| !name.is_empty()) else { continue };
-        let (connection, worker) = match client.split_once(":w:") {
-            Some((connection, worker)) => (connection, Some(worker)),
+        let Some(client) = part("name=").and_then(|name| name.strip_prefix(prefix)?.strip_prefix(':')) else { continue };
+        let (encoded, worker) = match client.split_once(":w:") {
+            Some((encoded, worker)) => (encoded, Some(worker)),
             None => (client, None),
         };
-        let Some(queue) = names.get(connection) else { continue };
+        let Some(queue) = STANDARD.decode(encoded).ok().and_then(|queue| String::from_utf8(queue).ok()).filter(|queue| !queue.is_empty()) else { continue };
         let worker = worker.map_or_else(|| format!("{queue}@{}", part("addr=").unwrap_or("")), str::to_owned);
-        workers.queues.entry(worker).or_default().insert((*queue).clone());
-        *workers.consumers.entry((*queue).clone()).or_default() += 1;
+        workers.queues.entry(worker).or_default().insert(queue.clone());
+        *workers.consumers.entry(queue).or_default() += 1;
     }
     workers
 }
@@ -129,8 +146,9 @@ mod tests {
             "id=1 addr=127.0.0.1:1 laddr=x name=bull:{name} age=1 cmd=bzpopmin\nid=2 addr=127.0.0.1:2 name=bull:{name}:w:anna age=1\n\
              id=3 addr=127.0.0.1:3 name=bull:{name}:qe age=1\nid=4 addr=127.0.0.1:4 name= age=1\nid=5 addr=127.0.0.1:5 name=other:{name} age=1\n"
         );
-        let workers = workers_in("bull", &BTreeSet::from(["emails".to_owned()]), &list);
+        let workers = workers_in("bull", &list);
         assert_eq!(workers.queues.keys().collect::<Vec<_>>(), ["anna", "emails@127.0.0.1:1"]);
         assert_eq!(workers.consumers, BTreeMap::from([("emails".to_owned(), 2)]));
+        assert_eq!(workers.of(&BTreeSet::from(["other".to_owned()])), Workers::default());
     }
 }
