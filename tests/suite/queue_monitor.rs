@@ -289,6 +289,8 @@ async fn the_tiers_day_ends_the_pushing() {
     // A higher tier goes on at once.
     admin(&world.replicas[0], Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": "Pro"}))).await;
     until("the tier is known", async || pushed.push(json!([job("one more", "active", 1)])).await.status == 202).await;
+    let usage = pushed.at.get("/session").await.body["usage"].clone();
+    assert_eq!((usage[6]["used"].as_i64(), usage[7]["used"].as_i64()), (Some(1), Some(10_001)), "{usage}");
 }
 
 #[tokio::test]
