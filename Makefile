@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve growth replicas idle start peers
-.PHONY: help run test test-long bench bench-build bench-tools bench-scripts bench-streams $(BENCH_PARTS:%=bench-%) fmt lint build need-test
+.PHONY: help run test test-long test-hour bench bench-build bench-tools bench-scripts bench-streams $(BENCH_PARTS:%=bench-%) fmt lint build need-test
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -52,6 +52,11 @@ test: need-test $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## ins
 # The same tests with outages of half a minute and many more random sequences.
 test-long: export HOLDFAST_LONG := 1
 test-long: test ## the same with longer outages and searches, which takes some minutes more
+
+# A broker is watched for an hour, and has the same keys and settings afterwards.
+test-hour: export HOLDFAST_READ_ONLY_SECONDS := 3600
+test-hour: need-test $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## watch a broker for an hour and see that it was only read
+	cargo test --locked --test suite watching_leaves_the_broker_as_it_was
 
 # HOLDFAST=path measures a binary that is there already, instead of building one; SPEED=... hands on more, as in SPEED='--rounds 7'.
 MEASURE = PYTHONPATH=bench python3 -B -m speed --holdfast $(or $(HOLDFAST),$(BINARY)) $(SPEED)

@@ -7,7 +7,8 @@
 -- args
 --   1 credential, a field of meta, or empty
 -- returns       OK, now_us, position, version, name, tier, created_ms, require registration, whether anything was
---               ever registered, packed issuer or false, whether the credential is there, key id or false, packed key or false
+--               ever registered, packed issuer or false, whether the credential is there, key id (of an ingest key:
+--               its connection) or false, packed key or false
 --               | STALE, now_us when there is no such tenant
 -- cost          O(1)
 local clock = redis.call('TIME')
@@ -18,7 +19,7 @@ if not meta[1] then
 end
 local credential, kind = meta[9], string.sub(ARGV[1], 1, 2)
 local id = false
-if credential and kind == 'k:' then
+if credential and (kind == 'k:' or kind == 'q:') then
   id = credential
 elseif credential and kind == 's:' then
   local _, _, key_hash = cmsgpack.unpack(credential)

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    collect,
     config::{Auth, Config},
     domain::{names::TenantId, tier::Tier},
     feed::Feed,
@@ -124,6 +125,17 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
         })
         .collect::<Result<_, _>>()?;
 
+    // A thread of its own: reading what busy brokers say must not hold up requests.
+    let collecting = {
+        let (address, callers, config, vault, replica) = (address.clone(), callers.clone(), config.clone(), vault.clone(), replica.clone());
+        std::thread::Builder::new().name("collect".into()).spawn(move || -> io::Result<()> {
+            runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+                let store = Store::new(Link::open(address), callers);
+                collect::collect(store, config, vault, replica).await;
+            });
+            Ok(())
+        })?
+    };
     let sweeping = tokio::spawn(sweeper::sweep(store.clone(), replica.clone()));
     tokio::spawn(upkeep(replica.clone()));
     let scheme = if config.tls.is_some() { "https" } else { "http" };
@@ -142,7 +154,9 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     }
     replica.drain.cancel();
     tracing::info!(drain_s = config.drain.as_secs(), "draining");
-    let joined = tokio::task::spawn_blocking(move || workers.into_iter().map(|worker| worker.join().unwrap_or(Ok(()))).collect::<Result<Vec<()>, _>>());
+    let joined = tokio::task::spawn_blocking(move || {
+        workers.into_iter().chain([collecting]).map(|worker| worker.join().unwrap_or(Ok(()))).collect::<Result<Vec<()>, _>>()
+    });
     joined.await.unwrap_or(Ok(Vec::new()))?;
     if let Some(feed) = feed {
         feed.farewell().await;

@@ -9,7 +9,11 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use ipnet::IpNet;
 
-use crate::{domain::tier::Tiers, store::Address, trust::SecretKeys};
+use crate::{
+    domain::{connection::BrokerHost, tier::Tiers},
+    store::Address,
+    trust::SecretKeys,
+};
 
 const PREFIX: &str = "HOLDFAST_";
 /// Read from the working directory when it is there.
@@ -27,6 +31,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("PUBLIC_URL", "the address that browsers use; with https the session cookie is marked Secure"),
     ("CORS_ORIGINS", "origins whose pages may call with a key, separated by commas, or *; none"),
     ("TRUSTED_PROXIES", "networks whose X-Forwarded-For counts, separated by commas; none"),
+    ("BROKER_HOSTS", "brokers that tenants may have watched, as host:port, separated by commas; none"),
     ("DURABILITY", "fast: Redis acknowledges from memory"),
     ("DRAIN_SECONDS", "after SIGTERM, how long requests and streams may take to end, 1 to 3600; 30"),
     ("WORKERS", "runtimes that serve, one thread each, 1 to 256; the number of cores"),
@@ -36,7 +41,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("TLS_KEY", "its private key in PEM"),
 ];
 /// Settings of parts that other processes of the same environment use, or that come with later versions: known, and not read here.
-const ELSEWHERE: &[&str] = &["BROKER_HOSTS", "URL", "KEY"];
+const ELSEWHERE: &[&str] = &["URL", "KEY"];
 
 /// A text that is never shown.
 #[derive(Clone)]
@@ -106,6 +111,8 @@ pub struct Config {
     pub cors: Origins,
     /// `TRUSTED_PROXIES`
     pub trusted_proxies: Vec<IpNet>,
+    /// `BROKER_HOSTS`
+    pub broker_hosts: Vec<BrokerHost>,
     /// `DRAIN_SECONDS`
     pub drain: Duration,
     /// `WORKERS`
@@ -190,6 +197,8 @@ impl Config {
         let network = |text: &str| text.parse().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into())).ok();
         let rule = || fault("TRUSTED_PROXIES", "must be a list of networks like 10.0.0.0/8,192.0.2.7");
         let trusted_proxies = listed(text("TRUSTED_PROXIES")).map(|text| network(text).ok_or_else(rule)).collect::<Result<_, _>>()?;
+        let rule = || fault("BROKER_HOSTS", "must be a list of brokers like redis.example.org:6379,[::1]:6379");
+        let broker_hosts = listed(text("BROKER_HOSTS")).map(|text| BrokerHost::parse(text).ok_or_else(rule)).collect::<Result<_, _>>()?;
         if !matches!(text("DURABILITY"), None | Some("fast")) {
             return Err(fault("DURABILITY", "must be \"fast\": the other guarantees are not built yet, and none is pretended"));
         }
@@ -217,6 +226,7 @@ impl Config {
             public_origin: public_origin.transpose()?,
             cors,
             trusted_proxies,
+            broker_hosts,
             drain: Duration::from_secs(number("DRAIN_SECONDS", 30, 1..=3_600)?),
             workers: number("WORKERS", cores, 1..=256)? as usize,
             log: text("LOG").unwrap_or("info").into(),
@@ -312,6 +322,12 @@ mod tests {
         let config = of("", &[("CORS_ORIGINS", "https://a.example, http://b.example:8080"), ("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.7")]).unwrap();
         assert_eq!(config.cors, Origins::Listed(vec!["https://a.example".into(), "http://b.example:8080".into()]));
         assert_eq!(config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "192.0.2.7/32"]);
+        let config = of("", &[("BROKER_HOSTS", "127.0.0.1:6379, Redis.example:6380,")]).unwrap();
+        assert_eq!(
+            config.broker_hosts.iter().map(|broker| (broker.host.as_str(), broker.port)).collect::<Vec<_>>(),
+            [("127.0.0.1", 6379), ("redis.example", 6380)]
+        );
+        assert!(of("", &[("BROKER_HOSTS", "redis.example")]).unwrap_err().contains("HOLDFAST_BROKER_HOSTS=redis.example must be"));
         assert_eq!(of("", &[("CORS_ORIGINS", "*")]).unwrap().cors, Origins::Any);
         assert_eq!(of("", &[("PUBLIC_URL", "https://Locks.example:443/x")]).unwrap().public_origin.unwrap(), "https://locks.example");
         for (name, value) in [("CORS_ORIGINS", "a.example"), ("CORS_ORIGINS", "https://a.example/x"), ("TRUSTED_PROXIES", "here"), ("PUBLIC_URL", "here")] {

@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod collect;
 pub mod config;
 pub mod domain;
 pub mod feed;

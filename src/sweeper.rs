@@ -1,4 +1,4 @@
-//! Tells expiries when nobody asks.
+//! Tells expiries when nobody asks, and workers that have fallen silent.
 //!
 //! A reservation whose time has passed is free at once: every script sees to that. What is left is to say so. Each replica looks at
 //! every partition's earliest deadlines twice a second, so it knows each deadline (a TTL is a second at least) before it comes, and
@@ -49,7 +49,7 @@ async fn sweep_one(store: Store, partition: Partition, replica: Arc<Replica>) {
             Ok(look) => {
                 clock.compare(&look, &replica);
                 // What was ended may have had others of its tenant behind it: only a new look knows when those come.
-                wake = if look.lapsed.is_empty() { next_wake(&look).max(began + COALESCE) } else { began + COALESCE };
+                wake = if look.lapsed.is_empty() && look.untended.is_empty() { next_wake(&look).max(began + COALESCE) } else { began + COALESCE };
             }
             Err(error) => {
                 tracing::debug!(%error, "the sweep could not look");
@@ -70,6 +70,9 @@ async fn turn(store: &Store, partition: Partition) -> Result<Look, StoreError> {
     let look = store.look(partition, TENANTS).await?;
     for tenant in &look.lapsed {
         store.expire(tenant).await?;
+    }
+    for tenant in &look.untended {
+        store.tend_queues(tenant).await?;
     }
     Ok(look)
 }

@@ -11,11 +11,7 @@ local HISTORY_TTL_S = 3600 + 2 * 600
 local told = {} -- what is published, in order, as the last act
 local moved_due = false
 
--- Whole numbers beyond 2^31 need the format: tostring() would write 1.79e+15.
-local function digits(number)
-  return string.format('%d', number)
-end
-
+-- here: digits
 local function next_position()
   position = math.max(position + 1, now_us)
   return position

@@ -24,6 +24,8 @@ pub struct Scopes {
 impl Scopes {
     /// What a tenant's default key may do: everything.
     pub const ALL: Self = Self { read: true, write: true, admin: true };
+    /// Nothing.
+    pub const NONE: Self = Self { read: false, write: false, admin: false };
     /// What a new key may do unless it is made with others.
     pub const READ_WRITE: Self = Self { read: true, write: true, admin: false };
 

@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -36,6 +36,8 @@ pub(super) struct Channel {
     /// The highest position that readers may be told: what one waits for who knows of a later one.
     told: watch::Sender<Option<i64>>,
     locals: Vec<Local>,
+    /// Of a connection's stream: when its queues were last shown. `None` of a tenant's events.
+    shown: Option<Mutex<Instant>>,
 }
 
 /// What a channel has on one runtime.
@@ -146,7 +148,34 @@ impl Channel {
     /// A channel of which nothing is known yet, for so many runtimes.
     pub(super) fn new(place: Arc<Place>, runtimes: usize, together: Weight) -> Self {
         let locals = std::iter::repeat_with(Local::default).take(runtimes).collect();
-        Self { place, ring: Mutex::new(Ring::new(together)), told: watch::Sender::new(None), locals }
+        Self { place, ring: Mutex::new(Ring::new(together)), told: watch::Sender::new(None), locals, shown: None }
+    }
+
+    /// A channel of what is live only.
+    pub(super) fn live(place: Arc<Place>, runtimes: usize, together: Weight) -> Self {
+        Self { ring: Mutex::new(Ring::live(together.clone())), shown: Some(Mutex::new(Instant::now())), ..Self::new(place, runtimes, together) }
+    }
+
+    /// Whether what it tells is live only.
+    pub(super) fn is_live(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    /// Whether its queues are to be shown again; if so, they count as shown now.
+    pub(super) fn show_is_due(&self, now: Instant, every: Duration) -> bool {
+        let Some(shown) = &self.shown else { return false };
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = now.duration_since(*shown) >= every;
+        if due {
+            *shown = now;
+        }
+        due
+    }
+
+    /// Adds frames of what is live only.
+    pub(super) fn push(&self, frames: impl Iterator<Item = Frame>) {
+        let (mut ring, now) = (self.ring(), Instant::now());
+        frames.for_each(|frame| ring.push(frame, now));
     }
 
     /// The ring, for a moment.

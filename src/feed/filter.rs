@@ -2,7 +2,10 @@
 //!
 //! It is decided from what a frame carries beside its bytes, never by reading its JSON: once per event and group of equal filters.
 
-use crate::feed::frame::{About, Frame, kind_bit};
+use crate::feed::{
+    frame::{About, Frame, kind_bit},
+    news,
+};
 
 /// What passes to a subscriber. An absent part lets everything pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +32,16 @@ impl Filter {
     #[must_use]
     pub fn parse(types: &[String], resources: &[String], companies: &[String]) -> Self {
         Self { types: parse_types(types), resources: parse_resources(resources), companies: sorted(items(companies)) }
+    }
+
+    /// Reads the list of a connection's stream: groups (`job`) or full names (`job:state_change`).
+    #[must_use]
+    pub fn of_queues(types: &[String]) -> Self {
+        let Some(names) = sorted(items(types)) else { return Self::default() };
+        let wanted = |kind: &str| names.iter().any(|name| **name == *kind || kind.split_once(':').is_some_and(|(group, _)| **name == *group));
+        let mut own: Vec<Box<str>> = news::KINDS.into_iter().filter(|kind| wanted(kind)).map(Into::into).collect();
+        own.sort_unstable();
+        Self { types: Some(Types { known: 0, own }), ..Self::default() }
     }
 
     /// Whether everything passes.

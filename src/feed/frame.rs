@@ -94,7 +94,7 @@ impl Frame {
         match &note.message {
             Message::Reservation { position, event, .. } => Some(Self::of_reservation(*position, event)),
             Message::Platform { position, event, .. } => Some(Self::of_platform(*position, event)),
-            Message::Ended { .. } => None,
+            Message::Queues { .. } | Message::Ended { .. } => None,
         }
     }
 

@@ -9,6 +9,8 @@ mod filter;
 mod flights;
 mod frame;
 mod lease;
+mod live;
+mod news;
 mod reader;
 mod ring;
 mod seat;
@@ -22,7 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::{
     domain::names::TenantId,
@@ -31,16 +35,19 @@ use crate::{
 
 pub use filter::{Filter, split_list};
 pub use frame::{About, Frame, Reason, encode};
+pub use live::{LiveEntry, LiveReader};
 pub use reader::{Piece, Reader, Start};
 pub use seat::Outlet;
 
 use channel::{Channel, Page};
 use flights::Flights;
-use lease::Leases;
+use lease::{Lease, Leases};
 use ring::Taken;
 use shard::Shard;
 use weight::Weight;
 
+/// How the field of an ingest key in the tenant's state begins.
+const INGEST: &str = "q:";
 /// How long a partition stays subscribed after its last reader here has left.
 const LINGER: Duration = Duration::from_secs(30);
 /// How often old frames are let go.
@@ -70,6 +77,8 @@ pub struct Feed {
 #[derive(Debug)]
 pub struct Hub {
     channels: Mutex<HashMap<TenantId, Arc<Channel>>>,
+    /// Of connections of the queue monitor.
+    live: Mutex<HashMap<(TenantId, Uuid), Arc<Channel>>>,
     shards: Vec<Arc<Shard>>,
     subscription: std::sync::OnceLock<Subscription>,
     /// Of the runtime that hears.
@@ -77,12 +86,18 @@ pub struct Hub {
     runtime: tokio::runtime::Handle,
     pages: Flights<(TenantId, i64), Option<Arc<Page>>>,
     proofs: Flights<(TenantId, Option<String>), Told<()>>,
+    standings: Flights<(TenantId, Uuid), Arc<live::Standing>>,
     leases: Arc<Leases>,
     /// Of all rings.
     weight: Weight,
+    /// Since when nothing is heard, if so.
+    deaf: Mutex<Option<DateTime<Utc>>>,
     /// Rings when the subscription is whole again.
     back: Notify,
 }
+
+/// That the credential holds, and the place that was taken, if places are counted.
+type Proved = (Told<()>, Option<Lease>);
 
 /// What became of a stream that was asked for.
 #[derive(Debug)]
@@ -112,13 +127,16 @@ impl Feed {
         let shards: Vec<_> = (0..runtimes).map(|number| Arc::new(Shard::new(number))).collect();
         let hub = Arc::new(Hub {
             channels: Mutex::default(),
+            live: Mutex::default(),
             shards: shards.clone(),
             subscription: std::sync::OnceLock::new(),
             runtime: tokio::runtime::Handle::current(),
             pages: Flights::new(PAGE_KEPT),
             proofs: Flights::new(PROOF_KEPT),
+            standings: Flights::new(PROOF_KEPT),
             leases: Leases::new(),
             weight: Weight::new(),
+            deaf: Mutex::default(),
             back: Notify::new(),
             store,
         });
@@ -133,6 +151,7 @@ impl Feed {
         let _ = hub.subscription.set(subscription);
         tokio::spawn(hub.clone().tidy());
         tokio::spawn(watch::watch(hub.clone()));
+        tokio::spawn(live::keep_showing(hub.clone()));
         tokio::spawn(hub.leases.clone().keep(hub.store.clone()));
         shards.into_iter().map(|shard| Self { hub: hub.clone(), shard }).collect()
     }
@@ -158,21 +177,9 @@ impl Feed {
     pub async fn enter(&self, store: &Store, caller: &Caller, kind: StreamKind, filter: Filter, from: Option<&str>) -> Result<Entry, StoreError> {
         let hub = &self.hub;
         let place = caller.place();
-        // Listening comes before looking: what happens in between is heard.
-        if let Some(subscription) = hub.subscription.get() {
-            subscription.join(place.partition()).await?;
-        }
-        let (proof, lease) = if kind.most(caller).is_some() {
-            let mut lease = hub.leases.lease(place, &kind);
-            let Told { now_us, position, answer } = store.enter_stream(caller, &lease.id(), &kind).await?;
-            lease.settle();
-            if let Verdict::Limit(reached) = answer {
-                return Ok(Entry::Full { reached, now_us });
-            }
-            (Told { now_us, position, answer: () }, Some(lease))
-        } else {
-            let key = (place.tenant().clone(), caller.credential());
-            (hub.proofs.get(&key, async { Ok::<_, StoreError>(store.position(caller).await?.map(|_| ())) }).await?, None)
+        let (proof, lease) = match self.prove(store, caller, &kind).await? {
+            Ok(proved) => proved,
+            Err((reached, now_us)) => return Ok(Entry::Full { reached, now_us }),
         };
         let channel = hub.channel(place);
         if channel.ring().head().is_none() {
@@ -187,6 +194,28 @@ impl Feed {
         Ok(Entry::Open { reader, start, now_us: proof.now_us })
     }
 
+    /// Listens to the caller's partition, proves the credential, and takes a place if streams of that kind are counted; or says which
+    /// limit is reached, and when.
+    async fn prove(&self, store: &Store, caller: &Caller, kind: &StreamKind) -> Result<Result<Proved, (LimitReached, i64)>, StoreError> {
+        let (hub, place) = (&self.hub, caller.place());
+        // Listening comes before looking: what happens in between is heard.
+        if let Some(subscription) = hub.subscription.get() {
+            subscription.join(place.partition()).await?;
+        }
+        if kind.most(caller).is_none() {
+            let key = (place.tenant().clone(), caller.credential());
+            let proof = hub.proofs.get(&key, async { Ok::<_, StoreError>(store.position(caller).await?.map(|_| ())) }).await?;
+            return Ok(Ok((proof, None)));
+        }
+        let mut lease = hub.leases.lease(place, kind);
+        let Told { now_us, position, answer } = store.enter_stream(caller, &lease.id(), kind).await?;
+        lease.settle();
+        Ok(match answer {
+            Verdict::Limit(reached) => Err((reached, now_us)),
+            _ => Ok((Told { now_us, position, answer: () }, Some(lease))),
+        })
+    }
+
     /// Waits, once the streams have ended, until Redis knows that their places are free; not for long, since they are after a while anyway.
     pub async fn farewell(&self) {
         let _ = tokio::time::timeout(FAREWELL, self.hub.leases.all_given_back()).await;
@@ -195,13 +224,29 @@ impl Feed {
     /// How many streams are open.
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.hub.channels().values().map(|channel| channel.readers()).sum()
+        self.hub.all_channels().iter().map(|channel| channel.readers()).sum()
     }
 }
 
 impl Hub {
     fn channels(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Channel>>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live_channels(&self) -> MutexGuard<'_, HashMap<(TenantId, Uuid), Arc<Channel>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The channels of both kinds.
+    fn all_channels(&self) -> Vec<Arc<Channel>> {
+        let mut all: Vec<_> = self.channels().values().cloned().collect();
+        all.extend(self.live_channels().values().cloned());
+        all
+    }
+
+    fn live_channel(&self, place: &Arc<Place>, connection: Uuid) -> Arc<Channel> {
+        let key = (place.tenant().clone(), connection);
+        self.live_channels().entry(key).or_insert_with(|| Arc::new(Channel::live(place.clone(), self.shards.len(), self.weight.clone()))).clone()
     }
 
     fn channel(&self, place: &Arc<Place>) -> Arc<Channel> {
@@ -233,16 +278,35 @@ impl Hub {
             Heard::Broken => {
                 metrics::counter!("holdfast_subscription_breaks_total").increment(1);
                 self.proofs.forget_all();
+                self.deaf.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Utc::now);
             }
-            Heard::Back => self.back.notify_one(),
+            Heard::Back => {
+                self.back.notify_one();
+                let since = self.deaf.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(since) = since {
+                    self.tell_gap(since);
+                }
+            }
         }
     }
 
     fn pass_on(self: &Arc<Self>, note: Note, rung: &mut HashSet<usize>) {
         let Some(tenant) = TenantId::parse(&note.tenant) else { return };
+        if let Message::Queues { connection, news } = &note.message {
+            let channel = self.live_channels().get(&(tenant, *connection)).filter(|channel| channel.readers() > 0).cloned();
+            if let Some(channel) = channel {
+                channel.push(news.iter().map(Frame::of_news));
+                self.note(&channel, rung);
+            }
+            return;
+        }
         let channel = self.channels().get(&tenant).cloned();
         if let Message::Ended { credential } = &note.message {
             self.end(&tenant, channel.as_ref(), credential.as_deref());
+            if credential.as_deref().is_some_and(|credential| credential.starts_with(INGEST)) {
+                // An ingest key ends with its connection.
+                self.runtime.spawn(live::end_gone(self.clone(), tenant));
+            }
             return;
         }
         if let Some((_, position)) = note.positions() {
@@ -271,12 +335,14 @@ impl Hub {
         if let Some(channel) = channel {
             channel.end(credential);
         }
+        let live: Vec<_> = self.live_channels().iter().filter(|((of, _), _)| of == tenant).map(|(_, channel)| channel.clone()).collect();
+        live.iter().for_each(|channel| channel.end(credential));
     }
 
     /// Has rings give up their oldest frames when all together hold too much; who still wants them reads the history.
     fn shed_if_too_much(&self) {
         if self.weight.is_too_much() {
-            let (now, channels) = (Instant::now(), self.channels().values().cloned().collect::<Vec<_>>());
+            let (now, channels) = (Instant::now(), self.all_channels());
             let mut forgotten = 0;
             self.weight.shed(|age| forgotten += channels.iter().map(|channel| channel.ring().forget_older(now, age)).sum::<usize>());
             metrics::counter!("holdfast_stream_frames_shed_total").increment(forgotten as u64);
@@ -329,8 +395,13 @@ impl Hub {
                 !over || channel.readers() > 0 || Arc::strong_count(channel) > 1
             });
             lingering.retain(|tenant, _| channels.contains_key(tenant));
-            let needed: HashSet<_> = channels.values().map(|channel| channel.place.partition()).collect();
+            let mut needed: HashSet<_> = channels.values().map(|channel| channel.place.partition()).collect();
             drop(channels);
+            let mut live = self.live_channels();
+            live.values().for_each(|channel| channel.tidy(now));
+            live.retain(|_, channel| channel.readers() > 0 || Arc::strong_count(channel) > 1);
+            needed.extend(live.values().map(|channel| channel.place.partition()));
+            drop(live);
             if let Some(subscription) = self.subscription.get() {
                 subscription.keep_only(&needed);
             }

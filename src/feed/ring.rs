@@ -94,6 +94,13 @@ impl Ring {
         }
     }
 
+    /// A ring of what has no position: it is whole from the beginning, and takes only what is pushed.
+    pub(super) fn live(together: Weight) -> Self {
+        let mut ring = Self::new(together);
+        ring.head = Some(0);
+        ring
+    }
+
     /// The number that the next frame will have.
     pub(super) fn end(&self) -> u64 {
         self.first + self.frames.len() as u64
@@ -163,7 +170,8 @@ impl Ring {
         Taken::Added
     }
 
-    fn push(&mut self, frame: Frame, now: Instant) {
+    /// Adds a frame at the end.
+    pub(super) fn push(&mut self, frame: Frame, now: Instant) {
         if let Some(position) = frame.position {
             self.index.push_back((position, self.end()));
         }

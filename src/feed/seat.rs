@@ -150,6 +150,11 @@ impl Seat {
         }
     }
 
+    /// Whether it is to say that it lives; takes the sign.
+    pub(super) fn beat_is_due(&self) -> bool {
+        self.signs.fetch_and(!BEAT, Ordering::AcqRel) & BEAT != 0
+    }
+
     /// Whether its credential has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.signs.load(Ordering::Acquire) & ENDED != 0

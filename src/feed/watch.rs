@@ -29,8 +29,8 @@ pub(super) async fn watch(hub: Arc<Hub>) {
             () = hub.back.notified() => true,
         };
         let mut partitions: HashMap<Partition, Vec<Arc<Channel>>> = HashMap::new();
-        for channel in hub.channels().values() {
-            partitions.entry(channel.place.partition()).or_default().push(channel.clone());
+        for channel in hub.all_channels() {
+            partitions.entry(channel.place.partition()).or_default().push(channel);
         }
         let looks = partitions.values().flat_map(|channels| channels.chunks(ASKED_AT_ONCE)).map(|channels| look(&hub, channels, cut));
         let whole = futures_util::future::join_all(looks).await.into_iter().all(|told| told);
@@ -60,7 +60,7 @@ async fn look(hub: &Arc<Hub>, channels: &[Arc<Channel>], cut: bool) -> bool {
             continue;
         };
         head.ended.iter().for_each(|ended| hub.end(channel.place.tenant(), Some(channel), Some(ended)));
-        match heard {
+        match heard.filter(|_| !channel.is_live()) {
             // Redis stands before what it told: it has lost it.
             Some(heard) if position < heard => hub.mend(channel),
             Some(heard) if position > heard => behind.push((channel.clone(), position)),

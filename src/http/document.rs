@@ -6,8 +6,8 @@ use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Value, json};
 
 use crate::http::{
-    admin::Admin, exchange::Exchange, keys::Keys, platform::Platform, reservations::Reservations, resources::Resources, session::Sessions, stream::Events,
-    transactions::Transactions,
+    admin::Admin, connections::Connections, exchange::Exchange, fleet::Fleet, ingest::Ingest, jobs::Jobs, keys::Keys, platform::Platform,
+    queue_stream::QueueEvents, reservations::Reservations, resources::Resources, session::Sessions, stream::Events, transactions::Transactions,
 };
 
 const DESCRIPTION: &str = "\
@@ -23,14 +23,44 @@ limited per address, with the same 429 without `tier`.\n\n\
 # Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
 
 /// Every part of the API.
-type Api = (Reservations, Transactions, Resources, Events, Platform, Keys, Exchange, Sessions, Admin);
+type Api = (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin);
 
 pub(super) fn service() -> OpenApiService<Api, ()> {
-    OpenApiService::new((Reservations, Transactions, Resources, Events, Platform, Keys, Exchange, Sessions, Admin), "Holdfast", env!("CARGO_PKG_VERSION"))
-        .summary("Reservations over HTTP, seen live")
-        .description(DESCRIPTION)
-        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
-        .server("/api/v1")
+    OpenApiService::new(
+        (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin),
+        "Holdfast",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .summary("Reservations over HTTP, seen live")
+    .description(DESCRIPTION)
+    .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+    .server("/api/v1")
+}
+
+/// The queue monitor's part, whose paths stand beside the versioned ones because its clients know them so.
+type Monitor = (QueueEvents, Ingest, Jobs, Fleet);
+
+pub(super) fn monitor() -> OpenApiService<Monitor, ()> {
+    OpenApiService::new((QueueEvents, Ingest, Jobs, Fleet), "Holdfast", env!("CARGO_PKG_VERSION")).server(MONITOR)
+}
+
+/// Where the queue monitor's paths begin.
+const MONITOR: &str = "/api";
+
+/// Adds the queue monitor's operations, each with where its path begins, and what they name.
+fn join(document: &mut Value, monitor: Value) {
+    for (part, each) in [("/paths", true), ("/components/schemas", false), ("/components/securitySchemes", false)] {
+        let added = monitor.pointer(part).and_then(Value::as_object).cloned().unwrap_or_default();
+        let Some(there) = document.pointer_mut(part).and_then(Value::as_object_mut) else { continue };
+        for (name, mut value) in added {
+            if each {
+                for operation in value.as_object_mut().into_iter().flat_map(|methods| methods.values_mut()) {
+                    operation["servers"] = json!([{"url": MONITOR}]);
+                }
+            }
+            there.entry(name).or_insert(value);
+        }
+    }
 }
 
 /// The document as it is served and committed.
@@ -40,6 +70,7 @@ pub(super) fn service() -> OpenApiService<Api, ()> {
 pub fn document() -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
         let mut document: Value = serde_json::from_str(&service().spec()).unwrap_or_default();
+        join(&mut document, serde_json::from_str(&monitor().spec()).unwrap_or_default());
         let schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
         for (name, schema) in schemas.into_iter().flatten() {
             mend(name, schema);
@@ -70,8 +101,14 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("ResourceDefinition", &["name"]),
     ("NewKeyRequest", &["label"]),
     ("CompanyRequest", &["name"]),
+    ("NewConnectionRequest", &["name", "framework"]),
     ("NewTenantRequest", &["name", "tier"]),
     ("SignInRequest", &["apiKey"]),
+    ("IngestRequest", &["events"]),
+    ("IngestEvent", &["type", "timestamp", "framework"]),
+    ("IngestJob", &["externalId", "name", "state"]),
+    ("IngestWorker", &["externalId", "state"]),
+    ("IngestQueue", &["name"]),
 ];
 
 fn mend(name: &str, schema: &mut Value) {
@@ -103,7 +140,7 @@ pub(super) fn methods_of(path: &str) -> String {
             })
             .collect()
     });
-    let Some(rest) = path.strip_prefix("/api/v1/") else { return "GET".into() };
+    let Some(rest) = path.strip_prefix("/api/v1/").or_else(|| path.strip_prefix("/api/")) else { return "GET".into() };
     let segments: Vec<_> = rest.trim_end_matches('/').split('/').collect();
     let fits = |known: &[String]| known.len() == segments.len() && known.iter().zip(&segments).all(|(known, given)| known.starts_with('{') || known == given);
     let exact = PATHS.iter().filter(|(known, _)| fits(known)).min_by_key(|(known, _)| known.iter().filter(|segment| segment.starts_with('{')).count());

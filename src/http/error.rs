@@ -44,6 +44,9 @@ pub(super) enum Code {
     OutcomeUnknown,
 }
 
+/// Where errors are explained.
+const DOCS: &str = "/docs#errors";
+
 /// Meaning, status, code and the line that the document gives to it.
 const TABLE: &[(Code, StatusCode, &str, &str)] = &[
     (Code::ValidationError, StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "Something in the request is missing or wrong; `details` names each fault."),
@@ -264,10 +267,25 @@ impl ResponseError for ApiError {
     }
 
     fn as_response(&self) -> Response {
+        self.respond(false)
+    }
+}
+
+impl ApiError {
+    /// The same for the queue monitor's paths, whose clients know `docsUrl` by another name, too.
+    pub(super) fn as_monitor_response(&self) -> Response {
+        self.respond(true)
+    }
+
+    fn respond(&self, monitor: bool) -> Response {
         let (_, status, code, _) = self.code.row();
         let details: Vec<_> = self.details.iter().map(|Fault { path, message }| serde_json::json!({"path": path, "message": message})).collect();
         let mut body = Map::new();
-        body.insert("error".into(), serde_json::json!({"code": code, "message": self.message, "docsUrl": "/docs#errors", "details": details}));
+        let mut error = serde_json::json!({"code": code, "message": self.message, "docsUrl": DOCS, "details": details});
+        if monitor {
+            error["docs_url"] = DOCS.into();
+        }
+        body.insert("error".into(), error);
         body.extend(self.beside.clone());
         let mut answer = Response::builder().status(*status).content_type("application/json");
         if let Some(seconds) = self.retry_after_s {

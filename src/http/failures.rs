@@ -15,9 +15,17 @@ use crate::http::{
 
 /// Answers every failure in the one form: also those of routing, of parameters, and of what nobody foresaw.
 pub(super) fn answer(served: poem::Result<impl IntoResponse>, trace: &Trace) -> Response {
-    match served {
-        Ok(answer) => answer.into_response(),
-        Err(error) => as_api_error(&error, &trace.method, &trace.path).map_or_else(|| error.into_response(), |error| error.as_response()),
+    let error = match served {
+        Ok(answer) => return answer.into_response(),
+        Err(error) => error,
+    };
+    let own = as_api_error(&error, &trace.method, &trace.path);
+    let monitor = trace.path.starts_with("/api/") && !trace.path.starts_with("/api/v1/");
+    match own.as_ref().or(error.downcast_ref()) {
+        // Its clients read the address of the documentation under this name.
+        Some(error) if monitor => error.as_monitor_response(),
+        Some(error) => error.as_response(),
+        None => error.into_response(),
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) enum Tag {
     Resources,
     /// See it happen: server-sent events.
     Events,
+    /// The queue monitor: Celery's and BullMQ's jobs, workers and queues, seen live.
+    Queues,
     /// The tenant's API keys.
     Keys,
     /// Short-lived tokens in exchange for a JWT or a key.

@@ -6,6 +6,7 @@ mod address;
 mod admin;
 mod answer;
 mod body;
+mod connections;
 mod cors;
 mod credentials;
 mod document;
@@ -13,7 +14,10 @@ mod edge;
 mod error;
 mod exchange;
 mod failures;
+mod fleet;
 mod here;
+mod ingest;
+mod jobs;
 mod keys;
 mod listener;
 mod listing;
@@ -23,6 +27,8 @@ mod pace;
 mod pages;
 mod paths;
 mod platform;
+mod pushed;
+mod queue_stream;
 mod reservations;
 mod resources;
 mod session;
@@ -68,8 +74,10 @@ pub struct App {
 /// Everything that is served, from the request's first byte to the answer's last.
 pub fn endpoint(app: App) -> impl Endpoint<Output = Response> + 'static {
     let (app, api) = (Arc::new(app), document::service());
+    let monitor = document::monitor();
     Route::new()
         .nest("/api/v1", api.into_endpoint())
+        .nest("/api", monitor.into_endpoint())
         .at("/healthz", poem::get(operations::healthz))
         .at("/readyz", poem::get(operations::readyz))
         .at("/metrics", poem::get(operations::numbers))

@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use tokio::{
 
 use crate::{
     domain::time::{instant, iso},
-    feed::{Entry, Filter, Frame, Outlet, Piece, Reader, Start},
+    feed::{Entry, Filter, Frame, LiveReader, Outlet, Piece, Reader, Start},
     http::{
         answer::Answer,
         body::Large,
@@ -37,6 +38,8 @@ use crate::{
 
 /// A browser comes back after this long, in milliseconds: each stream another, so that they do not all come at once.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
+
+const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) struct Events;
 
@@ -76,14 +79,13 @@ impl Events {
         #[oai(name = "lastEventId")]
         last_event_id: Query<Option<String>>,
     ) -> Result<EventStream, ApiError> {
-        let header = request.headers().get("last-event-id").map(|id| id.to_str().unwrap_or("unreadable").to_owned());
-        let reconnects = header.is_some();
+        let header = request.headers().get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("unreadable").to_owned());
         let filter = Filter::parse(&types.0, &resources.0, &companies.0);
         let from = header.or(last_event_id.0).filter(|id| !id.is_empty());
         match open(request, api_key.0.as_deref(), filter, from.as_deref()).await {
             Ok(stream) => Ok(stream),
             // A browser's EventSource never comes back after anything but 200: so it is told to, and may find us better then.
-            Err(error) if reconnects && matches!(error.status().as_u16(), 429 | 503 | 504) => Ok(EventStream(come_again(request))),
+            Err(error) if reconnects(request) && matches!(error.status().as_u16(), 429 | 503 | 504) => Ok(come_again(request)),
             Err(error) => Err(error),
         }
     }
@@ -105,7 +107,7 @@ async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Op
     let caller = enter_stream(request, api_key).await?;
     if app.replica.drain.is_cancelled() {
         // Its connection was open already. Elsewhere it finds a replica that stays.
-        return Ok(EventStream(come_again(request)));
+        return Ok(come_again(request));
     }
     let kind = caller.session().map_or(StreamKind::Key, StreamKind::Session);
     let (reader, start, now_us) = match app.feed.enter(&app.store, &caller, kind, filter, from).await? {
@@ -113,23 +115,65 @@ async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Op
         Entry::Full { reached, now_us } => return Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
     };
     let connected = json!({"type": "connected", "timestamp": iso(instant(now_us / 1000))});
-    let head = format!("retry: {}\n\ndata: {connected}\n\n", random_retry_ms());
-    let mut head = head.into_bytes();
+    let mut head = format!("data: {connected}\n\n").into_bytes();
     match start {
         Start::At(position) => head.extend_from_slice(format!("id: {position}\n\n").as_bytes()),
         Start::Reset(reason, as_of) => head.extend_from_slice(&Frame::reset_cursor(reason, as_of).bytes),
     }
-    let handover = Handover::of(EventFeed { head: Bytes::from(head), reader, ends: caller.lasts(now_us).map(|lasts| Instant::now() + lasts) });
+    Ok(serve(request, &head, Source::Events(reader), caller.lasts(now_us)))
+}
+
+/// Whether a stream that was open before comes back.
+pub(super) fn reconnects(request: &Request) -> bool {
+    request.headers().contains_key(LAST_EVENT_ID)
+}
+
+/// Answers with a stream: when to come again, the head, and then what its source says, for as long as the credential lasts.
+pub(super) fn serve(request: &Request, head: &[u8], source: Source, lasts: Option<Duration>) -> EventStream {
+    let head = [format!("retry: {}\n\n", random_retry_ms()).as_bytes(), head].concat();
+    let handover = Handover::of(EventFeed { head: Bytes::from(head), source, ends: lasts.map(|lasts| Instant::now() + lasts) });
     let body = handover.clone();
     let mut answer = answer(request, Body::from_bytes_stream(pieces(body)));
     answer.extensions_mut().insert(handover);
-    Ok(EventStream(answer))
+    EventStream(answer)
+}
+
+/// Where a stream comes from.
+pub(super) enum Source {
+    /// The tenant's events.
+    Events(Box<Reader>),
+    /// What changes of a connection.
+    Live(Box<LiveReader>),
+}
+
+impl Source {
+    async fn next(&mut self) -> Piece {
+        match self {
+            Self::Events(reader) => reader.next().await,
+            Self::Live(reader) => reader.next().await,
+        }
+    }
+
+    /// Lets rounds write past the task, where the source has rounds.
+    fn write_through(&self, outlet: Arc<dyn Outlet>) {
+        if let Self::Events(reader) = self {
+            reader.write_through(outlet);
+        }
+    }
+
+    /// What a round began to write and the socket did not take.
+    fn take_rest(&self) -> Bytes {
+        match self {
+            Self::Events(reader) => reader.take_rest(),
+            Self::Live(_) => Bytes::new(),
+        }
+    }
 }
 
 /// What a stream writes, after the answer's head.
 pub(super) struct EventFeed {
     head: Bytes,
-    reader: Box<Reader>,
+    source: Source,
     /// When the credential ends by itself, and the stream with it.
     ends: Option<Instant>,
 }
@@ -155,8 +199,8 @@ impl EventFeed {
             return Some((std::mem::take(&mut self.head), false));
         }
         let piece = match self.ends {
-            Some(ends) => timeout_at(ends, self.reader.next()).await.unwrap_or(Piece::End),
-            None => self.reader.next().await,
+            Some(ends) => timeout_at(ends, self.source.next()).await.unwrap_or(Piece::End),
+            None => self.source.next().await,
         };
         match piece {
             Piece::Bytes(bytes) => Some((bytes, false)),
@@ -168,10 +212,10 @@ impl EventFeed {
     /// Writes the stream to its end as the chunks of HTTP/1.1, each flushed at an event's end. While there is nothing that only this
     /// can write, rounds write to `outlet`, which is the same socket.
     pub(super) async fn write_to(mut self, to: &mut (impl AsyncWrite + Unpin), outlet: Arc<dyn Outlet>) -> io::Result<()> {
-        self.reader.write_through(outlet);
+        self.source.write_through(outlet);
         loop {
             let next = self.next().await;
-            to.write_all(&self.reader.take_rest()).await?;
+            to.write_all(&self.source.take_rest()).await?;
             let Some((bytes, last)) = next else { break };
             if bytes.is_empty() {
                 continue; // a chunk of nothing would be the last one
@@ -218,8 +262,9 @@ fn random_u16() -> u16 {
     u16::from_be_bytes([first, second])
 }
 
-fn come_again(request: &Request) -> Response {
-    answer(request, Body::from(format!("retry: {}\n\n", random_retry_ms())))
+/// A stream that ends at once, after saying when to come again.
+pub(super) fn come_again(request: &Request) -> EventStream {
+    EventStream(answer(request, Body::from(format!("retry: {}\n\n", random_retry_ms()))))
 }
 
 fn answer(request: &Request, body: Body) -> Response {
@@ -231,7 +276,7 @@ fn answer(request: &Request, body: Body) -> Response {
 }
 
 /// An open stream.
-struct EventStream(Response);
+pub(super) struct EventStream(Response);
 
 impl IntoResponse for EventStream {
     fn into_response(self) -> Response {

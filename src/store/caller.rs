@@ -14,6 +14,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::{
     domain::{
@@ -65,6 +66,8 @@ pub enum Bearer {
     Session(Secret),
     /// A token of ours, whose signature was verified; with the hash of its text.
     Token(Secret, Arc<Token>),
+    /// The ingest key of a connection: for what its clients push, and nothing else.
+    Ingest(Secret),
     /// Nothing: whoever is let in where no credential is asked for.
     Anyone,
     /// The service itself, for the sweep and the command line. It is not limited.
@@ -78,6 +81,7 @@ impl Bearer {
             Self::Key(secret) => Some(key_field(secret)),
             Self::Session(secret) => Some(format!("s:{}", secret.hash())),
             Self::Token(_, token) => Some(token.credential.clone()),
+            Self::Ingest(secret) => Some(ingest_field(secret)),
             Self::Anyone => Some("version".into()),
             Self::Keeper => None,
         }
@@ -86,7 +90,7 @@ impl Bearer {
     /// Under what it is remembered.
     fn secret(&self) -> Option<&Secret> {
         match self {
-            Self::Key(secret) | Self::Session(secret) | Self::Token(secret, _) => Some(secret),
+            Self::Key(secret) | Self::Session(secret) | Self::Token(secret, _) | Self::Ingest(secret) => Some(secret),
             Self::Anyone | Self::Keeper => None,
         }
     }
@@ -95,6 +99,14 @@ impl Bearer {
 /// The field of a tenant's state that a key's hash names.
 pub(super) fn key_field(secret: &Secret) -> String {
     format!("k:{}", secret.hash())
+}
+
+/// How an ingest key begins.
+pub const INGEST_KEY_PREFIX: &str = "sk_live_";
+
+/// The field of a tenant's state that an ingest key's hash names; it holds the connection.
+pub(super) fn ingest_field(secret: &Secret) -> String {
+    format!("q:{}", secret.hash())
 }
 
 /// Somebody who was let in: a tenant's credential and what it may do. Cheap to clone.
@@ -108,6 +120,7 @@ struct Inner {
     tenant: Tenant,
     limits: Limits,
     key: Option<ApiKey>,
+    connection: Option<Uuid>,
     needs_plan: bool,
     scopes: Scopes,
     /// What events call it.
@@ -119,9 +132,10 @@ struct Inner {
 
 impl Caller {
     fn new(bearer: Bearer, place: Arc<Place>, state: TenantState, key: Option<ApiKey>, limits: Limits, publish: &str) -> Self {
-        let TenantState { tenant, version, has_definitions, .. } = state;
+        let TenantState { tenant, version, has_definitions, connection, .. } = state;
         let token = if let Bearer::Token(_, token) = &bearer { Some(token.clone()) } else { None };
-        let key_scopes = key.as_ref().map_or(Scopes::ALL, |key| key.scopes);
+        let keyless = if matches!(bearer, Bearer::Ingest(_)) { Scopes::NONE } else { Scopes::ALL };
+        let key_scopes = key.as_ref().map_or(keyless, |key| key.scopes);
         let scopes = token.as_ref().map_or(key_scopes, |token| token.scopes.and(key_scopes));
         let end_user = token.as_ref().and_then(|token| token.end_user.as_deref());
         let label = end_user.or(key.as_ref().map(|key| key.label.as_str())).map(str::to_owned);
@@ -146,7 +160,19 @@ impl Caller {
         }
         .done();
         let needs_plan = has_definitions || tenant.require_registration;
-        Self(Arc::new(Inner { bearer, place, tenant, limits: Limits { rate, ..limits }, key, needs_plan, scopes, label, packed, noted_us: AtomicI64::new(0) }))
+        Self(Arc::new(Inner {
+            bearer,
+            place,
+            tenant,
+            limits: Limits { rate, ..limits },
+            key,
+            connection,
+            needs_plan,
+            scopes,
+            label,
+            packed,
+            noted_us: AtomicI64::new(0),
+        }))
     }
 
     /// Whose it is.
@@ -179,6 +205,12 @@ impl Caller {
         self.0.key.as_ref()
     }
 
+    /// The connection that its ingest key is of.
+    #[must_use]
+    pub fn connection(&self) -> Option<Uuid> {
+        self.0.connection
+    }
+
     /// The credential's field in the tenant's state: what a revocation names.
     #[must_use]
     pub fn credential(&self) -> Option<String> {
@@ -192,7 +224,7 @@ impl Caller {
         match &self.0.bearer {
             Bearer::Token(_, token) => Some(Duration::from_micros((token.ends_ms * 1000 - now_us).max(0) as u64)),
             Bearer::Session(_) => Some(SESSION_IDLE),
-            Bearer::Key(_) | Bearer::Anyone | Bearer::Keeper => None,
+            Bearer::Key(_) | Bearer::Ingest(_) | Bearer::Anyone | Bearer::Keeper => None,
         }
     }
 
@@ -353,7 +385,7 @@ impl Store {
 
     async fn look_up(&self, bearer: &Bearer) -> Result<Option<Caller>, StoreError> {
         let tenant = match bearer {
-            Bearer::Key(secret) | Bearer::Session(secret) => {
+            Bearer::Key(secret) | Bearer::Session(secret) | Bearer::Ingest(secret) => {
                 let tenant = self.link.send(redis::cmd("GET").arg(directory(secret.hash()))).await?;
                 redis::from_redis_value::<Option<String>>(tenant).ok().flatten().and_then(|tenant| TenantId::parse(&tenant))
             }

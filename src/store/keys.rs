@@ -100,7 +100,7 @@ pub struct Place {
 }
 
 /// The kinds of keys that a tenant has, by the names that the scripts' headers give them.
-const TENANT_KEYS: [&str; 17] = [
+const TENANT_KEYS: [&str; 31] = [
     "meta",
     "held",
     "deadlines",
@@ -118,6 +118,20 @@ const TENANT_KEYS: [&str; 17] = [
     "companies",
     "company_ids",
     "dedupe",
+    "connections",
+    "watches",
+    "cursors",
+    "jobs",
+    "job_details",
+    "jobs_created",
+    "jobs_open",
+    "jobs_finished",
+    "workers",
+    "beats",
+    "absent",
+    "queues",
+    "queues_seen",
+    "counts",
 ];
 
 impl Place {
@@ -191,6 +205,14 @@ pub(super) fn issuer_entry(issuer: &str, audience: &str) -> String {
     // Lengths first, so that no two pairs read the same.
     let hash = Sha256::digest(format!("{}:{issuer}{audience}", issuer.len()).as_bytes());
     format!("hf:issuer:{}", URL_SAFE_NO_PAD.encode(hash))
+}
+
+/// Every connection that has a broker to be watched: `tenant/connection`.
+pub(super) const CONNECTIONS: &str = "hf:connections";
+
+/// A connection in that set.
+pub(super) fn watched_entry(tenant: &TenantId, connection: &str) -> String {
+    format!("{tenant}/{connection}")
 }
 
 /// All tenants' ids, in order.

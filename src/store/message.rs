@@ -1,9 +1,12 @@
 //! What scripts publish and keep, unpacked: one or more packed notes per message.
 
+use uuid::Uuid;
+
 use crate::{
     domain::{
         event::{Change, ReservationEvent},
         platform::PlatformEvent,
+        queue::{JobState, News, WorkerState, worker_id},
         reservation::Obstacle,
         time::instant,
     },
@@ -40,6 +43,13 @@ pub enum Message {
         /// What was published.
         event: Box<PlatformEvent>,
     },
+    /// Something changed of what is seen through a connection: live only.
+    Queues {
+        /// Which connection.
+        connection: Uuid,
+        /// What changed, in order.
+        news: Vec<News>,
+    },
     /// Credentials ended: one of them, or, with the tenant, all.
     Ended {
         /// The credential's field in the tenant's state.
@@ -54,7 +64,7 @@ impl Note {
         match self.message {
             Message::Reservation { previous, position, .. } => previous.zip(position),
             Message::Platform { previous, position, .. } => Some((previous, position)),
-            Message::Ended { .. } => None,
+            Message::Queues { .. } | Message::Ended { .. } => None,
         }
     }
 
@@ -83,9 +93,18 @@ impl Note {
             "R" => Self::read_reservation(reader),
             "P" => Self::read_platform(reader),
             "L" => Self::read_limit(reader),
+            "Q" => Self::read_queues(reader),
             "C" => Some(Self { tenant: reader.text()?.into(), message: Message::Ended { credential: reader.maybe_text()? } }),
             _ => None,
         }
+    }
+
+    fn read_queues(reader: &mut Reader<'_>) -> Option<Self> {
+        let tenant = reader.text()?.into();
+        let connection = Uuid::from_slice(reader.bytes()?).ok()?;
+        let len = reader.array()?;
+        let news = (0..len).map(|_| read_news(reader, connection)).collect::<Option<_>>()?;
+        Some(Self { tenant, message: Message::Queues { connection, news } })
     }
 
     fn read_platform(reader: &mut Reader<'_>) -> Option<Self> {
@@ -145,6 +164,43 @@ impl Note {
         };
         Some(Self { tenant, message: Message::Reservation { previous, position, event: Box::new(event) } })
     }
+}
+
+/// One thing that changed: a letter for its kind, and its parts.
+fn read_news(reader: &mut Reader<'_>, connection: Uuid) -> Option<News> {
+    let _parts = reader.array()?;
+    Some(match reader.text()? {
+        "j" => News::Job {
+            id: Uuid::from_slice(reader.bytes()?).ok()?,
+            name: reader.maybe_text()?.unwrap_or_default(),
+            state: JobState::of_code(reader.int()?)?,
+            previous: reader.maybe_int()?.and_then(JobState::of_code),
+            at_ms: reader.int()?,
+        },
+        "b" => News::Heartbeat {
+            id: Uuid::from_slice(reader.bytes()?).ok()?,
+            hostname: reader.text()?.into(),
+            state: WorkerState::of_code(reader.int()?)?,
+            active_jobs: reader.int()?,
+        },
+        "s" => News::Worker {
+            id: Uuid::from_slice(reader.bytes()?).ok()?,
+            hostname: reader.text()?.into(),
+            state: WorkerState::of_code(reader.int()?)?,
+            previous: WorkerState::of_code(reader.int()?)?,
+            at_ms: reader.int()?,
+        },
+        "o" => News::Worker {
+            id: worker_id(connection, reader.text()?),
+            hostname: reader.text()?.into(),
+            state: WorkerState::Offline,
+            previous: WorkerState::of_code(reader.int()?)?,
+            at_ms: reader.int()?,
+        },
+        "q" => News::Queue { name: reader.text()?.into(), depth: reader.maybe_int()?, consumers: reader.maybe_int()? },
+        "g" => News::Gap { from_ms: reader.int()?, to_ms: reader.int()?, reason: reader.text()?.into() },
+        _ => return None,
+    })
 }
 
 /// A reason is a sentence that somebody wrote, or what stood in the way, told as a sentence here.

@@ -4,10 +4,13 @@
 //! answer. A refusal is an answer ([`Verdict`]); a failure is a [`StoreError`]; not knowing is its own case of that.
 
 mod caller;
+mod connections;
 mod issuers;
 mod keys;
 mod link;
 mod message;
+mod monitor;
+mod own;
 mod pace;
 mod packed;
 mod plain;
@@ -17,20 +20,26 @@ mod replay;
 mod reservations;
 mod resources;
 mod scripts;
+mod seen;
 mod sessions;
+mod sightings;
 mod streams;
 mod subscription;
 mod sweep;
 mod tenants;
 mod transactions;
+mod watches;
 
 use std::{sync::Arc, time::Duration};
 
-pub use caller::{Bearer, Caller, Callers, Secret};
+pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, Secret};
+pub use connections::MadeConnection;
 pub use issuers::Registration;
 pub use keys::{PARTITIONS, Partition, Place};
 pub use link::{Address, AddressError, Link, Links};
 pub use message::{Message, Note};
+pub use monitor::{JobPage, Range};
+pub use own::names_in;
 pub use pace::{Pace, PaceNow};
 pub use platform::{CompanyRemoval, Published, Registering};
 pub use private::{PrivateRedis, PrivateRedisError};
@@ -39,10 +48,12 @@ pub use reservations::{Page, PageCursor};
 pub use resources::{Registered, ResourcePage};
 pub use scripts::{SCRIPTS, Script};
 pub use sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
+pub use sightings::{Intake, Observed, SIGHTINGS, Watched};
 pub use streams::{ReplicaId, StreamId, StreamKind};
 pub use subscription::{Heard, Subscription};
 pub use sweep::{Look, Swept};
 pub use tenants::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey, TenantPage};
+pub use watches::{Free, LEASE, Take, Taken};
 
 use packed::Reader;
 use scripts::Pair;
@@ -229,6 +240,7 @@ impl Store {
 /// An argument of a script.
 enum Arg<'a> {
     Text(&'a str),
+    Bytes(&'a [u8]),
     Number(i64),
     Token(uuid::Uuid),
 }
@@ -237,6 +249,7 @@ impl Arg<'_> {
     fn write(&self, call: &mut redis::Cmd) {
         match self {
             Self::Text(text) => call.arg(*text),
+            Self::Bytes(bytes) => call.arg(*bytes),
             Self::Number(number) => call.arg(*number),
             Self::Token(token) => call.arg(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes()),
         };

@@ -57,6 +57,15 @@ impl<'a> Reader<'a> {
         rmp::decode::read_int(&mut self.bytes).ok()
     }
 
+    /// A number that need not be whole: Lua writes it whole where it is.
+    pub(super) fn number(&mut self) -> Option<f64> {
+        match Marker::from_u8(*self.bytes.first()?) {
+            Marker::F32 => rmp::decode::read_f32(&mut self.bytes).ok().map(f64::from),
+            Marker::F64 => rmp::decode::read_f64(&mut self.bytes).ok(),
+            _ => self.int().map(|whole| whole as f64),
+        }
+    }
+
     pub(super) fn boolean(&mut self) -> Option<bool> {
         rmp::decode::read_bool(&mut self.bytes).ok()
     }
@@ -136,6 +145,31 @@ impl Writer {
 
     pub(super) fn int(mut self, value: i64) -> Self {
         let _ = rmp::encode::write_sint(&mut self.0, value);
+        self
+    }
+
+    pub(super) fn maybe_int(self, value: Option<i64>) -> Self {
+        match value {
+            Some(value) => self.int(value),
+            None => self.boolean(false),
+        }
+    }
+
+    pub(super) fn float(mut self, value: f64) -> Self {
+        let _ = rmp::encode::write_f64(&mut self.0, value);
+        self
+    }
+
+    /// Bytes as Lua's strings are: of any kind.
+    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
+        let _ = rmp::encode::write_str_len(&mut self.0, bytes.len() as u32);
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// The head of an array of so many values, which follow.
+    pub(super) fn array(mut self, len: usize) -> Self {
+        let _ = rmp::encode::write_array_len(&mut self.0, len as u32);
         self
     }
 

@@ -23,6 +23,7 @@ struct Compiled {
 /// The parts that several scripts share, by the names that their headers use.
 const PARTS: &[(&str, &str)] = &[
     ("open", include_str!("../../lua/lib/open.lua")),
+    ("digits", include_str!("../../lua/lib/digits.lua")),
     ("limit", include_str!("../../lua/lib/limit.lua")),
     ("close", include_str!("../../lua/lib/close.lua")),
     ("change", include_str!("../../lua/lib/change.lua")),
@@ -37,6 +38,9 @@ const PARTS: &[(&str, &str)] = &[
     ("places", include_str!("../../lua/lib/places.lua")),
     ("sessions", include_str!("../../lua/lib/sessions.lua")),
     ("look", include_str!("../../lua/lib/look.lua")),
+    ("fold", include_str!("../../lua/lib/fold.lua")),
+    ("sightings", include_str!("../../lua/lib/sightings.lua")),
+    ("retention", include_str!("../../lua/lib/retention.lua")),
 ];
 
 /// The keys of the scripts that change reservations which stand alone.
@@ -47,6 +51,25 @@ const PLAN: &[&str] = &["meta", "held", "deadlines", "history", "due", "definiti
 const REGISTRY: &[&str] = &["meta", "held", "deadlines", "history", "due", "definitions", "pools", "slots", "uses", "tree", "links"];
 /// The keys of the scripts that look at reservations.
 const LOOK: &[&str] = &["meta", "held", "definitions", "pools", "slots", "uses", "tree"];
+/// The keys of the scripts that change what is known of queues and their jobs.
+const MONITOR: &[&str] = &[
+    "meta",
+    "connections",
+    "watches",
+    "cursors",
+    "jobs",
+    "job_details",
+    "jobs_created",
+    "jobs_open",
+    "jobs_finished",
+    "workers",
+    "beats",
+    "absent",
+    "queues",
+    "queues_seen",
+    "counts",
+    "due",
+];
 
 impl Script {
     /// What Redis is given: the shebang, the parts used, the script itself.
@@ -166,7 +189,9 @@ scripts! {
     TENANT_READ "tenant_read" &["meta", "keys"];
     TENANT_UPDATE "tenant_update" &["meta"];
     TENANT_DELETE "tenant_delete" &[
-        "meta", "keys", "due", "held", "deadlines", "history", "used", "sessions", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe",
+        "meta", "keys", "due", "connections", "held", "deadlines", "history", "used", "sessions", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe",
+        "watches", "cursors", "jobs", "job_details", "jobs_created", "jobs_open", "jobs_finished", "workers", "beats", "absent", "queues",
+        "queues_seen", "counts",
     ];
     ISSUER_CLAIM "issuer_claim" &["issuer"];
     ISSUER_DROP "issuer_drop" &["issuer"];
@@ -177,7 +202,7 @@ scripts! {
     KEY_USED "key_used" &["meta", "used"];
     SESSION_CREATE "session_create" &["meta", "sessions"];
     SESSION_END "session_end" &["meta", "sessions"];
-    USAGE "usage" &["meta", "streams", "replicas", "held", "keys", "companies"];
+    USAGE "usage" &["meta", "streams", "replicas", "held", "keys", "companies", "connections", "counts"];
     REPLAY "replay" &["meta", "history"];
     HEADS "heads" &["meta"];
     STREAM_ENTER "stream_enter" &["meta", "streams", "replicas"];
@@ -186,6 +211,20 @@ scripts! {
     COMPANY_PUT "company_put" &["meta", "companies", "company_ids"];
     COMPANY_READ "company_read" &["meta", "companies"];
     COMPANY_DELETE "company_delete" &["meta", "companies", "company_ids"];
+    CONNECTION_CREATE "connection_create" &["meta", "connections"];
+    CONNECTION_LIST "connection_list" &["meta", "connections", "watches"];
+    CONNECTION_DELETE "connection_delete" &["meta", "connections", "watches", "cursors"];
+    WATCH_LOOK "watch_look" &["connections", "watches"];
+    WATCH_TAKE "watch_take" &["connections", "watches"];
+    WATCH_KEEP "watch_keep" &["connections", "watches"];
+    OBSERVE "observe" MONITOR;
+    QUEUE_UPKEEP "queue_upkeep" MONITOR;
+    CONNECTION_FORGET "connection_forget" MONITOR;
+    JOB_LIST "job_list" &["meta", "jobs", "jobs_created"];
+    JOB_READ "job_read" &["meta", "jobs", "job_details"];
+    WORKER_LIST "worker_list" &["meta", "workers"];
+    QUEUE_LIST "queue_list" &["meta", "queues"];
+    COUNTS_READ "counts_read" &["meta", "counts"];
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use crate::{
     store::{Partition, Store, StoreError, scripts},
 };
 
+/// What follows the tenant in the index of deadlines where its queues are meant.
+const QUEUES: &str = "/queues";
+
 /// What a look at a partition shows.
 #[derive(Debug, Clone)]
 pub struct Look {
@@ -16,6 +19,8 @@ pub struct Look {
     pub at: Instant,
     /// Tenants whose earliest deadline has passed, at most as many as were asked for.
     pub lapsed: Vec<TenantId>,
+    /// Tenants whose queues are to be looked after, likewise.
+    pub untended: Vec<TenantId>,
     /// The earliest deadline that is still to come or not among `lapsed`, in milliseconds since the Unix epoch.
     pub next_ms: Option<i64>,
 }
@@ -43,9 +48,14 @@ impl Store {
         let now_ms = seconds * 1000 + micros / 1000;
         let first: Vec<(String, f64)> = redis::from_redis_value(first).map_err(|_| unexpected())?;
         let next_ms = first.iter().find(|(_, deadline)| *deadline as i64 > now_ms).or(first.get(limit)).map(|(_, deadline)| *deadline as i64);
-        let lapsed =
-            first.into_iter().take(limit).filter(|(_, deadline)| *deadline as i64 <= now_ms).filter_map(|(tenant, _)| TenantId::parse(&tenant)).collect();
-        Ok(Look { now_ms, at, lapsed, next_ms })
+        let (mut lapsed, mut untended) = (Vec::new(), Vec::new());
+        for (member, _) in first.into_iter().take(limit).filter(|(_, deadline)| *deadline as i64 <= now_ms) {
+            match member.strip_suffix(QUEUES) {
+                Some(tenant) => untended.extend(TenantId::parse(tenant)),
+                None => lapsed.extend(TenantId::parse(&member)),
+            }
+        }
+        Ok(Look { now_ms, at, lapsed, untended, next_ms })
     }
 
     /// Ends what has lapsed of one tenant, and tells it. Safe on every replica at once: each expiry is told exactly once.

@@ -52,6 +52,8 @@ pub(super) struct TenantState {
     pub(super) credential: bool,
     /// The key that it is, or was had from.
     pub(super) key: Option<(String, Vec<u8>)>,
+    /// The connection that an ingest key is of.
+    pub(super) connection: Option<Uuid>,
     pub(super) issuer: Option<Issuer>,
     now_us: i64,
     position: i64,
@@ -123,7 +125,8 @@ impl Store {
                 let id = reader.maybe_text()?;
                 let packed = if reader.absent() { None } else { Some(reader.bytes()?.to_vec()) };
                 let tenant = Tenant { id: place.tenant().clone(), name, tier, created_ms, require_registration };
-                Some(TenantState { tenant, version, has_definitions, credential, key: id.zip(packed), issuer, now_us, position })
+                let connection = id.as_deref().filter(|_| packed.is_none()).and_then(|id| Uuid::try_parse(id).ok());
+                Some(TenantState { tenant, version, has_definitions, credential, key: id.zip(packed), connection, issuer, now_us, position })
             })
             .map(Some)
     }

@@ -59,11 +59,15 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Program {
     fn start(program: &str, script: &str, url: &str, key: &str) -> Self {
+        Self::start_with(program, script, &[("HOLDFAST_URL", url), ("HOLDFAST_KEY", key)])
+    }
+
+    fn start_with(program: &str, script: &str, settings: &[(&str, &str)]) -> Self {
         let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
         // Killed with this test's thread, however that ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM"]).arg(if program.contains('/') { tests.join(program) } else { program.into() }).arg(tests.join(script));
-        command.env("HOLDFAST_URL", url).env("HOLDFAST_KEY", key).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.envs(settings.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("setpriv is there");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { _child: child, lines }
@@ -137,4 +141,48 @@ async fn pythons_sseclient_reads_the_stream() {
 #[tokio::test]
 async fn a_browsers_eventsource_reads_the_stream() {
     reads_the_stream("node", "browser/events.mjs", true).await;
+}
+
+#[tokio::test]
+async fn the_queue_monitors_client_works_unchanged() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let made = at.post("/connections", json!({"name": "shop", "framework": "celery"})).await.body;
+    let connection = made["id"].as_str().unwrap();
+    let push = async |event: Value| {
+        let request = reqwest::Client::new().post(format!("{}/api/ingest", at.replica.url)).bearer_auth(made["ingestKey"].as_str().unwrap());
+        assert_eq!(request.json(&json!({"events": [event]})).send().await.unwrap().status(), 202);
+    };
+    // A worker that beats, as workers do: a browser may take longer to start than a silent one is believed.
+    let (url, key) = (format!("{}/api/ingest", at.replica.url), made["ingestKey"].as_str().unwrap().to_owned());
+    let beating = tokio::spawn(async move {
+        for second in 0..3600 {
+            let timestamp = format!("2026-02-27T11:{:02}:{:02}.000Z", second / 60, second % 60);
+            let beat = json!({"type": "worker.state_change", "timestamp": timestamp, "framework": "celery",
+                "worker": {"externalId": "celery@worker-1", "state": "online", "activeJobs": 3}});
+            let _ = reqwest::Client::new().post(&url).bearer_auth(&key).json(&json!({"events": [beat]})).send().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let way = Way::to(&at.replica.url).await;
+    let settings = [("HOLDFAST_URL", way.url.as_str()), ("HOLDFAST_KEY", &tenant.key), ("HOLDFAST_CONNECTION", connection)];
+    let mut client = Program::start_with("node", "browser/queue.mjs", &settings);
+    let logs = async |client: &mut Program, line: &str| client.sees(line, |seen| (seen["logged"] == line).then_some(())).await;
+
+    logs(&mut client, "Worker celery@worker-1: 3 active jobs").await;
+    let job = |state: &str, second: u32| {
+        json!({"type": "job:state_change", "timestamp": format!("2026-02-27T10:30:{second:02}.000Z"), "framework": "celery",
+            "job": {"externalId": "a1b2c3d4", "name": "app.tasks.send_email", "state": state}})
+    };
+    push(job("active", 1)).await;
+    logs(&mut client, "Job app.tasks.send_email: active").await;
+
+    // It comes back by itself when the connection is lost.
+    way.cut();
+    logs(&mut client, "SSE connection lost, reconnecting...").await;
+    logs(&mut client, "Worker celery@worker-1: 3 active jobs").await;
+    push(job("completed", 2)).await;
+    logs(&mut client, "Job app.tasks.send_email: completed").await;
+    beating.abort();
 }

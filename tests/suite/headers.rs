@@ -10,14 +10,16 @@ use std::{
 use holdfast::{
     domain::{
         access::{Issuer, Scopes},
+        connection::{Health, NewConnection, Options},
         names::TenantId,
         platform::NewEvent,
+        queue::{Framework, JobFilter, JobSighting, JobSort, QueueSighting, Sighting, job_id},
         reservation::Renewal,
         resource::Definition,
         tier::Tier,
         transaction::{Items, Method, Transaction},
     },
-    store::{Ask, Bearer, PageCursor, ReplicaId, SCRIPTS, Script, Secret, StreamId, StreamKind},
+    store::{Ask, Bearer, PageCursor, Range, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind, Take},
 };
 
 use crate::scripts::{Bench, claim, names_of, wanted};
@@ -121,7 +123,12 @@ fn the_parts_are_put_before_the_script_that_uses_them() {
             // A part that has places for others is not there to the letter, but its first line is. `open` brings along how it refuses and,
             // unless the script is written straight down, how it ends.
             let says = |what: &str| section(script, "uses").first().is_some_and(|uses| uses.split(", ").any(|used| used == what));
-            let brought = says("open") && (name == "limit" || (name == "close" && !says("straight")));
+            let brought = match name {
+                "limit" => says("open"),
+                "close" => says("open") && !says("straight"),
+                "digits" => says("change"),
+                _ => false,
+            };
             assert_eq!(script.source().contains(part.lines().next().unwrap()), says(name) || brought, "{} and {name}", script.name);
         }
     }
@@ -188,6 +195,27 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     bench.store.put_company(&fresh, "slug", None, "name").await.unwrap();
     bench.store.companies(&fresh, None).await.unwrap();
     bench.store.delete_company(&fresh, "slug").await.unwrap();
+    let connection = Store::new_connection_id();
+    let new = NewConnection { name: "n".into(), framework: Framework::Celery, broker_url: None, options: Options::default() };
+    bench.store.create_connection(&fresh, &connection, &new, Some("sealed".into())).await.unwrap();
+    bench.store.connections(&fresh).await.unwrap();
+    bench.store.look_at_watches(&bench.tenant.id, &[&connection, "gone"]).await.unwrap();
+    let Take::Taken(taken) = bench.store.take_watch(&bench.tenant.id, &connection, &replica).await.unwrap() else { panic!("it is free") };
+    bench.store.keep_watch(&taken.watched, &Health::default()).await.unwrap();
+    bench.store.delete_connection(&fresh, &connection).await.unwrap();
+
+    let watched = bench.connection();
+    let seen = JobSighting { external_id: "j".into(), at_us: 1_778_673_600_000_000, name: Some("task".into()), ..JobSighting::default() };
+    let seen = Sighting::Job(Box::new(seen));
+    let queue = Sighting::Queue(QueueSighting { name: "emails".into(), at_us: 1, depth: Some(1), consumers: None });
+    bench.store.observe(&watched, &[seen, queue], &[]).await.unwrap();
+    bench.store.tend_queues(&bench.tenant.id).await.unwrap();
+    bench.store.forget_seen(&bench.tenant.id, watched.connection).await.unwrap();
+    bench.store.jobs(&fresh, &JobFilter::default(), (JobSort::CreatedAt, true), None, 10).await.unwrap();
+    bench.store.job(&fresh, job_id(watched.connection, "j")).await.unwrap();
+    bench.store.workers(&fresh).await.unwrap();
+    let mut queues = bench.store.queues(&fresh).await.unwrap().answer;
+    bench.store.count_queues(&fresh, &mut queues, Range::ALL[0], 0).await.unwrap();
 
     // Then every script was called, with the keys and arguments that its header names.
     let calls = sent.calls(&bench);

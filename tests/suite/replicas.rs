@@ -139,11 +139,11 @@ async fn when_file_descriptors_run_out_others_wait_and_nothing_spins() {
 }
 
 /// A certificate for `localhost` that nobody but this test trusts.
-fn certificate(dir: &std::path::Path) -> (String, String) {
+pub fn certificate(dir: &std::path::Path) -> (String, String) {
     let (certificate, key) = (dir.join("cert.pem").display().to_string(), dir.join("key.pem").display().to_string());
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-keyout", &key, "-out", &certificate])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &certificate])
         .stderr(Stdio::null())
         .status()
         .unwrap();

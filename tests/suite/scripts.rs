@@ -6,10 +6,11 @@ use holdfast::{
     domain::{
         access::Scopes,
         names::TenantId,
+        queue::Framework,
         reservation::{Claim, Granted, Renewal, Wanted},
         tier::Tier,
     },
-    store::{Address, Bearer, Caller, Callers, KeyRemoval, Link, NewKey, PageCursor, Place, SCRIPTS, Secret, Store, StoreError, Swept, Told, Verdict},
+    store::{Address, Bearer, Caller, Callers, KeyRemoval, Link, NewKey, PageCursor, Place, SCRIPTS, Secret, Store, StoreError, Swept, Told, Verdict, Watched},
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -50,6 +51,15 @@ impl Bench {
         let (tenant, key) = store.create_tenant(TenantId::random(), "tenant", tier).await.unwrap().expect("a free id");
         let caller = store.caller(&Bearer::Key(Secret::of(&key.text))).await.unwrap().expect("its key opens");
         Self { store, caller, tenant, key, redis, _dir: dir }
+    }
+
+    /// A connection of the queue monitor with this test as its watcher.
+    pub fn connection(&self) -> Watched {
+        let watched = Watched { tenant: self.tenant.id.clone(), connection: Uuid::new_v4(), framework: Framework::Celery, fence: 1 };
+        let place = Place::new(self.tenant.id.clone());
+        self.redis.ask::<()>(&format!("HSET {} {} packed", place.key("connections"), watched.connection));
+        self.redis.ask::<()>(&format!("HSET {} fence:{} 1", place.key("watches"), watched.connection));
+        watched
     }
 
     pub async fn reserve(&self, items: &[Wanted]) -> Vec<Granted> {

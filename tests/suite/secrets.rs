@@ -69,7 +69,7 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
     }
 }
 
-fn fields_of<const N: usize>(world: &World<N>) -> String {
+pub fn fields_of<const N: usize>(world: &World<N>) -> String {
     let mut connection = world.redis.connection();
     let mut all = String::new();
     for key in world.redis.snapshot().into_keys() {
