@@ -29,8 +29,9 @@
 --   7 jobs        the most that are kept
 --   8 day         the most events that may be pushed per day, 0: no limit
 --   9 extensions  the most bytes of a job's extensions
---   10 cursors    packed names and cursors to set, or empty
---   11.. one packed sighting each, in the order of their times: see README
+--   10 beyond     how many more events of the same push follow in further calls, which the day must hold, too
+--   11 cursors    packed names and cursors to set, or empty
+--   12.. one packed sighting each, in the order of their times: see README
 -- returns       OK, now_us, position, how many were new, how many were known
 --               | GONE, now_us, position when there is no such connection
 --               | OUTDATED, now_us, position when another watcher has taken it over
@@ -55,13 +56,13 @@ if FENCE == '' then
     day, used = cmsgpack.unpack(packed)
   end
   used = day == today and used or 0
-  if DAY_MOST > 0 and used + #ARGV - 10 > DAY_MOST then
+  if DAY_MOST > 0 and used + #ARGV - 11 + tonumber(ARGV[10]) > DAY_MOST then
     return over_limit('EventsPerDay', DAY_MOST, used, (today + 1) * 86400000)
   end
 end
 
 local sightings = {}
-for i = 11, #ARGV do
+for i = 12, #ARGV do
   sightings[#sightings + 1] = cmsgpack.unpack(ARGV[i])
 end
 read_jobs(sightings)
@@ -176,9 +177,9 @@ for _, tally in ipairs(ended_order) do
   end
 end
 
-if ARGV[10] ~= '' then
+if ARGV[11] ~= '' then
   local cursors, at = {}, {}
-  for _, pairs_of in ipairs({ redis.call('HGET', KEYS[4], ARGV[3]) or cmsgpack.pack({}), ARGV[10] }) do
+  for _, pairs_of in ipairs({ redis.call('HGET', KEYS[4], ARGV[3]) or cmsgpack.pack({}), ARGV[11] }) do
     local list = cmsgpack.unpack(pairs_of)
     for i = 1, #list, 2 do
       local place = at[list[i]]

@@ -6,7 +6,7 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions, Object, OpenApi,
     registry::{MetaSecurityScheme, Registry},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ use crate::{
         credentials::{admit, app, failed, find},
         error::{ApiError, Code},
         here::{Here, Tag},
+        pushed::{IngestJob, IngestQueue, IngestRequest, IngestWorker},
     },
     store::{Bearer, Caller, INGEST_KEY_PREFIX, Secret, Told, Verdict},
 };
@@ -282,108 +283,6 @@ fn queue(queue: IngestQueue, at_us: Option<i64>, faults: &mut Faults, place: &dy
     let name = faults.keep(|| place("queue.name"), needed(queue.name, JobSighting::QUEUE_BYTES));
     let consumers = queue.consumers.map(|count| (count, ConsumersFrom::Pushed));
     Some(Sighting::Queue(QueueSighting { name: name?, at_us: at_us?, depth: queue.depth.map(Into::into), consumers }))
-}
-
-/// Events to push.
-#[derive(Debug, Deserialize, Object)]
-pub(super) struct IngestRequest {
-    /// 1 to 1,000.
-    events: Option<Vec<IngestEvent>>,
-}
-
-/// Something that happened.
-#[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
-pub(super) struct IngestEvent {
-    /// `job:state_change`, `worker:state_change`, `worker:heartbeat` or `queue:snapshot`.
-    r#type: Option<String>,
-    /// When it happened, in UTC, with the letter Z.
-    timestamp: Option<String>,
-    /// `celery`, `bullmq` or `sidekiq`.
-    framework: Option<String>,
-    /// The connection, if it is named: that of the key.
-    connection_id: Option<String>,
-    /// Of a job's event.
-    job: Option<Box<IngestJob>>,
-    /// Of a worker's event.
-    worker: Option<IngestWorker>,
-    /// Of a queue's event.
-    queue: Option<IngestQueue>,
-}
-
-/// What is told of a job.
-#[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
-pub(super) struct IngestJob {
-    /// The framework's own id, at most 512 bytes.
-    external_id: Option<String>,
-    /// The task's name, at most 1,024 bytes.
-    name: Option<String>,
-    /// The queue, at most 255 bytes.
-    queue: Option<String>,
-    /// `unknown`, `queued`, `scheduled`, `active`, `completed`, `failed`, `retrying` or `cancelled`.
-    state: Option<String>,
-    /// The worker's external id, at most 512 bytes.
-    worker_id: Option<String>,
-    /// 1 for the first.
-    attempt: Option<u32>,
-    max_retries: Option<u32>,
-    /// 0 to 1.
-    progress: Option<f64>,
-    /// Cut after 10,000 bytes.
-    error: Option<String>,
-    /// Cut after 50,000 bytes.
-    stacktrace: Option<String>,
-    /// Cut after 10,000 bytes, as are `kwargs` and `result`.
-    #[oai(skip)]
-    args: Option<Value>,
-    #[oai(skip)]
-    kwargs: Option<Value>,
-    #[oai(skip)]
-    result: Option<Value>,
-    parent_id: Option<String>,
-    root_id: Option<String>,
-    created_at: Option<String>,
-    started_at: Option<String>,
-    completed_at: Option<String>,
-    scheduled_for: Option<String>,
-    duration_ms: Option<f64>,
-    /// What only this framework has.
-    #[oai(skip)]
-    extensions: Option<Map<String, Value>>,
-}
-
-/// What is told of a worker.
-#[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
-pub(super) struct IngestWorker {
-    /// The framework's own id, at most 512 bytes.
-    external_id: Option<String>,
-    /// The name that people read; without it the external id.
-    hostname: Option<String>,
-    /// `online`, `busy`, `idle` or `offline`; `heartbeat` means online.
-    state: Option<String>,
-    pid: Option<i64>,
-    active_jobs: Option<u32>,
-    concurrency: Option<u32>,
-    queues: Option<Vec<String>>,
-    /// Software, version and the like; `processedTotal` is how many jobs it has run.
-    #[oai(skip)]
-    metadata: Option<Map<String, Value>>,
-}
-
-/// How a queue stands.
-#[derive(Debug, Deserialize, Object)]
-pub(super) struct IngestQueue {
-    /// Its name, at most 255 bytes.
-    name: Option<String>,
-    /// How many jobs wait in it.
-    depth: Option<u32>,
-    /// How many workers take from it.
-    consumers: Option<u32>,
 }
 
 /// What became of the events.

@@ -26,6 +26,7 @@ mod pace;
 mod pages;
 mod paths;
 mod platform;
+mod pushed;
 mod queue_stream;
 mod reservations;
 mod resources;

@@ -121,6 +121,8 @@ impl Session {
                 used("ApiKeys", limits.keys.map(|keys| keys as i64), usage.keys),
                 used("Resources", limits.resources.map(|resources| resources as i64), usage.resources),
                 used("Companies", limits.companies.map(|companies| companies as i64), usage.companies),
+                used("Connections", limits.connections.map(|connections| connections as i64), usage.connections),
+                used("EventsPerDay", limits.queue_events_per_day.map(|events| events as i64), usage.queue_events),
             ],
         }
     }

@@ -19,6 +19,7 @@ mod replay;
 mod reservations;
 mod resources;
 mod scripts;
+mod seen;
 mod sessions;
 mod sightings;
 mod streams;

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::{
-    domain::queue::{
-        Best, ConsumersFrom, Extensions, Framework, Job, JobDetail, JobFilter, JobSort, JobState, Passage, Queue, Standing, Tally, Worker, WorkerState,
-        compare, queue_id, worker_id,
+    domain::queue::{Best, Job, JobDetail, JobFilter, JobSort, Queue, SortKey, Standing, Tally, Worker, WorkerState, compare},
+    store::{
+        Arg, Caller, Place, Store, StoreError, Told,
+        scripts::{self, Script},
+        seen::{read_counts, read_detail, read_job, read_queue, read_worker},
     },
-    store::{Arg, Caller, Place, Store, StoreError, Told, packed::Reader, scripts, scripts::Script},
 };
 
 /// How many jobs one call of the script reads.
@@ -17,8 +18,6 @@ const PIECE: usize = 1_000;
 /// How many fields of counts one call reads.
 const FIELDS: usize = 2_000;
 const MINUTE_MS: i64 = 60_000;
-/// How many numbers stand in the store for one transition of a job.
-const STEP: usize = 5;
 
 /// A page of jobs.
 #[derive(Debug)]
@@ -76,7 +75,7 @@ impl Store {
     ) -> Result<Told<JobPage>, StoreError> {
         if filter.is_open() && sort == JobSort::CreatedAt && descending {
             let place = match after {
-                Some((crate::domain::queue::SortKey::Number(made), id)) => Some((*made, *id)),
+                Some((SortKey::Number(made), id)) => Some((*made, *id)),
                 _ => None,
             };
             let told = self.job_piece(1, caller, place, limit + 1).await?;
@@ -289,138 +288,4 @@ fn together(tallies: &[Tally]) -> Tally {
         waited_ms: sum.waited_ms + next.waited_ms,
         waited: sum.waited + next.waited,
     })
-}
-
-fn read_counts(packed: &[u8]) -> Option<(i64, [i64; 4])> {
-    let mut reader = Reader::new(packed);
-    Some((reader.int()?, [reader.int()?, reader.int()?, reader.int()?, reader.int()?]))
-}
-
-/// Reads a packed job; its layout stands in `lua/README.md`.
-fn read_job(id: Uuid, packed: &[u8]) -> Option<Job> {
-    let reader = &mut Reader::new(packed);
-    reader.array()?;
-    let connection = Uuid::from_slice(reader.bytes()?).ok()?;
-    let framework = Framework::of_code(reader.int()?)?;
-    let external_id = reader.text()?.into();
-    let name = reader.maybe_text()?.unwrap_or_default();
-    let (queue, worker) = (reader.maybe_text()?, reader.maybe_text()?);
-    let state = JobState::of_code(reader.int()?)?;
-    let changed_ms = reader.int()?;
-    let previous = reader.maybe_int()?.and_then(JobState::of_code);
-    let created_ms = reader.int()?;
-    let (started_ms, completed_ms) = (reader.maybe_int()?, reader.maybe_int()?);
-    let (scheduled_ms, runtime_ms, attempt) = (reader.maybe_int()?, reader.maybe_int()?, reader.maybe_int()?);
-    let error = reader.maybe_text()?;
-    reader.int()?; // what was told of it
-    reader.maybe_int()?;
-    let numbers = reader.array()?;
-    let mut history = Vec::with_capacity(numbers / STEP);
-    for _ in 0..numbers / STEP {
-        let (state, at_us) = (JobState::of_code(reader.int()?)?, reader.int()?);
-        let (_tiebreak, _attempt, mark) = (reader.int()?, reader.int()?, reader.int()?);
-        if mark > 0 {
-            history.push(Passage { state, at_ms: at_us / 1000 });
-        }
-    }
-    let took = completed_ms.zip(started_ms).map(|(completed, started)| (completed - started).max(0));
-    let duration_ms = completed_ms.and(runtime_ms.or(took));
-    Some(Job {
-        id,
-        connection,
-        framework,
-        external_id,
-        name,
-        queue,
-        worker,
-        state,
-        changed_ms,
-        previous,
-        created_ms,
-        started_ms,
-        completed_ms,
-        scheduled_ms,
-        duration_ms,
-        attempt,
-        error,
-        history,
-    })
-}
-
-fn read_detail(packed: &[u8]) -> Option<JobDetail> {
-    let reader = &mut Reader::new(packed);
-    reader.array()?;
-    Some(JobDetail {
-        max_retries: reader.maybe_int()?,
-        progress: if reader.absent() { None } else { Some(reader.number()?) },
-        args: reader.maybe_text()?,
-        kwargs: reader.maybe_text()?,
-        result: reader.maybe_text()?,
-        stacktrace: reader.maybe_text()?,
-        parent_id: reader.maybe_text()?,
-        root_id: reader.maybe_text()?,
-        extensions: {
-            let values = reader.array()?;
-            let each = (0..values / 3).map(|_| {
-                let pair = (reader.text()?.to_owned(), reader.text()?.to_owned());
-                reader.int()?; // when it was told
-                Some(pair)
-            });
-            each.collect::<Option<_>>()?
-        },
-    })
-}
-
-fn read_worker(packed: &[u8]) -> Option<Worker> {
-    let reader = &mut Reader::new(packed);
-    reader.array()?;
-    let connection = Uuid::from_slice(reader.bytes()?).ok()?;
-    let framework = Framework::of_code(reader.int()?)?;
-    let external_id: String = reader.text()?.into();
-    let hostname = reader.text()?.into();
-    let state = WorkerState::of_code(reader.int()?)?;
-    let heard_ms = reader.int()?;
-    reader.int()?; // the same on the worker's clock
-    let (pid, active, processed, concurrency) = (reader.maybe_int()?, reader.maybe_int()?, reader.maybe_int()?, reader.maybe_int()?);
-    let queues = reader.maybe_texts()?.unwrap_or_default();
-    let metadata = read_extensions(reader)?;
-    let created_ms = reader.int()?;
-    let id = worker_id(connection, &external_id);
-    let active_jobs = active.unwrap_or(0);
-    let finished_in_hour = 0;
-    Some(Worker {
-        id,
-        connection,
-        framework,
-        external_id,
-        hostname,
-        state,
-        heard_ms,
-        pid,
-        active_jobs,
-        processed,
-        concurrency,
-        queues,
-        metadata,
-        created_ms,
-        finished_in_hour,
-    })
-}
-
-fn read_extensions(reader: &mut Reader<'_>) -> Option<Extensions> {
-    let values = reader.array()?;
-    (0..values / 2).map(|_| Some((reader.text()?.to_owned(), reader.text()?.to_owned()))).collect()
-}
-
-fn read_queue(packed: &[u8]) -> Option<Queue> {
-    let reader = &mut Reader::new(packed);
-    reader.array()?;
-    let connection = Uuid::from_slice(reader.bytes()?).ok()?;
-    let framework = Framework::of_code(reader.int()?)?;
-    let name: String = reader.text()?.into();
-    let depth = reader.maybe_int()?;
-    let consumers = reader.maybe_int()?.zip(reader.maybe_int()?.and_then(ConsumersFrom::of_code));
-    reader.int()?; // when it was looked at
-    let created_ms = reader.int()?;
-    Some(Queue { id: queue_id(connection, &name), connection, framework, name, depth, consumers, created_ms, tallies: Vec::new() })
 }

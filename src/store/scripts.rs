@@ -170,7 +170,7 @@ scripts! {
     KEY_USED "key_used" &["meta", "used"];
     SESSION_CREATE "session_create" &["meta", "sessions"];
     SESSION_END "session_end" &["meta", "sessions"];
-    USAGE "usage" &["meta", "streams", "replicas", "held", "keys", "companies"];
+    USAGE "usage" &["meta", "streams", "replicas", "held", "keys", "companies", "connections", "counts"];
     REPLAY "replay" &["meta", "history"];
     HEADS "heads" &["meta"];
     STREAM_ENTER "stream_enter" &["meta", "streams", "replicas"];

@@ -26,6 +26,10 @@ pub struct Usage {
     pub resources: i64,
     /// Registered companies.
     pub companies: i64,
+    /// Connections of the queue monitor.
+    pub connections: i64,
+    /// Queue events that clients have pushed today.
+    pub queue_events: i64,
 }
 
 impl Store {
@@ -63,7 +67,15 @@ impl Store {
     pub async fn usage(&self, caller: &Caller) -> Result<Told<Usage>, StoreError> {
         let reply = self.ask(&scripts::USAGE, caller, &[]).await?;
         let usage = reply.whole(|reader| {
-            Some(Usage { held: reader.int()?, streams: reader.int()?, keys: reader.int()?, resources: reader.int()?, companies: reader.int()? })
+            Some(Usage {
+                held: reader.int()?,
+                streams: reader.int()?,
+                keys: reader.int()?,
+                resources: reader.int()?,
+                companies: reader.int()?,
+                connections: reader.int()?,
+                queue_events: reader.int()?,
+            })
         })?;
         Ok(reply.told(usage))
     }

@@ -64,7 +64,7 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`]: some may have been taken; repeating is safe.
     pub async fn observe(&self, watched: &Watched, sightings: &[Sighting], cursors: &[(String, String)]) -> Result<Observed, StoreError> {
         let Some(keeper) = self.keeper(&watched.tenant).await? else { return Ok(Observed::Gone) };
-        let source = Source { connection: watched.connection, framework: watched.framework, fence: Some(watched.fence) };
+        let source = Source { connection: watched.connection, framework: watched.framework, fence: Some(watched.fence), beyond: 0 };
         let ordered = in_order(sightings);
         let mut steps: Vec<&[&Sighting]> = ordered.chunks(SIGHTINGS).collect();
         if steps.is_empty() {
@@ -74,7 +74,7 @@ impl Store {
         let mut intake = Intake::default();
         for (at, step) in steps.into_iter().enumerate() {
             let cursors = if at == last { cursors } else { &[] };
-            let reply = match self.send_sightings(0, &keeper, &source, step, cursors).await {
+            let reply = match self.send_sightings(0, &keeper, &source, None, step, cursors).await {
                 Err(StoreError::Unauthorized) => return Ok(Observed::Gone),
                 reply => reply?,
             };
@@ -90,18 +90,35 @@ impl Store {
 
     /// Takes what a client pushed with an ingest key, all or nothing; counts it against the tier's day.
     ///
+    /// More than [`SIGHTINGS`] are taken in several steps, the first of which sees that the day holds all of them.
+    ///
     /// # Errors
     /// [`StoreError::Unauthorized`] when the key or its connection is gone. [`StoreError::OutcomeUnknown`]: it may have been taken;
     /// repeating is safe.
     pub async fn ingest(&self, caller: &Caller, framework: Framework, sightings: &[Sighting]) -> Result<Told<Verdict<Intake>>, StoreError> {
         let caller = &self.fresh(caller).await?;
         let connection = caller.connection().ok_or(StoreError::Unauthorized)?;
-        let source = Source { connection, framework, fence: None };
-        let reply = self.send_sightings(cost(sightings.len()), caller, &source, &in_order(sightings), &[]).await?;
-        if reply.verdict() == "GONE" {
-            return Err(StoreError::Unauthorized);
+        let ordered = in_order(sightings);
+        let (mut intake, mut cost, mut left) = (Intake::default(), cost(sightings.len()), sightings.len());
+        let mut told = None;
+        for step in ordered.chunks(SIGHTINGS) {
+            left -= step.len();
+            // Once the first step is taken the others are: they were counted with it.
+            let source = Source { connection, framework, fence: None, beyond: left as i64 };
+            let limit = if told.is_none() { caller.limits().queue_events_per_day } else { None };
+            let reply = self.send_sightings(std::mem::take(&mut cost), caller, &source, limit, step, &[]).await?;
+            if reply.verdict() == "GONE" {
+                return Err(StoreError::Unauthorized);
+            }
+            let taken = reply.verdict_of(read_intake)?;
+            match &taken.answer {
+                Verdict::Done(more) => intake.add(*more),
+                _ => return Ok(taken),
+            }
+            told = Some(taken.map(|_| ()));
         }
-        reply.verdict_of(read_intake)
+        let told = told.ok_or(StoreError::UnexpectedReply { script: scripts::OBSERVE.name, got: "nothing was pushed".into() })?;
+        Ok(told.map(|()| Verdict::Done(intake)))
     }
 
     async fn send_sightings(
@@ -109,6 +126,7 @@ impl Store {
         cost: u32,
         caller: &Caller,
         source: &Source,
+        day: Option<u64>,
         sightings: &[&Sighting],
         cursors: &[(String, String)],
     ) -> Result<Reply, StoreError> {
@@ -122,8 +140,9 @@ impl Store {
             Arg::Number(source.framework.code()),
             Arg::Text(&fence),
             Arg::Number(caller.limits().jobs as i64),
-            Arg::Number(caller.limits().queue_events_per_day.unwrap_or(0) as i64),
+            Arg::Number(day.unwrap_or(0) as i64),
             Arg::Number(JobSighting::EXTENSIONS_BYTES as i64),
+            Arg::Number(source.beyond),
             Arg::Bytes(&cursors),
         ];
         args.extend(packed.iter().map(|packed| Arg::Bytes(packed)));
@@ -194,6 +213,8 @@ struct Source {
     connection: Uuid,
     framework: Framework,
     fence: Option<i64>,
+    /// How many more sightings of the same push follow.
+    beyond: i64,
 }
 
 fn read_intake(reply: &Reply) -> Result<Intake, StoreError> {

@@ -154,9 +154,17 @@ async fn the_queue_monitors_client_works_unchanged() {
         let request = reqwest::Client::new().post(format!("{}/api/ingest", at.replica.url)).bearer_auth(made["ingestKey"].as_str().unwrap());
         assert_eq!(request.json(&json!({"events": [event]})).send().await.unwrap().status(), 202);
     };
-    push(json!({"type": "worker.state_change", "timestamp": "2026-02-27T10:30:00.000Z", "framework": "celery",
-        "worker": {"externalId": "celery@worker-1", "state": "online", "activeJobs": 3}}))
-    .await;
+    // A worker that beats, as workers do: a browser may take longer to start than a silent one is believed.
+    let (url, key) = (format!("{}/api/ingest", at.replica.url), made["ingestKey"].as_str().unwrap().to_owned());
+    let beating = tokio::spawn(async move {
+        for second in 0..3600 {
+            let timestamp = format!("2026-02-27T11:{:02}:{:02}.000Z", second / 60, second % 60);
+            let beat = json!({"type": "worker.state_change", "timestamp": timestamp, "framework": "celery",
+                "worker": {"externalId": "celery@worker-1", "state": "online", "activeJobs": 3}});
+            let _ = reqwest::Client::new().post(&url).bearer_auth(&key).json(&json!({"events": [beat]})).send().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
     let way = Way::to(&at.replica.url).await;
     let settings = [("HOLDFAST_URL", way.url.as_str()), ("HOLDFAST_KEY", &tenant.key), ("HOLDFAST_CONNECTION", connection)];
     let mut client = Program::start_with("node", "browser/queue.mjs", &settings);
@@ -176,4 +184,5 @@ async fn the_queue_monitors_client_works_unchanged() {
     logs(&mut client, "Worker celery@worker-1: 3 active jobs").await;
     push(job("completed", 2)).await;
     logs(&mut client, "Job app.tasks.send_email: completed").await;
+    beating.abort();
 }

@@ -71,6 +71,8 @@ async fn a_session_is_the_key_that_opened_it_on_every_replica() {
         ("ApiKeys", Some(10)),
         ("Resources", Some(1_000)),
         ("Companies", Some(100)),
+        ("Connections", Some(5)),
+        ("EventsPerDay", Some(100_000)),
     ];
     assert_eq!(usage, limits);
     assert_eq!(shown.body["usage"][3]["used"], 2);
