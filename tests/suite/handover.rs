@@ -47,7 +47,7 @@ async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_t
     {
         let at = world.at_replica(left, &tenant);
         let monitor = Monitor { at, connection: second.clone() };
-        until("the Celery worker is heard", || async { monitor.workers().await.len() == 1 }).await;
+        monitor.until_workers(1).await;
     }
     let (mut bull_stream, mut celery_stream) = {
         let at = world.at_replica(left, &tenant);
