@@ -264,31 +264,30 @@ async fn the_tiers_day_ends_the_pushing() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Free").await;
     let pushed = Pushed::of(world.at(&tenant)).await;
-    for batch in 0..10 {
-        let events: Vec<_> = (0..1000).map(|number| job(&format!("{batch}-{number}"), "active", number)).collect();
-        until("the rate admits it", async || {
-            let answer = pushed.push(json!(events)).await;
-            answer.status == 202 || {
-                assert_eq!(answer.body["limitType"], "RequestRate");
-                false
-            }
-        })
-        .await;
-    }
-    // What was known costs nothing, but a batch must fit as a whole.
-    let refused = loop {
-        let answer = pushed.push(json!([job("one more", "active", 1)])).await;
+    let batch = |name: &str, len: u32| (0..len).map(|number| job(&format!("{name}-{number}"), "active", number)).collect::<Vec<_>>();
+    // The rate of the tier holds here, too: a push waits for it.
+    let push = async |events: Vec<Value>| loop {
+        let answer = pushed.push(json!(events)).await;
         if answer.body["limitType"] != "RequestRate" {
             break answer;
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     };
+    for number in 0..9 {
+        assert_eq!(push(batch(&number.to_string(), 1_000)).await.status, 202);
+    }
+    assert_eq!(push(batch("last", 400)).await.status, 202);
+    // A batch must fit as a whole, also one that is taken in several steps.
+    assert_eq!(push(batch("too many", 700)).await.body["limitType"], "EventsPerDay");
+    assert_eq!(push(batch("rest", 600)).await.body["accepted"], 600);
+    let refused = push(batch("one more", 1)).await;
     refused.fails(429, "RATE_LIMITED");
     assert_eq!((refused.body["limitType"].as_str(), refused.body["limit"].as_i64()), (Some("EventsPerDay"), Some(10_000)));
     let left_s = 86_400 - chrono::Utc::now().timestamp() % 86_400;
     assert!((left_s - 60..=left_s + 1).contains(&refused.number("retry-after")), "{refused:?}");
     // A higher tier goes on at once.
     admin(&world.replicas[0], Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": "Pro"}))).await;
-    until("the tier is known", async || pushed.push(json!([job("one more", "active", 1)])).await.status == 202).await;
+    until("the tier is known", async || pushed.push(json!(batch("one more", 1))).await.status == 202).await;
     let usage = pushed.at.get("/session").await.body["usage"].clone();
     assert_eq!((usage[6]["used"].as_i64(), usage[7]["used"].as_i64()), (Some(1), Some(10_001)), "{usage}");
 }
