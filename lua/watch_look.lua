@@ -6,7 +6,8 @@
 --   2 watches   hash    connection id -> packed watch
 -- args
 --   1.. connection id
--- returns       OK, now_us, 0, then per connection: in how many ms its lease ends, 0 when it has none, -1 when there is no such connection
+-- returns       OK, now_us, 0, then per connection: in how many ms its lease ends, 0 when it has none, -2 when its watcher did not keep it,
+--               -1 when there is no such connection
 -- cost          O(connections asked for)
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
@@ -16,12 +17,11 @@ for _, id in ipairs(ARGV) do
   local left = -1
   if redis.call('HEXISTS', KEYS[1], id) == 1 then
     local watch = redis.call('HGET', KEYS[2], id)
-    local until_ms = 0
+    left = 0
     if watch then
-      local _, ends_ms = cmsgpack.unpack(watch)
-      until_ms = ends_ms
+      local _, until_ms, _, given_back = cmsgpack.unpack(watch)
+      left = given_back and 0 or until_ms > now_ms and until_ms - now_ms or -2
     end
-    left = math.max(until_ms - now_ms, 0)
   end
   out[#out + 1] = left
 end

@@ -33,7 +33,7 @@ pub use broker::check_url;
 use broker::Guard;
 
 /// How often a replica looks for connections that nobody watches.
-const LOOK: Duration = Duration::from_millis(1_500);
+const LOOK: Duration = Duration::from_millis(1_000);
 /// The wait before the next take where more are free: others take theirs meanwhile, those that watch less sooner.
 const TURN: Duration = Duration::from_millis(50);
 /// All those waits of one look together.
@@ -52,13 +52,16 @@ pub async fn collect(store: Store, config: Arc<Config>, vault: Arc<Vault>, repli
     let _ = tokio::time::timeout(FAREWELL, futures_util::future::join_all(collector.watches.into_values())).await;
 }
 
+/// A connection by its tenant and its id.
+type Named = (TenantId, String);
+
 struct Collector {
     store: Store,
     guard: Arc<Guard>,
     vault: Arc<Vault>,
     replica: Arc<Replica>,
     name: ReplicaId,
-    watches: HashMap<(TenantId, String), JoinHandle<()>>,
+    watches: HashMap<Named, JoinHandle<()>>,
 }
 
 impl Collector {
@@ -69,40 +72,45 @@ impl Collector {
             self.watches.retain(|_, watch| !watch.is_finished());
             metrics::gauge!("holdfast_queue_watches").set(self.watches.len() as f64);
             match self.free().await {
-                Ok(free) => self.take_some(free).await,
+                Ok((lost, free)) => {
+                    // What its watcher lost is taken at once. Of the rest a part is left to the others at each look, so that all get some.
+                    let share = free.len().div_ceil(2);
+                    let taken: Vec<_> = lost.into_iter().chain(free.into_iter().take(share)).collect();
+                    self.take(taken).await;
+                }
                 Err(error) => tracing::debug!(%error, "connections could not be looked for"),
             }
             sleep(LOOK.mul_f64(0.75 + 0.5 * chance())).await;
         }
     }
 
-    /// The connections that nobody watches, in random order.
-    async fn free(&self) -> Result<Vec<(TenantId, String)>, StoreError> {
+    /// The connections that nobody watches, in random order: those whose watcher was lost, and the others.
+    async fn free(&self) -> Result<(Vec<Named>, Vec<Named>), StoreError> {
         let mut by_tenant: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
         for (tenant, connection) in self.store.watched_connections().await? {
             if !self.watches.contains_key(&(tenant.clone(), connection.clone())) {
                 by_tenant.entry(tenant).or_default().push(connection);
             }
         }
-        let mut free = Vec::new();
+        let (mut lost, mut free) = (Vec::new(), Vec::new());
         for (tenant, connections) in by_tenant {
             let ids: Vec<_> = connections.iter().map(String::as_str).collect();
             let looks = self.store.look_at_watches(&tenant, &ids).await?;
             for (connection, look) in connections.iter().zip(looks) {
                 match look {
-                    Free::Now => free.push((chance(), tenant.clone(), connection.clone())),
+                    Free::Now => free.push((chance(), (tenant.clone(), connection.clone()))),
+                    Free::Lapsed => lost.push((chance(), (tenant.clone(), connection.clone()))),
                     Free::In(_) => {}
                     Free::Never => self.store.forget_connection(&tenant, connection).await?,
                 }
             }
         }
-        free.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
-        Ok(free.into_iter().map(|(_, tenant, connection)| (tenant, connection)).collect())
+        Ok((shuffled(lost), shuffled(free)))
     }
 
-    async fn take_some(&mut self, free: Vec<(TenantId, String)>) {
-        let longest = TURNS_LONGEST / free.len().max(1) as u32;
-        for (tenant, connection) in free {
+    async fn take(&mut self, connections: Vec<Named>) {
+        let longest = TURNS_LONGEST / connections.len().max(1) as u32;
+        for (tenant, connection) in connections {
             // The more a replica watches, the longer it leaves what is free to others.
             sleep((TURN * self.watches.len() as u32).min(longest).mul_f64(0.5 + chance())).await;
             match self.store.take_watch(&tenant, &connection, &self.name).await {
@@ -115,6 +123,11 @@ impl Collector {
             }
         }
     }
+}
+
+fn shuffled(mut drawn: Vec<(f64, Named)>) -> Vec<Named> {
+    drawn.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    drawn.into_iter().map(|(_, named)| named).collect()
 }
 
 /// A random number from 0 to 1: for spreading, not for secrets.

@@ -20,6 +20,9 @@ to null is absent. A failed renewal emits no event.\n\n\
 and 1 more for each further 100 items begun. `RateLimit-Policy` and `RateLimit` say in every answer how much is left; both are absent \
 where there is no limit, and where the caller was not recognised. A refused call changes nothing but the count. Wrong credentials are \
 limited per address, with the same 429 without `tier`.\n\n\
+# The queue monitor\n\nIts routes stand under `/api` instead of `/api/v1`, because its clients know them so: `/api/events/stream`, `/api/ingest`, \
+`/api/jobs`, `/api/workers`, `/api/queues`. Their errors carry `docsUrl` also as `docs_url`. What clients push and what a broker's watcher sees \
+may come late, twice and in any order: a job's state follows from the times at which things happened, and what is told of it only goes forward.\n\n\
 # Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
 
 /// Every part of the API.

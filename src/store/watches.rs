@@ -21,8 +21,10 @@ pub const LEASE: Duration = Duration::from_secs(6);
 /// When a connection may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Free {
-    /// Now.
+    /// Now: nobody has watched it yet, or its watcher gave it back.
     Now,
+    /// Now: its watcher was lost.
+    Lapsed,
     /// When its lease ends, unless that is kept.
     In(Duration),
     /// Never: there is no such connection any more.
@@ -84,6 +86,7 @@ impl Store {
         let reply = self.eval_at(&scripts::WATCH_LOOK, &self.place(tenant), connections).await?;
         reply.each(1, |reader| {
             Some(match reader.int()? {
+                -2 => Free::Lapsed,
                 ..0 => Free::Never,
                 0 => Free::Now,
                 left_ms => Free::In(Duration::from_millis(left_ms as u64)),

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     process::{Child, Stdio},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     sse::{EventStream, Seen},
-    world::{Client, Redis, call, collect, free_port, until, with_us},
+    world::{Client, Redis, call, collect, free_port, until, until_within, with_us},
 };
 
 fn clients() -> PathBuf {
@@ -48,6 +49,9 @@ impl Broker {
     }
 }
 
+/// How long Celery and BullMQ may take to start, and to be done.
+pub const PROGRAM_PATIENCE: Duration = Duration::from_secs(90);
+
 /// A program at work, ended with this test.
 pub struct Program {
     child: Child,
@@ -75,7 +79,7 @@ impl Program {
     /// Waits for it to end; what it printed, as JSON.
     async fn printed(mut self, what: &str) -> Value {
         let mut ended = false;
-        until(what, || {
+        until_within(PROGRAM_PATIENCE, what, || {
             ended = ended || self.child.try_wait().unwrap().is_some();
             let ended = ended;
             async move { ended }
@@ -206,6 +210,11 @@ impl<'a> Monitor<'a> {
     pub async fn history(&self, external_id: &str) -> Vec<String> {
         let job = self.job(external_id).await;
         job["stateHistory"].as_array().unwrap().iter().map(|passage| passage["state"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until so many workers are heard.
+    pub async fn until_workers(&self, count: usize) {
+        until_within(PROGRAM_PATIENCE, "the workers are online", || async { self.workers().await.len() == count }).await;
     }
 
     /// Waits until a job is in a state.

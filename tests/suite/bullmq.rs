@@ -31,7 +31,8 @@ async fn jobs_workers_and_queues_are_as_bullmq_has_them() {
     let monitor = Monitor::watching(world.at(&tenant), bullmq_connection(&broker.url(0))).await;
     let mut stream = monitor.stream("job").await;
     let mut worker = bullmq.worker("emails", "anna");
-    until("the worker is seen", || async { monitor.workers().await.get("anna").is_some_and(|worker| worker["state"] == "online") }).await;
+    monitor.until_workers(1).await;
+    assert_eq!(monitor.workers().await["anna"]["state"], "online");
 
     let fates = bullmq.drive("emails", "plain,priority,progress,fail,flaky,delayed,later,removed").await;
     for (name, fate) in &fates {

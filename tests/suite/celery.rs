@@ -37,7 +37,7 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     let celery = Celery::over(&broker, 0, json!({}));
     let mut prefork = celery.worker("prefork", "prefork", "emails");
     let mut solo = celery.worker("solo", "solo", "prio");
-    until("both workers are online", || async { monitor.workers().await.len() == 2 }).await;
+    monitor.until_workers(2).await;
 
     let (by_prefork, by_solo) =
         tokio::join!(celery.drive("emails", "add,fail,flaky,reject,expire,eta,revoke,terminate"), celery.drive("prio", "add,fail,flaky,eta"));
@@ -114,7 +114,8 @@ async fn prefixes_databases_and_channels_without_patterns_are_heard() {
     let bare = Monitor::watching(at, plain).await;
     let (with_prefix, without) = (Celery::over(&broker, 3, options), Celery::over(&broker, 3, json!({"fanout_prefix": false})));
     let (_one, _other) = (with_prefix.worker("one", "solo", "q1,q2"), without.worker("other", "solo", "celery"));
-    until("both are heard", || async { prefixed.workers().await.len() == 1 && bare.workers().await.len() == 1 }).await;
+    prefixed.until_workers(1).await;
+    bare.until_workers(1).await;
     assert!(prefixed.workers().await.contains_key("one@test") && bare.workers().await.contains_key("other@test"), "each hears its own alone");
 
     let (first, second) = tokio::join!(with_prefix.drive("q1", "add,fail"), without.drive("celery", "add,fail"));

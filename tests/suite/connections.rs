@@ -173,3 +173,17 @@ async fn a_broker_behind_tls_must_have_a_certificate_that_this_machine_trusts() 
     until("the broker is watched", || async { trusted.health().await["connectedSince"].is_string() }).await;
     assert_eq!(trusted.health().await["error"], Value::Null);
 }
+
+#[tokio::test]
+async fn what_the_operator_allows_no_more_is_watched_no_more() {
+    let broker = Broker::start();
+    let world = World::<1>::with(&[], &[("BROKER_HOSTS", &broker.host())]).await;
+    let tenant = world.tenant().await;
+    let connection = Monitor::watching(world.at(&tenant), celery_connection(&broker.url(0))).await.connection;
+    let stricter = Replica::start(&[("REDIS_URL", &world.redis.url())]);
+    stricter.ready().await;
+    world.replicas[0].signal("-TERM");
+    let monitor = Monitor { at: Client { replica: &stricter, key: &tenant.key }, connection };
+    until("it is not allowed", || async { monitor.health().await["error"] == "not_allowed" }).await;
+    assert_eq!(broker.redis.ask::<String>("CLIENT LIST").lines().count(), 1, "nobody but this test is connected");
+}

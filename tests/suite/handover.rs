@@ -47,7 +47,7 @@ async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_t
     {
         let at = world.at_replica(left, &tenant);
         let monitor = Monitor { at, connection: second.clone() };
-        until("the Celery worker is heard", || async { monitor.workers().await.len() == 1 }).await;
+        monitor.until_workers(1).await;
     }
     let (mut bull_stream, mut celery_stream) = {
         let at = world.at_replica(left, &tenant);
@@ -138,4 +138,59 @@ async fn an_outdated_watcher_changes_nothing_and_stops() {
         .await;
     assert_eq!(watcher(&world, &monitor.connection), 1 - paused);
     assert_eq!(other.health().await["watched"], json!(true));
+}
+
+#[tokio::test]
+async fn connections_are_shared_among_the_replicas() {
+    let broker = Broker::start();
+    let world = World::<2>::with(&[], &[("BROKER_HOSTS", &broker.host())]).await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    for _ in 0..20 {
+        assert_eq!(at.post("/connections", celery_connection(&broker.url(0))).await.status, 201);
+    }
+    let listed = async || at.get("/connections").await.body["connections"].as_array().unwrap().clone();
+    until("all are watched", || async { listed().await.iter().all(|connection| connection["health"]["connectedSince"].is_string()) }).await;
+    let watches = |replica: &crate::world::Replica| replica.log().lines().filter(|line| line.contains("watching a connection\"")).count();
+    let each = world.replicas.each_ref().map(watches);
+    assert_eq!(each.iter().sum::<usize>(), 20, "each once: {each:?}");
+    assert!(each.iter().all(|watched| *watched >= 4), "neither has nearly all of them: {each:?}");
+}
+
+/// A message as a producer's kombu publishes it, of a task that was sent now.
+fn task_sent(number: usize) -> String {
+    let at = chrono::Utc::now().timestamp_micros() as f64 / 1e6;
+    let event = json!({"type": "task-sent", "timestamp": at, "uuid": format!("task-{number}"), "name": "n", "queue": "q", "retries": 0});
+    json!({"body": event.to_string(), "content-type": "application/json", "properties": {}}).to_string()
+}
+
+#[tokio::test]
+async fn what_comes_faster_than_it_can_be_stored_is_told_as_a_gap() {
+    let broker = Broker::start();
+    let world = World::<1>::with(&[], &[("BROKER_HOSTS", &broker.host())]).await;
+    let tenant = world.tenant().await;
+    let monitor = Monitor::watching(world.at(&tenant), celery_connection(&broker.url(0))).await;
+    let mut stream = monitor.stream("worker").await;
+    let mut connection = broker.redis.connection();
+
+    // While nothing can be stored, more comes than is held.
+    world.redis.signal("-STOP");
+    let begun = chrono::Utc::now();
+    let message = task_sent(1);
+    for _ in 0..60 {
+        let mut many = redis::pipe();
+        for _ in 0..1_000 {
+            many.cmd("PUBLISH").arg("/0.celeryev/task.sent").arg(&message).ignore();
+        }
+        many.query::<()>(&mut connection).unwrap();
+    }
+    world.redis.signal("-CONT");
+
+    let seen = read_until(&mut stream, "the gap is told", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
+    let (_, gap) = seen.last().unwrap();
+    assert_eq!(gap["reason"], "overflow");
+    let at = |name: &str| chrono::DateTime::parse_from_rfc3339(gap[name].as_str().unwrap()).unwrap();
+    assert!(begun <= at("from") && at("from") <= at("to") && at("to") <= chrono::Utc::now() + chrono::TimeDelta::seconds(1), "{gap}");
+    redis::cmd("PUBLISH").arg("/0.celeryev/task.sent").arg(task_sent(2)).query::<i64>(&mut connection).unwrap();
+    monitor.until_job("task-2", "queued").await;
 }

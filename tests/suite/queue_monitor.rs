@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 use holdfast::domain::queue::{job_id, worker_id};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 use uuid::Uuid;
 
 use crate::{
     sse::{EventStream, Seen},
-    world::{Answer, Client, World, admin, answer, call, until},
+    world::{Answer, Client, PATIENCE, World, admin, answer, call, until},
 };
 
 /// A connection that clients push to.
@@ -264,31 +268,30 @@ async fn the_tiers_day_ends_the_pushing() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Free").await;
     let pushed = Pushed::of(world.at(&tenant)).await;
-    for batch in 0..10 {
-        let events: Vec<_> = (0..1000).map(|number| job(&format!("{batch}-{number}"), "active", number)).collect();
-        until("the rate admits it", async || {
-            let answer = pushed.push(json!(events)).await;
-            answer.status == 202 || {
-                assert_eq!(answer.body["limitType"], "RequestRate");
-                false
-            }
-        })
-        .await;
-    }
-    // What was known costs nothing, but a batch must fit as a whole.
-    let refused = loop {
-        let answer = pushed.push(json!([job("one more", "active", 1)])).await;
+    let batch = |name: &str, len: u32| (0..len).map(|number| job(&format!("{name}-{number}"), "active", number)).collect::<Vec<_>>();
+    // The rate of the tier holds here, too: a push waits for it.
+    let push = async |events: Vec<Value>| loop {
+        let answer = pushed.push(json!(events)).await;
         if answer.body["limitType"] != "RequestRate" {
             break answer;
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     };
+    for number in 0..9 {
+        assert_eq!(push(batch(&number.to_string(), 1_000)).await.status, 202);
+    }
+    assert_eq!(push(batch("last", 400)).await.status, 202);
+    // A batch must fit as a whole, also one that is taken in several steps.
+    assert_eq!(push(batch("too many", 700)).await.body["limitType"], "EventsPerDay");
+    assert_eq!(push(batch("rest", 600)).await.body["accepted"], 600);
+    let refused = push(batch("one more", 1)).await;
     refused.fails(429, "RATE_LIMITED");
     assert_eq!((refused.body["limitType"].as_str(), refused.body["limit"].as_i64()), (Some("EventsPerDay"), Some(10_000)));
     let left_s = 86_400 - chrono::Utc::now().timestamp() % 86_400;
     assert!((left_s - 60..=left_s + 1).contains(&refused.number("retry-after")), "{refused:?}");
     // A higher tier goes on at once.
     admin(&world.replicas[0], Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": "Pro"}))).await;
-    until("the tier is known", async || pushed.push(json!([job("one more", "active", 1)])).await.status == 202).await;
+    until("the tier is known", async || pushed.push(json!(batch("one more", 1))).await.status == 202).await;
     let usage = pushed.at.get("/session").await.body["usage"].clone();
     assert_eq!((usage[6]["used"].as_i64(), usage[7]["used"].as_i64()), (Some(1), Some(10_001)), "{usage}");
 }
@@ -326,4 +329,48 @@ async fn readers_are_told_of_the_time_in_which_nothing_was_heard() {
     assert!(gap["from"].as_str() <= gap["to"].as_str());
     pushed.push(json!([job("after", "active", 1)])).await;
     assert_eq!(stream.expect("job:state_change").await["id"], job_id(pushed.id, "after").to_string());
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_behind_is_told_of_the_gap_and_goes_on() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let pushed = Pushed::of(world.at(&tenant)).await;
+    // Given a reader that takes little and then, for a while, nothing.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let mut slow = socket.connect(pushed.at.replica.address().parse().unwrap()).await.unwrap();
+    let ask = format!("GET /api/events/stream?connectionId={} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", pushed.id, tenant.key);
+    slow.write_all(ask.as_bytes()).await.unwrap();
+    let mut read = String::new();
+    read_until(&mut slow, &mut read, "retry:").await;
+
+    // When more happens than is kept for it.
+    for batch in 0..40 {
+        let events: Vec<_> = (0..1_000).map(|number| job(&format!("{batch}-{number}"), "active", number)).collect();
+        assert_eq!(pushed.push(json!(events)).await.status, 202);
+    }
+
+    // Then it reads what was sent, that something is missing, and what comes after.
+    read_until(&mut slow, &mut read, "\"reason\":\"slow\"}").await;
+    pushed.push(json!([job("after", "active", 1)])).await;
+    read_until(&mut slow, &mut read, &job_id(pushed.id, "after").to_string()).await;
+    let told = read.matches("event: job:state_change").count();
+    assert!(told < 40_000, "{told} of 40,001 were told, and yet something was missing");
+}
+
+/// Reads until `wanted` has come.
+async fn read_until(from: &mut TcpStream, read: &mut String, wanted: &str) {
+    let mut looked_at = read.len();
+    let reading = async {
+        let mut piece = vec![0; 64 << 10];
+        while !read[looked_at..].contains(wanted) {
+            // What is looked for may have begun in the piece before.
+            looked_at = read.len().saturating_sub(wanted.len());
+            let got = from.read(&mut piece).await.unwrap();
+            assert!(got > 0, "the stream ended before {wanted}");
+            read.push_str(std::str::from_utf8(&piece[..got]).unwrap());
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("in vain: {wanted}"));
 }

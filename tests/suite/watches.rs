@@ -47,6 +47,7 @@ async fn a_connection_has_one_watcher_and_an_earlier_one_changes_nothing() {
 
     // Given back, it is free at once, and the next knows until when it was watched.
     bench.store.give_watch_back(&first.watched, &healthy).await.unwrap();
+    assert_eq!(free(&bench, &id).await, Free::Now);
     let second = take(&bench, &id, &south).await;
     assert!(second.watched.fence == 2 && second.given_back && second.watched_until_ms.unwrap() >= kept_us / 1000);
 
@@ -70,7 +71,7 @@ async fn a_lease_that_nobody_keeps_lapses_and_a_broker_that_is_not_reached_is_no
     let refused = Health { trouble: Some("refused".into()), ..Health::default() };
     bench.store.keep_watch(&first.watched, &refused).await.unwrap().unwrap();
     assert_eq!(bench.store.connections(&bench.caller).await.unwrap().answer[0].1.trouble.as_deref(), Some("refused"));
-    until("the lease lapses", || async { free(&bench, &id).await == Free::Now }).await;
+    until("the lease lapses", || async { free(&bench, &id).await == Free::Lapsed }).await;
 
     let second = take(&bench, &id, &south).await;
     assert!(!second.given_back);

@@ -576,10 +576,15 @@ pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 /// Waits for a state, in a task.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) {
+pub async fn until<F: Future<Output = bool>>(what: &str, is: impl FnMut() -> F) {
+    until_within(PATIENCE, what, is).await;
+}
+
+/// The same with another limit: programs of others take their time where many tests run beside them.
+pub async fn until_within<F: Future<Output = bool>>(patience: Duration, what: &str, mut is: impl FnMut() -> F) {
     let begun = Instant::now();
     while !is().await {
-        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(begun.elapsed() < patience, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -27,7 +27,7 @@ for (const fate of fates) {
 }
 const settled = (fate, state) => ["completed", "failed"].includes(state) || (fate === "later" && state === "delayed") || fate === "removed";
 const states = {};
-const deadline = Date.now() + 40_000;
+const deadline = Date.now() + 80_000;
 for (;;) {
   for (const [fate, job] of Object.entries(jobs)) if (!settled(fate, states[fate])) states[fate] = await job.getState();
   if (Object.entries(states).every(([fate, state]) => settled(fate, state)) || Date.now() > deadline) break;

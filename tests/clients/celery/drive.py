@@ -44,7 +44,7 @@ if "terminate" in fates:
         time.sleep(0.05)
     app.control.revoke(sent["terminate"], terminate=True)
 
-deadline = time.time() + 40
+deadline = time.time() + 80
 ended = {}
 while len(ended) < len(sent) and time.time() < deadline:
     for fate, task in sent.items():
