@@ -159,8 +159,8 @@ class Nchan(Server):
         (self.dir / "nginx.conf").write_text(
             f"""
 load_module {NCHAN};
-daemon off; worker_processes 1; worker_rlimit_nofile 40000; pid nginx.pid; error_log stderr crit;
-events {{ worker_connections 40000; }}
+daemon off; worker_processes 1; worker_rlimit_nofile {files()}; pid nginx.pid; error_log stderr crit;
+events {{ worker_connections {files()}; }}
 http {{
   access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
   keepalive_requests 100000000; {self.upstream}
@@ -174,7 +174,7 @@ http {{
         self.nginx = self.start(["nginx", "-p", self.dir, "-c", self.dir / "nginx.conf"])
 
     def pids(self):
-        return [self.nginx.pid, *children_of(self.nginx.pid)]
+        return [self.nginx.pid, *wait_for("nginx has a worker", lambda: children_of(self.nginx.pid))]
 
 
 class NchanRedis(Nchan):

@@ -11,7 +11,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     sse::{EventStream, Seen},
-    world::{Client, Replica, Tenant, World, admin, collect, eventually, long, until, with_us},
+    world::{Client, Replica, Tenant, World, admin, collect, eventually, long, until},
 };
 
 async fn comes_in(at: &Client<'_>) -> bool {
@@ -177,8 +177,9 @@ impl Island {
     }
 
     fn shell(&self, script: &str) -> Command {
-        let mut command = with_us("nsenter");
-        command.args(["--target", &self.0.pid().to_string(), "--user", "--net", "--preserve-credentials", "bash", "-c", script]);
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.0.pid().to_string(), "--user", "--net", "--preserve-credentials"]);
+        command.args(["setpriv", "--pdeathsig", "KILL", "bash", "-c", script]);
         command
     }
 }
@@ -194,8 +195,10 @@ async fn the_place_of_a_reader_that_vanished_is_free_within_half_a_minute() {
     let tenant = world.tenant_of("Free").await;
     let north = Island::start(&world.redis.url());
     let (host, port) = north.0.address().split_once(':').unwrap();
-    let read =
-        format!("exec 3<>/dev/tcp/{host}/{port}; printf 'GET /api/v1/events HTTP/1.1\\r\\nHost: x\\r\\nX-Api-Key: {}\\r\\n\\r\\n' >&3; cat <&3", tenant.key);
+    let read = format!(
+        "exec 3<>/dev/tcp/{host}/{port}; printf 'GET /api/v1/events HTTP/1.1\\r\\nHost: x\\r\\nX-Api-Key: {}\\r\\n\\r\\n' >&3; exec cat <&3",
+        tenant.key
+    );
     let mut reader = north.shell(&read).stdout(Stdio::piped()).spawn().unwrap();
     let heard = collect(reader.stdout.take().unwrap());
     eventually("it hears", || heard.lock().unwrap().contains("connected"));
