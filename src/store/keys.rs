@@ -1,11 +1,16 @@
 //! The names of keys, and which partition a tenant lives in. The data model is described in `lua/README.md`.
 
-use std::sync::{
-    LazyLock,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    fmt,
+    io::Write,
+    sync::{
+        LazyLock,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use redis::{RedisWrite, ToRedisArgs, ToSingleRedisArg};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -94,7 +99,8 @@ fn slot(key: &[u8]) -> u16 {
 pub struct Place {
     tenant: TenantId,
     partition: Partition,
-    keys: Vec<(&'static str, String)>,
+    /// What its keys begin with: they are put together where they are written, for a replica remembers many tenants.
+    prefix: Box<str>,
     floor: AtomicI64,
     pace: Pace,
 }
@@ -134,15 +140,39 @@ const TENANT_KEYS: [&str; 31] = [
     "counts",
 ];
 
+/// The kinds of keys that a partition's tenants share.
+const PARTITION_KEYS: [&str; 2] = ["due", "replicas"];
+
+/// A key, in its two parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key<'a> {
+    begin: &'a str,
+    kind: &'a str,
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}{}", self.begin, self.kind)
+    }
+}
+
+impl ToRedisArgs for Key<'_> {
+    fn write_redis_args<W: RedisWrite + ?Sized>(&self, out: &mut W) {
+        let mut to = out.writer_for_next_arg();
+        // Writing to memory cannot fail.
+        let _ = to.write_all(self.begin.as_bytes()).and_then(|()| to.write_all(self.kind.as_bytes()));
+    }
+}
+
+impl ToSingleRedisArg for Key<'_> {}
+
 impl Place {
     /// The place of a tenant of which nothing was seen yet.
     #[must_use]
     pub fn new(tenant: TenantId) -> Self {
         let partition = Partition::of(&tenant);
-        let mut keys: Vec<_> = TENANT_KEYS.into_iter().map(|kind| (kind, format!("hf:{{{}}}:{tenant}:{kind}", partition.tag()))).collect();
-        keys.push(("due", partition.due()));
-        keys.push(("replicas", partition.replicas()));
-        Self { tenant, partition, keys, floor: AtomicI64::new(0), pace: Pace::default() }
+        let prefix = format!("hf:{{{}}}:{tenant}:", partition.tag()).into();
+        Self { tenant, partition, prefix, floor: AtomicI64::new(0), pace: Pace::default() }
     }
 
     /// Whose it is.
@@ -157,23 +187,21 @@ impl Place {
         self.partition
     }
 
-    /// The key of that kind.
-    ///
-    /// # Panics
-    /// If there is no such kind; the scripts' headers name only those there are, which a test holds.
+    /// The key of that kind, as the scripts' headers call it.
     #[must_use]
-    #[allow(clippy::expect_used, reason = "a script's header names a kind that does not exist: a test fails before")]
-    pub fn key(&self, kind: &str) -> &str {
-        self.keys.iter().find(|(name, _)| *name == kind).map(|(_, key)| key.as_str()).expect("a kind of key")
+    pub fn key<'a>(&'a self, kind: &'a str) -> Key<'a> {
+        let shared = PARTITION_KEYS.contains(&kind);
+        let begin = if shared { &self.prefix[..self.prefix.len() - self.tenant.as_str().len() - 1] } else { &self.prefix };
+        Key { begin, kind }
     }
 
     /// The keys of a script, in its order.
-    pub(super) fn keys_of(&self, script: &'static Script) -> impl ExactSizeIterator<Item = &str> + Clone {
+    pub(super) fn keys_of(&self, script: &'static Script) -> impl ExactSizeIterator<Item = Key<'_>> + Clone {
         script.keys.iter().map(|kind| self.key(kind))
     }
 
     /// Every key that belongs to this tenant alone.
-    pub fn own_keys(&self) -> impl Iterator<Item = &str> {
+    pub fn own_keys(&self) -> impl Iterator<Item = Key<'_>> {
         TENANT_KEYS.into_iter().map(|kind| self.key(kind))
     }
 
@@ -239,7 +267,7 @@ mod tests {
     fn all_keys_of_a_tenant_share_its_partitions_tag() {
         let place = Place::new(TenantId::random());
         let tag = format!("{{{}}}", place.partition().tag());
-        assert!(place.own_keys().all(|key| key.contains(&tag)));
+        assert!(place.own_keys().all(|key| key.to_string().contains(&tag)));
         assert!(place.partition().channel().contains(&tag));
     }
 

@@ -9,7 +9,8 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind, ToSingleRedisArg,
+    Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -312,10 +313,10 @@ impl Link {
     }
 
     /// Sends a script by its hash, and whole if this Redis does not know it (new, restarted or failed over).
-    pub(super) async fn eval<'k>(
+    pub(super) async fn eval(
         &self,
         script: &'static Script,
-        keys: impl ExactSizeIterator<Item = &'k str> + Clone,
+        keys: impl ExactSizeIterator<Item = impl ToSingleRedisArg> + Clone,
         args: impl Fn(&mut Cmd),
     ) -> Result<Vec<u8>, StoreError> {
         let call = |verb: &str, text: &str| {

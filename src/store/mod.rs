@@ -35,7 +35,7 @@ use std::{sync::Arc, time::Duration};
 pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, Secret};
 pub use connections::MadeConnection;
 pub use issuers::Registration;
-pub use keys::{PARTITIONS, Partition, Place};
+pub use keys::{Key, PARTITIONS, Partition, Place};
 pub use link::{Address, AddressError, Link, Links};
 pub use message::{Message, Note};
 pub use monitor::{JobPage, Range};

@@ -64,10 +64,9 @@ impl Store {
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn heads(&self, asks: &[Ask]) -> Result<Vec<Head>, StoreError> {
         let script = &scripts::HEADS;
-        let keys: Vec<&str> = asks.iter().map(|ask| ask.place.key("meta")).collect();
         let bytes = self
             .link
-            .eval(script, keys.iter().copied(), |call| {
+            .eval(script, asks.iter().map(|ask| ask.place.key("meta")), |call| {
                 for ask in asks {
                     call.arg(ask.credentials.len());
                     for credential in &ask.credentials {

@@ -29,7 +29,7 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
     let (store, caller) = (&bench.store, &bench.caller);
     // What a tenant's first call brings along is not counted: the script itself, and the note that its key is used.
     bench.reserve(&[wanted("w", "stays", 600)]).await;
-    let used = holdfast::store::Place::new(bench.tenant.id.clone()).key("used").to_owned();
+    let used = holdfast::store::Place::new(bench.tenant.id.clone()).key("used").to_string();
     until("the use of the key is noted", || async { bench.redis.ask::<bool>(&format!("EXISTS {used}")) }).await;
 
     let mut before = commands(&bench.redis);

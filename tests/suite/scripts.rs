@@ -102,7 +102,7 @@ impl Bench {
     }
 
     fn standing(&self) -> Standing {
-        self.redis.standing(Place::new(self.tenant.id.clone()).key("meta"))
+        self.redis.standing(&Place::new(self.tenant.id.clone()).key("meta").to_string())
     }
 }
 
@@ -147,7 +147,7 @@ fn token(granted: &Granted) -> &str {
 async fn reserve_leaves_the_keys_of_the_data_model() {
     let bench = Bench::start(Tier::Pro).await;
     let place = Place::new(bench.tenant.id.clone());
-    let due = place.key("due").to_owned();
+    let due = place.key("due").to_string();
 
     bench.reserve(&[wanted("w", "for ever", 0), wanted("w", "for a minute", 60)]).await;
 
@@ -373,7 +373,7 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
     let old = backup(&bench.redis);
     // Positions run ahead of Redis' clock, as they do after that was set back.
     let ahead = (bench.now_ms() + 3_600_000) * 1000;
-    bench.redis.set_standing(Place::new(bench.tenant.id.clone()).key("meta"), &Standing { position: ahead, ..bench.standing() });
+    bench.redis.set_standing(&Place::new(bench.tenant.id.clone()).key("meta").to_string(), &Standing { position: ahead, ..bench.standing() });
     let before = bench.reserve_one("w", "r", 60).await.fence.unwrap();
     assert!(before > ahead);
 
