@@ -49,7 +49,9 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     assert_eq!(history("add 0").await, ["queued", "active", "completed"]);
     assert_eq!(history("fail").await, ["queued", "active", "failed"]);
     assert_eq!(history("eta").await, ["scheduled", "active", "completed"]);
-    assert_eq!(history("revoke").await, ["queued", "cancelled"]);
+    // A worker says nothing of receiving what was revoked before, and the producer may write down the sending after the worker's revoking.
+    let revoked = history("revoke").await;
+    assert!(revoked == ["queued", "cancelled"] || revoked == ["cancelled"], "{revoked:?}");
     assert_eq!(history("terminate").await, ["queued", "active", "cancelled"]);
     let flaky = history("flaky").await;
     assert_eq!((flaky.first().unwrap().as_str(), flaky.last().unwrap().as_str()), ("queued", "completed"));
