@@ -30,15 +30,20 @@ local function advance(state, mark, next, attempt)
 end
 
 -- Goes through a job's transitions and marks them. Answers state, mark, previous state, when in µs it went into the state, and when in ms
--- its last attempt began.
+-- its last attempt began, and whether a later attempt showed a retry whose own word has not come yet: that changes nothing when it does.
 local function fold(base, steps)
-  local state, mark, previous, since, started = false, 16, false, false, false
+  local state, mark, previous, since, started, owed = false, 16, false, false, false, false
   if base then
-    state, mark, previous, since, started = base[1], base[2], base[3], base[4], base[5]
+    state, mark, previous, since, started, owed = base[1], base[2], base[3], base[4], base[5], base[7]
   end
   for i = 1, #steps, STEP do
     local next = steps[i]
-    local there = advance(state, mark, next, steps[i + 3])
+    local there = not (owed and next == RETRYING) and advance(state, mark, next, steps[i + 3]) or nil
+    if next == RETRYING then
+      owed = false
+    elseif there and state and state ~= RETRYING and steps[i + 3] > 0 and there - mark >= 16 - mark % 16 then
+      owed = true
+    end
     steps[i + 4] = there or 0
     if there then
       previous, state, mark, since = state, next, there, steps[i + 1]
@@ -47,7 +52,7 @@ local function fold(base, steps)
       end
     end
   end
-  return state, mark, previous, since, started
+  return state, mark, previous, since, started, owed
 end
 
 -- Puts a transition in its place. Answers 'known' when the same was seen before (the same state within the same millisecond), 'last' when
@@ -106,6 +111,6 @@ local function shorten(base, steps)
     end
   end
   local limit_us = old[#old - STEP + 2]
-  local state, mark, previous, since, started = fold(base, old)
-  return { state, mark, previous, since, started, limit_us }, rest
+  local state, mark, previous, since, started, owed = fold(base, old)
+  return { state, mark, previous, since, started, limit_us, owed }, rest
 end

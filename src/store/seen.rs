@@ -39,6 +39,11 @@ pub(super) fn read_job(id: Uuid, packed: &[u8]) -> Option<Job> {
         let (state, at_us) = (JobState::of_code(reader.int()?)?, reader.int()?);
         let (_tiebreak, _attempt, mark) = (reader.int()?, reader.int()?, reader.int()?);
         if mark > 0 {
+            // What leads back leads through a retry, as it was told, even if nobody saw that itself.
+            let back = history.last().is_some_and(|before: &Passage| before.state != JobState::Retrying && state.rank() <= before.state.rank());
+            if back && state != JobState::Retrying {
+                history.push(Passage { state: JobState::Retrying, at_ms: at_us / 1000 });
+            }
             history.push(Passage { state, at_ms: at_us / 1000 });
         }
     }
@@ -54,7 +59,7 @@ pub(super) fn read_job(id: Uuid, packed: &[u8]) -> Option<Job> {
         worker,
         state,
         changed_ms,
-        previous,
+        previous: history.iter().rev().nth(1).map(|passage| passage.state).or(previous),
         created_ms,
         started_ms,
         completed_ms,

@@ -123,19 +123,6 @@ fn time_of(sighting: &Sighting) -> i64 {
     }
 }
 
-/// How far into its attempt a state leads.
-fn rank(state: JobState) -> u8 {
-    match state {
-        JobState::Unknown | JobState::Retrying => 0,
-        JobState::Scheduled => 1,
-        JobState::Queued => 2,
-        JobState::Active => 3,
-        JobState::Cancelled => 4,
-        JobState::Failed => 5,
-        JobState::Completed => 6,
-    }
-}
-
 #[tokio::test]
 async fn events_in_random_order_end_in_the_same_state_as_in_order() {
     let most = if long() { 100_000 } else { 5_000 };
@@ -171,7 +158,7 @@ async fn events_in_random_order_end_in_the_same_state_as_in_order() {
             // Then what is told never goes back, and names what was told before.
             assert_eq!(previous, last.get(&id).copied());
             if let Some(previous) = previous {
-                let forward = rank(state) > rank(previous) || (state == JobState::Retrying && previous != JobState::Completed);
+                let forward = state.rank() > previous.rank() || (state == JobState::Retrying && previous != JobState::Completed);
                 assert!(forward, "{id}: from {previous:?} to {state:?}");
             }
             last.insert(id, state);
@@ -190,5 +177,5 @@ async fn events_in_random_order_end_in_the_same_state_as_in_order() {
         assert_eq!(Some(job), found.get(name));
         assert_eq!(last[&job_id(disorderly.watched.connection, name)], job.state, "{name} was told to be where it is");
     }
-    assert!(expected.values().all(|job| rank(job.state) >= rank(JobState::Cancelled)), "every course came to its end");
+    assert!(expected.values().all(|job| job.state.rank() >= JobState::Cancelled.rank()), "every course came to its end");
 }

@@ -147,6 +147,20 @@ async fn a_retry_goes_round_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_retry_whose_word_comes_after_the_next_attempt_counts_once() {
+    use JobState::{Active, Completed, Queued, Retrying};
+    let mut monitor = Monitor::start(Tier::Free).await;
+    let of = |ms, state, attempt| job(JobSighting { attempt, ..at(ms, "a", Some(state)) });
+    monitor.see(&[of(1, Queued, Some(1)), of(2, Active, None), of(3, Queued, Some(2)), of(4, Retrying, None), of(5, Active, None)]).await;
+    monitor.see(&[of(6, Completed, None)]).await;
+
+    let states = [Queued, Active, Retrying, Queued, Active, Completed];
+    assert_eq!(monitor.job("a").await.history.iter().map(|passage| passage.state).collect::<Vec<_>>(), states);
+    let told: Vec<_> = states.iter().copied().zip(std::iter::once(None).chain(states.map(Some))).collect();
+    assert_eq!(monitor.told_of_jobs(), told);
+}
+
+#[tokio::test]
 async fn a_job_that_the_framework_starts_again_is_queued_again() {
     use JobState::{Failed, Queued, Retrying};
     let mut monitor = Monitor::start(Tier::Free).await;
@@ -157,7 +171,7 @@ async fn a_job_that_the_framework_starts_again_is_queued_again() {
     monitor.see(&[job(JobSighting { again: true, ..at(3, "a", Some(Queued)) })]).await;
 
     let a = monitor.job("a").await;
-    assert_eq!((a.state, a.previous, a.completed_ms), (Queued, Some(Failed), None));
+    assert_eq!((a.state, a.previous, a.completed_ms), (Queued, Some(Retrying), None));
     assert_eq!(monitor.told_of_jobs(), [(Failed, None), (Retrying, Some(Failed)), (Queued, Some(Retrying))]);
 }
 

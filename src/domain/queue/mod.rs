@@ -108,6 +108,22 @@ words!(JobState: Unknown "unknown", Scheduled "scheduled", Queued "queued", Acti
 words!(WorkerState: Online "online", Busy "busy", Idle "idle", Offline "offline");
 words!(ConsumersFrom: Inferred "inferred", Exact "exact", Connected "connected", Pushed "pushed");
 
+impl JobState {
+    /// How far into an attempt it leads.
+    #[must_use]
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Unknown | Self::Retrying => 0,
+            Self::Scheduled => 1,
+            Self::Queued => 2,
+            Self::Active => 3,
+            Self::Cancelled => 4,
+            Self::Failed => 5,
+            Self::Completed => 6,
+        }
+    }
+}
+
 /// What a job is called of which nobody has said the name.
 pub const NAMELESS: &str = "unknown";
 
