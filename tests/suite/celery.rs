@@ -55,11 +55,14 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     assert_eq!(history("terminate").await, ["queued", "active", "cancelled"]);
     let flaky = history("flaky").await;
     assert_eq!((flaky.first().unwrap().as_str(), flaky.last().unwrap().as_str()), ("queued", "completed"));
-    assert!(flaky.windows(2).any(|pair| pair == ["active", "retrying"]), "{flaky:?}");
+    // A prefork worker may receive the next attempt before it tells that the first one is tried again.
+    let at = |state: &str| flaky.iter().position(|step| step == state).unwrap_or_else(|| panic!("{state} is not in {flaky:?}"));
+    assert!(at("active") < at("retrying") && flaky.iter().filter(|step| *step == "active").count() == 2, "{flaky:?}");
     let failed = monitor.job(&by_prefork["fail"].id).await;
     assert_eq!((failed["name"].as_str(), failed["queue"].as_str(), failed["workerId"].as_str()), (Some("shop.fail"), Some("emails"), Some("prefork@test")));
     assert!(failed["error"].as_str().unwrap().contains("no such product") && failed["stacktrace"].as_str().unwrap().contains("shop.py"));
-    assert_eq!(monitor.job(&by_prefork["flaky"].id).await["attempt"], 2);
+    assert!(monitor.job(&by_prefork["flaky"].id).await["attempt"].as_u64().unwrap() >= 2);
+    assert_eq!(monitor.job(&by_solo["flaky"].id).await["attempt"], 2);
 
     // The stream told each change once, from the state before it.
     let last = &by_solo["eta"].id;
