@@ -19,6 +19,9 @@ use crate::{
 
 /// How often a partition is looked at when nothing is due there.
 const LOOK: Duration = Duration::from_millis(500);
+/// Partitions are looked at in so many groups, one after the other: what a group asks goes out at once, which costs a small part of
+/// asking one by one, and keeps Redis from nobody for long.
+const GROUPS: u16 = 8;
 /// Looks at one partition are at least this far apart: many deadlines close together are ended together.
 const COALESCE: Duration = Duration::from_millis(20);
 /// How many tenants with lapsed reservations are taken on at one look; the next look follows at once.
@@ -40,8 +43,8 @@ pub async fn sweep(store: Store, replica: Arc<Replica>) {
 
 async fn sweep_one(store: Store, partition: Partition, replica: Arc<Replica>) {
     let mut clock = Clock::default();
-    // The looks of the partitions are spread over the interval.
-    let mut wake = Wake::now() + LOOK.mul_f64(partition.number() as f64 / f64::from(crate::store::PARTITIONS));
+    let rhythm = Rhythm::of(partition);
+    let mut wake = rhythm.first;
     loop {
         sleep_until(wake).await;
         let began = Wake::now();
@@ -49,7 +52,8 @@ async fn sweep_one(store: Store, partition: Partition, replica: Arc<Replica>) {
             Ok(look) => {
                 clock.compare(&look, &replica);
                 // What was ended may have had others of its tenant behind it: only a new look knows when those come.
-                wake = if look.lapsed.is_empty() && look.untended.is_empty() { next_wake(&look).max(began + COALESCE) } else { began + COALESCE };
+                let looked_through = look.lapsed.is_empty() && look.untended.is_empty();
+                wake = if looked_through { rhythm.next_wake(&look).max(began + COALESCE) } else { began + COALESCE };
             }
             Err(error) => {
                 tracing::debug!(%error, "the sweep could not look");
@@ -59,10 +63,26 @@ async fn sweep_one(store: Store, partition: Partition, replica: Arc<Replica>) {
     }
 }
 
-/// When to look again: at the next deadline, or after the usual time.
-fn next_wake(look: &Look) -> Wake {
-    let until_next = look.next_ms.map_or(LOOK, |next| Duration::from_millis((next - look.now_ms).max(0) as u64));
-    Wake::from_std(look.at + until_next.min(LOOK))
+/// When a partition is looked at if nothing is due there: together with its group.
+struct Rhythm {
+    first: Wake,
+}
+
+impl Rhythm {
+    fn of(partition: Partition) -> Self {
+        let group = partition.number() as u32 % u32::from(GROUPS);
+        // The groups count from one moment for all, whenever they are asked.
+        static BEGAN: std::sync::OnceLock<Wake> = std::sync::OnceLock::new();
+        Self { first: *BEGAN.get_or_init(Wake::now) + LOOK * group / u32::from(GROUPS) }
+    }
+
+    /// When to look again: at the next deadline, or with the group.
+    fn next_wake(&self, look: &Look) -> Wake {
+        let at = Wake::from_std(look.at);
+        let turns = at.saturating_duration_since(self.first).as_millis() / LOOK.as_millis() + 1;
+        let usual = self.first + LOOK * turns as u32;
+        look.next_ms.map_or(usual, |next| usual.min(at + Duration::from_millis((next - look.now_ms).max(0) as u64)))
+    }
 }
 
 /// Looks, and ends what has lapsed.

@@ -40,11 +40,13 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn look(&self, partition: Partition, limit: usize) -> Result<Look, StoreError> {
-        let clock = self.link.send(&redis::cmd("TIME")).await?;
+        let (time, mut earliest) = (redis::cmd("TIME"), redis::cmd("ZRANGE"));
+        earliest.arg(partition.due()).arg(0).arg(limit).arg("WITHSCORES");
+        // Both go out at once, the clock first.
+        let (clock, first) = tokio::join!(self.link.send(&time), self.link.send(&earliest));
+        let (clock, first, at) = (clock?, first?, Instant::now());
         let unexpected = || StoreError::UnexpectedReply { script: "look", got: "another shape".into() };
         let (seconds, micros): (i64, i64) = redis::from_redis_value(clock).map_err(|_| unexpected())?;
-        let first = self.link.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(limit).arg("WITHSCORES")).await?;
-        let at = Instant::now();
         let now_ms = seconds * 1000 + micros / 1000;
         let first: Vec<(String, f64)> = redis::from_redis_value(first).map_err(|_| unexpected())?;
         let next_ms = first.iter().find(|(_, deadline)| *deadline as i64 > now_ms).or(first.get(limit)).map(|(_, deadline)| *deadline as i64);
