@@ -549,15 +549,20 @@ fn every_answer_is_the_models() {
 /// Releasing everything leaves the keys of reservations as they were at the start: not there.
 async fn leaves_nothing_behind(world: &World<2>, tenant: &Tenant, pair: &mut Pair<'_>) {
     loop {
-        let own: Vec<_> =
-            pair.model.held.iter().filter_map(|(name, hold)| Some((name.clone(), hold.requester.clone(), hold.own.as_ref()?.token.clone()))).collect();
-        if own.is_empty() {
+        let own = |pair: &Pair<'_>| -> Vec<_> {
+            pair.model.held.iter().filter_map(|(name, hold)| Some((name.clone(), hold.requester.clone(), hold.own.as_ref()?.token.clone()))).collect()
+        };
+        let before = own(pair);
+        if before.is_empty() {
             break;
         }
-        let body: Value = own.iter().map(|(name, requester, token)| json!({"requester": requester, "resource": name, "releaseToken": token})).collect();
+        let body: Value = before.iter().map(|(name, requester, token)| json!({"requester": requester, "resource": name, "releaseToken": token})).collect();
         let real = pair.post("/Reservation/unreserve", &body).await;
-        assert_eq!(real.status, 200, "{real:?}");
         pair.at_its_time(&real);
+        if real.status == 403 && own(pair) != before {
+            continue; // something lapsed just now that is still held as a blocker: it has no token any more
+        }
+        assert_eq!(real.status, 200, "{real:?}");
         pair.model.held.clear();
     }
     let left: Vec<_> = world.redis.snapshot().into_keys().filter(|key| key.contains(&tenant.id)).collect();
