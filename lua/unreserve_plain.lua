@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- unreserve_plain: give back what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change
+-- uses          open, straight, lapse_plain, change, end_plain
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -85,18 +85,5 @@ if #names > 0 then
       call('ZREM', DUE, TENANT)
     end
   end
-  for i = 1, #kept, 2 do
-    call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, kept[i], 'e', kept[i + 1])
-  end
-  if now_us > upkeep then
-    -- here: change
-    look_after_history()
-  end
 end
-if unsaved or kept[1] then
-  call('HSET', META, 'state', pack(previous, due, upkeep, rate))
-end
-if #told > 0 then
-  call(PUBLISH, CHANNEL, table.concat(told))
-end
-return pack(backlog, 'OK', now_us, position) .. table.concat(answers)
+-- here: end_plain
