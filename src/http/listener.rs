@@ -8,12 +8,10 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
     path::Path,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -27,19 +25,20 @@ use poem::{
     http::uri::Scheme,
     web::{LocalAddr, RemoteAddr},
 };
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{Sleep, sleep},
 };
 use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    feed::Outlet,
-    http::stream::{EventFeed, Handover},
+    http::{
+        socket::{self, Patient, VANISHED, closed, prepare},
+        stream::{EventFeed, Handover},
+    },
     replica::Replica,
 };
 
@@ -53,13 +52,6 @@ const HEADERS: usize = 256;
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// What the kernel queues while all our places are taken.
 const BACKLOG: i32 = 4096;
-/// At most so much of a stream lies unsent in the kernel: a reader that is stuck would hold megabytes otherwise.
-const SEND_BUFFER: usize = 64 << 10;
-/// A peer that vanished is noticed after this long without an acknowledgement. A silent stream speaks every 15 s, so its place is
-/// free again within 30 s.
-const VANISHED: Duration = Duration::from_secs(12);
-/// One that is there, but takes no byte of what waits for it, is cut off after this long.
-const STUCK: Duration = Duration::from_secs(20);
 
 /// Why we cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -92,12 +84,12 @@ impl Listener {
     pub fn bind(address: SocketAddr, count: usize) -> Result<Self, ListenerError> {
         let fault = |error| ListenerError::Bind { address, error };
         // Shared ports let two services bind the same one without a word; a bind that does not share finds the other.
-        let probe = socket(address, false).map_err(fault)?;
+        let probe = bound(address, false).map_err(fault)?;
         let address = probe.local_addr().map_err(fault)?.as_socket().unwrap_or(address);
         drop(probe);
         let sockets = (0..count)
             .map(|_| {
-                let socket = socket(address, true)?;
+                let socket = bound(address, true)?;
                 socket.listen(BACKLOG)?;
                 socket.set_nonblocking(true)?;
                 Ok(socket.into())
@@ -120,7 +112,7 @@ impl Listener {
     }
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
@@ -175,7 +167,7 @@ impl Serving {
                 replica.connections.fetch_add(1, Ordering::Relaxed);
                 let serving = async {
                     match tls {
-                        None => serve_plain(Arc::new(stream), remote, endpoint, &replica.drain).await,
+                        None => serve_plain(stream, remote, endpoint, &replica.drain).await,
                         // In a box, like all that is large: an idle stream's task is as large as the largest thing that it ever does.
                         Some(tls) => Box::pin(serve_tls(stream, remote, tls, endpoint, &replica.drain)).await,
                     }
@@ -199,160 +191,41 @@ impl Serving {
     }
 }
 
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(stream);
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(VANISHED).with_interval(VANISHED / 4))?;
-    socket.set_tcp_user_timeout(Some(VANISHED))
-}
-
-impl Outlet for TcpStream {
-    fn try_write(&self, chunk: &[u8]) -> io::Result<usize> {
-        Self::try_write(self, chunk)
-    }
-}
-
-/// A connection whose peer must take something within [`STUCK`] once something waits for it.
-///
-/// While it is stuck this clock decides, and the kernel's own (`TCP_USER_TIMEOUT`, which cannot tell a stuck reader from a vanished
-/// one) is put further away.
-struct Patient {
-    stream: Arc<TcpStream>,
-    stuck: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patient {
-    fn new(stream: Arc<TcpStream>) -> Self {
-        Self { stream, stuck: None }
-    }
-
-    /// Writes by `write` as soon as the socket takes something.
-    fn write_when_ready(&mut self, context: &mut Context<'_>, write: impl Fn(&TcpStream) -> io::Result<usize>) -> Poll<io::Result<usize>> {
-        let written = loop {
-            match self.stream.poll_write_ready(context) {
-                Poll::Pending => break Poll::Pending,
-                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) => match write(&self.stream) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    written => break Poll::Ready(written),
-                },
-            }
-        };
-        self.watched(context, written)
-    }
-
-    fn watched(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let kernels = |stream: &TcpStream, timeout| socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout));
-        if written.is_ready() {
-            if self.stuck.take().is_some() {
-                // It may be gone already; the next write says so.
-                let _ = kernels(&self.stream, VANISHED);
-            }
-            return written;
-        }
-        if self.stuck.is_none() {
-            let _ = kernels(&self.stream, STUCK + VANISHED);
-            self.stuck = Some(Box::pin(sleep(STUCK)));
-        }
-        match self.stuck.as_mut().map(|stuck| stuck.as_mut().poll(context)) {
-            Some(Poll::Ready(())) => {
-                metrics::counter!("holdfast_stuck_readers_total").increment(1);
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            _ => Poll::Pending,
-        }
-    }
-}
-
-impl AsyncRead for Patient {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            match self.stream.poll_read_ready(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                // Into what is not zeroed first: that would cost more than most requests' parsing.
-                Poll::Ready(Ok(())) => match self.stream.try_read_buf(into) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    read => return Poll::Ready(read.map(|_| ())),
-                },
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Patient {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.write_when_ready(context, |stream| stream.try_write(bytes))
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.write_when_ready(context, |stream| stream.try_write_vectored(bytes))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write))
-    }
-}
-
 async fn serve_tls<E>(stream: TcpStream, remote: SocketAddr, tls: TlsAcceptor, endpoint: Arc<E>, drain: &CancellationToken)
 where
     E: Endpoint<Output = Response> + 'static,
 {
-    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(Patient::new(Arc::new(stream)))).await {
+    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(socket::halves(stream).0)).await {
         Box::pin(serve(stream, remote, Scheme::HTTPS, endpoint, drain, None)).await;
     }
 }
 
 /// Serves a connection without TLS. A stream of events that begins on it goes on without the HTTP library, whose buffers it would
 /// hold for nothing.
-async fn serve_plain<E>(stream: Arc<TcpStream>, remote: SocketAddr, endpoint: Arc<E>, drain: &CancellationToken)
+async fn serve_plain<E>(stream: TcpStream, remote: SocketAddr, endpoint: Arc<E>, drain: &CancellationToken)
 where
     E: Endpoint<Output = Response> + 'static,
 {
     let (to, handed) = tokio::sync::oneshot::channel();
+    let (stream, writes) = socket::halves(stream);
     let over = {
         // Both in boxes, so that they are gone, not only done, once the stream goes on alone.
-        let serving = Box::pin(serve(Patient::new(stream.clone()), remote, Scheme::HTTP, endpoint, drain, Some(to)));
+        let serving = Box::pin(serve(stream, remote, Scheme::HTTP, endpoint, drain, Some(to)));
         tokio::select! {
             () = serving => None,
             Ok(over) = handed => Some(over),
         }
     };
     if let Some((head, feed)) = over {
-        let mut to = Patient::new(stream.clone());
+        let mut to = Patient::new(writes.clone());
         let writing = async {
             to.write_all(&head).await?;
-            feed.write_to(&mut to, stream.clone()).await
+            feed.write_to(&mut to, writes.clone()).await
         };
         tokio::select! {
             // Its reader is gone, or too slow, or all was said.
             _ = writing => {}
-            () = closed(&stream) => {}
-        }
-    }
-}
-
-/// Waits until the peer closes. What it still sends is not read by anybody.
-async fn closed(stream: &TcpStream) {
-    let mut nothing = [0; 64];
-    loop {
-        if stream.readable().await.is_err() {
-            return;
-        }
-        match stream.try_read(&mut nothing) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
+            () = closed(&writes) => {}
         }
     }
 }

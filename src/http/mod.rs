@@ -32,6 +32,7 @@ mod queue_stream;
 mod reservations;
 mod resources;
 mod session;
+mod socket;
 mod stream;
 mod trace;
 mod transactions;

@@ -11,7 +11,7 @@ use crate::{
     },
     store::{
         Place, Reply, Store, StoreError, Told,
-        keys::issuer_entry,
+        keys::{Key, issuer_entry},
         scripts::{self, Script},
         tenants::read_issuer,
     },
@@ -107,14 +107,7 @@ impl Store {
     }
 
     async fn eval_entry(&self, script: &'static Script, entry: &str, args: &[&str]) -> Result<Reply, StoreError> {
-        let bytes = self
-            .link
-            .eval(script, std::iter::once(entry), |call| {
-                for arg in args {
-                    call.arg(*arg);
-                }
-            })
-            .await?;
+        let bytes = self.link.eval(script, std::iter::once(Key::from(entry)), |to| args.iter().for_each(|arg| to.text(arg))).await?;
         Reply::read(script, bytes)
     }
 }

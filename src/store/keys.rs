@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     domain::names::TenantId,
-    store::{pace::Pace, scripts::Script},
+    store::{lane::Arguments, pace::Pace, scripts::Script},
 };
 
 /// How many parts the tenants are spread over. Part of the data layout: changing it is a migration.
@@ -150,6 +150,12 @@ pub struct Key<'a> {
     kind: &'a str,
 }
 
+impl<'a> From<&'a str> for Key<'a> {
+    fn from(whole: &'a str) -> Self {
+        Self { begin: whole, kind: "" }
+    }
+}
+
 impl fmt::Display for Key<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "{}{}", self.begin, self.kind)
@@ -165,6 +171,13 @@ impl ToRedisArgs for Key<'_> {
 }
 
 impl ToSingleRedisArg for Key<'_> {}
+
+impl Key<'_> {
+    /// Adds it to a call.
+    pub(super) fn write(self, to: &mut dyn Arguments) {
+        to.add(self.begin.as_bytes(), self.kind.as_bytes());
+    }
+}
 
 impl Place {
     /// The place of a tenant of which nothing was seen yet.

@@ -3,10 +3,12 @@
 //! Every decision is made by one script on one slot; what stands here names its keys and arguments, sends it, and reads its
 //! answer. A refusal is an answer ([`Verdict`]); a failure is a [`StoreError`]; not knowing is its own case of that.
 
+mod address;
 mod caller;
 mod connections;
 mod issuers;
 mod keys;
+mod lane;
 mod link;
 mod message;
 mod monitor;
@@ -29,14 +31,16 @@ mod sweep;
 mod tenants;
 mod transactions;
 mod watches;
+mod wire;
 
 use std::{sync::Arc, time::Duration};
 
+pub use address::{Address, AddressError};
 pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, Secret};
 pub use connections::MadeConnection;
 pub use issuers::Registration;
 pub use keys::{Key, PARTITIONS, Partition, Place};
-pub use link::{Address, AddressError, Link, Links};
+pub use link::{Link, Links};
 pub use message::{Message, Note};
 pub use monitor::{JobPage, Range};
 pub use own::names_in;
@@ -55,6 +59,7 @@ pub use sweep::{Look, Swept};
 pub use tenants::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey, TenantPage};
 pub use watches::{Free, LEASE, Take, Taken};
 
+use lane::Arguments;
 use packed::Reader;
 use scripts::Pair;
 
@@ -181,7 +186,7 @@ impl Store {
 
     /// The same for a call with so many items, or for one that is free.
     async fn ask_at_cost(&self, cost: u32, script: &'static Script, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
-        let write = |_: &Caller, call: &mut redis::Cmd| args.iter().for_each(|arg| arg.write(call));
+        let write = |_: &Caller, to: &mut dyn Arguments| args.iter().for_each(|arg| arg.write(to));
         self.ask_either(cost, &Pair { plan: script, plain: script }, caller, write, write).await
     }
 
@@ -193,8 +198,8 @@ impl Store {
         mut cost: u32,
         pair: &Pair,
         caller: &Caller,
-        plan: impl Fn(&Caller, &mut redis::Cmd),
-        plain: impl Fn(&Caller, &mut redis::Cmd),
+        plan: impl Fn(&Caller, &mut dyn Arguments),
+        plain: impl Fn(&Caller, &mut dyn Arguments),
     ) -> Result<Reply, StoreError> {
         let mut fresh: Option<Caller> = None;
         for _ in 0..AGAIN_MOST {
@@ -202,9 +207,10 @@ impl Store {
             let script = if present.needs_plan() { pair.plan } else { pair.plain };
             let place = present.place();
             let packed = present.packed(cost);
-            let reply = self.link.eval(script, place.keys_of(script), |call| {
-                call.arg(packed.as_slice()).arg(place.floor());
-                if present.needs_plan() { plan(present, call) } else { plain(present, call) }
+            let reply = self.link.eval(script, place.keys_of(script), |to| {
+                to.bytes(&packed);
+                to.int(place.floor());
+                if present.needs_plan() { plan(present, to) } else { plain(present, to) }
             });
             let reply = Reply::read(script, reply.await?)?;
             if reply.verdict() != "STALE" && present.bearer() != &Bearer::Keeper {
@@ -246,13 +252,13 @@ enum Arg<'a> {
 }
 
 impl Arg<'_> {
-    fn write(&self, call: &mut redis::Cmd) {
+    fn write(&self, to: &mut dyn Arguments) {
         match self {
-            Self::Text(text) => call.arg(*text),
-            Self::Bytes(bytes) => call.arg(*bytes),
-            Self::Number(number) => call.arg(*number),
-            Self::Token(token) => call.arg(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes()),
-        };
+            Self::Text(text) => to.text(text),
+            Self::Bytes(bytes) => to.bytes(bytes),
+            Self::Number(number) => to.int(*number),
+            Self::Token(token) => to.text(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())),
+        }
     }
 }
 

@@ -2,17 +2,16 @@
 //!
 //! What does not depend on the moment is packed here, so that Redis, which is one thread for everybody, only puts it together.
 
-use redis::Cmd;
-
 use crate::{
     domain::reservation::{Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
     store::{
         Caller,
+        lane::Arguments,
         packed::{Reader, Writer},
     },
 };
 
-pub(super) fn write_wanted(call: &mut Cmd, caller: &Caller, item: &Wanted) {
+pub(super) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, item: &Wanted) {
     let Wanted { requester, resource, token, ttl_ms, resource_type, note } = item;
     let reservation = Writer::default()
         .text(requester)
@@ -26,20 +25,20 @@ pub(super) fn write_wanted(call: &mut Cmd, caller: &Caller, item: &Wanted) {
         .boolean(false)
         .int(0);
     let event = event(Writer::default().boolean(true).text(resource_type), ["RESERVED", "ACQUIRED", "RESERVE"], resource, requester, caller);
-    call.arg(Writer::default().text(requester).text(resource).int(ttl_ms.unwrap_or(0)).binary(&reservation.done()).binary(&event).done());
+    to.bytes(&Writer::default().text(requester).text(resource).int(ttl_ms.unwrap_or(0)).binary(&reservation.done()).binary(&event).done());
 }
 
-pub(super) fn write_claim(call: &mut Cmd, caller: &Caller, claim: &Claim) {
+pub(super) fn write_claim(to: &mut dyn Arguments, caller: &Caller, claim: &Claim) {
     let Claim { requester, resource, token } = claim;
     let event = event(Writer::default(), ["UNRESERVED", "RELINQUISHED", "UNRESERVE"], resource, requester, caller);
-    call.arg(Writer::default().text(requester).text(resource).text(token.as_deref().unwrap_or("")).binary(&event).done());
+    to.bytes(&Writer::default().text(requester).text(resource).text(token.as_deref().unwrap_or("")).binary(&event).done());
 }
 
-pub(super) fn write_renewal(call: &mut Cmd, caller: &Caller, renewal: &Renewal) {
+pub(super) fn write_renewal(to: &mut dyn Arguments, caller: &Caller, renewal: &Renewal) {
     let Claim { requester, resource, token } = &renewal.claim;
     let event = event(Writer::default(), ["RENEWED", "RENEWED", "RENEW"], resource, requester, caller);
     let claim = Writer::default().text(requester).text(resource).text(token.as_deref().unwrap_or(""));
-    call.arg(claim.int(renewal.ttl_ms).binary(&event).done());
+    to.bytes(&claim.int(renewal.ttl_ms).binary(&event).done());
 }
 
 /// An event's fields from its type on; its layout stands in `lua/README.md`.

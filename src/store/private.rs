@@ -141,7 +141,7 @@ impl PrivateRedis {
                 }
                 return Err(not_up(format!("it ended with {status}")));
             }
-            if let Ok(mut wire) = super::link::connect(&address, Some(PATIENCE), |_| {}).await
+            if let Ok(mut wire) = super::wire::connect(&address, Some(PATIENCE), |_| {}).await
                 && wire.beat().await
             {
                 return Ok(());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::store::{Arg, Note, Partition, Place, Reply, Store, StoreError, scripts};
+use crate::store::{Arg, Key, Note, Partition, Place, Reply, Store, StoreError, scripts};
 
 /// A page of what was told after a position.
 #[derive(Debug)]
@@ -66,12 +66,10 @@ impl Store {
         let script = &scripts::HEADS;
         let bytes = self
             .link
-            .eval(script, asks.iter().map(|ask| ask.place.key("meta")), |call| {
+            .eval(script, asks.iter().map(|ask| ask.place.key("meta")), |to| {
                 for ask in asks {
-                    call.arg(ask.credentials.len());
-                    for credential in &ask.credentials {
-                        call.arg(credential);
-                    }
+                    to.int(ask.credentials.len() as i64);
+                    ask.credentials.iter().for_each(|credential| to.text(credential));
                 }
             })
             .await?;
@@ -96,9 +94,10 @@ impl Store {
     /// As [`StoreError`] says; the next beat makes up for it.
     pub async fn beat(&self, partition: Partition, replica: &super::ReplicaId) -> Result<(), StoreError> {
         let key = partition.replicas();
-        let alive = super::streams::ALIVE.as_millis() as u64;
-        let bytes = self.link.eval(&scripts::REPLICA_BEAT, std::iter::once(key.as_str()), |call| {
-            call.arg(replica.as_str()).arg(alive);
+        let alive = super::streams::ALIVE.as_millis() as i64;
+        let bytes = self.link.eval(&scripts::REPLICA_BEAT, std::iter::once(Key::from(key.as_str())), |to| {
+            to.text(replica.as_str());
+            to.int(alive);
         });
         Reply::read(&scripts::REPLICA_BEAT, bytes.await?).map(|_| ())
     }

@@ -1,7 +1,6 @@
 //! The reservation scripts, typed: what each is given and what it answers.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use redis::Cmd;
 
 use crate::{
     domain::{
@@ -10,6 +9,7 @@ use crate::{
     },
     store::{
         Arg, Caller, Store, StoreError, Told, Verdict,
+        lane::Arguments,
         packed::Reader,
         plain,
         scripts::{self, Pair},
@@ -32,8 +32,8 @@ impl Store {
     /// # Cancellation
     /// Dropping the future does not undo a call that was already sent.
     pub async fn reserve(&self, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
-        let plan = |_: &Caller, call: &mut Cmd| wanted.iter().flat_map(wanted_args).for_each(|arg| arg.write(call));
-        let short = |caller: &Caller, call: &mut Cmd| wanted.iter().for_each(|item| plain::write_wanted(call, caller, item));
+        let plan = |_: &Caller, to: &mut dyn Arguments| wanted.iter().flat_map(wanted_args).for_each(|arg| arg.write(to));
+        let short = |caller: &Caller, to: &mut dyn Arguments| wanted.iter().for_each(|item| plain::write_wanted(to, caller, item));
         self.ask_either(cost(wanted.len()), &RESERVE, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = wanted.iter();
             if reply.is_plain(&RESERVE) { reply.each(1, |reader| plain::read_granted(reader, at.next()?)) } else { reply.each(12, read_granted) }
@@ -45,8 +45,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is free comes back as `NOT_RESERVED`.
     pub async fn unreserve(&self, caller: &Caller, claims: &[Claim]) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
-        let plan = |_: &Caller, call: &mut Cmd| claims.iter().flat_map(claim_args).for_each(|arg| arg.write(call));
-        let short = |caller: &Caller, call: &mut Cmd| claims.iter().for_each(|claim| plain::write_claim(call, caller, claim));
+        let plan = |_: &Caller, to: &mut dyn Arguments| claims.iter().flat_map(claim_args).for_each(|arg| arg.write(to));
+        let short = |caller: &Caller, to: &mut dyn Arguments| claims.iter().for_each(|claim| plain::write_claim(to, caller, claim));
         self.ask_either(cost(claims.len()), &UNRESERVE, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = claims.iter();
             let (width, read): (_, fn(&mut _, &_) -> _) = if reply.is_plain(&UNRESERVE) { (1, plain::read_released) } else { (4, read_released) };
@@ -59,13 +59,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn renew(&self, caller: &Caller, renewals: &[Renewal]) -> Result<Told<Verdict<Vec<Renewed>>>, StoreError> {
-        let plan = |_: &Caller, call: &mut Cmd| {
+        let plan = |_: &Caller, to: &mut dyn Arguments| {
             for renewal in renewals {
-                claim_args(&renewal.claim).iter().for_each(|arg| arg.write(call));
-                call.arg(renewal.ttl_ms);
+                claim_args(&renewal.claim).iter().for_each(|arg| arg.write(to));
+                to.int(renewal.ttl_ms);
             }
         };
-        let short = |caller: &Caller, call: &mut Cmd| renewals.iter().for_each(|renewal| plain::write_renewal(call, caller, renewal));
+        let short = |caller: &Caller, to: &mut dyn Arguments| renewals.iter().for_each(|renewal| plain::write_renewal(to, caller, renewal));
         self.ask_either(cost(renewals.len()), &RENEW, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = renewals.iter();
             let (width, read): (_, fn(&mut _, &_) -> _) = if reply.is_plain(&RENEW) { (1, plain::read_renewed) } else { (5, read_renewed) };

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::store::{
     Address, PATIENCE, Partition, StoreError,
-    link::{self, Wire},
+    wire::{self, Wire},
 };
 
 const BEAT: Duration = Duration::from_millis(1_000);
@@ -101,7 +101,7 @@ async fn listen(address: Address, inner: std::sync::Weak<Inner>, hear: Hear) {
                 _ => {}
             }
         };
-        if let Ok(wire) = link::connect(&address, Some(PATIENCE), pushed).await {
+        if let Ok(wire) = wire::connect(&address, Some(PATIENCE), pushed).await {
             stay(wire, &inner, &broken, &hear).await;
             hear(Heard::Broken);
             if let Some(inner) = inner.upgrade() {

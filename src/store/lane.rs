@@ -1,0 +1,509 @@
+//! A connection for calls and nothing else: commands go out, replies come back in their order.
+//!
+//! It is what almost every request waits for. redis-rs' connection can say more (pushes, TLS, clusters: `wire.rs`), and each call
+//! costs more there: a queue, an encoding, a timer and a parser of its own, together a fifth of a replica's CPU per request. Here a call is
+//! written to the common buffer at once, and one task writes and reads for all, so that calls of the same moment share a write.
+//!
+//! The protocol is RESP2, which Redis speaks until it is asked for another:
+//! <https://redis.io/docs/latest/develop/reference/protocol-spec/>. What an error means is left to redis-rs.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::task::AtomicWaker;
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, RedisError, Value};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::{TcpStream, UnixStream, tcp, unix},
+    sync::{Notify, oneshot},
+    time::{Instant, Sleep},
+};
+
+use crate::store::PATIENCE;
+
+/// So many calls are written at once, however many more there may be at this moment: Redis is to begin while we go on.
+const TOGETHER: usize = 16;
+/// So many calls, or so many bytes of them that are not written yet, are waited for; more than that wait for a place.
+const CALLS: usize = 4_096;
+const UNWRITTEN: usize = 8 << 20;
+/// The least room for what is read.
+const PIECE: usize = 16 << 10;
+/// What a buffer may keep when nothing is in it.
+const KEPT: usize = 256 << 10;
+/// Room before a command for the number of its arguments.
+const HEAD: usize = 24;
+
+/// What takes the arguments of a command, one after the other.
+pub(super) trait Arguments {
+    /// Adds an argument, given in two parts.
+    fn add(&mut self, begin: &[u8], end: &[u8]);
+}
+
+impl dyn Arguments + '_ {
+    pub(super) fn bytes(&mut self, argument: &[u8]) {
+        self.add(argument, b"");
+    }
+
+    pub(super) fn text(&mut self, argument: &str) {
+        self.add(argument.as_bytes(), b"");
+    }
+
+    pub(super) fn int(&mut self, argument: i64) {
+        self.add(itoa::Buffer::new().format(argument).as_bytes(), b"");
+    }
+}
+
+impl Arguments for Cmd {
+    fn add(&mut self, begin: &[u8], end: &[u8]) {
+        if end.is_empty() {
+            self.arg(begin);
+        } else {
+            self.arg([begin, end].concat());
+        }
+    }
+}
+
+/// A command as it is put together.
+#[derive(Debug, Default)]
+struct Command {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Arguments for Command {
+    fn add(&mut self, begin: &[u8], end: &[u8]) {
+        self.count += 1;
+        self.bytes.push(b'$');
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(begin.len() + end.len()).as_bytes());
+        self.bytes.extend_from_slice(b"\r\n");
+        self.bytes.extend_from_slice(begin);
+        self.bytes.extend_from_slice(end);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Command {
+    fn begin(&mut self) {
+        self.count = 0;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+        self.bytes.resize(HEAD, 0);
+    }
+
+    /// All of it.
+    fn end(&mut self) -> &[u8] {
+        let mut digits = itoa::Buffer::new();
+        let count = digits.format(self.count).as_bytes();
+        let from = HEAD - count.len() - 3;
+        self.bytes[from] = b'*';
+        self.bytes[from + 1..HEAD - 2].copy_from_slice(count);
+        self.bytes[HEAD - 2..HEAD].copy_from_slice(b"\r\n");
+        &self.bytes[from..]
+    }
+}
+
+/// The connection. The last clone closes it.
+#[derive(Debug, Clone)]
+pub(super) struct Lane(Arc<End>);
+
+/// Our end of it.
+#[derive(Debug)]
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    outgoing: Outgoing,
+    state: Mutex<State>,
+    /// The task that reads, and writes what nobody else has written.
+    task: AtomicWaker,
+    /// There may be a place again.
+    room: Notify,
+}
+
+/// The half of the connection that is written to.
+#[derive(Debug)]
+enum Outgoing {
+    Tcp(tcp::OwnedWriteHalf),
+    Unix(unix::OwnedWriteHalf),
+}
+
+/// The other half.
+type Incoming = Box<dyn AsyncRead + Send + Unpin>;
+
+#[derive(Debug, Default)]
+struct State {
+    command: Command,
+    /// What is to be written next, and how many calls that is.
+    out: Vec<u8>,
+    unwritten: usize,
+    /// Who waits for a reply, in the order of their calls.
+    waiting: VecDeque<Waiter>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// `None`: it waited for too long, but its reply still has to come before the next one.
+    reply: Option<oneshot::Sender<Value>>,
+    since: Instant,
+}
+
+/// No place among those that wait.
+struct Full;
+
+impl Outgoing {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(half) => half.try_write(bytes),
+            Self::Unix(half) => half.try_write(bytes),
+        }
+    }
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(half) => half.as_ref().poll_write_ready(context),
+            Self::Unix(half) => half.as_ref().poll_write_ready(context),
+        }
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= CALLS || self.out.len() >= UNWRITTEN
+    }
+
+    /// Writes what the stream takes at once.
+    fn write(&mut self, to: &Outgoing) -> io::Result<()> {
+        while !self.out.is_empty() {
+            let written = to.try_write(&self.out)?;
+            self.out.drain(..written);
+        }
+        self.unwritten = 0;
+        self.out.shrink_to(KEPT);
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody waits any more, and nobody will.
+    fn close(&self) {
+        let waiting = {
+            let mut state = self.state();
+            state.closed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        drop(waiting);
+        self.room.notify_waiters();
+        self.task.wake();
+    }
+}
+
+impl Lane {
+    /// Connects, on the present runtime; `closed` is called when the connection has ended.
+    ///
+    /// # Errors
+    /// As redis-rs tells them, for addresses without TLS; others are not for here.
+    pub(super) async fn open(info: &ConnectionInfo, closed: impl FnOnce() + Send + 'static) -> Result<Self, RedisError> {
+        let (incoming, outgoing): (Incoming, _) = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                let (incoming, outgoing) = stream.into_split();
+                (Box::new(incoming), Outgoing::Tcp(outgoing))
+            }
+            ConnectionAddr::Unix(path) => {
+                let (incoming, outgoing) = UnixStream::connect(path).await?.into_split();
+                (Box::new(incoming), Outgoing::Unix(outgoing))
+            }
+            _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "a connection of this kind carries no plain calls").into()),
+        };
+        let shared = Arc::new(Shared { outgoing, state: Mutex::default(), task: AtomicWaker::new(), room: Notify::new() });
+        tokio::spawn(Task::run(incoming, shared.clone(), closed));
+        let lane = Self(Arc::new(End(shared)));
+        lane.introduce(info).await?;
+        Ok(lane)
+    }
+
+    /// Says who we are.
+    async fn introduce(&self, info: &ConnectionInfo) -> Result<(), RedisError> {
+        let settings = info.redis_settings();
+        if let Some(password) = settings.password() {
+            let name = settings.username();
+            self.say(&["AUTH"].into_iter().chain(name).chain([password]).collect::<Vec<_>>()).await?.extract_error()?;
+        }
+        if settings.db() != 0 {
+            self.say(&["SELECT", &settings.db().to_string()]).await?.extract_error()?;
+        }
+        // For those who read CLIENT LIST; servers before 7.2 know nothing of it.
+        for (what, value) in [("LIB-NAME", "holdfast"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
+            self.say(&["CLIENT", "SETINFO", what, value]).await?;
+        }
+        Ok(())
+    }
+
+    async fn say(&self, command: &[&str]) -> io::Result<Value> {
+        let write = |to: &mut dyn Arguments| command.iter().for_each(|part| to.text(part));
+        self.call(std::time::Instant::now(), write).await.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Sends what `write` writes and waits for its reply; nothing when the connection ends before, or [`PATIENCE`] does. An error of
+    /// Redis is a reply, too.
+    ///
+    /// `since` is the present moment.
+    pub(super) async fn call(&self, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Option<Value> {
+        loop {
+            match self.put(since, &write) {
+                Ok(replied) => return replied.await.ok(),
+                Err(Full) => self.room().await,
+            }
+        }
+    }
+
+    fn put(&self, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Result<oneshot::Receiver<Value>, Full> {
+        let (reply, replied) = oneshot::channel();
+        let shared = &self.0.0;
+        let mut state = shared.state();
+        if state.closed {
+            return Ok(replied); // its other end is gone
+        }
+        if state.is_full() {
+            return Err(Full);
+        }
+        let State { command, out, unwritten, waiting, .. } = &mut *state;
+        command.begin();
+        write(command);
+        out.extend_from_slice(command.end());
+        waiting.push_back(Waiter { reply: Some(reply), since: since.into() });
+        *unwritten += 1;
+        let tells = match *unwritten {
+            1 => true,
+            // What goes wrong here, the task will find, too.
+            count if count % TOGETHER == 0 => state.write(&shared.outgoing).is_err(),
+            _ => false,
+        };
+        drop(state);
+        if tells {
+            shared.task.wake();
+        }
+        Ok(replied)
+    }
+
+    /// Waits until there may be a place.
+    async fn room(&self) {
+        let mut room = pin!(self.0.0.room.notified());
+        room.as_mut().enable();
+        let is_full = {
+            let state = self.0.0.state();
+            !state.closed && state.is_full()
+        };
+        if is_full {
+            room.await;
+        }
+    }
+}
+
+/// Writes what is left to be written, reads what comes, and gives each reply to whom it belongs.
+struct Task {
+    incoming: Incoming,
+    shared: Arc<Shared>,
+    /// What was read and not yet understood.
+    heard: Vec<u8>,
+    /// When to look for those that have waited for too long. Whoever comes later waits at least as long.
+    look: Pin<Box<Sleep>>,
+    looks: bool,
+}
+
+impl Task {
+    async fn run(incoming: Incoming, shared: Arc<Shared>, closed: impl FnOnce() + Send + 'static) {
+        let mut task = Self { incoming, shared, heard: Vec::new(), look: Box::pin(tokio::time::sleep(Duration::ZERO)), looks: false };
+        // How it ends makes no difference to those who wait.
+        let _ = std::future::poll_fn(|context| task.poll(context)).await;
+        task.shared.close();
+        closed();
+    }
+
+    /// Ready when the connection has ended.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.task.register(context.waker());
+        self.poll_write(context)?;
+        if self.poll_read(context)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_look(context);
+        if self.shared.state().closed { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_write(&self, context: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            match self.shared.state().write(&self.shared.outgoing) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                ended => return ended,
+            }
+            match self.shared.outgoing.poll_ready(context) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => return Ok(()),
+            }
+        }
+    }
+
+    /// Ready when nothing more can come.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            // As much again as there is, so that a long reply is looked at few times.
+            self.heard.reserve(PIECE.max(self.heard.len()));
+            if ready!(pin!(self.incoming.read_buf(&mut self.heard)).poll(context))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            self.hand_out()?;
+        }
+    }
+
+    fn hand_out(&mut self) -> io::Result<()> {
+        let (mut state, mut understood) = (self.shared.state(), 0);
+        let was_full = state.is_full();
+        while let Some((value, size)) = read(&self.heard[understood..])? {
+            understood += size;
+            let waiter = state.waiting.pop_front().ok_or_else(|| malformed("a reply that nobody waits for"))?;
+            if let Some(reply) = waiter.reply {
+                // Whoever has given up needs no reply.
+                let _ = reply.send(value);
+            }
+        }
+        drop(state);
+        if was_full {
+            self.shared.room.notify_waiters();
+        }
+        self.heard.drain(..understood);
+        if self.heard.is_empty() {
+            self.heard.shrink_to(KEPT);
+        }
+        Ok(())
+    }
+
+    /// Lets those go that have waited for too long.
+    fn poll_look(&mut self, context: &mut Context<'_>) {
+        loop {
+            if self.looks && self.look.as_mut().poll(context).is_pending() {
+                return;
+            }
+            let now = Instant::now();
+            let mut state = self.shared.state();
+            let late = state.waiting.iter().take_while(|waiter| now.duration_since(waiter.since) >= PATIENCE).count();
+            state.waiting.iter_mut().take(late).for_each(|waiter| waiter.reply = None);
+            let next = state.waiting.get(late).map(|waiter| waiter.since + PATIENCE);
+            drop(state);
+            self.looks = next.is_some();
+            match next {
+                Some(next) => self.look.as_mut().reset(next),
+                None => return,
+            }
+        }
+    }
+}
+
+/// The first reply of what was read, and its size; `None`: it is not complete yet.
+fn read(bytes: &[u8]) -> io::Result<Option<(Value, usize)>> {
+    let Some(line) = bytes.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
+    let at = line + 1;
+    let text = bytes.get(1..line.saturating_sub(1)).and_then(|text| std::str::from_utf8(text).ok()).ok_or_else(|| malformed("a line without an end"))?;
+    let number = || text.parse::<i64>().map_err(|_| malformed("a length that is no number"));
+    let value = match bytes[0] {
+        b'$' => match usize::try_from(number()?) {
+            Ok(len) => {
+                let text = bytes.get(at..at.saturating_add(len).saturating_add(2));
+                return Ok(text.map(|text| (Value::BulkString(text[..len].to_vec()), at + len + 2)));
+            }
+            Err(_) => Value::Nil,
+        },
+        b'*' => match usize::try_from(number()?) {
+            Ok(len) => return read_items(bytes, at, len),
+            Err(_) => Value::Nil,
+        },
+        b':' => Value::Int(number()?),
+        b'+' if text == "OK" => Value::Okay,
+        b'+' => Value::SimpleString(text.to_owned()),
+        b'-' => redis::parse_redis_value(&bytes[..at]).map_err(io::Error::other)?,
+        _ => return Err(malformed("a reply of an unknown kind")),
+    };
+    Ok(Some((value, at)))
+}
+
+fn read_items(bytes: &[u8], mut at: usize, len: usize) -> io::Result<Option<(Value, usize)>> {
+    let mut items = Vec::new();
+    for _ in 0..len {
+        let Some((item, size)) = read(&bytes[at..])? else { return Ok(None) };
+        items.push(item);
+        at += size;
+    }
+    Ok(Some((Value::Array(items), at)))
+}
+
+fn malformed(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_written_as_redis_rs_writes_it() {
+        let mut command = Command::default();
+        for count in [1, 9, 10, 2_000] {
+            command.begin();
+            let mut expected = Cmd::new();
+            for at in 0..count {
+                (&mut command as &mut dyn Arguments).int(at);
+                expected.arg(at);
+            }
+            command.add(b"be\r\ngin", b":end");
+            expected.arg("be\r\ngin:end");
+            assert_eq!(command.end(), expected.get_packed_command());
+        }
+    }
+
+    #[test]
+    fn a_reply_is_read_when_all_of_it_is_there() {
+        let replies: [&[u8]; 10] = [
+            b"$3\r\na\nb\r\n",
+            b"$0\r\n\r\n",
+            b"$-1\r\n",
+            b"+OK\r\n",
+            b"-NOSCRIPT no such thing\r\n",
+            b":-12\r\n",
+            b"*0\r\n",
+            b"*-1\r\n",
+            b"+PONG\r\n",
+            b"*3\r\n$1\r\na\r\n*2\r\n:1\r\n$-1\r\n+b\r\n",
+        ];
+        for reply in replies {
+            for end in 0..reply.len() {
+                assert!(read(&reply[..end]).is_ok_and(|read| read.is_none()), "{:?}", String::from_utf8_lossy(&reply[..end]));
+            }
+            let more = [reply, b"+more\r\n"].concat();
+            let (value, size) = read(&more).ok().flatten().unwrap_or((Value::Nil, 0));
+            assert_eq!(size, reply.len());
+            assert_eq!(Some(value), redis::parse_redis_value(reply).ok());
+        }
+        for broken in [&b"$x\r\n"[..], b"*y\r\n", b"?what\r\n", b"$\r\n"] {
+            assert!(read(broken).is_err());
+        }
+    }
+}
