@@ -49,4 +49,5 @@ mod tenants;
 mod topologies;
 mod transactions;
 mod watches;
+mod ways;
 mod world;
