@@ -51,7 +51,7 @@ def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], 
         what = f"replica CPU per request over that of a bare poem-openapi echo: {name}"
         rows.append(ratio("S2", what, closed[name], closed["echo"], "replica_cpu_us", "us", goal))
     rows.append(ratio("S3", "Redis' time per reserve script over the reference's", alone[PLAIN], alone["raw"], "script_us", "us", "S3"))
-    rows.append(ratio("S3", "CPU of the whole Redis process per reserve", alone[PLAIN], alone["raw"], "redis_cpu_us", "us"))
+    rows.append(ratio("S3", "CPU of the whole Redis process per reserve", alone[PLAIN], alone["raw"], "redis_cpu_us", "us", "S3"))
     rows.append(ratio("S3", "the same per call of the pair, under S1's load", closed[PLAIN], closed["raw"], "redis_cpu_us", "us"))
     for name in setups:
         for quantile in ("p50", "p99"):

@@ -1,8 +1,8 @@
 //! A connection for calls and nothing else: commands go out, replies come back in their order.
 //!
 //! It is what almost every request waits for. redis-rs' connection can say more (pushes, TLS, clusters: `wire.rs`), and each call
-//! costs more there: a queue, an encoding, a timer and a parser of its own, together a fifth of a replica's CPU per request. Here a call is
-//! written to the common buffer at once, and one task writes and reads for all, so that calls of the same moment share a write.
+//! costs more there: a queue, an encoding, a timer and a parser of its own, together a sixth of the instructions of a request. Here a
+//! call goes straight into the common buffer, and one task writes and reads for all, so that calls of the same moment share a write.
 //!
 //! The protocol is RESP2, which Redis speaks until it is asked for another:
 //! <https://redis.io/docs/latest/develop/reference/protocol-spec/>. What an error means is left to redis-rs.
