@@ -161,8 +161,20 @@ struct Waiter {
     since: Instant,
 }
 
-/// No place among those that wait.
-struct Full;
+/// No reply will come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The connection had ended before the call was sent.
+    Unsent,
+    /// The connection ended before the reply, or [`PATIENCE`] did: only asking again can tell.
+    Unknown,
+}
+
+/// Why a call was not put among those that wait.
+enum Refused {
+    Full,
+    Closed,
+}
 
 impl Outgoing {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -188,8 +200,10 @@ impl State {
     /// Writes what the stream takes at once.
     fn write(&mut self, to: &Outgoing) -> io::Result<()> {
         while !self.out.is_empty() {
-            let written = to.try_write(&self.out)?;
-            self.out.drain(..written);
+            match to.try_write(&self.out)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => drop(self.out.drain(..written)),
+            }
         }
         self.unwritten = 0;
         self.out.shrink_to(KEPT);
@@ -260,31 +274,32 @@ impl Lane {
 
     async fn say(&self, command: &[&str]) -> io::Result<Value> {
         let write = |to: &mut dyn Arguments| command.iter().for_each(|part| to.text(part));
-        self.call(std::time::Instant::now(), write).await.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        self.call(std::time::Instant::now(), write).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Sends what `write` writes and waits for its reply; nothing when the connection ends before, or [`PATIENCE`] does. An error of
-    /// Redis is a reply, too.
+    /// Sends what `write` writes and waits for its reply. An error of Redis is a reply, too. `since` is the present moment.
     ///
-    /// `since` is the present moment.
-    pub(super) async fn call(&self, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Option<Value> {
+    /// # Errors
+    /// Why no reply will come.
+    pub(super) async fn call(&self, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Result<Value, Lost> {
         loop {
             match self.put(since, &write) {
-                Ok(replied) => return replied.await.ok(),
-                Err(Full) => self.room().await,
+                Ok(replied) => return replied.await.map_err(|_| Lost::Unknown),
+                Err(Refused::Closed) => return Err(Lost::Unsent),
+                Err(Refused::Full) => self.room().await,
             }
         }
     }
 
-    fn put(&self, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Result<oneshot::Receiver<Value>, Full> {
+    fn put(&self, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Result<oneshot::Receiver<Value>, Refused> {
         let (reply, replied) = oneshot::channel();
         let shared = &self.0.0;
         let mut state = shared.state();
         if state.closed {
-            return Ok(replied); // its other end is gone
+            return Err(Refused::Closed);
         }
         if state.is_full() {
-            return Err(Full);
+            return Err(Refused::Full);
         }
         let State { command, out, unwritten, waiting, .. } = &mut *state;
         command.begin();
@@ -461,6 +476,8 @@ fn malformed(what: &'static str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[test]
@@ -505,5 +522,55 @@ mod tests {
         for broken in [&b"$x\r\n"[..], b"*y\r\n", b"?what\r\n", b"$\r\n"] {
             assert!(read(broken).is_err());
         }
+    }
+
+    /// A lane to a server that answers `replies` once it has read so many commands, each `after` the one before.
+    async fn lane_to(replies: Vec<(Duration, &'static [u8])>) -> (Lane, Arc<Notify>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // CLIENT SETINFO twice, each waited for.
+            for _ in 0..2 {
+                assert!(stream.read(&mut [0; 256]).await.unwrap() > 0);
+                stream.write_all(b"-ERR unknown subcommand\r\n").await.unwrap();
+            }
+            for (after, reply) in replies {
+                tokio::time::sleep(after).await;
+                stream.write_all(reply).await.unwrap();
+            }
+            stream.flush().await.unwrap();
+        });
+        let info = redis::IntoConnectionInfo::into_connection_info(format!("redis://{address}")).unwrap();
+        let closed = Arc::new(Notify::new());
+        let tell = closed.clone();
+        (Lane::open(&info, move || tell.notify_one()).await.unwrap(), closed)
+    }
+
+    fn ping(to: &mut dyn Arguments) {
+        to.text("PING");
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_gets_nothing_and_the_next_gets_its_own() {
+        let half = PATIENCE / 2;
+        let (lane, _) = lane_to(vec![(PATIENCE + half / 2, b"+first\r\n+sec"), (Duration::from_millis(50), b"ond\r\n"), (half * 3, b"")]).await;
+        let first = lane.call(Instant::now().into(), ping);
+        let second = async {
+            tokio::time::sleep(half).await;
+            lane.call(Instant::now().into(), ping).await
+        };
+        let (first, second) = tokio::join!(first, second);
+        assert_eq!((first, second), (Err(Lost::Unknown), Ok(Value::SimpleString("second".into()))));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_leaves_no_one_waiting() {
+        let (lane, closed) = lane_to(vec![(Duration::from_millis(50), b"+first\r\n")]).await;
+        let calls = async { tokio::join!(lane.call(Instant::now().into(), ping), lane.call(Instant::now().into(), ping)) };
+        let (first, second) = tokio::time::timeout(PATIENCE / 2, calls).await.unwrap();
+        assert_eq!((first, second), (Ok(Value::SimpleString("first".into())), Err(Lost::Unknown)));
+        closed.notified().await;
+        assert_eq!(lane.call(Instant::now().into(), ping).await, Err(Lost::Unsent));
     }
 }

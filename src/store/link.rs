@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use crate::store::{
     Address, PATIENCE, StoreError,
     keys::Key,
-    lane::{Arguments, Lane},
+    lane::{Arguments, Lane, Lost},
     scripts::Script,
     wire::{self, Wire},
 };
@@ -168,7 +168,7 @@ impl Way {
     /// Whether Redis answers.
     async fn beat(&mut self) -> bool {
         match self {
-            Self::Lane(lane) => matches!(lane.call(Instant::now(), |to| to.text("PING")).await, Some(Value::SimpleString(_))),
+            Self::Lane(lane) => matches!(lane.call(Instant::now(), |to| to.text("PING")).await, Ok(Value::SimpleString(_))),
             Self::Wire(wire) => wire.beat().await,
         }
     }
@@ -183,7 +183,10 @@ impl Inner {
         let since = Instant::now();
         let unknown = || Failure::Store(StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 });
         let reply = match way {
-            Way::Lane(lane) => lane.call(since, write).await.ok_or_else(unknown)?,
+            Way::Lane(lane) => lane.call(since, write).await.map_err(|lost| match lost {
+                Lost::Unsent => Failure::Store(StoreError::Unreachable),
+                Lost::Unknown => unknown(),
+            })?,
             Way::Wire(mut wire) => {
                 let mut command = Cmd::new();
                 write(&mut command);
