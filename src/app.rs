@@ -119,7 +119,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
                         drain.cancelled().await;
                         leaving.end_over(window.mul_f64(STREAMS_END)).await;
                     });
-                    serving.run(http::endpoint(App { store, links, feed, config, replica, guards, vault })).await
+                    serving.run(http::edge(App { store, links, feed, config, replica, guards, vault })).await
                 })
             })
         })

@@ -120,7 +120,7 @@ impl<'a, N: Needs> ApiExtractor<'a> for Let<N> {
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         match enter(request, N::SCOPE, None).await {
             Ok(caller) => Ok(Self(caller, PhantomData)),
-            Err(error) => Err(refuse(body, error).await),
+            Err(error) => Err(Box::pin(refuse(body, error)).await),
         }
     }
 }
@@ -243,7 +243,8 @@ pub(super) async fn find(request: &Request, app: &App, bearer: Option<Bearer>) -
         return Ok(known);
     }
     may_fail(request, app)?;
-    match app.store.caller(&bearer).await? {
+    // In a box, for it is rare: each request would carry the room for it along.
+    match Box::pin(app.store.caller(&bearer)).await? {
         Some(caller) => Ok(caller),
         None => Err(failed(request, app, ApiError::unauthorized())),
     }

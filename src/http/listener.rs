@@ -1,7 +1,7 @@
 //! The accept loop under poem: one per runtime, all on one port.
 //!
 //! poem's own listener leaves Nagle's algorithm on, gives a slow head no deadline, spins when file descriptors run out and waits
-//! for open streams for ever at shutdown. So we accept ourselves and hand each request to poem's endpoint.
+//! for open streams for ever at shutdown. So we accept ourselves and hand each request to our edge, behind which poem routes it.
 
 use std::{
     convert::Infallible,
@@ -21,7 +21,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use poem::{
-    Addr, Endpoint, Response,
+    Addr,
     http::uri::Scheme,
     web::{LocalAddr, RemoteAddr},
 };
@@ -36,6 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     http::{
+        Edge,
         socket::{self, Patient, VANISHED, closed, prepare},
         stream::{EventFeed, Handover},
     },
@@ -140,9 +141,9 @@ impl Serving {
     ///
     /// # Errors
     /// When the socket cannot be used on this runtime.
-    pub async fn run(self, endpoint: impl Endpoint<Output = Response> + 'static) -> io::Result<()> {
+    pub async fn run(self, edge: Edge) -> io::Result<()> {
         let listener = TcpListener::from_std(self.socket)?;
-        let endpoint = Arc::new(endpoint);
+        let edge = Arc::new(edge);
         let (drain, tasks, force) = (self.replica.drain.clone(), TaskTracker::new(), CancellationToken::new());
         loop {
             let Ok(place) = self.places.clone().acquire_owned().await else { break };
@@ -162,14 +163,14 @@ impl Serving {
             if prepare(&stream).is_err() {
                 continue; // it is gone already
             }
-            let (endpoint, tls, replica, force) = (endpoint.clone(), self.tls.clone(), self.replica.clone(), force.clone());
+            let (edge, tls, replica, force) = (edge.clone(), self.tls.clone(), self.replica.clone(), force.clone());
             tasks.spawn(async move {
                 replica.connections.fetch_add(1, Ordering::Relaxed);
                 let serving = async {
                     match tls {
-                        None => serve_plain(stream, remote, endpoint, &replica.drain).await,
+                        None => serve_plain(stream, remote, edge, &replica.drain).await,
                         // In a box, like all that is large: an idle stream's task is as large as the largest thing that it ever does.
-                        Some(tls) => Box::pin(serve_tls(stream, remote, tls, endpoint, &replica.drain)).await,
+                        Some(tls) => Box::pin(serve_tls(stream, remote, tls, edge, &replica.drain)).await,
                     }
                 };
                 tokio::select! {
@@ -191,26 +192,20 @@ impl Serving {
     }
 }
 
-async fn serve_tls<E>(stream: TcpStream, remote: SocketAddr, tls: TlsAcceptor, endpoint: Arc<E>, drain: &CancellationToken)
-where
-    E: Endpoint<Output = Response> + 'static,
-{
+async fn serve_tls(stream: TcpStream, remote: SocketAddr, tls: TlsAcceptor, edge: Arc<Edge>, drain: &CancellationToken) {
     if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(socket::halves(stream).0)).await {
-        Box::pin(serve(stream, remote, Scheme::HTTPS, endpoint, drain, None)).await;
+        Box::pin(serve(stream, remote, Scheme::HTTPS, edge, drain, None)).await;
     }
 }
 
 /// Serves a connection without TLS. A stream of events that begins on it goes on without the HTTP library, whose buffers it would
 /// hold for nothing.
-async fn serve_plain<E>(stream: TcpStream, remote: SocketAddr, endpoint: Arc<E>, drain: &CancellationToken)
-where
-    E: Endpoint<Output = Response> + 'static,
-{
+async fn serve_plain(stream: TcpStream, remote: SocketAddr, edge: Arc<Edge>, drain: &CancellationToken) {
     let (to, handed) = tokio::sync::oneshot::channel();
     let (stream, writes) = socket::halves(stream);
     let over = {
         // Both in boxes, so that they are gone, not only done, once the stream goes on alone.
-        let serving = Box::pin(serve(stream, remote, Scheme::HTTP, endpoint, drain, Some(to)));
+        let serving = Box::pin(serve(stream, remote, Scheme::HTTP, edge, drain, Some(to)));
         tokio::select! {
             () = serving => None,
             Ok(over) = handed => Some(over),
@@ -247,9 +242,8 @@ fn head_of(answer: &hyper::Response<impl Sized>) -> Vec<u8> {
 /// Where a connection's stream is handed over, with the head that comes before it.
 type Over = tokio::sync::oneshot::Sender<(Vec<u8>, EventFeed)>;
 
-async fn serve<E, S>(stream: S, remote: SocketAddr, scheme: Scheme, endpoint: Arc<E>, drain: &CancellationToken, over: Option<Over>)
+async fn serve<S>(stream: S, remote: SocketAddr, scheme: Scheme, edge: Arc<Edge>, drain: &CancellationToken, over: Option<Over>)
 where
-    E: Endpoint<Output = Response> + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let begun = Arc::new(AtomicBool::new(false));
@@ -257,13 +251,13 @@ where
     let over = Arc::new(Mutex::new(over));
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);
-        let endpoint = endpoint.clone();
+        let edge = edge.clone();
         // HTTP/2 carries many streams on one connection, and HTTP/1.0 knows no chunks: those stay with the library.
         let over = (request.version() == hyper::Version::HTTP_11 && request.method() == hyper::Method::GET).then(|| over.clone());
         let addresses = (LocalAddr(Addr::custom("holdfast", "")), RemoteAddr(Addr::SocketAddr(remote)), scheme.clone());
         async move {
             let (local, remote, scheme) = addresses;
-            let mut answer = endpoint.get_response((request, local, remote, scheme).into()).await;
+            let mut answer = edge.serve((request, local, remote, scheme).into()).await;
             let feed = answer.extensions_mut().remove::<Handover>().zip(over).and_then(|(handover, over)| {
                 let over = over.lock().unwrap_or_else(PoisonError::into_inner).take()?;
                 Some((over, handover.take()?))

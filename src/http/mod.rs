@@ -39,7 +39,7 @@ mod transactions;
 
 use std::sync::Arc;
 
-use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route};
+use poem::{IntoEndpoint, Route};
 
 use crate::{
     config::Config,
@@ -51,6 +51,7 @@ use crate::{
 
 pub use credentials::Guards;
 pub use document::document;
+pub use edge::Edge;
 pub(crate) use listener::tls;
 pub use listener::{Listener, ListenerError, Serving};
 
@@ -72,11 +73,11 @@ pub struct App {
     pub vault: Arc<Vault>,
 }
 
-/// Everything that is served, from the request's first byte to the answer's last.
-pub fn endpoint(app: App) -> impl Endpoint<Output = Response> + 'static {
-    let (app, api) = (Arc::new(app), document::service());
-    let monitor = document::monitor();
-    Route::new()
+/// Everything that is served.
+#[must_use]
+pub fn edge(app: App) -> Edge {
+    let (api, monitor) = (document::service(), document::monitor());
+    let routes = Route::new()
         .nest("/api/v1", api.into_endpoint())
         .nest("/api", monitor.into_endpoint())
         .at("/healthz", poem::get(operations::healthz))
@@ -86,9 +87,6 @@ pub fn endpoint(app: App) -> impl Endpoint<Output = Response> + 'static {
         .at("/docs", poem::get(pages::docs))
         .at("/", poem::get(pages::index))
         .at("/dashboard/*file", poem::get(pages::file))
-        .at("/favicon.ico", poem::get(pages::icon))
-        .around(move |next, request| {
-            let app = app.clone();
-            async move { Ok(edge::pass(app, next, request).await) }
-        })
+        .at("/favicon.ico", poem::get(pages::icon));
+    Edge::new(app, routes)
 }

@@ -218,7 +218,8 @@ impl Store {
             }
             match reply.verdict() {
                 "STALE" if fresh.is_some() => return Err(StoreError::Unauthorized),
-                "STALE" => match self.look_again(caller).await? {
+                // In a box, for it is rare: each call would carry the room for it along.
+                "STALE" => match Box::pin(self.look_again(caller)).await? {
                     Some(caller) => fresh = Some(caller),
                     None => return Err(StoreError::Unauthorized),
                 },
