@@ -16,6 +16,7 @@ use crate::{
         Filter, Frame,
         ring::{Ring, Taken},
         seat::{Seat, Seats},
+        shard::Shard,
         weight::Weight,
     },
     store::{Note, Place, Replay},
@@ -239,6 +240,17 @@ impl Channel {
             }
         }
         served
+    }
+
+    /// The same on the present thread, for few readers: what a runtime's round writes meanwhile each seat tells apart.
+    pub(super) fn flush_at_once(&self, shard: &Shard) {
+        let Some(local) = self.locals.get(shard.number).filter(|local| local.readers.load(Ordering::Acquire) > 0) else { return };
+        let groups = local.groups().clone();
+        for group in groups {
+            if let Some(round) = group.look(self, shard.now_ms()) {
+                group.state().seats.iter().for_each(|seat| seat.deliver(&round));
+            }
+        }
     }
 
     /// Lets a reader in on one runtime.

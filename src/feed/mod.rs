@@ -63,6 +63,9 @@ const PROOF_KEPT: Duration = Duration::from_millis(250);
 const CATCH_UP: Duration = Duration::from_millis(500);
 /// How long a replica that leaves waits for Redis to take back the places of its streams.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How many readers the thread that hears writes to by itself at once. Beyond, it must go on hearing, and waking the runtimes costs little
+/// for each of so many.
+const WRITTEN_AT_ONCE: usize = 32;
 /// How long a new stream waits until anything is known of its tenant.
 const PRIME: Duration = Duration::from_secs(3);
 
@@ -90,6 +93,8 @@ pub struct Hub {
     leases: Arc<Leases>,
     /// Of all rings.
     weight: Weight,
+    /// What has got something new that is not passed on yet.
+    fresh: Mutex<Vec<Arc<Channel>>>,
     /// Since when nothing is heard, if so.
     deaf: Mutex<Option<DateTime<Utc>>>,
     /// Rings when the subscription is whole again.
@@ -122,8 +127,10 @@ pub enum Entry {
 
 impl Feed {
     /// Starts listening on the present runtime, which must live as long as the replica; one feed for each of `runtimes` that serve.
-    #[must_use]
-    pub fn open(store: Store, runtimes: usize) -> Vec<Self> {
+    ///
+    /// # Errors
+    /// When the system has no thread for what is heard.
+    pub fn open(store: Store, runtimes: usize) -> std::io::Result<Vec<Self>> {
         let shards: Vec<_> = (0..runtimes).map(|number| Arc::new(Shard::new(number))).collect();
         let hub = Arc::new(Hub {
             channels: Mutex::default(),
@@ -136,6 +143,7 @@ impl Feed {
             standings: Flights::new(PROOF_KEPT),
             leases: Leases::new(),
             weight: Weight::new(),
+            fresh: Mutex::default(),
             deaf: Mutex::default(),
             back: Notify::new(),
             store,
@@ -146,14 +154,14 @@ impl Feed {
             if let Some(hub) = heard.upgrade() {
                 hub.hear(what);
             }
-        });
+        })?;
         // Set once, here, before anybody else has the hub.
         let _ = hub.subscription.set(subscription);
         tokio::spawn(hub.clone().tidy());
         tokio::spawn(watch::watch(hub.clone()));
         tokio::spawn(live::keep_showing(hub.clone()));
         tokio::spawn(hub.leases.clone().keep(hub.store.clone()));
-        shards.into_iter().map(|shard| Self { hub: hub.clone(), shard }).collect()
+        Ok(shards.into_iter().map(|shard| Self { hub: hub.clone(), shard }).collect())
     }
 
     /// Wakes the streams of this feed's runtime. To be spawned there.
@@ -265,16 +273,11 @@ impl Hub {
         Ok(page)
     }
 
-    /// Takes what the subscription hears. Runs on the runtime that reads it, and must not wait.
+    /// Takes what the subscription hears. Runs on its thread, and must not wait.
     fn hear(self: &Arc<Self>, heard: Heard<'_>) {
         match heard {
-            Heard::Message(bytes) => {
-                let mut rung = HashSet::new();
-                for note in Note::read_all(bytes) {
-                    self.pass_on(note, &mut rung);
-                }
-                rung.into_iter().for_each(|number| self.shards[number].ring());
-            }
+            Heard::Message(bytes) => Note::read_all(bytes).into_iter().for_each(|note| self.take(note)),
+            Heard::Lull => self.pass_on(),
             Heard::Broken => {
                 metrics::counter!("holdfast_subscription_breaks_total").increment(1);
                 self.proofs.forget_all();
@@ -290,13 +293,13 @@ impl Hub {
         }
     }
 
-    fn pass_on(self: &Arc<Self>, note: Note, rung: &mut HashSet<usize>) {
+    fn take(self: &Arc<Self>, note: Note) {
         let Some(tenant) = TenantId::parse(&note.tenant) else { return };
         if let Message::Queues { connection, news } = &note.message {
             let channel = self.live_channels().get(&(tenant, *connection)).filter(|channel| channel.readers() > 0).cloned();
             if let Some(channel) = channel {
                 channel.push(news.iter().map(Frame::of_news));
-                self.note(&channel, rung);
+                self.fresh().push(channel);
             }
             return;
         }
@@ -317,10 +320,34 @@ impl Hub {
         }
         let Some(channel) = channel else { return };
         match channel.hear(note) {
-            Taken::Added => self.note(&channel, rung),
+            Taken::Added => self.fresh().push(channel),
             Taken::Hole => self.mend(&channel),
             Taken::Nothing => {}
         }
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, Vec<Arc<Channel>>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on what was heard: writes it at once if that is little, since waking another thread costs as much as a write; else the
+    /// runtimes share it.
+    fn pass_on(&self) {
+        let mut fresh = std::mem::take(&mut *self.fresh());
+        let (mut left, mut rung) = (WRITTEN_AT_ONCE, HashSet::new());
+        for channel in fresh.drain(..) {
+            let readers = channel.readers();
+            if readers > left {
+                self.note(&channel, &mut rung);
+            } else {
+                left -= readers;
+                self.shards.iter().for_each(|shard| channel.flush_at_once(shard));
+            }
+        }
+        rung.into_iter().for_each(|number| self.shards[number].ring());
+        self.shed_if_too_much();
+        // Its room is used again.
+        *self.fresh() = fresh;
     }
 
     /// Ends the streams of one credential, or of the whole tenant.
