@@ -8,6 +8,7 @@ mod channel;
 mod filter;
 mod flights;
 mod frame;
+mod group;
 mod lease;
 mod live;
 mod news;
@@ -34,7 +35,7 @@ use crate::{
 };
 
 pub use filter::{Filter, split_list};
-pub use frame::{About, Frame, Reason, encode};
+pub use frame::{About, Frame, Reason};
 pub use live::{LiveEntry, LiveReader};
 pub use reader::{Piece, Reader, Start};
 pub use seat::Outlet;
@@ -294,8 +295,8 @@ impl Hub {
     }
 
     fn take(self: &Arc<Self>, note: Note) {
-        let Some(tenant) = TenantId::parse(&note.tenant) else { return };
         if let Message::Queues { connection, news } = &note.message {
+            let Some(tenant) = TenantId::parse(&note.tenant) else { return };
             let channel = self.live_channels().get(&(tenant, *connection)).filter(|channel| channel.readers() > 0).cloned();
             if let Some(channel) = channel {
                 channel.push(news.iter().map(Frame::of_news));
@@ -303,8 +304,9 @@ impl Hub {
             }
             return;
         }
-        let channel = self.channels().get(&tenant).cloned();
+        let channel = self.channels().get(note.tenant.as_str()).cloned();
         if let Message::Ended { credential } = &note.message {
+            let Some(tenant) = TenantId::parse(&note.tenant) else { return };
             self.end(&tenant, channel.as_ref(), credential.as_deref());
             if credential.as_deref().is_some_and(|credential| credential.starts_with(INGEST)) {
                 // An ingest key ends with its connection.
@@ -336,12 +338,10 @@ impl Hub {
         let mut fresh = std::mem::take(&mut *self.fresh());
         let (mut left, mut rung) = (WRITTEN_AT_ONCE, HashSet::new());
         for channel in fresh.drain(..) {
-            let readers = channel.readers();
-            if readers > left {
-                self.note(&channel, &mut rung);
-            } else {
-                left -= readers;
-                self.shards.iter().for_each(|shard| channel.flush_at_once(shard));
+            for shard in &self.shards {
+                if !channel.flush_at_once(shard, &mut left) {
+                    self.note_on(shard, &channel, &mut rung);
+                }
             }
         }
         rung.into_iter().for_each(|number| self.shards[number].ring());
@@ -378,9 +378,13 @@ impl Hub {
 
     fn note(&self, channel: &Arc<Channel>, rung: &mut HashSet<usize>) {
         self.shed_if_too_much();
-        for number in channel.ring_for() {
-            self.shards[number].note(channel);
-            rung.insert(number);
+        self.shards.iter().for_each(|shard| self.note_on(shard, channel, rung));
+    }
+
+    fn note_on(&self, shard: &Shard, channel: &Arc<Channel>, rung: &mut HashSet<usize>) {
+        if channel.ring_on(shard.number) {
+            shard.note(channel);
+            rung.insert(shard.number);
         }
     }
 

@@ -26,7 +26,7 @@ const JOIN_PATIENCE: Duration = Duration::from_millis(3_000);
 /// What comes so soon after the ear was ready again is one of many: the next ones are collected.
 const OFTEN: Duration = Duration::from_millis(1);
 /// How long they are collected. What was heard has been passed on before; so nothing waits for longer than this.
-const PAUSE: Duration = Duration::from_micros(2_500);
+const PAUSE: Duration = Duration::from_micros(2_900);
 
 /// What the ear hears.
 #[derive(Debug)]
