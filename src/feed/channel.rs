@@ -141,8 +141,12 @@ impl Channel {
     /// runtime writes meanwhile, each seat tells apart.
     pub(super) fn flush_at_once(&self, shard: &Shard, left: &mut usize) -> bool {
         let Some(local) = self.locals.get(shard.number).filter(|local| local.readers.load(Ordering::Acquire) > 0) else { return true };
-        // In turn: not one is left out because another has too many.
-        local.groups().iter().fold(true, |all, group| group.flush_at_once(self, shard, left) && all)
+        // Not one is left out because another has too many.
+        let mut all = true;
+        for group in local.groups().iter() {
+            all &= group.flush_at_once(self, shard, left);
+        }
+        all
     }
 
     /// Lets a reader in on one runtime.
