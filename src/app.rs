@@ -88,7 +88,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     let callers = Arc::new(Callers::of(config.tiers.clone()));
     let replica = Arc::new(Replica::begin());
     let store = Store::new(Link::open(address.clone()), callers.clone());
-    let feeds = Feed::open(store.clone(), config.workers);
+    let feeds = Feed::open(store.clone(), config.workers)?;
     let feed = feeds.first().cloned();
 
     let config = Arc::new(config);

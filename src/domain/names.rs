@@ -54,6 +54,12 @@ pub fn note(text: Option<String>) -> Result<String, String> {
 #[serde(transparent)]
 pub struct TenantId(String);
 
+impl std::borrow::Borrow<str> for TenantId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TenantId {
     /// A new one, random.
     #[must_use]

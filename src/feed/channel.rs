@@ -8,25 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
 use crate::{
     feed::{
         Filter, Frame,
+        group::Group,
         ring::{Ring, Taken},
-        seat::{Seat, Seats},
+        seat::Seat,
+        shard::Shard,
         weight::Weight,
     },
     store::{Note, Place, Replay},
 };
-
-/// The most that is written at once.
-const PIECE_BYTES: usize = 64 << 10;
-/// After so many writes of a round the runtime's other tasks have their turn.
-const WRITES: usize = 32;
-/// Room for a chunk's size: digits, and a line's end.
-const SIZE_BYTES: usize = 10;
 
 /// A tenant's stream.
 #[derive(Debug)]
@@ -50,100 +44,6 @@ pub(super) struct Local {
 }
 
 /// The readers of one runtime that have the same filter: what passes is found once for all of them, and put together once.
-#[derive(Debug)]
-pub(super) struct Group {
-    filter: Filter,
-    state: Mutex<GroupState>,
-}
-
-#[derive(Debug)]
-struct GroupState {
-    seats: Seats,
-    /// The number of the next frame to be looked at.
-    scanned: u64,
-    /// The position up to which everything was looked at.
-    scanned_position: Option<i64>,
-    /// The number after the last frame that passed.
-    passed: u64,
-    piece: Option<(u64, Stretch)>,
-}
-
-/// Ready bytes from one cursor to another.
-#[derive(Debug, Clone)]
-pub(super) struct Stretch {
-    /// What passed, as a chunk of HTTP/1.1; empty if nothing did.
-    chunk: Bytes,
-    /// Where in the chunk it begins.
-    begins: usize,
-    /// The cursor after it.
-    pub(super) to: u64,
-    /// The last position among it, also of what did not pass.
-    pub(super) position: Option<i64>,
-}
-
-/// What is written to all readers of a group that have everything before it.
-#[derive(Debug)]
-pub(super) struct Round {
-    pub(super) chunk: Bytes,
-    /// Nothing passed between these two cursors, so whoever is there has everything before the chunk.
-    from: std::ops::RangeInclusive<u64>,
-    /// The cursor after the chunk.
-    pub(super) to: u64,
-    /// The last position in it, also of what did not pass.
-    pub(super) position: Option<i64>,
-    /// The cursor after everything that passed: there may be more than the chunk.
-    pub(super) end: u64,
-    /// Whether the chunk is all that passed.
-    pub(super) is_whole: bool,
-    /// The present moment of the shard's clock.
-    pub(super) now_ms: u64,
-}
-
-impl Round {
-    /// Whether the chunk is what comes next at this cursor.
-    pub(super) fn continues(&self, cursor: u64) -> bool {
-        self.from.contains(&cursor)
-    }
-}
-
-impl Stretch {
-    /// What passed, without a frame; empty if nothing did.
-    pub(super) fn body(&self) -> Bytes {
-        if self.chunk.is_empty() { Bytes::new() } else { self.chunk.slice(self.begins..self.chunk.len() - 2) }
-    }
-}
-
-/// Puts together what passes, and makes a chunk of it.
-#[derive(Debug, Default)]
-struct Framing(BytesMut);
-
-impl Framing {
-    fn len(&self) -> usize {
-        self.0.len().saturating_sub(SIZE_BYTES)
-    }
-
-    fn push(&mut self, frame: &Frame) {
-        if self.0.is_empty() {
-            // Most often one frame is all there is.
-            self.0.reserve(SIZE_BYTES + frame.bytes.len() + 2);
-            self.0.extend_from_slice(&[0; SIZE_BYTES]);
-        }
-        self.0.extend_from_slice(&frame.bytes);
-    }
-
-    /// The chunk, and where in it the body begins.
-    fn finish(mut self) -> (Bytes, usize) {
-        if self.0.is_empty() {
-            return (Bytes::new(), 0);
-        }
-        let size = format!("{:x}\r\n", self.len());
-        let spare = SIZE_BYTES - size.len();
-        self.0[spare..SIZE_BYTES].copy_from_slice(size.as_bytes());
-        self.0.extend_from_slice(b"\r\n");
-        (self.0.freeze().slice(spare..), size.len())
-    }
-}
-
 impl Channel {
     /// A channel of which nothing is known yet, for so many runtimes.
     pub(super) fn new(place: Arc<Place>, runtimes: usize, together: Weight) -> Self {
@@ -218,13 +118,9 @@ impl Channel {
         self.locals.iter().map(|local| local.readers.load(Ordering::Relaxed)).sum()
     }
 
-    /// The runtimes that have readers and were not told yet that there is something to write. They count as told now.
-    pub(super) fn ring_for(&self) -> impl Iterator<Item = usize> {
-        self.locals
-            .iter()
-            .enumerate()
-            .filter(|(_, local)| local.readers.load(Ordering::Acquire) > 0 && !local.rung.swap(true, Ordering::AcqRel))
-            .map(|(number, _)| number)
+    /// Whether a runtime has readers and was not told yet that there is something to write. It counts as told now.
+    pub(super) fn ring_on(&self, runtime: usize) -> bool {
+        self.locals.get(runtime).is_some_and(|local| local.readers.load(Ordering::Acquire) > 0 && !local.rung.swap(true, Ordering::AcqRel))
     }
 
     /// Writes to the readers of one runtime for whom something new passed, or wakes them; how many.
@@ -241,22 +137,32 @@ impl Channel {
         served
     }
 
+    /// Writes to them on the present thread, as long as no more than `left` are to be written to; whether everything was. What their
+    /// runtime writes meanwhile, each seat tells apart.
+    pub(super) fn flush_at_once(&self, shard: &Shard, left: &mut usize) -> bool {
+        let Some(local) = self.locals.get(shard.number).filter(|local| local.readers.load(Ordering::Acquire) > 0) else { return true };
+        // Not one is left out because another has too many.
+        let mut all = true;
+        for group in local.groups().iter() {
+            all &= group.flush_at_once(self, shard, left);
+        }
+        all
+    }
+
     /// Lets a reader in on one runtime.
     pub(super) fn enter(&self, runtime: usize, filter: Filter, seat: &Arc<Seat>) -> Option<Arc<Group>> {
         let local = self.locals.get(runtime)?;
         local.readers.fetch_add(1, Ordering::AcqRel);
         let mut groups = local.groups();
-        let group = match groups.iter().find(|group| group.filter == filter) {
+        let group = match groups.iter().find(|group| *group.filter() == filter) {
             Some(group) => group.clone(),
             None => {
-                let ring = self.ring();
-                let state = GroupState { seats: Seats::default(), scanned: ring.end(), scanned_position: ring.head(), passed: ring.end(), piece: None };
-                let group = Arc::new(Group { filter, state: Mutex::new(state) });
+                let group = Arc::new(Group::new(filter, &self.ring()));
                 groups.push(group.clone());
                 group
             }
         };
-        group.state().seats.add(seat);
+        group.add(seat);
         Some(group)
     }
 
@@ -264,12 +170,9 @@ impl Channel {
     pub(super) fn leave(&self, runtime: usize, group: &Arc<Group>, seat: &Arc<Seat>) {
         let Some(local) = self.locals.get(runtime) else { return };
         let mut groups = local.groups();
-        let mut state = group.state();
-        state.seats.remove(seat);
-        if state.seats.is_empty() {
+        if group.remove(seat) {
             groups.retain(|present| !Arc::ptr_eq(present, group));
         }
-        drop(state);
         local.readers.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -291,11 +194,21 @@ impl Channel {
         credentials
     }
 
+    /// Lets go of what is old.
+    pub(super) fn tidy(&self, now: Instant) {
+        self.ring().tidy(now);
+        for local in &self.locals {
+            for group in local.groups().iter() {
+                group.tidy();
+            }
+        }
+    }
+
     fn each_seat(&self, mut each: impl FnMut(&Seat)) {
         for local in &self.locals {
             let groups = local.groups().clone();
             for group in groups {
-                group.state().seats.iter().for_each(|seat| each(seat));
+                group.each_seat(&mut each);
             }
         }
     }
@@ -304,117 +217,6 @@ impl Channel {
 impl Local {
     fn groups(&self) -> MutexGuard<'_, Vec<Arc<Group>>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Group {
-    fn state(&self) -> MutexGuard<'_, GroupState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn filter(&self) -> &Filter {
-        &self.filter
-    }
-
-    /// Looks at what is new; if any of it passes, what is to be written.
-    fn look(&self, channel: &Channel, now_ms: u64) -> Option<Round> {
-        let mut state = self.state();
-        let from = {
-            let ring = channel.ring();
-            let before = state.passed..=state.scanned;
-            let from = state.scanned.max(ring.first());
-            // What has left the ring unseen may have passed: the readers look for themselves.
-            if from > state.scanned {
-                state.passed = from;
-            }
-            let mut number = from;
-            for frame in ring.since(from).into_iter().flatten() {
-                number += 1;
-                if self.filter.passes(frame) {
-                    state.passed = number;
-                }
-                state.scanned_position = frame.position.or(state.scanned_position);
-            }
-            let news = state.passed > state.scanned;
-            state.scanned = number;
-            if !news {
-                return None;
-            }
-            before
-        };
-        let end = state.passed;
-        let stretch = state.stretch(&self.filter, channel, *from.end());
-        // What has left the ring already is for the tasks to find elsewhere.
-        let Some(stretch) = stretch else { return Some(Round { chunk: Bytes::new(), from, to: 0, position: None, end, is_whole: false, now_ms }) };
-        Some(Round { is_whole: stretch.to >= end, chunk: stretch.chunk, from, to: stretch.to, position: stretch.position, end, now_ms })
-    }
-
-    /// Gives every reader a round's chunk, a few at a time; how many.
-    async fn deliver(&self, round: &Round) -> usize {
-        // From the last seat on: whoever leaves meanwhile makes room for one that was served already, and whoever comes looks by itself.
-        let count = self.state().seats.len();
-        let mut left = count;
-        while left > 0 {
-            let next = left.saturating_sub(WRITES);
-            self.state().seats.between(next, left).iter().rev().for_each(|seat| seat.deliver(round));
-            left = next;
-            if left > 0 {
-                tokio::task::yield_now().await;
-            }
-        }
-        count
-    }
-
-    /// What passes from `cursor` on, up to a bound; `None`: the frame there has left the ring.
-    pub(super) fn stretch(&self, channel: &Channel, cursor: u64) -> Option<Stretch> {
-        self.state().stretch(&self.filter, channel, cursor)
-    }
-}
-
-impl GroupState {
-    fn stretch(&mut self, filter: &Filter, channel: &Channel, cursor: u64) -> Option<Stretch> {
-        let ring = channel.ring();
-        // Nothing passed since: whatever has left the ring meanwhile was not for this reader.
-        if cursor < ring.first() && self.passed <= cursor && self.scanned >= ring.first() {
-            return Some(Stretch { chunk: Bytes::new(), begins: 0, to: self.scanned, position: self.scanned_position });
-        }
-        let end = ring.end();
-        if let Some((from, piece)) = &self.piece
-            && *from == cursor
-            && piece.to == end
-        {
-            return Some(piece.clone());
-        }
-        let (mut framing, mut to, mut position) = (Framing::default(), cursor, None);
-        for frame in ring.since(cursor)? {
-            if filter.passes(frame) {
-                if framing.len() > 0 && framing.len() + frame.bytes.len() > PIECE_BYTES {
-                    break;
-                }
-                framing.push(frame);
-            }
-            to += 1;
-            position = frame.position.or(position);
-        }
-        drop(ring);
-        let (chunk, begins) = framing.finish();
-        let stretch = Stretch { chunk, begins, to, position };
-        if to == end && self.seats.len() > 1 && !stretch.chunk.is_empty() {
-            self.piece = Some((cursor, stretch.clone()));
-        }
-        Some(stretch)
-    }
-}
-
-impl Channel {
-    /// Lets go of what is old.
-    pub(super) fn tidy(&self, now: Instant) {
-        self.ring().tidy(now);
-        for local in &self.locals {
-            for group in local.groups().iter() {
-                group.state().piece = None;
-            }
-        }
     }
 }
 

@@ -131,12 +131,10 @@ pub fn split_list(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn frame(kind: &str, about: About) -> Frame {
-        Frame { position: Some(1), kind: kind.into(), kind_bit: kind_bit(kind), about, bytes: Bytes::new() }
+        Frame::new(Some(1), kind, about, &[])
     }
 
     fn about(names: &[&str]) -> About {

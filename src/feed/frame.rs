@@ -1,7 +1,7 @@
 //! One event as it goes over the wire, made once for all its readers.
 //!
 //! The form is the WHATWG's "server-sent events": a field ends at a line feed or a carriage return, an event at an empty line.
-//! [`encode`] is the only place that writes such lines, and lets neither into a field: so no content can end a line or an event
+//! `Frame::new` is the only place that writes such lines, and lets neither into a field: so no content can end a line or an event
 //! early, whatever it is.
 
 use bytes::Bytes;
@@ -23,8 +23,64 @@ pub struct Frame {
     pub kind_bit: u32,
     /// What it is about.
     pub about: About,
-    /// `id`, `event` and `data` lines with the empty line that ends them.
-    pub bytes: Bytes,
+    /// Its lines as a chunk of HTTP/1.1, after spare bytes: most often one frame is all that is written.
+    lines: Bytes,
+    /// Where the chunk begins.
+    spare: usize,
+}
+
+/// Room for a chunk's size: digits, and a line's end.
+const SIZE_BYTES: usize = 10;
+/// What ends a chunk.
+const CHUNK_END: &[u8] = b"\r\n";
+
+/// Frames that are written together, as one chunk of HTTP/1.1.
+#[derive(Debug, Default)]
+pub(super) struct Framing(Vec<u8>);
+
+impl Framing {
+    fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(SIZE_BYTES + bytes + CHUNK_END.len()))
+    }
+
+    /// How many bytes of lines it has.
+    pub(super) fn len(&self) -> usize {
+        self.0.len().saturating_sub(SIZE_BYTES)
+    }
+
+    pub(super) fn push(&mut self, lines: &[u8]) {
+        if self.0.is_empty() {
+            self.0.extend_from_slice(&[0; SIZE_BYTES]);
+        }
+        self.0.extend_from_slice(lines);
+    }
+
+    /// The spare bytes and the chunk, and where the chunk begins.
+    fn close(mut self) -> (Bytes, usize) {
+        let mut left = self.len();
+        // The size's digits, from the last to the first, right before the line's end.
+        let mut spare = SIZE_BYTES - CHUNK_END.len();
+        self.0[spare..SIZE_BYTES].copy_from_slice(CHUNK_END);
+        loop {
+            spare -= 1;
+            self.0[spare] = b"0123456789abcdef"[left % 16];
+            left /= 16;
+            if left == 0 || spare == 0 {
+                break;
+            }
+        }
+        self.0.extend_from_slice(CHUNK_END);
+        (Bytes::from(self.0), spare)
+    }
+
+    /// The chunk, and where in it the lines begin; empty if there are none.
+    pub(super) fn finish(self) -> (Bytes, usize) {
+        if self.0.is_empty() {
+            return (Bytes::new(), 0);
+        }
+        let (bytes, spare) = self.close();
+        (bytes.slice(spare..), SIZE_BYTES - spare)
+    }
 }
 
 /// What an event is about, for filters.
@@ -101,8 +157,6 @@ impl Frame {
     /// The frame of a reservation's event.
     #[must_use]
     pub fn of_reservation(position: Option<i64>, event: &ReservationEvent) -> Self {
-        // Text, numbers and lists of them always serialise.
-        let data = serde_json::to_string(event).unwrap_or_default();
         let about = if event.r#type == "RESET" {
             About::Everything
         } else {
@@ -110,53 +164,93 @@ impl Frame {
             let names = [event.resource.as_ref(), event.pool.as_ref()].into_iter().chain(changes);
             About::Resources(names.flatten().map(|name| name.as_str().into()).collect())
         };
-        Self { position, kind: event.r#type.as_str().into(), kind_bit: kind_bit(&event.r#type), about, bytes: encode(position, &event.r#type, &data) }
+        // Text, numbers and lists of them always serialise.
+        let data = serde_json::to_string(event).unwrap_or_default();
+        Self::new(position, &event.r#type, about, &[&data])
     }
 
     /// The frame of an event of the tenant's own platform. Its data is JSON already and goes through as it is.
     #[must_use]
     pub fn of_platform(position: i64, event: &PlatformEvent) -> Self {
         let PlatformEvent { kind, company_id, company_slug, data, timestamp } = event;
-        let (kind_text, company) = (json!(kind), json!(company_id));
-        let data = format!(r#"{{"id":"{position}","type":{kind_text},"companyId":{company},"data":{data},"timestamp":"{}"}}"#, iso(*timestamp));
         let about = About::Company { id: company_id.as_deref().map(Into::into), slug: company_slug.as_deref().map(Into::into) };
-        Self { position: Some(position), kind: kind.as_str().into(), kind_bit: kind_bit(kind), about, bytes: encode(Some(position), kind, &data) }
+        // Text always serialises.
+        let (kind_text, company) = (serde_json::to_string(kind).unwrap_or_default(), serde_json::to_string(company_id).unwrap_or_default());
+        let head = format!(r#"{{"id":"{position}","type":{kind_text},"companyId":{company},"data":"#);
+        let parts = [head.as_str(), data, r#","timestamp":""#, &iso(*timestamp), r#""}"#];
+        Self::new(Some(position), kind, about, &parts)
     }
 
     /// The frame that says: what came between is not known here, look again. `as_of` is where the stream goes on.
     #[must_use]
     pub fn reset_cursor(reason: Reason, as_of: i64) -> Self {
         let data = json!({"reason": reason.name(), "asOf": as_of}).to_string();
-        let bytes = encode(Some(as_of), "RESET_CURSOR", &data);
-        Self { position: Some(as_of), kind: "RESET_CURSOR".into(), kind_bit: 0, about: About::Stream, bytes }
+        Self::new(Some(as_of), "RESET_CURSOR", About::Stream, &[&data])
+    }
+
+    /// The only place that writes the lines of an event. The parts of `data` are JSON together, in which a line break can only be white
+    /// space between tokens and becomes a space; in a type it would be an attack and becomes an underscore, as NUL does.
+    #[must_use]
+    pub fn new(position: Option<i64>, kind: &str, about: About, data: &[&str]) -> Self {
+        const AROUND: usize = 48;
+        let mut lines = Framing::with_capacity(kind.len() + data.iter().map(|part| part.len()).sum::<usize>() + AROUND);
+        if let Some(id) = position {
+            lines.push(b"id: ");
+            lines.push(id.to_string().as_bytes());
+            lines.push(b"\n");
+        }
+        lines.push(b"event: ");
+        push_without(&mut lines, kind, b"\r\n\0", b"_");
+        lines.push(b"\ndata: ");
+        data.iter().for_each(|part| push_without(&mut lines, part, b"\r\n", b" "));
+        lines.push(b"\n\n");
+        let (lines, spare) = lines.close();
+        Self { position, kind: kind.into(), kind_bit: kind_bit(kind), about, lines, spare }
+    }
+
+    /// `id`, `event` and `data` lines with the empty line that ends them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.lines[SIZE_BYTES..self.lines.len() - CHUNK_END.len()]
+    }
+
+    /// The same as a chunk, and where in it they begin.
+    pub(super) fn chunk(&self) -> (Bytes, usize) {
+        (self.lines.slice(self.spare..), SIZE_BYTES - self.spare)
     }
 }
 
-/// The lines of one event. `data` is JSON, in which a line break can only be white space between tokens and becomes a space; in a
-/// type it would be an attack and becomes an underscore, as NUL does.
-#[must_use]
-pub fn encode(id: Option<i64>, kind: &str, data: &str) -> Bytes {
-    let mut lines = String::with_capacity(kind.len() + data.len() + 48);
-    if let Some(id) = id {
-        lines.push_str("id: ");
-        lines.push_str(&id.to_string());
-        lines.push('\n');
-    }
-    lines.push_str("event: ");
-    push_without(&mut lines, kind, &['\r', '\n', '\0'], '_');
-    lines.push_str("\ndata: ");
-    push_without(&mut lines, data, &['\r', '\n'], ' ');
-    lines.push_str("\n\n");
-    Bytes::from(lines)
-}
-
-/// Appends `text` with each of `banned` replaced.
-fn push_without(lines: &mut String, text: &str, banned: &[char], by: char) {
-    let mut rest = text;
-    while let Some(at) = rest.find(banned) {
-        lines.push_str(&rest[..at]);
+/// Appends `text` with each of `banned` replaced, all of them one byte long.
+fn push_without(lines: &mut Framing, text: &str, banned: &[u8], by: &[u8]) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| banned.contains(byte)) {
+        lines.push(&rest[..at]);
         lines.push(by);
-        rest = &rest[at + 1..]; // all that is banned is one byte long
+        rest = &rest[at + 1..];
     }
-    lines.push_str(rest);
+    lines.push(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_and_frames_together_are_chunks() {
+        for size in [0, 1, 15, 200, 255, 256, 4_095, 70_000] {
+            let data = "x".repeat(size);
+            let frame = Frame::new(Some(1), "trade", About::Stream, &[&data]);
+            let chunk_of = |lines: &[u8]| [format!("{:x}\r\n", lines.len()).as_bytes(), lines, b"\r\n"].concat();
+            let (chunk, begins) = frame.chunk();
+            assert_eq!(chunk, chunk_of(frame.bytes()));
+            assert_eq!(&chunk[begins..chunk.len() - 2], frame.bytes());
+
+            let mut framing = Framing::default();
+            (0..3).for_each(|_| framing.push(frame.bytes()));
+            let (chunk, begins) = framing.finish();
+            assert_eq!(chunk, chunk_of(&frame.bytes().repeat(3)));
+            assert_eq!(&chunk[begins..chunk.len() - 2], frame.bytes().repeat(3));
+        }
+        assert!(Framing::default().finish().0.is_empty());
+    }
 }

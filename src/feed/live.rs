@@ -18,7 +18,8 @@ use crate::{
     },
     feed::{
         Feed, Filter, Frame, Hub, Piece,
-        channel::{Channel, Group},
+        channel::Channel,
+        group::Group,
         lease::Lease,
         seat::{Seat, Sign},
         shard::Shard,
@@ -112,7 +113,8 @@ impl Feed {
         let key = (caller.place().tenant().clone(), connection);
         let standing = hub.standings.get(&key, read_standing(store, caller.place(), connection)).await?;
         let frames = standing.queues.iter().map(Frame::of_queue).chain(standing.workers.iter().map(Frame::of_worker));
-        let standing: Vec<u8> = frames.filter(|frame| reader.group.filter().passes(frame)).flat_map(|frame| frame.bytes).collect();
+        let mut standing = Vec::new();
+        frames.filter(|frame| reader.group.filter().passes(frame)).for_each(|frame| standing.extend_from_slice(frame.bytes()));
         Ok(LiveEntry::Open { reader, standing: standing.into(), now_us })
     }
 }
@@ -155,7 +157,7 @@ impl LiveReader {
                 None => {
                     self.cursor = self.channel.ring().end();
                     let gap = Frame::gap(std::mem::replace(&mut self.whole_until, now), now, "slow");
-                    return Piece::Bytes(gap.bytes);
+                    return Piece::Bytes(Bytes::copy_from_slice(gap.bytes()));
                 }
             }
             match self.seat.sign_given().await {
@@ -170,7 +172,7 @@ impl LiveReader {
     /// It says that it lives every 15 s, whatever else it says: so only this counts as speaking.
     fn beat(&self) -> Piece {
         self.seat.speaks(self.shard.now_ms());
-        Piece::Bytes(Frame::heartbeat(Utc::now()).bytes)
+        Piece::Bytes(Bytes::copy_from_slice(Frame::heartbeat(Utc::now()).bytes()))
     }
 }
 

@@ -8,6 +8,8 @@ mod channel;
 mod filter;
 mod flights;
 mod frame;
+mod group;
+mod hear;
 mod lease;
 mod live;
 mod news;
@@ -30,11 +32,11 @@ use uuid::Uuid;
 
 use crate::{
     domain::names::TenantId,
-    store::{Caller, Heard, LimitReached, Message, Note, Place, Store, StoreError, StreamKind, Subscription, Told, Verdict},
+    store::{Caller, LimitReached, Place, Store, StoreError, StreamKind, Subscription, Told, Verdict},
 };
 
 pub use filter::{Filter, split_list};
-pub use frame::{About, Frame, Reason, encode};
+pub use frame::{About, Frame, Reason};
 pub use live::{LiveEntry, LiveReader};
 pub use reader::{Piece, Reader, Start};
 pub use seat::Outlet;
@@ -42,12 +44,9 @@ pub use seat::Outlet;
 use channel::{Channel, Page};
 use flights::Flights;
 use lease::{Lease, Leases};
-use ring::Taken;
 use shard::Shard;
 use weight::Weight;
 
-/// How the field of an ingest key in the tenant's state begins.
-const INGEST: &str = "q:";
 /// How long a partition stays subscribed after its last reader here has left.
 const LINGER: Duration = Duration::from_secs(30);
 /// How often old frames are let go.
@@ -90,6 +89,8 @@ pub struct Hub {
     leases: Arc<Leases>,
     /// Of all rings.
     weight: Weight,
+    /// What has got something new that is not passed on yet.
+    fresh: Mutex<Vec<Arc<Channel>>>,
     /// Since when nothing is heard, if so.
     deaf: Mutex<Option<DateTime<Utc>>>,
     /// Rings when the subscription is whole again.
@@ -122,8 +123,10 @@ pub enum Entry {
 
 impl Feed {
     /// Starts listening on the present runtime, which must live as long as the replica; one feed for each of `runtimes` that serve.
-    #[must_use]
-    pub fn open(store: Store, runtimes: usize) -> Vec<Self> {
+    ///
+    /// # Errors
+    /// When the system has no thread for what is heard.
+    pub fn open(store: Store, runtimes: usize) -> std::io::Result<Vec<Self>> {
         let shards: Vec<_> = (0..runtimes).map(|number| Arc::new(Shard::new(number))).collect();
         let hub = Arc::new(Hub {
             channels: Mutex::default(),
@@ -136,6 +139,7 @@ impl Feed {
             standings: Flights::new(PROOF_KEPT),
             leases: Leases::new(),
             weight: Weight::new(),
+            fresh: Mutex::default(),
             deaf: Mutex::default(),
             back: Notify::new(),
             store,
@@ -146,14 +150,14 @@ impl Feed {
             if let Some(hub) = heard.upgrade() {
                 hub.hear(what);
             }
-        });
+        })?;
         // Set once, here, before anybody else has the hub.
         let _ = hub.subscription.set(subscription);
         tokio::spawn(hub.clone().tidy());
         tokio::spawn(watch::watch(hub.clone()));
         tokio::spawn(live::keep_showing(hub.clone()));
         tokio::spawn(hub.leases.clone().keep(hub.store.clone()));
-        shards.into_iter().map(|shard| Self { hub: hub.clone(), shard }).collect()
+        Ok(shards.into_iter().map(|shard| Self { hub: hub.clone(), shard }).collect())
     }
 
     /// Wakes the streams of this feed's runtime. To be spawned there.
@@ -263,105 +267,6 @@ impl Hub {
             self.pages.forget(&key);
         }
         Ok(page)
-    }
-
-    /// Takes what the subscription hears. Runs on the runtime that reads it, and must not wait.
-    fn hear(self: &Arc<Self>, heard: Heard<'_>) {
-        match heard {
-            Heard::Message(bytes) => {
-                let mut rung = HashSet::new();
-                for note in Note::read_all(bytes) {
-                    self.pass_on(note, &mut rung);
-                }
-                rung.into_iter().for_each(|number| self.shards[number].ring());
-            }
-            Heard::Broken => {
-                metrics::counter!("holdfast_subscription_breaks_total").increment(1);
-                self.proofs.forget_all();
-                self.deaf.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Utc::now);
-            }
-            Heard::Back => {
-                self.back.notify_one();
-                let since = self.deaf.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(since) = since {
-                    self.tell_gap(since);
-                }
-            }
-        }
-    }
-
-    fn pass_on(self: &Arc<Self>, note: Note, rung: &mut HashSet<usize>) {
-        let Some(tenant) = TenantId::parse(&note.tenant) else { return };
-        if let Message::Queues { connection, news } = &note.message {
-            let channel = self.live_channels().get(&(tenant, *connection)).filter(|channel| channel.readers() > 0).cloned();
-            if let Some(channel) = channel {
-                channel.push(news.iter().map(Frame::of_news));
-                self.note(&channel, rung);
-            }
-            return;
-        }
-        let channel = self.channels().get(&tenant).cloned();
-        if let Message::Ended { credential } = &note.message {
-            self.end(&tenant, channel.as_ref(), credential.as_deref());
-            if credential.as_deref().is_some_and(|credential| credential.starts_with(INGEST)) {
-                // An ingest key ends with its connection.
-                self.runtime.spawn(live::end_gone(self.clone(), tenant));
-            }
-            return;
-        }
-        if let Some((_, position)) = note.positions() {
-            match &channel {
-                Some(channel) => channel.place.seen(position),
-                None => self.store.callers().known_place(&note.tenant).iter().for_each(|place| place.seen(position)),
-            }
-        }
-        let Some(channel) = channel else { return };
-        match channel.hear(note) {
-            Taken::Added => self.note(&channel, rung),
-            Taken::Hole => self.mend(&channel),
-            Taken::Nothing => {}
-        }
-    }
-
-    /// Ends the streams of one credential, or of the whole tenant.
-    fn end(&self, tenant: &TenantId, channel: Option<&Arc<Channel>>, credential: Option<&str>) {
-        match credential {
-            Some(credential) => self.proofs.forget(&(tenant.clone(), Some(credential.to_owned()))),
-            None => {
-                self.proofs.forget_all();
-                self.channels().remove(tenant);
-            }
-        }
-        if let Some(channel) = channel {
-            channel.end(credential);
-        }
-        let live: Vec<_> = self.live_channels().iter().filter(|((of, _), _)| of == tenant).map(|(_, channel)| channel.clone()).collect();
-        live.iter().for_each(|channel| channel.end(credential));
-    }
-
-    /// Has rings give up their oldest frames when all together hold too much; who still wants them reads the history.
-    fn shed_if_too_much(&self) {
-        if self.weight.is_too_much() {
-            let (now, channels) = (Instant::now(), self.all_channels());
-            let mut forgotten = 0;
-            self.weight.shed(|age| forgotten += channels.iter().map(|channel| channel.ring().forget_older(now, age)).sum::<usize>());
-            metrics::counter!("holdfast_stream_frames_shed_total").increment(forgotten as u64);
-        }
-    }
-
-    fn note(&self, channel: &Arc<Channel>, rung: &mut HashSet<usize>) {
-        self.shed_if_too_much();
-        for number in channel.ring_for() {
-            self.shards[number].note(channel);
-            rung.insert(number);
-        }
-    }
-
-    /// Tells the runtimes that a channel has something to write.
-    fn ring(&self, channel: &Arc<Channel>) {
-        let mut rung = HashSet::new();
-        self.note(channel, &mut rung);
-        rung.into_iter().for_each(|number| self.shards[number].ring());
     }
 
     /// Begins to mend a channel from the history, unless somebody does already.

@@ -8,7 +8,7 @@ use crate::{
         queue::{News, Queue, Worker, named},
         time::{instant, iso},
     },
-    feed::frame::{About, Frame, encode},
+    feed::frame::{About, Frame},
 };
 
 /// The names of what can be filtered, by the group that stands before the colon.
@@ -65,6 +65,6 @@ impl Frame {
     }
 
     fn live(kind: &str, about: About, data: &serde_json::Value) -> Self {
-        Self { position: None, kind: kind.into(), kind_bit: 0, about, bytes: encode(None, kind, &data.to_string()) }
+        Self::new(None, kind, about, &[&data.to_string()])
     }
 }

@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     feed::{
         Filter, Frame, Hub, Reason,
-        channel::{Channel, Group, Page},
+        channel::{Channel, Page},
+        group::Group,
         lease::Lease,
         seat::{Outlet, Seat, Sign},
         shard::Shard,
@@ -251,10 +252,10 @@ impl Reader {
         let mut bytes = BytesMut::new();
         while let Some(frame) = frames.front() {
             if self.group.filter().passes(frame) {
-                if !bytes.is_empty() && bytes.len() + frame.bytes.len() > PIECE_BYTES {
+                if !bytes.is_empty() && bytes.len() + frame.bytes().len() > PIECE_BYTES {
                     break;
                 }
-                bytes.extend_from_slice(&frame.bytes);
+                bytes.extend_from_slice(frame.bytes());
             }
             if let Some(position) = frame.position {
                 self.seat.desk().position = position;

@@ -56,7 +56,7 @@ pub(super) struct Ring {
 }
 
 fn weight(frame: &Frame) -> usize {
-    FRAME + frame.bytes.len()
+    FRAME + frame.bytes().len()
 }
 
 /// What became of a note.

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 
-use crate::feed::channel::Round;
+use crate::feed::group::Round;
 
 /// There may be something to write.
 const WOKEN: u8 = 1;

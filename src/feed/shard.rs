@@ -1,4 +1,4 @@
-//! One runtime's part of the streams: it is told once per message, not once per stream, and wakes its own.
+//! One runtime's part of the streams: it is told once for all that was heard together, not once per stream, and wakes its own.
 //!
 //! A wake-up across threads costs a system call, and a write costs far more than what is written: a busy shard waits a moment
 //! between rounds, so that each write, or at least each round, carries more.

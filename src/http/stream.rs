@@ -118,7 +118,7 @@ async fn open(request: &Request, api_key: Option<&str>, filter: Filter, from: Op
     let mut head = format!("data: {connected}\n\n").into_bytes();
     match start {
         Start::At(position) => head.extend_from_slice(format!("id: {position}\n\n").as_bytes()),
-        Start::Reset(reason, as_of) => head.extend_from_slice(&Frame::reset_cursor(reason, as_of).bytes),
+        Start::Reset(reason, as_of) => head.extend_from_slice(Frame::reset_cursor(reason, as_of).bytes()),
     }
     Ok(serve(request, &head, Source::Events(reader), caller.lasts(now_us)))
 }

@@ -1,9 +1,13 @@
 //! The replica's ear: one connection on which the channels of the partitions that matter here are subscribed.
+//!
+//! It has a thread of its own. What Redis pushes costs hardly anything; being woken for it does. When messages come in quick
+//! succession the thread sleeps between its looks, really sleeps: a runtime that waits is woken for whatever arrives.
 
 use std::{
     collections::HashSet,
+    io,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::{PushInfo, PushKind, Value};
@@ -19,11 +23,18 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long a new stream waits for its partition to be heard.
 const JOIN_PATIENCE: Duration = Duration::from_millis(3_000);
 
+/// What comes so soon after the ear was ready again is one of many: the next ones are collected.
+const OFTEN: Duration = Duration::from_millis(1);
+/// How long they are collected. What was heard has been passed on before; so nothing waits for longer than this.
+const PAUSE: Duration = Duration::from_micros(2_900);
+
 /// What the ear hears.
 #[derive(Debug)]
 pub enum Heard<'a> {
     /// A message: one or more packed notes.
     Message(&'a [u8]),
+    /// There is no other message at the moment: what was heard is to be passed on.
+    Lull,
     /// The connection broke: from here on messages may have been lost.
     Broken,
     /// Everything that is wanted is heard again after a break.
@@ -45,11 +56,17 @@ struct Inner {
 }
 
 impl Subscription {
-    /// Starts listening, on the present runtime. `hear` is called for every message, in order, and must not block.
-    pub fn open(address: Address, hear: impl Fn(Heard<'_>) + Send + Sync + 'static) -> Self {
+    /// Starts listening, on a thread of its own that ends soon after the last clone is gone. `hear` is called there for every
+    /// message, in order, and must not wait.
+    ///
+    /// # Errors
+    /// When the system has no thread.
+    pub fn open(address: Address, hear: impl Fn(Heard<'_>) + Send + Sync + 'static) -> io::Result<Self> {
         let inner = Arc::new(Inner { wanted: Mutex::default(), changed: Notify::new(), heard: watch::Sender::default() });
-        tokio::spawn(listen(address, Arc::downgrade(&inner), Arc::new(hear)));
-        Self { inner }
+        let weak = Arc::downgrade(&inner);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("hear".into()).spawn(move || runtime.block_on(listen(address, weak, Arc::new(hear))))?;
+        Ok(Self { inner })
     }
 
     /// Begins to hear a partition, and returns once it is heard.
@@ -84,14 +101,17 @@ type Hear = Arc<dyn Fn(Heard<'_>) + Send + Sync>;
 
 /// Connects, subscribes what is wanted, and again, for as long as somebody holds the subscription.
 async fn listen(address: Address, inner: std::sync::Weak<Inner>, hear: Hear) {
+    let came = Arc::new(Notify::new());
+    tokio::spawn(pass_on(came.clone(), hear.clone()));
     while inner.strong_count() > 0 {
         let broken = Arc::new(Notify::new());
         let pushed = {
-            let (hear, broken) = (hear.clone(), broken.clone());
+            let (hear, broken, came) = (hear.clone(), broken.clone(), came.clone());
             move |push: PushInfo| match push.kind {
                 PushKind::Message | PushKind::SMessage => {
                     if let Some(Value::BulkString(message)) = push.data.get(1) {
                         hear(Heard::Message(message));
+                        came.notify_one();
                     }
                 }
                 PushKind::Disconnection => {
@@ -109,6 +129,21 @@ async fn listen(address: Address, inner: std::sync::Weak<Inner>, hear: Hear) {
             }
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Has everything passed on that came at once: the task that reads wakes this one, which runs when there is nothing more to read.
+async fn pass_on(came: Arc<Notify>, hear: Hear) {
+    let mut ready = Instant::now();
+    loop {
+        came.notified().await;
+        let waited = ready.elapsed();
+        hear(Heard::Lull);
+        if waited < OFTEN {
+            // Nobody else lives on this thread.
+            std::thread::sleep(PAUSE);
+        }
+        ready = Instant::now();
     }
 }
 

@@ -21,6 +21,7 @@ mod fanout;
 mod filters;
 mod handover;
 mod headers;
+mod hearing;
 mod http_errors;
 mod http_reservations;
 mod jwt;
