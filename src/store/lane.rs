@@ -1,6 +1,6 @@
-//! A connection for calls and nothing else: commands go out, replies come back in their order.
+//! A connection to one server: commands go out, replies come back in their order, and between them what is published.
 //!
-//! It is what almost every request waits for. redis-rs' connection can say more (pushes, TLS, clusters: `wire.rs`), and each call
+//! It is what almost every request waits for. redis-rs' connections can do more (TLS, clusters: `wire.rs`), and each call
 //! costs more there: a queue, an encoding, a timer and a parser of its own, together a sixth of the instructions of a request. Here a
 //! call goes straight into the common buffer, and one task writes and reads for all, so that calls of the same moment share a write.
 //!
@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use crate::store::PATIENCE;
+use crate::store::{PATIENCE, wire::Said};
 
 /// So many calls are written at once, however many more there may be at this moment: Redis is to begin while we go on.
 const TOGETHER: usize = 16;
@@ -39,6 +39,9 @@ const PIECE: usize = 16 << 10;
 const KEPT: usize = 256 << 10;
 /// Room before a command for the number of its arguments.
 const HEAD: usize = 24;
+
+/// How what is published begins, on a connection that has subscribed.
+const MESSAGE: &[u8] = b"*3\r\n$7\r\nmessage\r\n";
 
 /// What takes the arguments of a command, one after the other.
 pub(super) trait Arguments {
@@ -143,6 +146,9 @@ enum Outgoing {
 /// The other half.
 type Incoming = Box<dyn AsyncRead + Send + Unpin>;
 
+/// Who gets what comes unasked.
+type Told = Box<dyn Fn(Said<'_>) + Send>;
+
 #[derive(Debug, Default)]
 struct State {
     command: Command,
@@ -230,11 +236,11 @@ impl Shared {
 }
 
 impl Lane {
-    /// Connects, on the present runtime; `closed` is called when the connection has ended.
+    /// Connects, on the present runtime; `told` gets what is published, and that the connection has ended.
     ///
     /// # Errors
     /// As redis-rs tells them, for addresses without TLS; others are not for here.
-    pub(super) async fn open(info: &ConnectionInfo, closed: impl FnOnce() + Send + 'static) -> Result<Self, RedisError> {
+    pub(super) async fn open(info: &ConnectionInfo, told: impl Fn(Said<'_>) + Send + 'static) -> Result<Self, RedisError> {
         let (incoming, outgoing): (Incoming, _) = match info.addr() {
             ConnectionAddr::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
@@ -249,7 +255,7 @@ impl Lane {
             _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "a connection of this kind carries no plain calls").into()),
         };
         let shared = Arc::new(Shared { outgoing, state: Mutex::default(), task: AtomicWaker::new(), room: Notify::new() });
-        tokio::spawn(Task::run(incoming, shared.clone(), closed));
+        tokio::spawn(Task::run(incoming, shared.clone(), Box::new(told)));
         let lane = Self(Arc::new(End(shared)));
         lane.introduce(info).await?;
         Ok(lane)
@@ -338,6 +344,7 @@ impl Lane {
 struct Task {
     incoming: Incoming,
     shared: Arc<Shared>,
+    told: Told,
     /// What was read and not yet understood.
     heard: Vec<u8>,
     /// When to look for those that have waited for too long. Whoever comes later waits at least as long.
@@ -346,12 +353,12 @@ struct Task {
 }
 
 impl Task {
-    async fn run(incoming: Incoming, shared: Arc<Shared>, closed: impl FnOnce() + Send + 'static) {
-        let mut task = Self { incoming, shared, heard: Vec::new(), look: Box::pin(tokio::time::sleep(Duration::ZERO)), looks: false };
+    async fn run(incoming: Incoming, shared: Arc<Shared>, told: Told) {
+        let mut task = Self { incoming, shared, told, heard: Vec::new(), look: Box::pin(tokio::time::sleep(Duration::ZERO)), looks: false };
         // How it ends makes no difference to those who wait.
         let _ = std::future::poll_fn(|context| task.poll(context)).await;
         task.shared.close();
-        closed();
+        (task.told)(Said::Ended);
     }
 
     /// Ready when the connection has ended.
@@ -391,23 +398,38 @@ impl Task {
     }
 
     fn hand_out(&mut self) -> io::Result<()> {
-        let (mut state, mut understood) = (self.shared.state(), 0);
-        let was_full = state.is_full();
-        while let Some((value, size)) = read(&self.heard[understood..])? {
-            understood += size;
-            let waiter = state.waiting.pop_front().ok_or_else(|| malformed("a reply that nobody waits for"))?;
-            if let Some(reply) = waiter.reply {
-                // Whoever has given up needs no reply.
-                let _ = reply.send(value);
+        let mut understood = 0;
+        loop {
+            let heard = &self.heard[understood..];
+            if heard.starts_with(MESSAGE) {
+                let Some((message, size)) = read_message(heard)? else { break };
+                (self.told)(Said::Message(message));
+                understood += size;
+            } else {
+                let Some((value, size)) = read(heard)? else { break };
+                self.hand_over(value)?;
+                understood += size;
             }
-        }
-        drop(state);
-        if was_full {
-            self.shared.room.notify_waiters();
         }
         self.heard.drain(..understood);
         if self.heard.is_empty() {
             self.heard.shrink_to(KEPT);
+        }
+        Ok(())
+    }
+
+    /// Gives a reply to whom it belongs.
+    fn hand_over(&self, value: Value) -> io::Result<()> {
+        let mut state = self.shared.state();
+        let was_full = state.is_full();
+        let waiter = state.waiting.pop_front().ok_or_else(|| malformed("a reply that nobody waits for"))?;
+        drop(state);
+        if let Some(reply) = waiter.reply {
+            // Whoever has given up needs no reply.
+            let _ = reply.send(value);
+        }
+        if was_full {
+            self.shared.room.notify_waiters();
         }
         Ok(())
     }
@@ -431,6 +453,22 @@ impl Task {
             }
         }
     }
+}
+
+/// What is published on a channel, which stands first of what was read, and the size of all of it; `None`: it is not complete yet.
+fn read_message(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
+    let Some((_channel, channel)) = read_text(&bytes[MESSAGE.len()..])? else { return Ok(None) };
+    let begins = MESSAGE.len() + channel;
+    Ok(read_text(&bytes[begins..])?.map(|(message, size)| (message, begins + size)))
+}
+
+/// A text, and its size with what is around it.
+fn read_text(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
+    let Some(line) = bytes.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
+    let digits = bytes.strip_prefix(b"$").and_then(|bytes| std::str::from_utf8(bytes.get(..line.checked_sub(2)?)?).ok());
+    let len: usize = digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| malformed("a length that is no number"))?;
+    let (from, to) = (line + 1, (line + 1).saturating_add(len));
+    Ok(bytes.get(from..to.saturating_add(2)).map(|text| (&text[..len], to + 2)))
 }
 
 /// The first reply of what was read, and its size; `None`: it is not complete yet.
@@ -519,6 +557,10 @@ mod tests {
             assert_eq!(size, reply.len());
             assert_eq!(Some(value), redis::parse_redis_value(reply).ok());
         }
+        let published = [MESSAGE, b"$2\r\nch\r\n$7\r\nan\r\nev\0\r\n"].concat();
+        assert!((MESSAGE.len()..published.len()).all(|end| read_message(&published[..end]).is_ok_and(|read| read.is_none())));
+        let more = [&published[..], MESSAGE].concat();
+        assert_eq!(read_message(&more).ok().flatten(), Some((&b"an\r\nev\0"[..], published.len())));
         for broken in [&b"$x\r\n"[..], b"*y\r\n", b"?what\r\n", b"$\r\n"] {
             assert!(read(broken).is_err());
         }
@@ -544,7 +586,12 @@ mod tests {
         let info = redis::IntoConnectionInfo::into_connection_info(format!("redis://{address}")).unwrap();
         let closed = Arc::new(Notify::new());
         let tell = closed.clone();
-        (Lane::open(&info, move || tell.notify_one()).await.unwrap(), closed)
+        let told = move |said: Said<'_>| {
+            if matches!(said, Said::Ended) {
+                tell.notify_one();
+            }
+        };
+        (Lane::open(&info, told).await.unwrap(), closed)
     }
 
     fn ping(to: &mut dyn Arguments) {

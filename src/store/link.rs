@@ -8,15 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Cmd, ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::{Notify, watch};
 
 use crate::store::{
-    Address, PATIENCE, StoreError,
+    Address, StoreError,
     keys::Key,
-    lane::{Arguments, Lane, Lost},
+    lane::{Arguments, Lost},
     scripts::Script,
-    wire::{self, Wire},
+    wire::{self, Failed, Said, Wire},
 };
 
 /// How often an idle connection is asked whether Redis is there; `/readyz` means by it "within the last two seconds".
@@ -30,19 +30,10 @@ pub struct Link {
     inner: Arc<Inner>,
 }
 
-/// How calls go.
-#[derive(Clone)]
-enum Way {
-    /// One server, without TLS.
-    Lane(Lane),
-    /// Everything else.
-    Wire(Wire),
-}
-
 struct Inner {
     address: Address,
     /// The present connection, and its number: what is told of an earlier one does not concern it.
-    way: Mutex<Option<(u64, Way)>>,
+    wire: Mutex<Option<(u64, Wire)>>,
     broken: Notify,
     up: watch::Sender<bool>,
     started: Instant,
@@ -88,7 +79,7 @@ impl Link {
     pub fn open(address: Address) -> Self {
         let inner = Arc::new(Inner {
             address,
-            way: Mutex::new(None),
+            wire: Mutex::new(None),
             broken: Notify::new(),
             up: watch::Sender::new(false),
             started: Instant::now(),
@@ -164,36 +155,18 @@ impl Link {
     }
 }
 
-impl Way {
-    /// Whether Redis answers.
-    async fn beat(&mut self) -> bool {
-        match self {
-            Self::Lane(lane) => matches!(lane.call(Instant::now(), |to| to.text("PING")).await, Ok(Value::SimpleString(_))),
-            Self::Wire(wire) => wire.beat().await,
-        }
-    }
-}
-
 impl Inner {
     /// Sends what `write` writes, and waits for the reply.
     async fn send(&self, write: impl Fn(&mut dyn Arguments)) -> Result<Value, Failure> {
-        let Some((number, way)) = self.way.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
+        let Some((number, mut wire)) = self.wire.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
             return Err(Failure::Store(StoreError::Unreachable));
         };
         let since = Instant::now();
-        let unknown = || Failure::Store(StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 });
-        let reply = match way {
-            Way::Lane(lane) => lane.call(since, write).await.map_err(|lost| match lost {
-                Lost::Unsent => Failure::Store(StoreError::Unreachable),
-                Lost::Unknown => unknown(),
-            })?,
-            Way::Wire(mut wire) => {
-                let mut command = Cmd::new();
-                write(&mut command);
-                let replied = tokio::time::timeout(PATIENCE, wire.send(&command)).await.map_err(|_| unknown())?;
-                replied.map_err(|error| self.failure(number, &error, since))?
-            }
-        };
+        let reply = wire.send(since, write).await.map_err(|failed| match failed {
+            Failed::Lost(Lost::Unsent) => Failure::Store(StoreError::Unreachable),
+            Failed::Lost(Lost::Unknown) => Failure::Store(StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 }),
+            Failed::Redis(error) => self.failure(number, &error, since),
+        })?;
         match reply {
             Value::ServerError(error) => Err(self.failure(number, &error.into(), since)),
             reply => Ok(reply),
@@ -208,7 +181,7 @@ impl Inner {
                 let code = error.code().unwrap_or("ERR").to_owned();
                 if matches!(kind, ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) {
                     // This server is no primary any more: connecting anew finds the one that is.
-                    self.drop_way(number);
+                    self.drop_wire(number);
                 }
                 server_error(code, error)
             }
@@ -216,7 +189,7 @@ impl Inner {
             ErrorKind::ClusterConnectionNotFound => Failure::Store(StoreError::Unreachable),
             _ => {
                 if error.is_unrecoverable_error() {
-                    self.drop_way(number);
+                    self.drop_wire(number);
                 }
                 if error.is_connection_refusal() {
                     return Failure::Store(StoreError::Unreachable);
@@ -230,17 +203,17 @@ impl Inner {
         self.answered_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    fn set_way(&self, way: Option<(u64, Way)>) {
-        let up = way.is_some();
-        *self.way.lock().unwrap_or_else(PoisonError::into_inner) = way;
+    fn set_wire(&self, wire: Option<(u64, Wire)>) {
+        let up = wire.is_some();
+        *self.wire.lock().unwrap_or_else(PoisonError::into_inner) = wire;
         self.up.send_replace(up);
     }
 
     /// Gives up the connection of that number, if it is still the present one: a late word of an earlier one must not end its successor.
-    fn drop_way(&self, number: u64) {
-        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
-        if way.as_ref().is_some_and(|(present, _)| *present == number) {
-            *way = None;
+    fn drop_wire(&self, number: u64) {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        if wire.as_ref().is_some_and(|(present, _)| *present == number) {
+            *wire = None;
             self.up.send_replace(false);
             self.broken.notify_one();
         }
@@ -280,15 +253,24 @@ async fn keep(inner: Weak<Inner>) {
     let (mut told_down, mut number) = (false, 0);
     while let Some(held) = inner.upgrade() {
         number += 1;
-        match open(&held.address, number, &inner).await {
-            Ok(way) => {
+        let weak = inner.clone();
+        let told = move |said: Said<'_>| {
+            if matches!(said, Said::Ended)
+                && let Some(inner) = weak.upgrade()
+                && !matches!(inner.address, Address::Cluster(_))
+            {
+                inner.drop_wire(number);
+            }
+        };
+        match wire::connect(&held.address, told).await {
+            Ok(wire) => {
                 held.note_answer();
-                held.set_way(Some((number, way.clone())));
+                held.set_wire(Some((number, wire.clone())));
                 if told_down {
                     tracing::info!("redis is reached again");
                 }
                 told_down = false;
-                watch_over(held, way, &inner).await;
+                watch_over(held, wire, &inner).await;
             }
             Err(error) => {
                 if !told_down {
@@ -302,29 +284,8 @@ async fn keep(inner: Weak<Inner>) {
     }
 }
 
-/// Opens the connection of that number.
-async fn open(address: &Address, number: u64, inner: &Weak<Inner>) -> Result<Way, RedisError> {
-    let weak = inner.clone();
-    let closed = move || {
-        if let Some(inner) = weak.upgrade() {
-            inner.drop_way(number);
-        }
-    };
-    if let Some(server) = wire::plain_server(address).await? {
-        return Ok(Way::Lane(wire::within_patience(Lane::open(&server, closed)).await?));
-    }
-    let is_one = !matches!(address, Address::Cluster(_));
-    let heard = move |push: PushInfo| {
-        // A cluster's connection mends itself.
-        if is_one && push.kind == PushKind::Disconnection {
-            closed();
-        }
-    };
-    wire::connect(address, None, heard).await.map(Way::Wire)
-}
-
 /// Beats until the connection breaks or nobody holds the link any more.
-async fn watch_over(held: Arc<Inner>, mut way: Way, inner: &Weak<Inner>) {
+async fn watch_over(held: Arc<Inner>, mut wire: Wire, inner: &Weak<Inner>) {
     let mut held = Some(held);
     loop {
         let Some(present) = held.take().or_else(|| inner.upgrade()) else { return };
@@ -332,11 +293,11 @@ async fn watch_over(held: Arc<Inner>, mut way: Way, inner: &Weak<Inner>) {
             () = present.broken.notified() => return,
             () = tokio::time::sleep(BEAT) => {}
         }
-        if way.beat().await {
+        if wire.beat().await {
             present.note_answer();
         } else {
             tracing::warn!("redis does not answer; connecting anew");
-            present.set_way(None);
+            present.set_wire(None);
             return;
         }
     }

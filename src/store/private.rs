@@ -17,7 +17,7 @@ use std::{
 
 use tokio::process::{Child, Command};
 
-use crate::store::{Address, PATIENCE};
+use crate::store::{Address};
 
 /// How long a server may take to load its data and answer.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -141,7 +141,7 @@ impl PrivateRedis {
                 }
                 return Err(not_up(format!("it ended with {status}")));
             }
-            if let Ok(mut wire) = super::wire::connect(&address, Some(PATIENCE), |_| {}).await
+            if let Ok(mut wire) = super::wire::connect(&address, |_| {}).await
                 && wire.beat().await
             {
                 return Ok(());

@@ -10,12 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{Notify, watch};
 
 use crate::store::{
-    Address, PATIENCE, Partition, StoreError,
-    wire::{self, Wire},
+    Address, Partition, StoreError,
+    wire::{self, Said, Wire},
 };
 
 const BEAT: Duration = Duration::from_millis(1_000);
@@ -105,23 +104,20 @@ async fn listen(address: Address, inner: std::sync::Weak<Inner>, hear: Hear) {
     tokio::spawn(pass_on(came.clone(), hear.clone()));
     while inner.strong_count() > 0 {
         let broken = Arc::new(Notify::new());
-        let pushed = {
+        let told = {
             let (hear, broken, came) = (hear.clone(), broken.clone(), came.clone());
-            move |push: PushInfo| match push.kind {
-                PushKind::Message | PushKind::SMessage => {
-                    if let Some(Value::BulkString(message)) = push.data.get(1) {
-                        hear(Heard::Message(message));
-                        came.notify_one();
-                    }
+            move |said: Said<'_>| match said {
+                Said::Message(message) => {
+                    hear(Heard::Message(message));
+                    came.notify_one();
                 }
-                PushKind::Disconnection => {
+                Said::Ended => {
                     hear(Heard::Broken);
                     broken.notify_one();
                 }
-                _ => {}
             }
         };
-        if let Ok(wire) = wire::connect(&address, Some(PATIENCE), pushed).await {
+        if let Ok(wire) = wire::connect(&address, told).await {
             stay(wire, &inner, &broken, &hear).await;
             hear(Heard::Broken);
             if let Some(inner) = inner.upgrade() {
@@ -155,12 +151,12 @@ async fn stay(mut wire: Wire, inner: &std::sync::Weak<Inner>, broken: &Notify, h
         let Some(held) = inner.upgrade() else { return };
         let wanted = held.wanted().clone();
         for partition in wanted.difference(&heard) {
-            if wire.subscribe(&partition.channel()).await.is_err() {
+            if !wire.subscribe(&partition.channel()).await {
                 return;
             }
         }
         for partition in heard.difference(&wanted) {
-            if wire.unsubscribe(&partition.channel()).await.is_err() {
+            if !wire.unsubscribe(&partition.channel()).await {
                 return;
             }
         }

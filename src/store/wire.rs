@@ -1,9 +1,12 @@
-//! Connections that can say everything: they hear what Redis pushes, and find their way through a cluster and through TLS.
+//! Every way to Redis: one server by a lane; TLS and clusters by redis-rs, which can do both.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ProtocolVersion, PushInfo, RedisError, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -11,64 +14,105 @@ use redis::{
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 
-use crate::store::{Address, PATIENCE};
+use crate::store::{
+    Address, PATIENCE,
+    lane::{Arguments, Lane, Lost},
+};
 
 const CONNECT_PATIENCE: Duration = Duration::from_millis(1_000);
+/// How many calls to a cluster may wait to be written; more than that wait for a place among them.
+const WAITING: usize = 1_024;
 
-/// A connection of either kind.
+/// A connection. The last clone closes it.
 #[derive(Clone)]
 pub(super) enum Wire {
-    One(MultiplexedConnection),
+    Lane(Lane),
+    Tls(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
+/// What a connection says unasked.
+#[derive(Debug)]
+pub(super) enum Said<'a> {
+    /// Somebody published this on a channel that is subscribed.
+    Message(&'a [u8]),
+    /// It has ended; one to a cluster mends itself.
+    Ended,
+}
+
+/// Why a call got no reply.
+#[derive(Debug)]
+pub(super) enum Failed {
+    Lost(Lost),
+    Redis(RedisError),
+}
+
+impl From<RedisError> for Failed {
+    fn from(error: RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
+
 impl Wire {
-    pub(super) async fn send(&mut self, call: &Cmd) -> Result<Value, RedisError> {
+    /// Sends the command that `write` writes and waits for its reply, [`PATIENCE`] at most. An error of Redis may be a reply, too.
+    /// `since` is the present moment.
+    pub(super) async fn send(&mut self, since: Instant, write: impl Fn(&mut dyn Arguments)) -> Result<Value, Failed> {
+        let command = || {
+            let mut command = Cmd::new();
+            write(&mut command);
+            command
+        };
         match self {
-            Self::One(connection) => connection.req_packed_command(call).await,
-            Self::Cluster(connection) => connection.req_packed_command(call).await,
+            Self::Lane(lane) => lane.call(since, write).await.map_err(Failed::Lost),
+            Self::Tls(connection) => within(PATIENCE, connection.req_packed_command(&command())).await,
+            Self::Cluster(connection) => within(PATIENCE, connection.req_packed_command(&command())).await,
         }
     }
 
-    pub(super) async fn subscribe(&mut self, channel: &str) -> Result<(), RedisError> {
+    /// Subscribes a channel; whether that is done.
+    pub(super) async fn subscribe(&mut self, channel: &str) -> bool {
         match self {
-            Self::One(connection) => connection.subscribe(channel).await,
-            Self::Cluster(connection) => connection.ssubscribe(channel).await,
+            Self::Lane(_) => self.tell(&["SUBSCRIBE", channel]).await,
+            Self::Tls(connection) => connection.subscribe(channel).await.is_ok(),
+            Self::Cluster(connection) => connection.ssubscribe(channel).await.is_ok(),
         }
     }
 
-    pub(super) async fn unsubscribe(&mut self, channel: &str) -> Result<(), RedisError> {
+    /// The opposite.
+    pub(super) async fn unsubscribe(&mut self, channel: &str) -> bool {
         match self {
-            Self::One(connection) => connection.unsubscribe(channel).await,
-            Self::Cluster(connection) => connection.sunsubscribe(channel).await,
+            Self::Lane(_) => self.tell(&["UNSUBSCRIBE", channel]).await,
+            Self::Tls(connection) => connection.unsubscribe(channel).await.is_ok(),
+            Self::Cluster(connection) => connection.sunsubscribe(channel).await.is_ok(),
         }
     }
 
     /// Whether Redis answers.
     pub(super) async fn beat(&mut self) -> bool {
-        matches!(tokio::time::timeout(PATIENCE, self.send(&redis::cmd("PING"))).await, Ok(Ok(_)))
+        self.tell(&["PING"]).await
+    }
+
+    async fn tell(&mut self, command: &[&str]) -> bool {
+        let told = self.send(Instant::now(), |to| command.iter().for_each(|part| to.text(part))).await;
+        told.is_ok_and(|reply| !matches!(reply, Value::ServerError(_)))
     }
 }
 
-/// How many calls may wait to be written; more than that wait for a place among them.
-const WAITING: usize = 1_024;
-
-/// Opens a connection; `heard` gets what Redis pushes, and that the connection broke. Without `patience` whoever calls sees to it that
-/// no answer is waited for without an end.
-pub(super) async fn connect(address: &Address, patience: Option<Duration>, heard: impl Fn(PushInfo) + Send + Sync + 'static) -> Result<Wire, RedisError> {
-    let heard = Pushes(Arc::new(heard));
-    let config = || {
-        AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_PATIENCE))
-            .set_response_timeout(patience)
-            .set_pipeline_buffer_size(WAITING)
-            .set_push_sender(heard.clone())
-    };
+/// Connects; `told` gets what the connection says unasked.
+pub(super) async fn connect(address: &Address, told: impl Fn(Said<'_>) + Send + Sync + 'static) -> Result<Wire, RedisError> {
     match address {
-        Address::One(info) => Ok(Wire::One(Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config()).await?)),
+        Address::One(info) if is_plain(info) => lane(info, told).await,
+        Address::One(info) => {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_PATIENCE))
+                .set_response_timeout(Some(PATIENCE))
+                .set_pipeline_buffer_size(WAITING)
+                .set_push_sender(Pushes(Arc::new(told)));
+            Ok(Wire::Tls(Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await?))
+        }
         Address::Sentinel { sentinels, name, username, password } => {
-            let mut client = sentinel(sentinels, name, username.as_deref(), password.as_deref())?;
-            Ok(Wire::One(client.get_async_connection_with_config(&config()).await?))
+            let mut sentinels = sentinel(sentinels, name, username.as_deref(), password.as_deref())?;
+            lane(sentinels.async_get_client().await?.get_connection_info(), told).await
         }
         Address::Cluster(nodes) => {
             let client = ClusterClient::builder(nodes.clone())
@@ -80,18 +124,25 @@ pub(super) async fn connect(address: &Address, patience: Option<Duration>, heard
                 .min_retry_wait(20)
                 .max_retry_wait(200)
                 .tcp_settings(TcpSettings::default().set_nodelay(true))
-                .push_sender(heard)
+                .push_sender(Pushes(Arc::new(told)))
                 .build()?;
             Ok(Wire::Cluster(client.get_async_connection().await?))
         }
     }
 }
 
+async fn lane(server: &ConnectionInfo, told: impl Fn(Said<'_>) + Send + Sync + 'static) -> Result<Wire, RedisError> {
+    let opened = tokio::time::timeout(CONNECT_PATIENCE, Lane::open(server, told)).await;
+    Ok(Wire::Lane(opened.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??))
+}
+
+fn is_plain(server: &ConnectionInfo) -> bool {
+    matches!(server.addr(), ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_))
+}
+
 /// Those who know who the primary is.
 fn sentinel(sentinels: &[ConnectionAddr], name: &str, username: Option<&str>, password: Option<&str>) -> Result<SentinelClient, RedisError> {
-    let mut builder = SentinelClientBuilder::new(sentinels.to_vec(), name, SentinelServerType::Master)?
-        .set_client_to_redis_protocol(ProtocolVersion::RESP3)
-        .set_client_to_redis_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let mut builder = SentinelClientBuilder::new(sentinels.to_vec(), name, SentinelServerType::Master)?;
     if let Some(username) = username {
         builder = builder.set_client_to_redis_username(username);
     }
@@ -101,30 +152,21 @@ fn sentinel(sentinels: &[ConnectionAddr], name: &str, username: Option<&str>, pa
     builder.build()
 }
 
-/// The server to connect to, where that is one without TLS: asked of the sentinels where there are some.
-pub(super) async fn plain_server(address: &Address) -> Result<Option<ConnectionInfo>, RedisError> {
-    let server = match address {
-        Address::One(info) => info.clone(),
-        Address::Sentinel { sentinels, name, username, password } => {
-            sentinel(sentinels, name, username.as_deref(), password.as_deref())?.async_get_client().await?.get_connection_info().clone()
-        }
-        Address::Cluster(_) => return Ok(None),
-    };
-    Ok(matches!(server.addr(), ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_)).then_some(server))
+async fn within(patience: Duration, sent: impl Future<Output = Result<Value, RedisError>>) -> Result<Value, Failed> {
+    Ok(tokio::time::timeout(patience, sent).await.map_err(|_| Failed::Lost(Lost::Unknown))??)
 }
 
-/// Gives up what takes too long.
-pub(super) async fn within_patience<T>(connecting: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
-    let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-    tokio::time::timeout(CONNECT_PATIENCE, connecting).await.map_err(late)?
-}
-
+/// How redis-rs tells us what comes unasked.
 #[derive(Clone)]
-struct Pushes(Arc<dyn Fn(PushInfo) + Send + Sync>);
+struct Pushes(Arc<dyn Fn(Said<'_>) + Send + Sync>);
 
 impl redis::aio::AsyncPushSender for Pushes {
-    fn send(&self, info: PushInfo) -> Result<(), redis::aio::SendError> {
-        (self.0)(info);
+    fn send(&self, push: PushInfo) -> Result<(), redis::aio::SendError> {
+        match (push.kind, push.data.get(1)) {
+            (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(message))) => (self.0)(Said::Message(message)),
+            (PushKind::Disconnection, _) => (self.0)(Said::Ended),
+            _ => {}
+        }
         Ok(())
     }
 }
