@@ -13,6 +13,7 @@ mod monitor;
 mod own;
 mod pace;
 mod packed;
+mod places;
 mod plain;
 mod platform;
 mod private;
@@ -32,7 +33,7 @@ mod watches;
 
 use std::{sync::Arc, time::Duration};
 
-pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, Secret};
+pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, REMEMBERED, Secret};
 pub use connections::MadeConnection;
 pub use issuers::Registration;
 pub use keys::{Key, PARTITIONS, Partition, Place};

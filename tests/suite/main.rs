@@ -25,6 +25,7 @@ mod http_errors;
 mod http_reservations;
 mod jwt;
 mod limits;
+mod memory;
 mod model;
 mod open_mode;
 mod outages;
