@@ -35,7 +35,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("DURABILITY", "fast: Redis acknowledges from memory"),
     ("DRAIN_SECONDS", "after SIGTERM, how long requests and streams may take to end, 1 to 3600; 30"),
     ("WORKERS", "runtimes that serve, one thread each, 1 to 256; the number of cores"),
-    ("KNOWN_CREDENTIALS", "credentials that a replica remembers, a kilobyte each, 16 to 10000000; 8192; callers beyond cost Redis two look-ups each"),
+    ("KNOWN_CREDENTIALS", "credentials that a replica remembers, 2 kB each, 16 to 10000000; 4096; where more call by turns, each costs Redis two look-ups"),
     ("LOG", "what is logged, as tracing's directives; info"),
     ("LOG_FORMAT", "json or text; text on a terminal, else json"),
     ("TLS_CERT", "certificate chain in PEM, to serve https; with TLS_KEY"),

@@ -32,9 +32,9 @@ use crate::{
     },
 };
 
-/// How many credentials a replica remembers unless it is told otherwise. Each takes about a kilobyte; whose is forgotten costs his next
-/// call two calls more to Redis.
-pub const REMEMBERED: usize = 8_192;
+/// How many credentials a replica remembers unless it is told otherwise. Each takes about two kilobytes with its tenant's
+/// place; one that was forgotten costs its next call two look-ups.
+pub const REMEMBERED: usize = 4_096;
 /// For how many tenants a replica remembers how to act by itself: those of which something lapsed lately.
 const KEEPERS: usize = 1_024;
 /// How many credentials that nobody bears a replica remembers, and for how long.
