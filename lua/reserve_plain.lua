@@ -1,7 +1,7 @@
 #!lua
 -- reserve_plain: take free resources, each on its own, or tell who has them.
 --
--- uses          open, straight, limit, lapse_plain, change, end_plain
+-- uses          open, straight, limit, lapse_plain, change, batch_kept, end_plain
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -51,7 +51,7 @@ for i = 3, #ARGV do
       end
     end
     event = HEAD .. pack(previous) .. stamp .. event
-    kept[#kept + 1] = format('%d', fence)
+    kept[#kept + 1] = fence
     kept[#kept + 1] = event
     told[#told + 1] = event
     answers[#answers + 1] = ACQUIRED .. stamp
