@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew_plain: move the deadline of what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, end_plain
+-- uses          open, straight, lapse_plain, change, batch_kept, end_plain
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -51,7 +51,7 @@ for i = 3, #ARGV do
       if not earliest or moved < earliest then
         earliest = moved
       end
-      kept[#kept + 1] = format('%d', position)
+      kept[#kept + 1] = position
       kept[#kept + 1] = event
       told[#told + 1] = event
       answers[#answers + 1] = pack('RENEWED', fence, moved)

@@ -9,8 +9,8 @@
 --   1 caller    see open; its credential is false
 --   2 floor     see open
 --   3 from      the position after which the page begins
---   4 limit     the most events of the page
--- returns       OK, now_us, position, position of the last kept event, then packed events
+--   4 limit     the most entries of the page
+-- returns       OK, now_us, position, position of the last kept event, then packed entries: an event, or those of a batch, of which the first may stand before `from`
 -- cost          O(limit)
 -- invariants    nothing older than an hour is told again. Whether the page begins right after `from`, its first event says: it names
 --               the position before it

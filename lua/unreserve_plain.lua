@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- unreserve_plain: give back what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, end_plain
+-- uses          open, straight, lapse_plain, change, batch_kept, end_plain
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -53,7 +53,7 @@ for i = 3, #ARGV do
       gone[resource] = true
       names[#names + 1] = resource
       dated = dated or deadline
-      kept[#kept + 1] = format('%d', position)
+      kept[#kept + 1] = position
       kept[#kept + 1] = event
       told[#told + 1] = event
       answers[#answers + 1] = RELINQUISHED

@@ -85,7 +85,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     let tls = config.tls.as_ref().map(|(certificate, key)| http::tls(certificate, key)).transpose()?;
     let listener = Listener::bind(config.listen, config.workers)?;
     let bound = listener.address();
-    let callers = Arc::new(Callers::of(config.tiers.clone()));
+    let callers = Arc::new(Callers::of(config.tiers.clone(), config.known_credentials));
     let replica = Arc::new(Replica::begin());
     let store = Store::new(Link::open(address.clone()), callers.clone());
     let feeds = Feed::open(store.clone(), config.workers)?;

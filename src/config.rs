@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::{
     domain::{connection::BrokerHost, tier::Tiers},
-    store::Address,
+    store::{Address, REMEMBERED},
     trust::SecretKeys,
 };
 
@@ -35,6 +35,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("DURABILITY", "fast: Redis acknowledges from memory"),
     ("DRAIN_SECONDS", "after SIGTERM, how long requests and streams may take to end, 1 to 3600; 30"),
     ("WORKERS", "runtimes that serve, one thread each, 1 to 256; the number of cores"),
+    ("KNOWN_CREDENTIALS", "credentials that a replica remembers, 2 kB each, 16 to 10000000; 4096; where more call by turns, each costs Redis two look-ups"),
     ("LOG", "what is logged, as tracing's directives; info"),
     ("LOG_FORMAT", "json or text; text on a terminal, else json"),
     ("TLS_CERT", "certificate chain in PEM, to serve https; with TLS_KEY"),
@@ -117,6 +118,8 @@ pub struct Config {
     pub drain: Duration,
     /// `WORKERS`
     pub workers: usize,
+    /// `KNOWN_CREDENTIALS`
+    pub known_credentials: usize,
     /// `LOG`
     pub log: String,
     /// `LOG_FORMAT`
@@ -229,6 +232,7 @@ impl Config {
             broker_hosts,
             drain: Duration::from_secs(number("DRAIN_SECONDS", 30, 1..=3_600)?),
             workers: number("WORKERS", cores, 1..=256)? as usize,
+            known_credentials: number("KNOWN_CREDENTIALS", REMEMBERED as u64, 16..=10_000_000)? as usize,
             log: text("LOG").unwrap_or("info").into(),
             log_format,
             tls,

@@ -1,12 +1,18 @@
 -- end_plain: how a plain script ends: its events go into the history, the tenant's state is written, everything is told and answered.
-for i = 1, #kept, 2 do
-  call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, kept[i], 'e', kept[i + 1])
+-- `kept` is position, packed event, position, packed event ...
+local marks = nil
+if #kept == 2 then
+  call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, format('%d', kept[1]), 'e', kept[2])
+elseif kept[1] then
+  -- here: batch_kept
 end
 if kept[1] and now_us > upkeep then
   -- here: change
   look_after_history()
 end
-if unsaved or kept[1] then
+if marks then
+  call('HSET', META, 'state', pack(previous, due, upkeep, rate), 'marks', marks)
+elseif unsaved or kept[1] then
   call('HSET', META, 'state', pack(previous, due, upkeep, rate))
 end
 if #told > 0 then

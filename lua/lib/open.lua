@@ -5,7 +5,7 @@
 --                 tenant, credential (a field of meta, or false for the sweep), version, channel, publish command,
 --                 history length (as text: Redis would make one of a number each time), how events begin, api key label or false, end user (the token's `sub`) or false, held limit (0: none),
 --                 whether names need registration, rate per second (0: none), burst, when the credential ends in ms or false, and, per call, its cost
---               2 floor: the highest position of this tenant that the replica has seen
+--               2 floor: the highest position of this tenant that the replica has seen; below 0: it has forgotten that, and it was at most so much
 -- leaves        now_us, now_ms, last, due, position, backlog and the caller's parts to the script
 -- returns       STALE, now_us when the credential is gone or the tenant changed since the replica looked: it looks again
 --               | RATE, now_us, position, rate, wait_us when the call comes too early; only the rate's state was written
@@ -36,6 +36,9 @@ end
 local last, due, upkeep, rate = cmsgpack.unpack(meta[1])
 local unsaved = false
 local floor = ARGV[2] + 0
+if floor < 0 then
+  floor = now_us > -floor and 0 or -floor -- a clock that is past it makes positions grow by itself
+end
 local position = last < floor and floor or last -- above `last` only where Redis lost writes that a replica has seen
 
 -- GCRA: `backlog` is how long in microseconds until the rate is whole again. A call adds its cost's share of a second to it, and is

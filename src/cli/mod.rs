@@ -212,7 +212,7 @@ async fn open(config: &Config) -> Result<Store, CliError> {
     if tokio::time::timeout(crate::store::PATIENCE, link.up()).await.is_err() {
         return Err(StoreError::Unreachable.into());
     }
-    Ok(Store::new(link, std::sync::Arc::new(Callers::of(config.tiers.clone()))))
+    Ok(Store::new(link, std::sync::Arc::new(Callers::of(config.tiers.clone(), config.known_credentials))))
 }
 
 fn tenant_id(id: &str) -> Result<TenantId, CliError> {

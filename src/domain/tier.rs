@@ -74,8 +74,8 @@ pub struct Tiers([Limits; 4]);
 impl Tiers {
     /// The numbers of that tier.
     #[must_use]
-    pub fn of(&self, tier: Tier) -> Limits {
-        self.0[tier as usize]
+    pub fn of(&self, tier: Tier) -> &Limits {
+        &self.0[tier as usize]
     }
 
     /// The numbers of that tier, to change them.

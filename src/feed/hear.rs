@@ -64,7 +64,7 @@ impl Hub {
         if let Some((_, position)) = note.positions() {
             match &channel {
                 Some(channel) => channel.place.seen(position),
-                None => self.store.callers().known_place(&note.tenant).iter().for_each(|place| place.seen(position)),
+                None => TenantId::parse(&note.tenant).iter().for_each(|tenant| self.store.callers().heard(tenant, position)),
             }
         }
         let Some(channel) = channel else { return };

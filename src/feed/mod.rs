@@ -190,7 +190,7 @@ impl Feed {
             hub.mend(&channel);
             tokio::time::timeout(PRIME, channel.reaches(0)).await.map_err(|_| StoreError::Unreachable)?;
         }
-        let latest = proof.position.max(place.floor());
+        let latest = proof.position.max(place.latest());
         let _ = tokio::time::timeout(CATCH_UP, channel.reaches(latest)).await;
         let reader = Reader::new(hub.clone(), self.shard.clone(), store.clone(), channel, caller.credential(), filter, lease);
         let mut reader = Box::new(reader.ok_or(StoreError::Unreachable)?);

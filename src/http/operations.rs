@@ -32,6 +32,9 @@ pub(super) fn readyz(request: &Request) -> poem::Result<Response> {
 pub(super) fn numbers(request: &Request) -> poem::Result<Response> {
     let app = app(request)?;
     metrics::gauge!("holdfast_event_streams").set(app.feed.streams() as f64);
+    let (credentials, tenants) = app.store.callers().count();
+    metrics::gauge!("holdfast_known_credentials").set(credentials as f64);
+    metrics::gauge!("holdfast_known_tenants").set(tenants as f64);
     metrics::gauge!("holdfast_connections").set(app.replica.connections.load(Ordering::Relaxed) as f64);
     metrics::gauge!("holdfast_ready").set(if app.links.answered_within(RECENT) { 1.0 } else { 0.0 });
     let text = app.replica.metrics.render();

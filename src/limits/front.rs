@@ -1,13 +1,9 @@
 //! The guard of each replica in front of the shared count.
 
-use std::{
-    collections::HashMap,
-    num::NonZeroU32,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
+use quick_cache::sync::Cache;
 
 use crate::{
     domain::{
@@ -24,13 +20,19 @@ const LOOSER: u32 = 2;
 const HOLD: Duration = Duration::from_millis(100);
 /// What Redis said is believed for so long, so that a tenant whose tier rises is served within a second.
 const BELIEVED: Duration = Duration::from_millis(500);
-/// How many tenants' guards are remembered. Beyond that all are forgotten and begin anew.
-const TENANTS: usize = 50_000;
+/// How many tenants' guards are remembered: those that called lately, since it is for floods. One that is forgotten begins anew.
+const TENANTS: usize = 2_048;
 
-/// The guards of all tenants that call here. One for all runtimes of the replica.
-#[derive(Debug, Default)]
+/// The guards of the tenants that call here. One for all runtimes of the replica.
+#[derive(Debug)]
 pub struct Front {
-    guards: RwLock<HashMap<TenantId, Arc<Guard>>>,
+    guards: Cache<TenantId, Arc<Guard>>,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        Self { guards: Cache::new(TENANTS) }
+    }
 }
 
 #[derive(Debug)]
@@ -67,16 +69,11 @@ impl Front {
     }
 
     fn guard(&self, tenant: &TenantId, rate: Rate) -> Arc<Guard> {
-        let known = self.guards.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned();
-        if let Some(guard) = known.filter(|guard| guard.rate == rate) {
+        if let Some(guard) = self.guards.get(tenant).filter(|guard| guard.rate == rate) {
             return guard;
         }
         let guard = Arc::new(Guard { rate, limiter: RateLimiter::direct(looser(rate)) });
-        let mut guards = self.guards.write().unwrap_or_else(PoisonError::into_inner);
-        if guards.len() >= TENANTS {
-            guards.clear();
-        }
-        guards.insert(tenant.clone(), guard.clone());
+        self.guards.insert(tenant.clone(), guard.clone());
         guard
     }
 }

@@ -4,15 +4,15 @@
 //! tenant's own state, and a mismatch makes the replica look again.
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -26,28 +26,38 @@ use crate::{
         Store, StoreError,
         keys::{Place, directory},
         packed::Writer,
+        places::Places,
         sessions::SESSION_IDLE,
         tenants::{TenantState, read_key},
     },
 };
 
-/// How many credentials a replica remembers. Beyond that it forgets all and learns again, one look-up each.
-const REMEMBERED: usize = 100_000;
+/// How many credentials a replica remembers unless it is told otherwise. Each takes about two kilobytes with its tenant's
+/// place; one that was forgotten costs its next call two look-ups.
+pub const REMEMBERED: usize = 4_096;
+/// For how many tenants a replica remembers how to act by itself: those of which something lapsed lately.
+const KEEPERS: usize = 1_024;
 /// How many credentials that nobody bears a replica remembers, and for how long.
-const UNKNOWN: usize = 10_000;
+const UNKNOWN: usize = 4_096;
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 /// How often the use of a key is written down, in microseconds: coarse, since each note is a call to Redis.
 const NOTED_EVERY_US: i64 = 60_000_000;
 
+/// A SHA-256 in base64, without padding.
+const HASH_BYTES: usize = 43;
+
 /// The hash of a credential: what is stored in its place, and all that the store ever sees of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Secret(String);
+pub struct Secret(Arc<str>);
 
 impl Secret {
     /// Hashes a credential as its bearer gave it. A key has at least 128 random bits, so a plain SHA-256 cannot be searched.
     #[must_use]
     pub fn of(credential: &str) -> Self {
-        Self(URL_SAFE_NO_PAD.encode(Sha256::digest(credential.as_bytes())))
+        let mut text = [0; HASH_BYTES];
+        // Always as long as that, and always plain ASCII.
+        let written = URL_SAFE_NO_PAD.encode_slice(Sha256::digest(credential.as_bytes()), &mut text).unwrap_or(0);
+        Self(std::str::from_utf8(&text[..written]).unwrap_or("").into())
     }
 
     /// The hash, as keys and fields of the store name it.
@@ -118,20 +128,20 @@ struct Inner {
     bearer: Bearer,
     place: Arc<Place>,
     tenant: Tenant,
-    limits: Limits,
+    tiers: Arc<Tiers>,
     key: Option<ApiKey>,
     connection: Option<Uuid>,
     needs_plan: bool,
     scopes: Scopes,
     /// What events call it.
     label: Option<String>,
-    packed: Vec<u8>,
+    packed: Box<[u8]>,
     /// When the key's use was last written down, in microseconds of Redis' clock.
     noted_us: AtomicI64,
 }
 
 impl Caller {
-    fn new(bearer: Bearer, place: Arc<Place>, state: TenantState, key: Option<ApiKey>, limits: Limits, publish: &str) -> Self {
+    fn new(bearer: Bearer, place: Arc<Place>, state: TenantState, key: Option<ApiKey>, tiers: Arc<Tiers>, publish: &str) -> Self {
         let TenantState { tenant, version, has_definitions, connection, .. } = state;
         let token = if let Bearer::Token(_, token) = &bearer { Some(token.clone()) } else { None };
         let keyless = if matches!(bearer, Bearer::Ingest(_)) { Scopes::NONE } else { Scopes::ALL };
@@ -139,6 +149,7 @@ impl Caller {
         let scopes = token.as_ref().map_or(key_scopes, |token| token.scopes.and(key_scopes));
         let end_user = token.as_ref().and_then(|token| token.end_user.as_deref());
         let label = end_user.or(key.as_ref().map(|key| key.label.as_str())).map(str::to_owned);
+        let limits = tiers.of(tenant.tier);
         let rate = if bearer == Bearer::Keeper { None } else { limits.rate };
         let writer = Writer::default()
             .text(tenant.id.as_str())
@@ -158,21 +169,10 @@ impl Caller {
             Some(token) => writer.int(token.ends_ms),
             None => writer.boolean(false),
         }
-        .done();
+        .done()
+        .into();
         let needs_plan = has_definitions || tenant.require_registration;
-        Self(Arc::new(Inner {
-            bearer,
-            place,
-            tenant,
-            limits: Limits { rate, ..limits },
-            key,
-            connection,
-            needs_plan,
-            scopes,
-            label,
-            packed,
-            noted_us: AtomicI64::new(0),
-        }))
+        Self(Arc::new(Inner { bearer, place, tenant, tiers, key, connection, needs_plan, scopes, label, packed, noted_us: AtomicI64::new(0) }))
     }
 
     /// Whose it is.
@@ -181,10 +181,10 @@ impl Caller {
         &self.0.tenant
     }
 
-    /// What the tenant's tier allows.
+    /// What the tenant's tier allows. The service itself is not limited, though its caller has the tenant's.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.0.limits
+        self.0.tiers.of(self.0.tenant.tier)
     }
 
     /// What it may do.
@@ -273,33 +273,48 @@ impl Caller {
     }
 }
 
-/// Every caller and every tenant's place that this replica knows. One for all its runtimes.
-#[derive(Debug, Default)]
+/// The callers and the tenants' places that this replica knows. One for all its runtimes.
+///
+/// Bounded, and what was not used for long goes first: who was forgotten is looked up again.
+#[derive(Debug)]
 pub struct Callers {
-    tiers: Tiers,
-    known: RwLock<HashMap<Secret, Caller>>,
-    unknown: Mutex<HashMap<Secret, Instant>>,
-    keepers: RwLock<HashMap<TenantId, Caller>>,
+    tiers: Arc<Tiers>,
+    known: Cache<Secret, Caller>,
+    unknown: Cache<Secret, Instant>,
+    keepers: Cache<TenantId, Caller>,
     anyone: RwLock<Option<Caller>>,
-    places: Mutex<HashMap<TenantId, Arc<Place>>>,
+    places: Places,
+}
+
+impl Default for Callers {
+    fn default() -> Self {
+        Self::of(Tiers::default(), REMEMBERED)
+    }
 }
 
 impl Callers {
-    /// Nobody is known yet; each tier allows what `tiers` says.
+    /// Nobody is known yet, and at most so many will be; each tier allows what `tiers` says.
     #[must_use]
-    pub fn of(tiers: Tiers) -> Self {
-        Self { tiers, ..Self::default() }
+    pub fn of(tiers: Tiers, remembered: usize) -> Self {
+        Self {
+            tiers: Arc::new(tiers),
+            known: Cache::new(remembered),
+            unknown: Cache::new(UNKNOWN),
+            keepers: Cache::new(KEEPERS),
+            anyone: RwLock::default(),
+            places: Places::keeping(remembered),
+        }
     }
 
-    /// What each tier allows here.
+    /// How many credentials are known, and how many tenants.
     #[must_use]
-    pub fn tiers(&self) -> &Tiers {
-        &self.tiers
+    pub fn count(&self) -> (usize, usize) {
+        (self.known.len(), self.places.len())
     }
 
     fn known(&self, bearer: &Bearer) -> Option<Caller> {
         match bearer.secret() {
-            Some(secret) => self.known.read().unwrap_or_else(PoisonError::into_inner).get(secret).cloned(),
+            Some(secret) => self.known.get(secret),
             None => self.anyone.read().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -309,39 +324,28 @@ impl Callers {
             *self.anyone.write().unwrap_or_else(PoisonError::into_inner) = caller.cloned();
             return;
         };
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
         match caller {
-            Some(caller) => known.insert(secret.clone(), caller.clone()),
-            None => known.remove(secret),
-        };
-        drop(known);
-        if caller.is_none() {
-            let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-            if unknown.len() >= UNKNOWN {
-                unknown.clear();
+            Some(caller) => self.known.insert(secret.clone(), caller.clone()),
+            None => {
+                self.known.remove(secret);
+                self.unknown.insert(secret.clone(), Instant::now());
             }
-            unknown.insert(secret.clone(), Instant::now());
         }
     }
 
     /// Whether nobody bore it a moment ago.
     fn is_unknown(&self, bearer: &Bearer) -> bool {
-        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        bearer.secret().and_then(|secret| unknown.get(secret)).is_some_and(|at| at.elapsed() < UNKNOWN_FOR)
+        bearer.secret().and_then(|secret| self.unknown.get(secret)).is_some_and(|at| at.elapsed() < UNKNOWN_FOR)
     }
 
     /// The place of a tenant: one for all its credentials, so that they share one floor.
     pub fn place(&self, tenant: &TenantId) -> Arc<Place> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant.clone()).or_insert_with(|| Arc::new(Place::new(tenant.clone()))).clone()
+        self.places.of(tenant)
     }
 
-    /// The place of a tenant that this replica has to do with, if it has.
-    pub fn known_place(&self, tenant: &str) -> Option<Arc<Place>> {
-        let tenant = TenantId::parse(tenant)?;
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned()
+    /// Notes a position of a tenant that was heard of.
+    pub fn heard(&self, tenant: &TenantId, position: i64) {
+        self.places.heard(tenant, position);
     }
 }
 
@@ -410,23 +414,18 @@ impl Store {
     }
 
     fn caller_of(&self, bearer: Bearer, place: Arc<Place>, state: TenantState, key: Option<ApiKey>) -> Caller {
-        let limits = self.callers.tiers.of(state.tenant.tier);
-        Caller::new(bearer, place, state, key, limits, self.link.publish_command())
+        Caller::new(bearer, place, state, key, self.callers.tiers.clone(), self.link.publish_command())
     }
 
     /// Who acts for a tenant when nobody asked: the sweep.
     pub(super) async fn keeper(&self, tenant: &TenantId) -> Result<Option<Caller>, StoreError> {
-        if let Some(keeper) = self.callers.keepers.read().unwrap_or_else(PoisonError::into_inner).get(tenant) {
-            return Ok(Some(keeper.clone()));
+        if let Some(keeper) = self.callers.keepers.get(tenant) {
+            return Ok(Some(keeper));
         }
         let place = self.callers.place(tenant);
         let Some(state) = self.tenant_state(&place, "").await? else { return Ok(None) };
         let keeper = self.caller_of(Bearer::Keeper, place, state, None);
-        let mut keepers = self.callers.keepers.write().unwrap_or_else(PoisonError::into_inner);
-        if keepers.len() >= REMEMBERED {
-            keepers.clear();
-        }
-        keepers.insert(tenant.clone(), keeper.clone());
+        self.callers.keepers.insert(tenant.clone(), keeper.clone());
         Ok(Some(keeper))
     }
 

@@ -101,7 +101,9 @@ pub struct Place {
     partition: Partition,
     /// What its keys begin with: they are put together where they are written, for a replica remembers many tenants.
     prefix: Box<str>,
-    floor: AtomicI64,
+    latest: AtomicI64,
+    /// The tenant may have been seen before and been forgotten; then at this position at most.
+    forgotten: i64,
     pace: Pace,
 }
 
@@ -185,7 +187,12 @@ impl Place {
     pub fn new(tenant: TenantId) -> Self {
         let partition = Partition::of(&tenant);
         let prefix = format!("hf:{{{}}}:{tenant}:", partition.tag()).into();
-        Self { tenant, partition, prefix, floor: AtomicI64::new(0), pace: Pace::default() }
+        Self { tenant, partition, prefix, latest: AtomicI64::new(0), forgotten: 0, pace: Pace::default() }
+    }
+
+    /// The place of a tenant of which everything was forgotten but that it was not seen above this position.
+    pub(super) fn forgotten_at(self, position: i64) -> Self {
+        Self { forgotten: position, ..self }
     }
 
     /// Whose it is.
@@ -224,15 +231,28 @@ impl Place {
         &self.pace
     }
 
-    /// The highest position seen.
+    /// What scripts are given, so that positions only grow: the highest position seen. Below 0: the tenant may have been seen at a higher one
+    /// that was forgotten, which was at most so much.
     #[must_use]
     pub fn floor(&self) -> i64 {
-        self.floor.load(Ordering::Relaxed)
+        let latest = self.latest();
+        if latest < self.forgotten { -self.forgotten } else { latest }
+    }
+
+    /// The highest position that may have been seen of it, now or before it was forgotten.
+    pub(super) fn floor_to_keep(&self) -> i64 {
+        self.latest().max(self.forgotten)
+    }
+
+    /// The highest position seen of this tenant.
+    #[must_use]
+    pub fn latest(&self) -> i64 {
+        self.latest.load(Ordering::Relaxed)
     }
 
     /// Notes a position that was seen.
     pub fn seen(&self, position: i64) {
-        self.floor.fetch_max(position, Ordering::Relaxed);
+        self.latest.fetch_max(position, Ordering::Relaxed);
     }
 }
 

@@ -68,9 +68,14 @@ impl Note {
         }
     }
 
-    /// Reads one note that the history keeps.
-    pub(super) fn read_kept(bytes: &[u8]) -> Option<Self> {
-        Self::read(&mut Reader::new(bytes))
+    /// Reads the notes of one entry of the history: those of a batch share some.
+    pub(super) fn read_kept(bytes: &[u8]) -> Option<Vec<Self>> {
+        let mut reader = Reader::new(bytes);
+        let mut notes = Vec::with_capacity(1);
+        while reader.left() > 0 {
+            notes.push(Self::read(&mut reader)?);
+        }
+        Some(notes)
     }
 
     /// Reads every note of one message. What cannot be read is left out with the rest of its message, and counted by the caller as

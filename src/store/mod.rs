@@ -15,6 +15,7 @@ mod monitor;
 mod own;
 mod pace;
 mod packed;
+mod places;
 mod plain;
 mod platform;
 mod private;
@@ -36,7 +37,7 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 pub use address::{Address, AddressError};
-pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, Secret};
+pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, REMEMBERED, Secret};
 pub use connections::MadeConnection;
 pub use issuers::Registration;
 pub use keys::{Key, PARTITIONS, Partition, Place};

@@ -107,8 +107,16 @@ impl<'a> Reader<'a> {
 }
 
 /// Writes a sequence of values for a script to unpack.
-#[derive(Default)]
 pub(super) struct Writer(Vec<u8>);
+
+/// Room for what most sequences are: growing to that by doubling costs more than the room.
+const ROOM: usize = 256;
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self(Vec::with_capacity(ROOM))
+    }
+}
 
 impl Writer {
     /// Continues a sequence that was written before.

@@ -17,7 +17,7 @@ use std::{
 
 use tokio::process::{Child, Command};
 
-use crate::store::{Address};
+use crate::store::Address;
 
 /// How long a server may take to load its data and answer.
 const START_PATIENCE: Duration = Duration::from_secs(60);

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::store::{Arg, Key, Note, Partition, Place, Reply, Store, StoreError, scripts};
 
+/// How long an event is told again, in microseconds.
+const KEPT_US: i64 = 3_600_000_000;
+
 /// A page of what was told after a position.
 #[derive(Debug)]
 pub struct Replay {
@@ -36,7 +39,8 @@ pub struct Head {
 }
 
 impl Store {
-    /// What was told to the tenant after `from`: at most `limit` events, none older than an hour. `None`: the tenant is gone.
+    /// What was told to the tenant after `from`: at most `limit` entries of the history, in which up to 16 events of a batch may
+    /// share one, and none older than an hour. `None`: the tenant is gone.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
@@ -51,8 +55,11 @@ impl Store {
             let last = reader.int()?;
             let mut notes = Vec::new();
             while reader.left() > 0 {
-                notes.push(Note::read_kept(reader.bytes()?)?);
+                notes.extend(Note::read_kept(reader.bytes()?)?);
             }
+            // The first entry may begin before the page does.
+            let after = from.max(reply.now_us - KEPT_US);
+            notes.retain(|note| note.positions().is_some_and(|(_, position)| position > after));
             Some(Replay { now_us: reply.now_us, position: reply.position, last, notes })
         })();
         read.map(Some).ok_or_else(|| reply.unexpected())

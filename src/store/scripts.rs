@@ -28,6 +28,7 @@ const PARTS: &[(&str, &str)] = &[
     ("close", include_str!("../../lua/lib/close.lua")),
     ("change", include_str!("../../lua/lib/change.lua")),
     ("lapse_plain", include_str!("../../lua/lib/lapse_plain.lua")),
+    ("batch_kept", include_str!("../../lua/lib/batch_kept.lua")),
     ("end_plain", include_str!("../../lua/lib/end_plain.lua")),
     ("view", include_str!("../../lua/lib/view.lua")),
     ("pools", include_str!("../../lua/lib/pools.lua")),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
+mod batches;
 mod benchmarks;
 mod brokers;
 mod browser;
@@ -26,6 +27,7 @@ mod http_errors;
 mod http_reservations;
 mod jwt;
 mod limits;
+mod memory;
 mod model;
 mod open_mode;
 mod outages;

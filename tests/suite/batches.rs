@@ -1,0 +1,72 @@
+//! Events of a batch share entries of the history: each is told again all the same, from any position, and no more are kept than should be.
+
+use std::sync::Arc;
+
+use holdfast::{
+    domain::tier::{Tier, Tiers},
+    store::{Address, Bearer, Callers, Link, Place, REMEMBERED, Secret, Store},
+};
+
+use crate::{
+    scripts::{Bench, done, wanted},
+    world::PATIENCE,
+};
+
+/// What the history tells after a position, page by page: what each names as the position before it, and its own.
+async fn told_after(store: &Store, place: &Place, mut from: i64) -> Vec<(i64, i64)> {
+    let mut all = Vec::new();
+    loop {
+        let page: Vec<_> = store.replay(place, from, 2).await.unwrap().unwrap().notes.iter().map(|note| note.positions().unwrap()).collect();
+        let Some((_, last)) = page.last() else { return all };
+        from = *last;
+        all.extend(page);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_told_again_from_any_of_its_positions() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    let place = Place::new(bench.tenant.id.clone());
+    let begin = bench.store.position(&bench.caller).await.unwrap().position;
+    bench.reserve_one("w", "before", 60).await;
+    let batch: Vec<_> = (0..40).map(|number| wanted("w", &format!("r{number}"), 60)).collect();
+    let granted = bench.reserve(&batch).await;
+    bench.reserve_one("w", "after", 60).await;
+
+    let entries: i64 = bench.redis.ask(&format!("XLEN {}", place.key("history")));
+    assert_eq!(entries, 1 + 3 + 1, "40 events in entries of 16");
+    let all = told_after(&bench.store, &place, begin).await;
+    assert_eq!(all.len(), 42);
+    assert!(all.windows(2).all(|pair| pair[1].0 == pair[0].1 && pair[1].1 > pair[0].1), "each names the one before it: {all:?}");
+    assert_eq!(all[1..41].iter().map(|(_, position)| Some(*position)).collect::<Vec<_>>(), granted.iter().map(|granted| granted.fence).collect::<Vec<_>>());
+    for at in 0..all.len() {
+        assert_eq!(told_after(&bench.store, &place, all[at].1).await, all[at + 1..], "after the {at}th");
+    }
+}
+
+#[tokio::test]
+async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
+    const KEPT: usize = 1_000;
+    const BATCH: usize = 50;
+    let bench = Bench::start(Tier::Enterprise).await;
+    let mut tiers = Tiers::default();
+    tiers.of_mut(Tier::Enterprise).history = KEPT as u64;
+    let store = Store::new(Link::open(Address::parse(&bench.redis.url()).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
+    tokio::time::timeout(PATIENCE, store.link().up()).await.expect("redis is reached");
+    let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
+    let place = Place::new(bench.tenant.id.clone());
+
+    let (mut written, mut most) = (Vec::new(), 0);
+    for round in 0..8 * KEPT / BATCH {
+        let batch: Vec<_> = (0..BATCH).map(|number| wanted("w", &format!("{round}-{number}"), 600)).collect();
+        written.extend(done(store.reserve(&caller, &batch).await).iter().filter_map(|granted| granted.fence));
+        if round % 5 == 0 {
+            let kept: Vec<_> = told_after(&store, &place, 0).await.into_iter().map(|(_, position)| position).collect();
+            assert!(kept.len() >= KEPT.min(written.len()), "{} of {} are kept", kept.len(), written.len());
+            assert!(written.ends_with(&kept), "the latest, without a hole");
+            most = most.max(kept.len());
+        }
+    }
+    // Twice what the tier keeps, and what shares a node with it.
+    assert!((KEPT..3 * KEPT).contains(&most), "{most} were kept of {}", written.len());
+}
