@@ -29,7 +29,7 @@ use tokio::{
 use crate::store::{PATIENCE, wire::Said};
 
 /// So many calls are written at once, however many more there may be at this moment: Redis is to begin while we go on.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 8;
 /// So many calls, or so many bytes of them that are not written yet, are waited for; more than that wait for a place.
 const CALLS: usize = 4_096;
 const UNWRITTEN: usize = 8 << 20;
