@@ -10,11 +10,14 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::time::{Instant as Wake, sleep_until};
+use tokio::{
+    sync::Mutex,
+    time::{Instant as Wake, sleep_until},
+};
 
 use crate::{
     replica::Replica,
-    store::{Look, Partition, Store, StoreError},
+    store::{Look, Partition, Reading, Store, StoreError},
 };
 
 /// How often a partition is looked at when nothing is due there.
@@ -26,14 +29,18 @@ const GROUPS: u16 = 8;
 const COALESCE: Duration = Duration::from_millis(20);
 /// How many tenants with lapsed reservations are taken on at one look; the next look follows at once.
 const TENANTS: usize = 100;
-/// Redis' clock may differ from ours in pace by so much between two looks before that counts as a step.
+/// For so long Redis' clock is not read again: one reading serves a group, and asking for each partition would double what looking
+/// costs Redis. In that time no two clocks drift apart by what matters, and the script that ends a reservation reads its own.
+const FRESH: Duration = Duration::from_millis(50);
+/// Redis' clock may differ from ours in pace by so much between two readings before that counts as a step.
 const STEP: Duration = Duration::from_secs(5);
 /// A step is named in `/readyz` for this long.
 const STEP_SHOWN: Duration = Duration::from_secs(60);
 
 /// Sweeps all partitions until the replica drains.
 pub async fn sweep(store: Store, replica: Arc<Replica>) {
-    let partitions = Partition::all().map(|partition| sweep_one(store.clone(), partition, replica.clone()));
+    let clock = Arc::new(Clock { last: Mutex::default(), replica: replica.clone() });
+    let partitions = Partition::all().map(|partition| sweep_one(store.clone(), partition, clock.clone()));
     let mut sweeping: FuturesUnordered<_> = partitions.collect();
     tokio::select! {
         () = replica.drain.cancelled() => {}
@@ -41,16 +48,14 @@ pub async fn sweep(store: Store, replica: Arc<Replica>) {
     }
 }
 
-async fn sweep_one(store: Store, partition: Partition, replica: Arc<Replica>) {
-    let mut clock = Clock::default();
+async fn sweep_one(store: Store, partition: Partition, clock: Arc<Clock>) {
     let rhythm = Rhythm::of(partition);
     let mut wake = rhythm.first;
     loop {
         sleep_until(wake).await;
         let began = Wake::now();
-        match turn(&store, partition).await {
+        match turn(&store, partition, &clock).await {
             Ok(look) => {
-                clock.compare(&look, &replica);
                 // What was ended may have had others of its tenant behind it: only a new look knows when those come.
                 let looked_through = look.lapsed.is_empty() && look.untended.is_empty();
                 wake = if looked_through { rhythm.next_wake(&look).max(began + COALESCE) } else { began + COALESCE };
@@ -78,16 +83,16 @@ impl Rhythm {
 
     /// When to look again: at the next deadline, or with the group.
     fn next_wake(&self, look: &Look) -> Wake {
-        let at = Wake::from_std(look.at);
+        let at = Wake::from_std(look.now.at);
         let turns = at.saturating_duration_since(self.first).as_millis() / LOOK.as_millis() + 1;
         let usual = self.first + LOOK * turns as u32;
-        look.next_ms.map_or(usual, |next| usual.min(at + Duration::from_millis((next - look.now_ms).max(0) as u64)))
+        look.next_ms.map_or(usual, |next| usual.min(at + Duration::from_millis((next - look.now.now_ms).max(0) as u64)))
     }
 }
 
 /// Looks, and ends what has lapsed.
-async fn turn(store: &Store, partition: Partition) -> Result<Look, StoreError> {
-    let look = store.look(partition, TENANTS).await?;
+async fn turn(store: &Store, partition: Partition, clock: &Clock) -> Result<Look, StoreError> {
+    let look = store.look(partition, TENANTS, clock.read(store).await?).await?;
     for tenant in &look.lapsed {
         store.expire(tenant).await?;
     }
@@ -97,28 +102,58 @@ async fn turn(store: &Store, partition: Partition) -> Result<Look, StoreError> {
     Ok(look)
 }
 
-/// Compares the pace of Redis' clock with ours.
-#[derive(Debug, Default)]
+/// Redis' clock, read for all partitions, and its pace compared with ours.
 struct Clock {
-    last: Option<(i64, Instant)>,
+    last: Mutex<Option<Seen>>,
+    replica: Arc<Replica>,
+}
+
+struct Seen {
+    reading: Reading,
     stepped: Option<Instant>,
 }
 
 impl Clock {
-    fn compare(&mut self, look: &Look, replica: &Replica) {
-        if let Some((then_ms, then)) = self.last.replace((look.now_ms, look.at)) {
-            let ours = look.at.duration_since(then).as_millis() as i64;
-            let theirs = look.now_ms - then_ms;
-            if theirs < 0 || (theirs - ours).unsigned_abs() > STEP.as_millis() as u64 {
-                metrics::counter!("holdfast_redis_clock_steps_total").increment(1);
-                tracing::error!(step_ms = theirs - ours, "the clock of redis stepped: reservations end earlier or later than their holders were told");
-                self.stepped = Some(look.at);
-                replica.clock_stepped.store(true, Ordering::Relaxed);
-            }
+    /// What it shows, or showed a moment ago.
+    async fn read(&self, store: &Store) -> Result<Reading, StoreError> {
+        // Those who come meanwhile wait for the same reading.
+        let mut last = self.last.lock().await;
+        if let Some(seen) = &*last
+            && seen.reading.at.elapsed() < FRESH
+        {
+            return Ok(seen.reading);
         }
-        if self.stepped.is_some_and(|stepped| stepped.elapsed() > STEP_SHOWN) {
-            self.stepped = None;
-            replica.clock_stepped.store(false, Ordering::Relaxed);
-        }
+        let reading = store.clock().await?;
+        let stepped = last.take().and_then(|seen| {
+            let Some(step_ms) = step_between(seen.reading, reading) else { return seen.stepped };
+            metrics::counter!("holdfast_redis_clock_steps_total").increment(1);
+            tracing::error!(step_ms, "the clock of redis stepped: reservations end earlier or later than their holders were told");
+            Some(reading.at)
+        });
+        let stepped = stepped.filter(|stepped| stepped.elapsed() <= STEP_SHOWN);
+        self.replica.clock_stepped.store(stepped.is_some(), Ordering::Relaxed);
+        *last = Some(Seen { reading, stepped });
+        Ok(reading)
+    }
+}
+
+/// By how much Redis' clock went otherwise than ours, in milliseconds, if that is a step.
+fn step_between(then: Reading, now: Reading) -> Option<i64> {
+    let step_ms = now.now_ms - then.at(now.at).now_ms;
+    (now.now_ms < then.now_ms || step_ms.unsigned_abs() > STEP.as_millis() as u64).then_some(step_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_what_no_delay_explains() {
+        let then = Reading { now_ms: 1_000_000, at: Instant::now() };
+        let after =
+            |ours_ms: u64, theirs_ms: i64| step_between(then, Reading { now_ms: then.now_ms + theirs_ms, at: then.at + Duration::from_millis(ours_ms) });
+        assert_eq!((after(500, 500), after(500, 5_400), after(6_000, 1_100)), (None, None, None));
+        assert_eq!((after(500, 6_000), after(6_000, 500), after(500, -1)), (Some(5_500), Some(-5_500), Some(-501)));
+        assert_eq!(then.at(then.at + Duration::from_millis(70)).now_ms, 1_000_070);
     }
 }

@@ -56,7 +56,7 @@ pub use sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
 pub use sightings::{Intake, Observed, SIGHTINGS, Watched};
 pub use streams::{ReplicaId, StreamId, StreamKind};
 pub use subscription::{Heard, Subscription};
-pub use sweep::{Look, Swept};
+pub use sweep::{Look, Reading, Swept};
 pub use tenants::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey, TenantPage};
 pub use watches::{Free, LEASE, Take, Taken};
 

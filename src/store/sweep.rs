@@ -10,13 +10,28 @@ use crate::{
 /// What follows the tenant in the index of deadlines where its queues are meant.
 const QUEUES: &str = "/queues";
 
-/// What a look at a partition shows.
-#[derive(Debug, Clone)]
-pub struct Look {
-    /// Redis' clock, in milliseconds since the Unix epoch.
+/// A look at Redis' clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// What it showed, in milliseconds since the Unix epoch.
     pub now_ms: i64,
     /// When Redis answered, on this process' clock.
     pub at: Instant,
+}
+
+impl Reading {
+    /// What it shows at another moment, a little later.
+    #[must_use]
+    pub fn at(&self, at: Instant) -> Self {
+        Self { now_ms: self.now_ms + at.saturating_duration_since(self.at).as_millis() as i64, at }
+    }
+}
+
+/// What a look at a partition shows.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// When that was.
+    pub now: Reading,
     /// Tenants whose earliest deadline has passed, at most as many as were asked for.
     pub lapsed: Vec<TenantId>,
     /// Tenants whose queues are to be looked after, likewise.
@@ -35,19 +50,27 @@ pub enum Swept {
 }
 
 impl Store {
-    /// Looks which tenants of a partition have deadlines behind them, the `limit` most overdue, and when the next one comes.
+    /// Reads Redis' clock.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    pub async fn clock(&self) -> Result<Reading, StoreError> {
+        let told = self.link.send(&redis::cmd("TIME")).await?;
+        let (seconds, micros): (i64, i64) =
+            redis::from_redis_value(told).map_err(|_| StoreError::UnexpectedReply { script: "TIME", got: "another shape".into() })?;
+        Ok(Reading { now_ms: seconds * 1000 + micros / 1000, at: Instant::now() })
+    }
+
+    /// Looks which tenants of a partition have deadlines behind them, the `limit` most overdue, and when the next one comes, by a
+    /// `clock` that was read a little before.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn look(&self, partition: Partition, limit: usize) -> Result<Look, StoreError> {
-        let (time, mut earliest) = (redis::cmd("TIME"), redis::cmd("ZRANGE"));
-        earliest.arg(partition.due()).arg(0).arg(limit).arg("WITHSCORES");
-        // Both go out at once, the clock first.
-        let (clock, first) = tokio::join!(self.link.send(&time), self.link.send(&earliest));
-        let (clock, first, at) = (clock?, first?, Instant::now());
+    pub async fn look(&self, partition: Partition, limit: usize, clock: Reading) -> Result<Look, StoreError> {
+        let first = self.link.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(limit).arg("WITHSCORES")).await?;
+        let now = clock.at(Instant::now());
+        let now_ms = now.now_ms;
         let unexpected = || StoreError::UnexpectedReply { script: "look", got: "another shape".into() };
-        let (seconds, micros): (i64, i64) = redis::from_redis_value(clock).map_err(|_| unexpected())?;
-        let now_ms = seconds * 1000 + micros / 1000;
         let first: Vec<(String, f64)> = redis::from_redis_value(first).map_err(|_| unexpected())?;
         let next_ms = first.iter().find(|(_, deadline)| *deadline as i64 > now_ms).or(first.get(limit)).map(|(_, deadline)| *deadline as i64);
         let (mut lapsed, mut untended) = (Vec::new(), Vec::new());
@@ -57,7 +80,7 @@ impl Store {
                 None => lapsed.extend(TenantId::parse(&member)),
             }
         }
-        Ok(Look { now_ms, at, lapsed, untended, next_ms })
+        Ok(Look { now, lapsed, untended, next_ms })
     }
 
     /// Ends what has lapsed of one tenant, and tells it. Safe on every replica at once: each expiry is told exactly once.
