@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     domain::names::TenantId,
-    store::{lane::Arguments, pace::Pace, scripts::Script},
+    store::{pace::Pace, resp::Arguments, scripts::Script},
 };
 
 /// How many parts the tenants are spread over. Part of the data layout: changing it is a migration.

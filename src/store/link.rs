@@ -14,7 +14,8 @@ use tokio::sync::{Notify, watch};
 use crate::store::{
     Address, StoreError,
     keys::Key,
-    lane::{Arguments, Lost},
+    lane::Lost,
+    resp::Arguments,
     scripts::Script,
     wire::{self, Failed, Said, Wire},
 };

@@ -22,6 +22,7 @@ mod private;
 mod replay;
 mod reservations;
 mod resources;
+mod resp;
 mod scripts;
 mod seen;
 mod sessions;
@@ -60,8 +61,8 @@ pub use sweep::{Look, Reading, Swept};
 pub use tenants::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey, TenantPage};
 pub use watches::{Free, LEASE, Take, Taken};
 
-use lane::Arguments;
 use packed::Reader;
+use resp::Arguments;
 use scripts::Pair;
 
 use crate::domain::rate::TooFast;

@@ -6,8 +6,8 @@ use crate::{
     domain::reservation::{Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
     store::{
         Caller,
-        lane::Arguments,
         packed::{Reader, Writer},
+        resp::Arguments,
     },
 };
 

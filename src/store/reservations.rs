@@ -9,9 +9,9 @@ use crate::{
     },
     store::{
         Arg, Caller, Store, StoreError, Told, Verdict,
-        lane::Arguments,
         packed::Reader,
         plain,
+        resp::Arguments,
         scripts::{self, Pair},
     },
 };

@@ -16,7 +16,8 @@ use redis::{
 
 use crate::store::{
     Address, PATIENCE,
-    lane::{Arguments, Lane, Lost},
+    lane::{Lane, Lost},
+    resp::Arguments,
 };
 
 const CONNECT_PATIENCE: Duration = Duration::from_millis(1_000);
