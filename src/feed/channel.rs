@@ -43,7 +43,6 @@ pub(super) struct Local {
     groups: Mutex<Vec<Arc<Group>>>,
 }
 
-/// The readers of one runtime that have the same filter: what passes is found once for all of them, and put together once.
 impl Channel {
     /// A channel of which nothing is known yet, for so many runtimes.
     pub(super) fn new(place: Arc<Place>, runtimes: usize, together: Weight) -> Self {

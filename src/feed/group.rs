@@ -18,6 +18,7 @@ const PIECE_BYTES: usize = 64 << 10;
 /// After so many writes of a round the runtime's other tasks have their turn.
 const WRITES: usize = 32;
 
+/// A group of readers.
 #[derive(Debug)]
 pub(super) struct Group {
     filter: Filter,

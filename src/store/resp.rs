@@ -106,13 +106,8 @@ pub(super) fn read(bytes: &[u8]) -> io::Result<Option<(Value, usize)>> {
     let text = bytes.get(1..line.saturating_sub(1)).and_then(|text| std::str::from_utf8(text).ok()).ok_or_else(|| malformed("a line without an end"))?;
     let number = || text.parse::<i64>().map_err(|_| malformed("a length that is no number"));
     let value = match bytes[0] {
-        b'$' => match usize::try_from(number()?) {
-            Ok(len) => {
-                let text = bytes.get(at..at.saturating_add(len).saturating_add(2));
-                return Ok(text.map(|text| (Value::BulkString(text[..len].to_vec()), at + len + 2)));
-            }
-            Err(_) => Value::Nil,
-        },
+        b'$' if text == "-1" => Value::Nil,
+        b'$' => return Ok(read_text(bytes)?.map(|(text, size)| (Value::BulkString(text.to_vec()), size))),
         b'*' => match usize::try_from(number()?) {
             Ok(len) => return read_items(bytes, at, len),
             Err(_) => Value::Nil,
