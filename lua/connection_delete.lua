@@ -19,6 +19,7 @@ if not packed then
 end
 local hash = cmsgpack.unpack(packed)
 redis.call('HDEL', META, 'q:' .. hash)
+version, unsaved = math.max(version + 1, now_us), true
 redis.call('HDEL', KEYS[2], ARGV[3])
 redis.call('HDEL', KEYS[3], ARGV[3], 'fence:' .. ARGV[3])
 redis.call('HDEL', KEYS[4], ARGV[3])

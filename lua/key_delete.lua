@@ -35,6 +35,7 @@ if is_admin(packed) then
 end
 local hash = cmsgpack.unpack(packed)
 redis.call('HDEL', META, 'k:' .. hash)
+version, unsaved = math.max(version + 1, now_us), true
 redis.call('HDEL', KEYS[2], ARGV[3])
 redis.call('HDEL', KEYS[4], ARGV[3])
 end_sessions_of(KEYS[3], hash)

@@ -20,6 +20,7 @@ end
 local old, label, scopes, created_ms = cmsgpack.unpack(packed)
 local renewed = cmsgpack.pack(ARGV[4], label, scopes, created_ms)
 redis.call('HDEL', META, 'k:' .. old)
+version, unsaved = math.max(version + 1, now_us), true
 redis.call('HSET', META, 'k:' .. ARGV[4], ARGV[3])
 redis.call('HSET', KEYS[2], ARGV[3], renewed)
 end_sessions_of(KEYS[3], old)

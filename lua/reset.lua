@@ -21,7 +21,7 @@
 -- invariants    one RESET event, also when nothing was held: whoever asked can see it done
 local count = redis.call('HLEN', HELD)
 redis.call('UNLINK', HELD, DEADLINES, KEYS[7], KEYS[8], KEYS[9], KEYS[10])
-due, moved_due = false, true
+due, moved_due, held_count = false, true, 0
 tell(next_position(), 'RESET', false, false, false, false, false, false, LABEL, false, false, false, false)
 commit()
 return cmsgpack.pack({ 'OK', now_us, position, count })

@@ -13,11 +13,11 @@
 -- cost          O(1)
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
-local meta = redis.call('HMGET', KEYS[1], 'state', 'version', 'name', 'tier', 'created', 'require', 'issuer', 'defined', ARGV[1])
+local meta = redis.call('HMGET', KEYS[1], 'state', 'name', 'tier', 'created', 'require', 'issuer', 'defined', ARGV[1])
 if not meta[1] then
   return cmsgpack.pack({ 'STALE', now_us })
 end
-local credential, kind = meta[9], string.sub(ARGV[1], 1, 2)
+local credential, kind = meta[8], string.sub(ARGV[1], 1, 2)
 local id = false
 if credential and (kind == 'k:' or kind == 'q:') then
   id = credential
@@ -26,5 +26,6 @@ elseif credential and kind == 's:' then
   id = redis.call('HGET', KEYS[1], 'k:' .. key_hash)
 end
 local key = id and redis.call('HGET', KEYS[2], id)
-return cmsgpack.pack({ 'OK', now_us, (cmsgpack.unpack(meta[1])), meta[2], meta[3], meta[4], tonumber(meta[5]), meta[6] == '1', meta[8] == '1', meta[7],
+local last, _, _, _, version = cmsgpack.unpack(meta[1])
+return cmsgpack.pack({ 'OK', now_us, last, version, meta[2], meta[3], tonumber(meta[4]), meta[5] == '1', meta[7] == '1', meta[6],
   credential and true or false, id, key })

@@ -40,5 +40,6 @@ if ARGV[6] ~= '' then
     redis.call('HSET', KEYS[1], 'issuer', issuer, 'i:' .. ARGV[6], '1')
   end
 end
-redis.call('HINCRBY', KEYS[1], 'version', 1)
-return cmsgpack.pack({ 'OK', now_us, (cmsgpack.unpack(state)), before })
+local last, due, upkeep, rate, version, held_count = cmsgpack.unpack(state)
+redis.call('HSET', KEYS[1], 'state', cmsgpack.pack(last, due, upkeep, rate, math.max(version + 1, now_us), held_count))
+return cmsgpack.pack({ 'OK', now_us, last, before })

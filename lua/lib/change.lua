@@ -39,6 +39,7 @@ end
 
 -- Writes reservations: `records` is name, packed, name, packed ...; `deadlines` is ms, name, ms, name ...
 local function keep(records, deadlines)
+  held_count = false
   for first = 1, #records, 2000 do
     redis.call('HSET', HELD, unpack(records, first, math.min(first + 1999, #records)))
   end
@@ -69,6 +70,7 @@ end
 
 -- Removes reservations. `dated` is whether any had a deadline.
 local function drop(names, dated)
+  held_count = false
   for first = 1, #names, 2000 do
     local final = math.min(first + 1999, #names)
     redis.call('HDEL', HELD, unpack(names, first, final))
@@ -105,7 +107,7 @@ local function commit()
   if now_us > upkeep then
     look_after_history()
   end
-  redis.call('HSET', META, 'state', cmsgpack.pack(last, due, upkeep, rate))
+  -- here: save
   unsaved = false
   redis.call(PUBLISH, CHANNEL, table.concat(told))
 end

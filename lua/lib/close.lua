@@ -1,7 +1,7 @@
 -- close: how a call ends that was counted: what it changed of the tenant's state is written, and its answer goes out behind the backlog.
 local function close(answer)
   if unsaved then
-    redis.call('HSET', META, 'state', cmsgpack.pack(last, due, upkeep, rate))
+    -- here: save
   end
   return cmsgpack.pack(backlog) .. answer
 end

@@ -1,4 +1,4 @@
--- end_plain: how a plain script ends: its events go into the history, the tenant's state is written, everything is told and answered.
+-- end_plain: how a plain script ends that was asked for several, or refuses: its events go into the history, the tenant's state is written, everything is told and answered.
 -- `kept` is position, packed event, position, packed event ...
 local marks = nil
 if #kept == 2 then
@@ -11,9 +11,11 @@ if kept[1] and now_us > upkeep then
   look_after_history()
 end
 if marks then
-  call('HSET', META, 'state', pack(previous, due, upkeep, rate), 'marks', marks)
-elseif unsaved or kept[1] then
-  call('HSET', META, 'state', pack(previous, due, upkeep, rate))
+  call('HSET', META, 'marks', marks)
+end
+last = previous
+if unsaved or kept[1] then
+  -- here: save
 end
 if #told > 0 then
   call(PUBLISH, CHANNEL, table.concat(told))

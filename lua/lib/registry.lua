@@ -299,6 +299,6 @@ local function write_registry()
   -- From its first definition on a tenant is served by the scripts over the plan; the version makes every replica look.
   if redis.call('HGET', META, 'defined') ~= '1' then
     redis.call('HSET', META, 'defined', '1')
-    redis.call('HINCRBY', META, 'version', 1)
+    version, unsaved = math.max(version + 1, now_us), true
   end
 end

@@ -92,7 +92,7 @@ impl Bearer {
             Self::Session(secret) => Some(format!("s:{}", secret.hash())),
             Self::Token(_, token) => Some(token.credential.clone()),
             Self::Ingest(secret) => Some(ingest_field(secret)),
-            Self::Anyone => Some("version".into()),
+            Self::Anyone => Some("name".into()),
             Self::Keeper => None,
         }
     }
@@ -151,10 +151,12 @@ impl Caller {
         let label = end_user.or(key.as_ref().map(|key| key.label.as_str())).map(str::to_owned);
         let limits = tiers.of(tenant.tier);
         let rate = if bearer == Bearer::Keeper { None } else { limits.rate };
+        let field = bearer.field();
         let writer = Writer::default()
             .text(tenant.id.as_str())
-            .maybe_text(bearer.field().as_deref())
-            .text(&version)
+            .maybe_text(field.as_deref())
+            .boolean(field.as_deref().is_some_and(|field| field.starts_with("s:")))
+            .int(version)
             .text(&place.partition().channel())
             .text(publish)
             .text(&limits.history.to_string())

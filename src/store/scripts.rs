@@ -24,12 +24,17 @@ struct Compiled {
 const PARTS: &[(&str, &str)] = &[
     ("open", include_str!("../../lua/lib/open.lua")),
     ("digits", include_str!("../../lua/lib/digits.lua")),
+    ("save", include_str!("../../lua/lib/save.lua")),
     ("limit", include_str!("../../lua/lib/limit.lua")),
     ("close", include_str!("../../lua/lib/close.lua")),
     ("change", include_str!("../../lua/lib/change.lua")),
     ("lapse_plain", include_str!("../../lua/lib/lapse_plain.lua")),
     ("batch_kept", include_str!("../../lua/lib/batch_kept.lua")),
     ("end_plain", include_str!("../../lua/lib/end_plain.lua")),
+    ("end_one", include_str!("../../lua/lib/end_one.lua")),
+    ("reserve_many", include_str!("../../lua/lib/reserve_many.lua")),
+    ("unreserve_many", include_str!("../../lua/lib/unreserve_many.lua")),
+    ("renew_many", include_str!("../../lua/lib/renew_many.lua")),
     ("view", include_str!("../../lua/lib/view.lua")),
     ("pools", include_str!("../../lua/lib/pools.lua")),
     ("plan", include_str!("../../lua/lib/plan.lua")),
@@ -140,7 +145,7 @@ fn compile(file: &'static str) -> Compiled {
         (false, _) => format!("{shebang}\n{rest}"),
         (true, true) => format!("{shebang}\n{}{rest}", place(part("open"))),
         (true, false) => {
-            format!("{shebang}\n{}{}local function decide()\n{rest}\nend\nreturn close(decide())\n", place(part("open")), part("close"))
+            format!("{shebang}\n{}{}local function decide()\n{rest}\nend\nreturn close(decide())\n", place(part("open")), place(part("close")))
         }
     };
     let sha = redis::Script::new(&source).get_hash().to_owned();

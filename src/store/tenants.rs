@@ -46,7 +46,7 @@ pub type KeyPage = Vec<ApiKey>;
 /// What the tenant's state says of itself and of one credential.
 pub(super) struct TenantState {
     pub(super) tenant: Tenant,
-    pub(super) version: String,
+    pub(super) version: i64,
     pub(super) has_definitions: bool,
     /// Whether the credential that was asked about is there.
     pub(super) credential: bool,
@@ -107,7 +107,7 @@ impl Store {
         place.seen(position);
         reply
             .whole(|reader| {
-                let version = reader.text()?.to_owned();
+                let version = reader.int()?;
                 let name = reader.text()?.to_owned();
                 let tier = Tier::parse(reader.text()?).ok()?;
                 let created_ms = reader.int()?;

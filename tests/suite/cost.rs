@@ -39,13 +39,13 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
         before = now;
     };
     let token = bench.reserve_one("w", "a", 600).await.token.unwrap();
-    cost("reserve: TIME HMGET HGET HLEN HSET ZADD XADD HSET PUBLISH", 9);
+    cost("reserve: TIME HGET HSETNX ZADD XADD HSET PUBLISH", 7);
     done(store.renew(caller, &[holdfast::domain::reservation::Renewal { claim: claim("w", "a", &token), ttl_ms: 900_000 }]).await);
-    cost("renew: TIME HMGET HGET HSET ZADD XADD HSET PUBLISH", 8);
+    cost("renew: TIME HGET HGET HSET ZADD XADD HSET PUBLISH", 8);
     bench.reserve_one("other", "a", 600).await;
-    cost("a refusal: TIME HMGET HGET HSET PUBLISH", 5);
+    cost("a refusal: TIME HGET HSETNX HGET HSET PUBLISH", 6);
     done(store.unreserve(caller, &[claim("w", "a", &token)]).await);
-    cost("unreserve: TIME HMGET HGET HDEL ZREM EXISTS XADD HSET PUBLISH", 9);
+    cost("unreserve: TIME HGET HGET HDEL ZREM XADD HSET PUBLISH", 8);
     let many: Vec<_> = (0..100).map(|n| wanted("w", &format!("many-{n}"), 600)).collect();
     bench.reserve(&many).await;
     cost("a hundred at once: a look each, an entry of the history for sixteen, the rest once", 100 + 7 + 8);

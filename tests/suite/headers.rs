@@ -124,7 +124,7 @@ fn the_parts_are_put_before_the_script_that_uses_them() {
             // unless the script is written straight down, how it ends.
             let says = |what: &str| section(script, "uses").first().is_some_and(|uses| uses.split(", ").any(|used| used == what));
             let brought = match name {
-                "limit" => says("open"),
+                "limit" | "save" => says("open"),
                 "close" => says("open") && !says("straight"),
                 "digits" => says("change"),
                 _ => false,

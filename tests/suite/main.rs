@@ -47,6 +47,7 @@ mod secrets;
 mod sessions;
 mod sluice;
 mod sse;
+mod standing;
 mod stream_limits;
 mod tenants;
 mod topologies;

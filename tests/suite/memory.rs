@@ -4,7 +4,10 @@ use holdfast::{domain::names::TenantId, store::Place};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{Answer, Replica, Standing, Tenant, World, admin};
+use crate::{
+    standing::Standing,
+    world::{Answer, Replica, Tenant, World, admin},
+};
 
 /// So many credentials are remembered here, and so many tenants call in turn.
 const REMEMBERED: usize = 16;

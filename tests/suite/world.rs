@@ -16,11 +16,14 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::sse::EventStream;
+use crate::{sse::EventStream, standing::Standing};
 
 pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
 /// How long a state may take to come. Generous: the machine is shared, and a test that waits in vain fails anyway.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Of how many tenants it is looked whether what is held is as many as their state says.
+const TENANTS_CHECKED: usize = 500;
 
 /// A real redis-server over a directory of its own.
 pub struct Redis {
@@ -110,7 +113,7 @@ impl Redis {
                 if key.ends_with(":meta") {
                     let mut fields: BTreeMap<String, Vec<u8>> = redis::cmd("HGETALL").arg(&key).query(&mut connection).unwrap();
                     fields.retain(|field, _| !field.starts_with("told:"));
-                    let state = fields.remove("state").map(|packed| Standing { rate_us: 0.0, ..Standing::read(&packed) });
+                    let state = fields.remove("state").map(|packed| Standing::read(&packed).without_counts());
                     return (key, (format!("{state:?} {fields:?}").into_bytes(), false));
                 }
                 let value: Vec<u8> = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
@@ -123,6 +126,22 @@ impl Redis {
     /// How a tenant stands, by the key of its `meta`.
     pub fn standing(&self, meta: &str) -> Standing {
         Standing::read(&redis::cmd("HGET").arg(meta).arg("state").query::<Vec<u8>>(&mut self.connection()).unwrap())
+    }
+
+    /// Whatever a test did: where a tenant's state says how many are held, so many are. Nothing is said of a Redis that does not answer.
+    fn check_counts(&self) {
+        let Ok(mut connection) = redis::Client::open(self.url()).and_then(|client| client.get_connection_with_timeout(Duration::from_secs(1))) else { return };
+        let _ = connection.set_read_timeout(Some(Duration::from_secs(1)));
+        let Ok(metas) = redis::cmd("KEYS").arg("hf:*:meta").query::<Vec<String>>(&mut connection) else { return };
+        for meta in metas.iter().take(TENANTS_CHECKED) {
+            let held = meta.replace(":meta", ":held");
+            let both = redis::pipe().atomic().cmd("HGET").arg(meta).arg("state").cmd("HLEN").arg(&held).query::<(Option<Vec<u8>>, i64)>(&mut connection);
+            if let Ok((Some(state), present)) = both
+                && let Some(counted) = Standing::read(&state).held
+            {
+                assert_eq!(counted, present, "{meta} counts what is held");
+            }
+        }
     }
 
     /// Makes a tenant stand otherwise.
@@ -138,45 +157,11 @@ impl Redis {
     }
 }
 
-/// The packed `state` of a tenant, as `lua/README.md` describes it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
-    pub position: i64,
-    pub due_ms: Option<i64>,
-    pub upkeep_us: i64,
-    pub rate_us: f64,
-}
-
-impl Standing {
-    fn read(mut packed: &[u8]) -> Self {
-        let mut number = || match rmp::Marker::from_u8(packed[0]) {
-            rmp::Marker::False => {
-                packed = &packed[1..];
-                None
-            }
-            rmp::Marker::F64 => Some(rmp::decode::read_f64(&mut packed).unwrap()),
-            _ => Some(rmp::decode::read_int::<i64, _>(&mut packed).unwrap() as f64),
-        };
-        let whole = |number: Option<f64>| number.map(|number| number as i64);
-        let (position, due_ms, upkeep_us) = (whole(number()).unwrap(), whole(number()), whole(number()).unwrap());
-        Self { position, due_ms, upkeep_us, rate_us: number().unwrap() }
-    }
-
-    fn packed(&self) -> Vec<u8> {
-        let mut packed = Vec::new();
-        rmp::encode::write_sint(&mut packed, self.position).unwrap();
-        match self.due_ms {
-            Some(due_ms) => drop(rmp::encode::write_sint(&mut packed, due_ms).unwrap()),
-            None => rmp::encode::write_bool(&mut packed, false).unwrap(),
-        }
-        rmp::encode::write_sint(&mut packed, self.upkeep_us).unwrap();
-        rmp::encode::write_f64(&mut packed, self.rate_us).unwrap();
-        packed
-    }
-}
-
 impl Drop for Redis {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_counts();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,0 +1,58 @@
+-- renew_many: several reservations, or one that the caller does not prove to hold.
+local renewed = {} -- name -> packed reservation, moved by an earlier item of this call
+local records, deadlines, kept, told, answers, wrong, refused = {}, {}, {}, {}, {}, {}, false
+local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)
+
+for i = 3, #ARGV do
+  local requester, resource, given, ttl_ms, event = cmsgpack.unpack(ARGV[i])
+  local present = renewed[resource] or call('HGET', HELD, resource)
+  local bad = false
+  if not present then
+    answers[#answers + 1] = pack('NOT_RESERVED')
+  else
+    local fence, deadline, since, holder, token, kind, label, end_user, note = cmsgpack.unpack(present)
+    if holder ~= requester then
+      answers[#answers + 1] = pack('DOESNT_OWN_RESERVATION', holder, deadline)
+    elseif token ~= given then
+      bad, refused = true, true
+    else
+      local moved = later_ms + ttl_ms
+      local reservation = pack(fence, moved, since, holder, token, kind, label, end_user, note, false, false, false, 0)
+      position = position < now_us and now_us or position + 1
+      event = HEAD .. pack(previous, fence, moved, now_ms, position, kind) .. event
+      renewed[resource] = reservation
+      records[#records + 1] = resource
+      records[#records + 1] = reservation
+      deadlines[#deadlines + 1] = format('%d', moved)
+      deadlines[#deadlines + 1] = resource
+      if not earliest or moved < earliest then
+        earliest = moved
+      end
+      kept[#kept + 1] = position
+      kept[#kept + 1] = event
+      told[#told + 1] = event
+      answers[#answers + 1] = pack('RENEWED', fence, moved)
+      previous = position
+    end
+  end
+  wrong[#wrong + 1] = bad and '\195' or '\194' -- packed
+end
+
+if refused then
+  if unsaved then
+    -- here: save
+  end
+  return pack(backlog, 'BAD_TOKEN', now_us, math.max(last, floor)) .. table.concat(wrong)
+end
+
+if #kept > 0 then
+  for first = 1, #records, 2000 do
+    call('HSET', HELD, unpack(records, first, math.min(first + 1999, #records)))
+    call('ZADD', DEADLINES, unpack(deadlines, first, math.min(first + 1999, #deadlines)))
+  end
+  if earliest ~= due then
+    due = earliest
+    call('ZADD', DUE, format('%d', due), TENANT)
+  end
+end
+-- here: end_plain
