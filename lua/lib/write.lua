@@ -108,7 +108,6 @@ local function write()
       end
     end
   end
-  held_count = false
   in_pieces('HDEL', HELD, gone)
   in_pieces('ZREM', DEADLINES, undated)
   keep(records, deadlines)

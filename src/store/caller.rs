@@ -1,7 +1,7 @@
 //! Who calls: a credential's hash becomes its tenant, scopes and label once, and is remembered.
 //!
-//! What is remembered may be old. That harms nobody: every script checks the credential and the tenant's version in the
-//! tenant's own state, and a mismatch makes the replica look again.
+//! What is remembered may be old. That harms nobody: every script compares the version that was remembered with the one in the tenant's own
+//! state, which moves when a credential ends, and a mismatch makes the replica look again.
 
 use std::{
     sync::{

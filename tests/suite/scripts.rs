@@ -293,6 +293,37 @@ async fn a_credential_that_is_gone_opens_no_script() {
 }
 
 #[tokio::test]
+async fn no_version_comes_twice() {
+    let bench = Bench::start(Tier::Pro).await;
+    let elsewhere = store_over(&bench.redis.url()).await;
+    let refused = async |caller| {
+        let error = elsewhere.reserve(caller, &[wanted("w", "r", 60)]).await.err();
+        assert!(matches!(error, Some(StoreError::Unauthorized)), "{error:?}");
+    };
+    let mut callers = Vec::new();
+    for label in ["first", "second"] {
+        let key = done(bench.store.create_key(&bench.caller, label, Scopes::ALL).await);
+        callers.push((key.key.id, Bearer::Key(Secret::of(&key.text))));
+    }
+    let [(first, _), (second, bearer)] = &callers[..] else { unreachable!() };
+
+    // A backup from before a key ended is put back, and another key ends: whoever was remembered in between is refused all the same.
+    let before = backup(&bench.redis);
+    bench.store.delete_key(&bench.caller, first).await.unwrap();
+    let remembered = elsewhere.caller(bearer).await.unwrap().expect("the second key opens");
+    restore(&bench.redis, &before);
+    bench.store.delete_key(&bench.caller, second).await.unwrap();
+    refused(&remembered).await;
+
+    // A tenant ends and begins anew under its name.
+    let (tenant, key) = bench.store.create_tenant(TenantId::random(), "short-lived", Tier::Pro).await.unwrap().expect("a free id");
+    let old = elsewhere.caller(&Bearer::Key(Secret::of(&key.text))).await.unwrap().expect("its key opens");
+    bench.store.delete_tenant(&tenant.id).await.unwrap();
+    bench.store.create_tenant(tenant.id, "short-lived", Tier::Pro).await.unwrap().expect("the id is free again");
+    refused(&old).await;
+}
+
+#[tokio::test]
 async fn what_has_lapsed_is_shown_nowhere_though_nobody_has_ended_it_yet() {
     let bench = Bench::start(Tier::Pro).await;
     let (store, caller) = (&bench.store, &bench.caller);
