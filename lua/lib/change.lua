@@ -92,11 +92,12 @@ local function note_due()
   end
 end
 
--- Every now and then the history loses what is old.
+-- Every now and then the history loses what is old, and what is held is counted, in case somebody changed it by hand.
 local function look_after_history()
   redis.call('XTRIM', HISTORY, 'MINID', '~', digits(now_us - HISTORY_US))
   redis.call('EXPIRE', HISTORY, HISTORY_TTL_S)
   upkeep = now_us + UPKEEP_US
+  held_count = redis.call('HLEN', HELD)
 end
 
 -- The last act: the tenant's state, then everything told in one message.

@@ -112,7 +112,7 @@ async fn positions_grow_also_where_the_clock_does_not_and_the_tenant_was_forgott
     // A position that is ahead of Redis' clock, as after that was set back.
     let before = world.redis.standing(&meta(&tenant));
     let ahead = before.position + 3_600_000_000;
-    world.redis.set_standing(&meta(&tenant), &Standing { position: ahead, ..before.clone() });
+    world.redis.set_standing(&meta(&tenant), &Standing { position: ahead, held: None, ..before.clone() });
     let fence = world.at(&tenant).acquire("w", "a", None).await["fencingToken"].as_i64().unwrap();
     assert!(fence > ahead);
 

@@ -385,6 +385,16 @@ async fn nobody_sleeps_past_the_earliest_deadline_whatever_happens() {
 }
 
 #[tokio::test]
+async fn what_was_changed_by_hand_is_counted_anew() {
+    let bench = Bench::start(Tier::Pro).await;
+    bench.reserve_one("w", "a", 60).await;
+    let wrong = Standing { held: Some(40), upkeep_us: 0, ..bench.standing() };
+    bench.redis.set_standing(&Place::new(bench.tenant.id.clone()).key("meta").to_string(), &wrong);
+    bench.reserve_one("w", "b", 60).await;
+    assert_eq!(bench.standing().held, Some(2));
+}
+
+#[tokio::test]
 async fn scripts_that_redis_forgot_are_sent_whole() {
     let bench = Bench::start(Tier::Pro).await;
     for round in 0..3 {
