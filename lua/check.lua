@@ -12,12 +12,11 @@
 --   7 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3.. resources
+--   2.. resources
 -- returns       OK, now_us, position, then per resource: holder, deadline_ms, note, capacity, available, a stranger could take it
 -- cost          O(resources * (depth + blocks) * log held)
 local out = { 'OK', now_us, position }
-for i = 3, #ARGV do
+for i = 2, #ARGV do
   local name = ARGV[i]
   local n = #out
   local reservation, definition, index, exists = find(name), resolve(name)

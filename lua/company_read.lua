@@ -7,15 +7,14 @@
 --   2 companies hash    slug -> packed company
 -- args
 --   1 caller    see open
---   2 floor     see open
---   3 slug      or empty: all
+--   2 slug      or empty: all
 -- returns       OK, now_us, position, then slug, packed company ...
 -- cost          O(companies told)
 local out = { 'OK', now_us, position }
-if ARGV[3] ~= '' then
-  local packed = redis.call('HGET', KEYS[2], ARGV[3])
+if ARGV[2] ~= '' then
+  local packed = redis.call('HGET', KEYS[2], ARGV[2])
   if packed then
-    out[4], out[5] = ARGV[3], packed
+    out[4], out[5] = ARGV[2], packed
   end
 else
   for _, part in ipairs(redis.call('HGETALL', KEYS[2])) do

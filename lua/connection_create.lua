@@ -7,20 +7,19 @@
 --   2 connections hash  connection id -> packed connection
 -- args
 --   1 caller    see open
---   2 floor     see open
---   3 connection id
---   4 ingest key's hash
---   5 name
---   6 framework
---   7 broker's address, encrypted, or empty
---   8 options   JSON
---   9 most connections that the tenant may have, 0: no limit
+--   2 connection id
+--   3 ingest key's hash
+--   4 name
+--   5 framework
+--   6 broker's address, encrypted, or empty
+--   7 options   JSON
+--   8 most connections that the tenant may have, 0: no limit
 -- returns       OK, now_us, position, created_ms | LIMIT, now_us, position, limit type, limit, connections, false
 -- cost          O(1)
-local connections, most = redis.call('HLEN', KEYS[2]), tonumber(ARGV[9])
+local connections, most = redis.call('HLEN', KEYS[2]), tonumber(ARGV[8])
 if most > 0 and connections >= most then
   return over_limit('Connections', most, connections, false)
 end
-redis.call('HSET', META, 'q:' .. ARGV[4], ARGV[3])
-redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[4], ARGV[5], ARGV[6], now_ms, ARGV[7] ~= '' and ARGV[7], ARGV[8]))
+redis.call('HSET', META, 'q:' .. ARGV[3], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[2], cmsgpack.pack(ARGV[3], ARGV[4], ARGV[5], now_ms, ARGV[6] ~= '' and ARGV[6], ARGV[7]))
 return cmsgpack.pack({ 'OK', now_us, position, now_ms })

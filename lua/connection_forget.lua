@@ -21,19 +21,18 @@
 --   16 due          zset    `tenant/queues` -> when its queues are to be looked after (the partition's)
 -- args
 --   1 caller      see open
---   2 floor       see open
---   3 connection  as text
---   4 connection  its 16 bytes
---   5 cursor      of HSCAN over the jobs, "0" to begin
---   6 count       how many jobs to look at, about
+--   2 connection  as text
+--   3 connection  its 16 bytes
+--   4 cursor      of HSCAN over the jobs, "0" to begin
+--   5 count       how many jobs to look at, about
 -- returns       OK, now_us, position, next cursor | KEPT, now_us, position when there is such a connection
 -- cost          O(count), and O(workers + queues) at the beginning
-local connection, most = ARGV[4], tonumber(ARGV[6])
-if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 then
+local connection, most = ARGV[3], tonumber(ARGV[5])
+if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then
   return cmsgpack.pack({ 'KEPT', now_us, position })
 end
-if ARGV[5] == '0' then
-  redis.call('HDEL', KEYS[4], ARGV[3])
+if ARGV[4] == '0' then
+  redis.call('HDEL', KEYS[4], ARGV[2])
   for kind, hash in pairs({ w = KEYS[10], q = KEYS[13] }) do
     for _, key in ipairs(redis.call('HKEYS', hash)) do
       if string.sub(key, 1, 16) == connection then
@@ -46,7 +45,7 @@ if ARGV[5] == '0' then
     end
   end
 end
-local scanned = redis.call('HSCAN', KEYS[5], ARGV[5], 'COUNT', most)
+local scanned = redis.call('HSCAN', KEYS[5], ARGV[4], 'COUNT', most)
 local gone = {}
 for i = 1, #scanned[2], 2 do
   if cmsgpack.unpack(scanned[2][i + 1])[1] == connection then

@@ -8,7 +8,6 @@
 --   3 watches   hash    connection id -> packed watch
 -- args
 --   1 caller    see open
---   2 floor     see open
 -- returns       OK, now_us, position, then connection id, packed connection, packed watch or false ...
 -- cost          O(connections)
 local out = { 'OK', now_us, position }

@@ -15,7 +15,6 @@
 --   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
 -- returns       OK, now_us, position | AGAIN when there may be more | STALE when the tenant is gone
 -- cost          O(lapsed * log held)
 -- invariants    safe on every replica at once: whoever comes second finds nothing

@@ -15,12 +15,11 @@
 --   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3 resource
---   4 reason       the sentence that subscribers are shown, or empty
+--   2 resource
+--   3 reason       the sentence that subscribers are shown, or empty
 -- returns       OK, now_us, position, then the released names | TOO_MANY, now_us, position
 -- cost          O(released * (depth + blocks) * log held)
-local resource, reason = ARGV[3], ARGV[4] ~= '' and ARGV[4]
+local resource, reason = ARGV[2], ARGV[3] ~= '' and ARGV[3]
 local released, events = {}, {}
 
 local function finish(name)

@@ -8,14 +8,13 @@
 --   3 jobs_created  zset    job -> when it was made, ms
 -- args
 --   1 caller      see open
---   2 floor       see open
---   3 made        when the job was made after which the piece begins, ms, or empty: at the beginning
---   4 job         which job that was, its 16 bytes, or empty
---   5 count       how many at most
+--   2 made        when the job was made after which the piece begins, ms, or empty: at the beginning
+--   3 job         which job that was, its 16 bytes, or empty
+--   4 count       how many at most
 -- returns       OK, now_us, position, how many jobs there are, then per job its id, when it was made and the packed job
 -- cost          O(count + log jobs * log jobs made in that millisecond)
 local CREATED = KEYS[3]
-local made, job, count = ARGV[3], ARGV[4], tonumber(ARGV[5])
+local made, job, count = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local first = 0
 if made ~= '' then
   -- Among those of the same millisecond names go down too; the job itself may be gone.

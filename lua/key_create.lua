@@ -7,18 +7,17 @@
 --   2 keys      hash    key id -> packed key
 -- args
 --   1 caller    see open
---   2 floor     see open
---   3 key id
---   4 key hash
---   5 label
---   6 scopes, comma-separated
---   7 most keys that the tenant may have, 0: no limit
+--   2 key id
+--   3 key hash
+--   4 label
+--   5 scopes, comma-separated
+--   6 most keys that the tenant may have, 0: no limit
 -- returns       OK, now_us, position, created_ms | LIMIT, now_us, position, limit type, limit, keys, false
 -- cost          O(1)
-local keys, most = redis.call('HLEN', KEYS[2]), tonumber(ARGV[7])
+local keys, most = redis.call('HLEN', KEYS[2]), tonumber(ARGV[6])
 if most > 0 and keys >= most then
   return over_limit('ApiKeys', most, keys, false)
 end
-redis.call('HSET', META, 'k:' .. ARGV[4], ARGV[3])
-redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[4], ARGV[5], ARGV[6], now_ms))
+redis.call('HSET', META, 'k:' .. ARGV[3], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[2], cmsgpack.pack(ARGV[3], ARGV[4], ARGV[5], now_ms))
 return cmsgpack.pack({ 'OK', now_us, position, now_ms })

@@ -9,12 +9,11 @@
 --   4 used      hash    key id -> when it was last used, ms since epoch
 -- args
 --   1 caller    see open
---   2 floor     see open
---   3 key id
+--   2 key id
 -- returns       OK, now_us, position, its hash | NOT_FOUND, now_us, position | LAST_ADMIN, now_us, position
 -- cost          O(keys + sessions)
 -- invariants    the last key with the scope admin stays: without it nobody could make another
-local packed = redis.call('HGET', KEYS[2], ARGV[3])
+local packed = redis.call('HGET', KEYS[2], ARGV[2])
 if not packed then
   return cmsgpack.pack({ 'NOT_FOUND', now_us, position })
 end
@@ -36,8 +35,8 @@ end
 local hash = cmsgpack.unpack(packed)
 redis.call('HDEL', META, 'k:' .. hash)
 version, unsaved = math.max(version + 1, now_us), true
-redis.call('HDEL', KEYS[2], ARGV[3])
-redis.call('HDEL', KEYS[4], ARGV[3])
+redis.call('HDEL', KEYS[2], ARGV[2])
+redis.call('HDEL', KEYS[4], ARGV[2])
 end_sessions_of(KEYS[3], hash)
 redis.call(PUBLISH, CHANNEL, cmsgpack.pack('C', TENANT, 'k:' .. hash))
 return cmsgpack.pack({ 'OK', now_us, position, hash })

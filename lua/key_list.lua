@@ -8,7 +8,6 @@
 --   3 used      hash    key id -> when it was last used, ms since epoch
 -- args
 --   1 caller    see open
---   2 floor     see open
 -- returns       OK, now_us, position, then key id, packed key, last used in ms or false ...
 -- cost          O(keys)
 local out = { 'OK', now_us, position }

@@ -8,21 +8,20 @@
 --   3 sessions  zset    session hash -> when it ends, ms since epoch
 -- args
 --   1 caller    see open
---   2 floor     see open
---   3 key id
---   4 new key hash
+--   2 key id
+--   3 new key hash
 -- returns       OK, now_us, position, old hash, packed key | NOT_FOUND, now_us, position
 -- cost          O(sessions)
-local packed = redis.call('HGET', KEYS[2], ARGV[3])
+local packed = redis.call('HGET', KEYS[2], ARGV[2])
 if not packed then
   return cmsgpack.pack({ 'NOT_FOUND', now_us, position })
 end
 local old, label, scopes, created_ms = cmsgpack.unpack(packed)
-local renewed = cmsgpack.pack(ARGV[4], label, scopes, created_ms)
+local renewed = cmsgpack.pack(ARGV[3], label, scopes, created_ms)
 redis.call('HDEL', META, 'k:' .. old)
 version, unsaved = math.max(version + 1, now_us), true
-redis.call('HSET', META, 'k:' .. ARGV[4], ARGV[3])
-redis.call('HSET', KEYS[2], ARGV[3], renewed)
+redis.call('HSET', META, 'k:' .. ARGV[3], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[2], renewed)
 end_sessions_of(KEYS[3], old)
 redis.call(PUBLISH, CHANNEL, cmsgpack.pack('C', TENANT, 'k:' .. old))
 return cmsgpack.pack({ 'OK', now_us, position, old, renewed })

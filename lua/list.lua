@@ -12,13 +12,12 @@
 --   7 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3 cursor       of HSCAN, "0" to begin
---   4 count        how many to look at, about
+--   2 cursor       of HSCAN, "0" to begin
+--   3 count        how many to look at, about
 -- returns       OK, now_us, position, next cursor, then per reservation: name, packed reservation, when it ends as a whole or false,
 --               what it blocks for or false; what has lapsed is left out
 -- cost          O(count + uses)
-local scanned = redis.call('HSCAN', HELD, ARGV[3], 'COUNT', ARGV[4])
+local scanned = redis.call('HSCAN', HELD, ARGV[2], 'COUNT', ARGV[3])
 local out = { 'OK', now_us, position, scanned[1] }
 for i = 1, #scanned[2], 2 do
   local name = scanned[2][i]

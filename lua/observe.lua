@@ -21,31 +21,30 @@
 --   16 due          zset    tenant -> its earliest deadline; `tenant/queues` -> when its queues are to be looked after (the partition's)
 -- args
 --   1 caller      see open
---   2 floor       see open
---   3 connection  as text
---   4 connection  its 16 bytes
---   5 framework   its number
---   6 fence       of the watcher, or empty: pushed by a client
---   7 jobs        the most that are kept
---   8 day         the most events that may be pushed per day, 0: no limit
---   9 extensions  the most bytes of a job's extensions
---   10 beyond     how many more events of the same push follow in further calls, which the day must hold, too
---   11 cursors    packed names and cursors to set, or empty
---   12.. one packed sighting each, in the order of their times: see README
+--   2 connection  as text
+--   3 connection  its 16 bytes
+--   4 framework   its number
+--   5 fence       of the watcher, or empty: pushed by a client
+--   6 jobs        the most that are kept
+--   7 day         the most events that may be pushed per day, 0: no limit
+--   8 extensions  the most bytes of a job's extensions
+--   9 beyond      how many more events of the same push follow in further calls, which the day must hold, too
+--   10 cursors    packed names and cursors to set, or empty
+--   11.. one packed sighting each, in the order of their times: see README
 -- returns       OK, now_us, position, how many were new, how many were known
 --               | GONE, now_us, position when there is no such connection
 --               | OUTDATED, now_us, position when another watcher has taken it over
 --               | LIMIT, now_us, position, limit type, limit, events, when the day ends in ms
 -- cost          O(sightings * log jobs)
 -- invariants    a watcher that was replaced changes nothing; state and cursors move together; what a job is told to be never goes back
-local FENCE, JOBS_MOST, DAY_MOST = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local FENCE, JOBS_MOST, DAY_MOST = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local WORKERS_MOST, QUEUES_MOST = 5000, 5000
 local SEEN_AGAIN_MS = 60000
 
-if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 0 then
+if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then
   return cmsgpack.pack({ 'GONE', now_us, position })
 end
-if FENCE ~= '' and redis.call('HGET', KEYS[3], 'fence:' .. ARGV[3]) ~= FENCE then
+if FENCE ~= '' and redis.call('HGET', KEYS[3], 'fence:' .. ARGV[2]) ~= FENCE then
   return cmsgpack.pack({ 'OUTDATED', now_us, position })
 end
 local today = math.floor(now_ms / 86400000)
@@ -56,13 +55,13 @@ if FENCE == '' then
     day, used = cmsgpack.unpack(packed)
   end
   used = day == today and used or 0
-  if DAY_MOST > 0 and used + #ARGV - 11 + tonumber(ARGV[10]) > DAY_MOST then
+  if DAY_MOST > 0 and used + #ARGV - 10 + tonumber(ARGV[9]) > DAY_MOST then
     return over_limit('EventsPerDay', DAY_MOST, used, (today + 1) * 86400000)
   end
 end
 
 local sightings = {}
-for i = 12, #ARGV do
+for i = 11, #ARGV do
   sightings[#sightings + 1] = cmsgpack.unpack(ARGV[i])
 end
 read_jobs(sightings)
@@ -177,9 +176,9 @@ for _, tally in ipairs(ended_order) do
   end
 end
 
-if ARGV[11] ~= '' then
+if ARGV[10] ~= '' then
   local cursors, at = {}, {}
-  for _, pairs_of in ipairs({ redis.call('HGET', KEYS[4], ARGV[3]) or cmsgpack.pack({}), ARGV[11] }) do
+  for _, pairs_of in ipairs({ redis.call('HGET', KEYS[4], ARGV[2]) or cmsgpack.pack({}), ARGV[10] }) do
     local list = cmsgpack.unpack(pairs_of)
     for i = 1, #list, 2 do
       local place = at[list[i]]
@@ -191,7 +190,7 @@ if ARGV[11] ~= '' then
       cursors[place + 1] = list[i + 1]
     end
   end
-  redis.call('HSET', KEYS[4], ARGV[3], cmsgpack.pack(cursors))
+  redis.call('HSET', KEYS[4], ARGV[2], cmsgpack.pack(cursors))
 end
 if FENCE == '' and new > 0 then
   redis.call('HSET', COUNTS, 'day', cmsgpack.pack(today, used + new))

@@ -6,7 +6,6 @@
 --   1 meta      hash    position, credentials
 -- args
 --   1 caller    see open
---   2 floor     see open
 -- returns       OK, now_us, position
 -- cost          O(1)
 return cmsgpack.pack({ 'OK', now_us, position })

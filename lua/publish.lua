@@ -13,8 +13,7 @@
 --   8 dedupe    zset    dedupe id -> the position that it got, for an hour
 -- args
 --   1 caller    see open
---   2 floor     see open
---   3.. sextets of type, company id or empty, company slug or empty, data (JSON on one line), timestamp in ms or 0, dedupe id or
+--   2.. sextets of type, company id or empty, company slug or empty, data (JSON on one line), timestamp in ms or 0, dedupe id or
 --       empty
 -- returns       OK, now_us, position, then the position of each event
 --               | UNKNOWN_COMPANY, now_us, position, then per event: true when its slug is not registered
@@ -29,7 +28,7 @@ local refused = false
 local ids = {} -- slug -> company id, or false
 local events, remembered, fresh = {}, {}, {}
 
-for i = 3, #ARGV, 6 do
+for i = 2, #ARGV, 6 do
   local kind, id, slug, dedupe = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 5]
   local bad = false
   if slug ~= '' then

@@ -21,14 +21,13 @@
 --   16 due          zset    `tenant/queues` -> when its queues are to be looked after (the partition's)
 -- args
 --   1 caller      see open
---   2 floor       see open
---   3 jobs        the most that are kept
---   4 most        how many of each kind are taken on at once
+--   2 jobs        the most that are kept
+--   3 most        how many of each kind are taken on at once
 -- returns       OK, now_us, position, how many there were
 -- cost          O(most * log jobs)
 -- invariants    each worker is told to be offline once, whichever replica comes first
 local OFFLINE = 3
-local most = tonumber(ARGV[4])
+local most = tonumber(ARGV[3])
 local silent = redis.call('ZRANGEBYSCORE', BEATS, '-inf', digits(now_ms - SILENT_MS), 'LIMIT', 0, most)
 local notes, order = {}, {} -- connection -> what its stream is told
 for _, key in ipairs(silent) do
@@ -49,7 +48,7 @@ for _, key in ipairs(silent) do
     redis.call('ZADD', ABSENT, digits(now_ms), key)
   end
 end
-local gone = forget_old_jobs(tonumber(ARGV[3]), most) + forget_absent(most)
+local gone = forget_old_jobs(tonumber(ARGV[2]), most) + forget_absent(most)
 local at = next_look()
 if at then
   redis.call('ZADD', DUE, digits(at), DUE_MEMBER)

@@ -16,14 +16,13 @@
 --   11 links        zset    who stands below, blocks, or looks like a slot of whom
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3 most resources that the tenant may register, a pool of N counting as N; 0: no limit
---   4.. per definition: name, capacity, number of blocks, number of ancestors, the blocks, the ancestors from the root on
+--   2 most resources that the tenant may register, a pool of N counting as N; 0: no limit
+--   3.. per definition: name, capacity, number of blocks, number of ancestors, the blocks, the ancestors from the root on
 -- returns       OK, now_us, position | CONFLICT, now_us, position, item (from 0), why, name | LIMIT as in reserve
 -- cost          O(definitions * (depth + blocks)); resizing a pool in use or moving a subtree is linear in it
 -- invariants    one place in the tree per name; nothing that is held moves; a pool's slots are no names of their own
-local most = tonumber(ARGV[3])
-local item, i = 0, 4
+local most = tonumber(ARGV[2])
+local item, i = 0, 3
 while i <= #ARGV do
   local name, capacity, blocks, ancestors = ARGV[i], tonumber(ARGV[i + 1]), {}, {}
   local first_ancestor = i + 4 + tonumber(ARGV[i + 2])
@@ -36,7 +35,7 @@ while i <= #ARGV do
   end
   local why, which = register(name, capacity, blocks, ancestors)
   if why then
-    return cmsgpack.pack({ 'CONFLICT', now_us, math.max(last, tonumber(ARGV[2])), item, why, which })
+    return cmsgpack.pack({ 'CONFLICT', now_us, math.max(last, floor), item, why, which })
   end
   item, i = item + 1, final
 end

@@ -15,8 +15,7 @@
 --   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3.. quartets of requester, resource, release token (empty when the caller sent none), ttl in ms
+--   2.. quartets of requester, resource, release token (empty when the caller sent none), ttl in ms
 -- returns       OK, now_us, position, then per item: status, fence, deadline_ms, holder, holder_deadline_ms
 --               | BAD_TOKEN, now_us, position, then true per item whose token is wrong, false for the others
 --               | TOO_MANY, now_us, position
@@ -26,7 +25,7 @@ local out = { 'OK', now_us, position }
 local wrong = { 'BAD_TOKEN', now_us, position }
 local refused, events = false, {}
 
-for i = 3, #ARGV, 4 do
+for i = 2, #ARGV, 4 do
   local requester = ARGV[i]
   local physical, refusal, holder, until_ms = claim(requester, ARGV[i + 1], ARGV[i + 2])
   local n = #out

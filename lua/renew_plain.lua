@@ -10,8 +10,7 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2 floor     see open
---   3.. packed: requester, resource, release token (empty when the caller sent none), ttl in ms, and what the replica knows beforehand of
+--   2.. packed: requester, resource, release token (empty when the caller sent none), ttl in ms, and what the replica knows beforehand of
 --       the event RENEWED: all behind its resource type, packed
 -- returns       OK, now_us, position, then per item RENEWED, fence, deadline_ms | NOT_RESERVED
 --               | DOESNT_OWN_RESERVATION, holder, deadline_ms or false
@@ -23,8 +22,8 @@ local HELD, DEADLINES, HISTORY, DUE = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call, pack, format = redis.call, cmsgpack.pack, string.format
 -- here: lapse_plain
 -- Most calls renew one thing, rightly.
-local requester, resource, given, ttl_ms, event = cmsgpack.unpack(ARGV[3])
-local present = #ARGV == 3 and call('HGET', HELD, resource)
+local requester, resource, given, ttl_ms, event = cmsgpack.unpack(ARGV[2])
+local present = #ARGV == 2 and call('HGET', HELD, resource)
 local fence, since, holder, token, kind, label, end_user, note, _
 if present then
   fence, _, since, holder, token, kind, label, end_user, note = cmsgpack.unpack(present)

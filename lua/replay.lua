@@ -7,17 +7,16 @@
 --   2 history   stream  what subscribers are told
 -- args
 --   1 caller    see open; its credential is false
---   2 floor     see open
---   3 from      the position after which the page begins
---   4 limit     the most entries of the page
+--   2 from      the position after which the page begins
+--   3 limit     the most entries of the page
 -- returns       OK, now_us, position, position of the last kept event, then packed entries: an event, or those of a batch, of which the first may stand before `from`
 -- cost          O(limit)
 -- invariants    nothing older than an hour is told again. Whether the page begins right after `from`, its first event says: it names
 --               the position before it
 local HOUR_US = 3600 * 1000000
-local from = math.max(tonumber(ARGV[3]), now_us - HOUR_US)
+local from = math.max(tonumber(ARGV[2]), now_us - HOUR_US)
 local out = { 'OK', now_us, position, last }
-for _, entry in ipairs(redis.call('XRANGE', KEYS[2], string.format('(%d-0', from), '+', 'COUNT', ARGV[4])) do
+for _, entry in ipairs(redis.call('XRANGE', KEYS[2], string.format('(%d-0', from), '+', 'COUNT', ARGV[3])) do
   out[#out + 1] = entry[2][2]
 end
 return cmsgpack.pack(out)

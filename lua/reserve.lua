@@ -15,8 +15,7 @@
 --   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3.. sextets of requester, resource, release token to give, ttl in ms or 0, resource type, note
+--   2.. sextets of requester, resource, release token to give, ttl in ms or 0, resource type, note
 -- returns       OK, now_us, position, then twelve per item: status, token, fence, deadline_ms, holder, holder_deadline_ms, pool,
 --               slot, blockers, path, obstacle's kind, obstacle's name (false where absent)
 --               | LIMIT, now_us, position, limit type, limit, held, earliest deadline_ms or false | TOO_MANY, now_us, position
@@ -25,7 +24,7 @@
 local out = { 'OK', now_us, position }
 local events = {}
 
-for i = 3, #ARGV, 6 do
+for i = 2, #ARGV, 6 do
   local before = position
   local requester, resource, kind = ARGV[i], ARGV[i + 1], ARGV[i + 4]
   local status, physical, reservation = answer_take(out, requester, resource, ARGV[i + 2], tonumber(ARGV[i + 3]), kind, ARGV[i + 5], next_position())

@@ -10,8 +10,7 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2 floor     see open
---   3.. packed: requester, resource, ttl in ms or 0, then what the replica knows beforehand: the reservation from its requester on,
+--   2.. packed: requester, resource, ttl in ms or 0, then what the replica knows beforehand: the reservation from its requester on,
 --       packed, and the event RESERVED from its position on, packed
 -- returns       OK, now_us, position, then per item ACQUIRED, fence, deadline_ms or false, now_ms
 --               | ALREADY_HAD, token, fence, deadline_ms or false | ALREADY_HELD, holder, deadline_ms or false
@@ -23,12 +22,12 @@ local HELD, DEADLINES, HISTORY, DUE = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call, pack, format = redis.call, cmsgpack.pack, string.format
 -- here: lapse_plain
 -- Most calls take one thing that is free.
-local requester, resource, ttl_ms, reservation, event = cmsgpack.unpack(ARGV[3])
+local requester, resource, ttl_ms, reservation, event = cmsgpack.unpack(ARGV[2])
 local fence = position < now_us and now_us or position + 1
 local deadline = ttl_ms > 0 and math.ceil(now_us / 1000) + ttl_ms
 local stamp = pack(fence, deadline, now_ms)
 held_count = held_count or call('HLEN', HELD)
-local has_room = #ARGV == 3 and (HELD_LIMIT == 0 or held_count < HELD_LIMIT)
+local has_room = #ARGV == 2 and (HELD_LIMIT == 0 or held_count < HELD_LIMIT)
 if not has_room or call('HSETNX', HELD, resource, stamp .. reservation) == 0 then
   -- here: reserve_many
 end

@@ -15,7 +15,6 @@
 --   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
 -- returns       OK, now_us, position, number of physical resources freed
 -- cost          O(1); the memory is given back in Redis' background thread
 -- invariants    one RESET event, also when nothing was held: whoever asked can see it done

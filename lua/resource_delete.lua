@@ -16,11 +16,10 @@
 --   11 links        zset    who stands below, blocks, or looks like a slot of whom
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3 resource
+--   2 resource
 -- returns       OK, now_us, position | NOT_FOUND, now_us, position | CONFLICT, now_us, position, why, name
 -- cost          O(blocks + depth)
-local name = ARGV[3]
+local name = ARGV[2]
 local definition = definition_of(name)
 if not definition then
   return cmsgpack.pack({ 'NOT_FOUND', now_us, position })

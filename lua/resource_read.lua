@@ -7,8 +7,7 @@
 --   2 definitions  hash    resource -> packed definition
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3 resource
+--   2 resource
 -- returns       OK, now_us, position, packed definition or false
 -- cost          O(1)
-return cmsgpack.pack({ 'OK', now_us, position, redis.call('HGET', KEYS[2], ARGV[3]) })
+return cmsgpack.pack({ 'OK', now_us, position, redis.call('HGET', KEYS[2], ARGV[2]) })

@@ -7,7 +7,6 @@
 --   2 sessions  zset    session hash -> when it ends, ms since epoch
 -- args
 --   1 caller    see open; the session
---   2 floor     see open
 -- returns       OK, now_us, position
 -- cost          O(log sessions)
 end_session(KEYS[2], string.sub(CREDENTIAL, 3))

@@ -15,8 +15,7 @@
 --   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3.. per transaction: method (ALL_OR_NONE, AS_MANY_AS_POSSIBLE, FIRST), request type (RESERVE, UNRESERVE), number of items,
+--   2.. per transaction: method (ALL_OR_NONE, AS_MANY_AS_POSSIBLE, FIRST), request type (RESERVE, UNRESERVE), number of items,
 --       then the items: sextets as in reserve, or triples as in unreserve
 -- returns       OK, now_us, position, then per transaction: APPLIED or ROLLED_BACK, then its items' values as reserve or unreserve
 --               answer them | BAD_TOKEN as in unreserve, over all items in order | LIMIT as in reserve | TOO_MANY, now_us, position
@@ -142,7 +141,7 @@ local function release_group(method, first, final)
   return stands, released and stands, changes
 end
 
-local i = 3
+local i = 2
 while i <= #ARGV do
   local method, request, items = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   local slot_of_status, before = #out + 1, position

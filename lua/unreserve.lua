@@ -15,8 +15,7 @@
 --   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3.. triples of requester, resource, release token (empty when the caller sent none)
+--   2.. triples of requester, resource, release token (empty when the caller sent none)
 -- returns       OK, now_us, position, then per item: status, released names, holder, holder_deadline_ms
 --               | BAD_TOKEN, now_us, position, then true per item whose token is wrong, false for the others
 --               | TOO_MANY, now_us, position
@@ -26,7 +25,7 @@ local out = { 'OK', now_us, position }
 local wrong = { 'BAD_TOKEN', now_us, position }
 local refused, events, complaints = false, {}, {}
 
-for i = 3, #ARGV, 3 do
+for i = 2, #ARGV, 3 do
   local requester, resource = ARGV[i], ARGV[i + 1]
   local status, physical, ended = answer_release(out, requester, resource, ARGV[i + 2])
   wrong[#wrong + 1] = status == 'INVALID_RELEASE_TOKEN'

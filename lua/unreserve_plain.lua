@@ -10,8 +10,7 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2 floor     see open
---   3.. packed: requester, resource, release token (empty when the caller sent none), and what the replica knows beforehand of the event
+--   2.. packed: requester, resource, release token (empty when the caller sent none), and what the replica knows beforehand of the event
 --       UNRESERVED: all behind its resource type, packed
 -- returns       OK, now_us, position, then per item RELINQUISHED | NOT_RESERVED | DOESNT_OWN_RESERVATION, holder, deadline_ms or false
 --               | BAD_TOKEN, now_us, position, then true per item whose token is wrong, false for the others
@@ -22,8 +21,8 @@ local HELD, DEADLINES, HISTORY, DUE = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call, pack, format = redis.call, cmsgpack.pack, string.format
 -- here: lapse_plain
 -- Most calls give back one thing, rightly.
-local requester, resource, given, event = cmsgpack.unpack(ARGV[3])
-local present = #ARGV == 3 and call('HGET', HELD, resource)
+local requester, resource, given, event = cmsgpack.unpack(ARGV[2])
+local present = #ARGV == 2 and call('HGET', HELD, resource)
 local _, fence, deadline, holder, token, kind
 if present then
   _, fence, deadline, _, holder, token, kind = cmsgpack.unpack_limit(present, 6, 0)

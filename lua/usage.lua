@@ -13,7 +13,6 @@
 --   8 counts     hash    what ended when; the day's events
 -- args
 --   1 caller    see open
---   2 floor     see open
 -- returns       OK, now_us, position, reservations held, event streams of keys and tokens, keys, registered resources, companies,
 --               connections, queue events pushed today
 -- cost          O(streams of the tenant)

@@ -12,19 +12,18 @@
 --   7 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2 floor        see open
---   3 resource
---   4 fencing token
+--   2 resource
+--   3 fencing token
 -- returns       OK, now_us, position, the present fencing token or false; of a pool the given one where it is a slot's, else the latest
 -- cost          O(log held slots)
-local name = ARGV[3]
+local name = ARGV[2]
 local reservation = find(name)
 local fence = reservation and reservation[TOKEN] and reservation[FENCE] or false
 local definition, index = resolve(name)
 
 if not reservation and definition and definition.capacity > 1 and not index then
   local prefix = 'v' .. name
-  local given = prefix .. '\0' .. string.format('%016d', ARGV[4])
+  local given = prefix .. '\0' .. string.format('%016d', ARGV[3])
   local exact = redis.call('ZRANGE', SLOTS, '[' .. given .. '\0', '(' .. given .. '\1', 'BYLEX', 'LIMIT', 0, 1)
   local from, to = under(prefix)
   local offset, page = 0, exact

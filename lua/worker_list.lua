@@ -7,12 +7,11 @@
 --   2 workers     hash    connection, worker -> packed worker
 -- args
 --   1 caller      see open
---   2 floor       see open
---   3 cursor      of HSCAN, "0" to begin
---   4 count       how many to look at, about
+--   2 cursor      of HSCAN, "0" to begin
+--   3 count       how many to look at, about
 -- returns       OK, now_us, position, next cursor, then per worker its packed form
 -- cost          O(count)
-local scanned = redis.call('HSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
+local scanned = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
 local out = { 'OK', now_us, position, scanned[1] }
 for i = 2, #scanned[2], 2 do
   out[#out + 1] = scanned[2][i]

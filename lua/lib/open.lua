@@ -4,14 +4,14 @@
 -- args          1 caller: a MessagePack sequence, made once per credential by the replica:
 --                 tenant, credential (a field of meta, or false for the sweep), whether that is a session, version, channel, publish command,
 --                 history length (as text: Redis would make one of a number each time), how events begin, api key label or false, end user (the token's `sub`) or false, held limit (0: none),
---                 whether names need registration, rate per second (0: none), burst, when the credential ends in ms or false, and, per call, its cost
---               2 floor: the highest position of this tenant that the replica has seen; below 0: it has forgotten that, and it was at most so much
+--                 whether names need registration, rate per second (0: none), burst, when the credential ends in ms or false, and, per call, its cost and the floor:
+--                 the highest position of this tenant that the replica has seen; below 0: it has forgotten that, and it was at most so much
 -- leaves        now_us, now_ms, last, due, position, backlog and the caller's parts to the script
 -- returns       STALE, now_us when the credential is gone or the tenant changed since the replica looked: it looks again
 --               | RATE, now_us, position, rate, wait_us when the call comes too early; only the rate's state was written
 -- Before each answer goes the rate's backlog in us. The script's own part runs as a function whose answer `close` sends, unless it uses
 -- `straight`: then it writes the tenant's state and puts the backlog before its answers itself, which costs Redis a tenth less.
-local TENANT, CREDENTIAL, IS_SESSION, VERSION, CHANNEL, PUBLISH, HISTORY_LENGTH, HEAD, LABEL, END_USER, HELD_LIMIT, REQUIRE_REGISTRATION, RATE, BURST, ENDS_MS, COST =
+local TENANT, CREDENTIAL, IS_SESSION, VERSION, CHANNEL, PUBLISH, HISTORY_LENGTH, HEAD, LABEL, END_USER, HELD_LIMIT, REQUIRE_REGISTRATION, RATE, BURST, ENDS_MS, COST, floor =
   cmsgpack.unpack(ARGV[1])
 local META = KEYS[1]
 
@@ -42,7 +42,6 @@ if IS_SESSION then
     return cmsgpack.pack(0, 'STALE', now_us)
   end
 end
-local floor = ARGV[2] + 0
 if floor < 0 then
   floor = now_us > -floor and 0 or -floor -- a clock that is past it makes positions grow by itself
 end

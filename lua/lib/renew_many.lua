@@ -3,7 +3,7 @@ local renewed = {} -- name -> packed reservation, moved by an earlier item of th
 local records, deadlines, kept, told, answers, wrong, refused = {}, {}, {}, {}, {}, {}, false
 local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)
 
-for i = 3, #ARGV do
+for i = 2, #ARGV do
   local requester, resource, given, ttl_ms, event = cmsgpack.unpack(ARGV[i])
   local present = renewed[resource] or call('HGET', HELD, resource)
   local bad = false

@@ -6,7 +6,7 @@ local records, deadlines, kept, told, answers = { nil, nil }, { nil, nil }, { ni
 local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)
 local written_ms, written -- the last deadline and its text: most of a batch are the same, and making it is 3 % of an item
 
-for i = 3, #ARGV do
+for i = 2, #ARGV do
   local requester, resource, ttl_ms, reservation, event = cmsgpack.unpack(ARGV[i])
   local present = granted[resource] or call('HGET', HELD, resource)
   if not present then

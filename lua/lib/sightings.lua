@@ -3,7 +3,7 @@
 -- keys          5 jobs  6 job_details  10 workers  13 queues
 -- args          4 connection  5 framework  9 extensions
 local JOBS, JOB_DETAILS, WORKERS, QUEUES = KEYS[5], KEYS[6], KEYS[10], KEYS[13]
-local CONNECTION, FRAMEWORK, EXTENSIONS_BYTES = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[9])
+local CONNECTION, FRAMEWORK, EXTENSIONS_BYTES = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[8])
 local TERMINAL = { [CANCELLED] = true, [6] = true, [COMPLETED] = true }
 local OFFLINE = 3
 

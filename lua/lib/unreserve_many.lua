@@ -6,7 +6,7 @@ local names, kept, told, answers, wrong = { nil }, { nil, nil }, { nil }, { nil 
 local refused, dated = false, false
 local previous = last
 
-for i = 3, #ARGV do
+for i = 2, #ARGV do
   local requester, resource, given, event = cmsgpack.unpack(ARGV[i])
   local present = not gone[resource] and call('HGET', HELD, resource)
   local bad = false

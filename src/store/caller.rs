@@ -263,9 +263,9 @@ impl Caller {
         self.0.needs_plan
     }
 
-    /// The first argument of a script, for a call of that cost.
+    /// The first argument of a script, for a call of that cost now.
     pub(super) fn packed(&self, cost: u32) -> Vec<u8> {
-        Writer::after(&self.0.packed).int(cost.into()).done()
+        Writer::after(&self.0.packed).int(cost.into()).int(self.0.place.floor()).done()
     }
 
     /// Whether the use of its key is worth a note at this instant; at most one caller of this credential is told so per interval.

@@ -211,7 +211,6 @@ impl Store {
             let packed = present.packed(cost);
             let reply = self.link.eval(script, place.keys_of(script), |to| {
                 to.bytes(&packed);
-                to.int(place.floor());
                 if present.needs_plan() { plan(present, to) } else { plain(present, to) }
             });
             let reply = Reply::read(script, reply.await?)?;
