@@ -433,8 +433,9 @@ impl Store {
 
     /// Writes down, now and then, that a key was used. Nobody waits for it, and nothing depends on it.
     pub(super) fn note_use(&self, caller: &Caller, now_us: i64) {
-        let (Some(key), Some(credential)) = (&caller.0.key, caller.credential()) else { return };
-        if caller.note_is_due(now_us) {
+        if caller.note_is_due(now_us)
+            && let (Some(key), Some(credential)) = (&caller.0.key, caller.credential())
+        {
             let (store, place, id) = (self.clone(), caller.0.place.clone(), key.id.clone());
             tokio::spawn(async move { store.write_use(&place, &credential, &id).await });
         }

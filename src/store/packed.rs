@@ -119,9 +119,9 @@ impl Default for Writer {
 }
 
 impl Writer {
-    /// Continues a sequence that was written before.
+    /// Continues a sequence that was written before, with room for two numbers.
     pub(super) fn after(sequence: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(sequence.len() + 9);
+        let mut bytes = Vec::with_capacity(sequence.len() + 2 * 9);
         bytes.extend_from_slice(sequence);
         Self(bytes)
     }
@@ -165,13 +165,6 @@ impl Writer {
 
     pub(super) fn float(mut self, value: f64) -> Self {
         let _ = rmp::encode::write_f64(&mut self.0, value);
-        self
-    }
-
-    /// Bytes as Lua's strings are: of any kind.
-    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
-        let _ = rmp::encode::write_str_len(&mut self.0, bytes.len() as u32);
-        self.0.extend_from_slice(bytes);
         self
     }
 

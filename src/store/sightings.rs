@@ -248,7 +248,7 @@ fn pack(connection: Uuid, sighting: &Sighting) -> Vec<u8> {
             let writer = writer
                 .array(12)
                 .text("W")
-                .bytes(worker_id(connection, external).as_bytes())
+                .binary(worker_id(connection, external).as_bytes())
                 .text(external)
                 .int(worker.at_us)
                 .int(worker.state.code())
@@ -288,7 +288,7 @@ fn pack_job(writer: Writer, connection: Uuid, job: &JobSighting) -> Vec<u8> {
     let external = bounded(&job.external_id, JobSighting::ID_BYTES);
     let writer = writer
         .text("J")
-        .bytes(job_id(connection, external).as_bytes())
+        .binary(job_id(connection, external).as_bytes())
         .text(external)
         .int(job.at_us)
         .int(job.clock)
