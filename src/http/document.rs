@@ -26,29 +26,36 @@ may come late, twice and in any order: a job's state follows from the times at w
 # Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
 
 /// Every part of the API.
-type Api = (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin);
+pub(super) type Api = (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin);
 
-pub(super) fn service() -> OpenApiService<Api, ()> {
-    OpenApiService::new(
-        (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin),
-        "Holdfast",
-        env!("CARGO_PKG_VERSION"),
-    )
-    .summary("Reservations over HTTP, seen live")
-    .description(DESCRIPTION)
-    .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
-    .server("/api/v1")
+/// Where the API's paths begin.
+pub(super) const API: &str = "/api/v1";
+
+pub(super) fn api() -> Api {
+    (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin)
+}
+
+fn service() -> OpenApiService<Api, ()> {
+    OpenApiService::new(api(), "Holdfast", env!("CARGO_PKG_VERSION"))
+        .summary("Reservations over HTTP, seen live")
+        .description(DESCRIPTION)
+        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+        .server(API)
 }
 
 /// The queue monitor's part, whose paths stand beside the versioned ones because its clients know them so.
-type Monitor = (QueueEvents, Ingest, Jobs, Fleet);
-
-pub(super) fn monitor() -> OpenApiService<Monitor, ()> {
-    OpenApiService::new((QueueEvents, Ingest, Jobs, Fleet), "Holdfast", env!("CARGO_PKG_VERSION")).server(MONITOR)
-}
+pub(super) type Monitor = (QueueEvents, Ingest, Jobs, Fleet);
 
 /// Where the queue monitor's paths begin.
-const MONITOR: &str = "/api";
+pub(super) const MONITOR: &str = "/api";
+
+pub(super) fn monitor_api() -> Monitor {
+    (QueueEvents, Ingest, Jobs, Fleet)
+}
+
+fn monitor() -> OpenApiService<Monitor, ()> {
+    OpenApiService::new(monitor_api(), "Holdfast", env!("CARGO_PKG_VERSION")).server(MONITOR)
+}
 
 /// Adds the queue monitor's operations, each with where its path begins, and what they name.
 fn join(document: &mut Value, monitor: Value) {

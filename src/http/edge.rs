@@ -3,18 +3,18 @@
 
 use std::sync::Arc;
 
-use poem::{Endpoint, Request, Response, Route};
+use poem::{Request, Response, endpoint::BoxEndpoint};
 
 use crate::http::{App, cors::Origin, failures, pace::LetIn, paths, trace::Trace};
 
 /// Everything that is served, from a request's first byte to its answer's last.
 pub struct Edge {
     app: Arc<App>,
-    routes: Route,
+    routes: BoxEndpoint<'static>,
 }
 
 impl Edge {
-    pub(super) fn new(app: App, routes: Route) -> Self {
+    pub(super) fn new(app: App, routes: BoxEndpoint<'static>) -> Self {
         Self { app: Arc::new(app), routes }
     }
 

@@ -31,6 +31,7 @@ mod pushed;
 mod queue_stream;
 mod reservations;
 mod resources;
+mod routes;
 mod session;
 mod socket;
 mod stream;
@@ -38,8 +39,6 @@ mod trace;
 mod transactions;
 
 use std::sync::Arc;
-
-use poem::{IntoEndpoint, Route};
 
 use crate::{
     config::Config,
@@ -76,17 +75,5 @@ pub struct App {
 /// Everything that is served.
 #[must_use]
 pub fn edge(app: App) -> Edge {
-    let (api, monitor) = (document::service(), document::monitor());
-    let routes = Route::new()
-        .nest("/api/v1", api.into_endpoint())
-        .nest("/api", monitor.into_endpoint())
-        .at("/healthz", poem::get(operations::healthz))
-        .at("/readyz", poem::get(operations::readyz))
-        .at("/metrics", poem::get(operations::numbers))
-        .at("/openapi.json", poem::get(pages::openapi))
-        .at("/docs", poem::get(pages::docs))
-        .at("/", poem::get(pages::index))
-        .at("/dashboard/*file", poem::get(pages::file))
-        .at("/favicon.ico", poem::get(pages::icon));
-    Edge::new(app, routes)
+    Edge::new(app, routes::routes())
 }

@@ -1,0 +1,59 @@
+//! Where everything is: one table of whole paths.
+//!
+//! poem would nest the API's parts under their prefixes. Each nesting is a second look-up, a rewritten URI and three boxed futures on the
+//! way of every request; and a tenth of a request's instructions.
+
+use std::collections::HashMap;
+
+use poem::{EndpointExt, IntoEndpoint, endpoint::BoxEndpoint, http::Method};
+use poem_openapi::{
+    OpenApi, OpenApiService,
+    registry::{MetaApi, Registry},
+};
+
+use crate::http::{
+    document::{self, API, Api, MONITOR, Monitor},
+    operations, pages,
+};
+
+/// Paths, their methods, and what answers them.
+type Table = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
+
+/// Everything that is served.
+pub(super) fn routes() -> BoxEndpoint<'static> {
+    OpenApiService::new(Everything, "Holdfast", env!("CARGO_PKG_VERSION")).into_endpoint()
+}
+
+struct Everything;
+
+impl OpenApi for Everything {
+    /// For its check that no operation's name is given twice; the document is made in its own file.
+    fn meta() -> Vec<MetaApi> {
+        Api::meta().into_iter().chain(Monitor::meta()).collect()
+    }
+
+    fn register(_: &mut Registry) {}
+
+    fn add_routes(self, table: &mut Table) {
+        add(table, API, document::api());
+        add(table, MONITOR, document::monitor_api());
+        add_page(table, "/healthz", operations::healthz);
+        add_page(table, "/readyz", operations::readyz);
+        add_page(table, "/metrics", operations::numbers);
+        add_page(table, "/openapi.json", pages::openapi);
+        add_page(table, "/docs", pages::docs);
+        add_page(table, "/", pages::index);
+        add_page(table, "/dashboard/*file", pages::file);
+        add_page(table, "/favicon.ico", pages::icon);
+    }
+}
+
+fn add(table: &mut Table, prefix: &str, part: impl OpenApi) {
+    let mut paths = Table::new();
+    part.add_routes(&mut paths);
+    table.extend(paths.into_iter().map(|(path, methods)| (format!("{prefix}{path}"), methods)));
+}
+
+fn add_page(table: &mut Table, path: &str, page: impl IntoEndpoint<Endpoint: 'static>) {
+    table.insert(path.to_owned(), HashMap::from([(Method::GET, page.map_to_response().boxed())]));
+}
