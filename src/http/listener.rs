@@ -48,7 +48,6 @@ const HEAD: Duration = Duration::from_secs(30);
 /// hyper's own bound on a head. Ours (`trace`) is lower and answers with a body; this one only stops what is absurd. It also bounds what
 /// hyper holds for a reader that does not read: with a stream's next piece (64 KiB) that makes 256 KiB.
 const HEAD_BYTES: usize = 192 << 10;
-const HEADERS: usize = 256;
 /// After a failed accept (no file descriptor left, say) the next one waits this long instead of spinning.
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// What the kernel queues while all our places are taken.
@@ -272,7 +271,7 @@ where
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES).max_headers(HEADERS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(VANISHED).max_header_list_size(HEAD_BYTES as u32);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     // hyper's own deadline begins only when it knows which HTTP is spoken; until then a silent peer would hold its place for ever.

@@ -222,9 +222,14 @@ async fn headers_have_a_bound() {
 
     let (status, body) = parsed(&raw(&world.replicas[0], get(format!("x-large: {}\r\n", "x".repeat(40_000))).as_bytes()));
     assert_eq!((status, body["error"]["code"].as_str()), (431, Some("HEADERS_TOO_LARGE")));
-    let many: String = (0..120).map(|number| format!("x-{number}: 1\r\n")).collect();
-    let (status, body) = parsed(&raw(&world.replicas[0], get(many).as_bytes()));
+    let many = |count| (0..count).map(|number| format!("x-{number}: 1\r\n")).collect::<String>();
+    let (status, body) = parsed(&raw(&world.replicas[0], get(many(90)).as_bytes()));
     assert_eq!((status, body["error"]["code"].as_str()), (431, Some("HEADERS_TOO_LARGE")));
+    let (status, _) = parsed(&raw(&world.replicas[0], get(many(70)).as_bytes()));
+    assert_eq!(status, 200);
+    // So many are refused while they are read, before anything can be said of it.
+    let absurd = raw(&world.replicas[0], get(many(120)).as_bytes());
+    assert!(absurd.starts_with("HTTP/1.1 431") && absurd.ends_with("\r\n\r\n"), "{absurd:.40}");
     let (status, _) = parsed(&raw(&world.replicas[0], get(format!("x-large: {}\r\n", "x".repeat(8_000))).as_bytes()));
     assert_eq!(status, 200);
     // What is absurd is refused before it is read whole; the service goes on.
