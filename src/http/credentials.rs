@@ -17,6 +17,7 @@ use crate::{
     domain::access::Scope,
     http::{
         App, address, body,
+        edge::Luggage,
         error::{ApiError, Code},
         origin,
         pace::LetIn,
@@ -174,7 +175,7 @@ pub(super) fn app(request: &Request) -> Result<&App, ApiError> {
 }
 
 pub(super) fn shared_app(request: &Request) -> Result<&Arc<App>, ApiError> {
-    request.data::<Arc<App>>().ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))
+    request.data::<Luggage>().map(|luggage| &luggage.app).ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))
 }
 
 /// What a request presents itself with.

@@ -13,6 +13,13 @@ pub struct Edge {
     routes: BoxEndpoint<'static>,
 }
 
+/// What a request takes along to whoever answers it.
+#[derive(Clone)]
+pub(super) struct Luggage {
+    pub(super) app: Arc<App>,
+    pub(super) let_in: LetIn,
+}
+
 impl Edge {
     pub(super) fn new(app: App, routes: BoxEndpoint<'static>) -> Self {
         Self { app: Arc::new(app), routes }
@@ -30,8 +37,7 @@ impl Edge {
             return trace.end(origin.tell(answer));
         }
         let let_in = LetIn::default();
-        request.set_data(self.app.clone());
-        request.set_data(let_in.clone());
+        request.set_data(Luggage { app: self.app.clone(), let_in: let_in.clone() });
         let answer = failures::answer(self.routes.call(request).await, &trace);
         trace.end(origin.tell(let_in.tell_rate(answer)))
     }

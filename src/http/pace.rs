@@ -10,7 +10,7 @@ use poem::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 
-use crate::{domain::rate::retry_after_s, store::Caller};
+use crate::{domain::rate::retry_after_s, http::edge::Luggage, store::Caller};
 
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -22,8 +22,8 @@ pub(super) struct LetIn(Arc<OnceLock<Caller>>);
 impl LetIn {
     /// Remembers who it was.
     pub(super) fn note(request: &Request, caller: &Caller) {
-        if let Some(Self(place)) = request.data::<Self>() {
-            let _ = place.set(caller.clone());
+        if let Some(luggage) = request.data::<Luggage>() {
+            let _ = luggage.let_in.0.set(caller.clone());
         }
     }
 
