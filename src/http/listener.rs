@@ -5,6 +5,7 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::{SocketAddr, TcpListener as StdListener},
     path::Path,
@@ -12,6 +13,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -138,12 +140,14 @@ impl Serving {
 
     /// Serves until the replica drains, then until the last connection has ended or the drain window is over.
     ///
+    /// Connections that are left then end with the runtime, which has nothing else to do.
+    ///
     /// # Errors
     /// When the socket cannot be used on this runtime.
     pub async fn run(self, edge: Edge) -> io::Result<()> {
         let listener = TcpListener::from_std(self.socket)?;
         let edge = Arc::new(edge);
-        let (drain, tasks, force) = (self.replica.drain.clone(), TaskTracker::new(), CancellationToken::new());
+        let (drain, tasks) = (self.replica.drain.clone(), TaskTracker::new());
         loop {
             let Ok(place) = self.places.clone().acquire_owned().await else { break };
             let accepted = tokio::select! {
@@ -162,19 +166,13 @@ impl Serving {
             if prepare(&stream).is_err() {
                 continue; // it is gone already
             }
-            let (edge, tls, replica, force) = (edge.clone(), self.tls.clone(), self.replica.clone(), force.clone());
+            let (edge, tls, replica) = (edge.clone(), self.tls.clone(), self.replica.clone());
             tasks.spawn(async move {
                 replica.connections.fetch_add(1, Ordering::Relaxed);
-                let serving = async {
-                    match tls {
-                        None => serve_plain(stream, remote, edge, &replica.drain).await,
-                        // In a box, like all that is large: an idle stream's task is as large as the largest thing that it ever does.
-                        Some(tls) => Box::pin(serve_tls(stream, remote, tls, edge, &replica.drain)).await,
-                    }
-                };
-                tokio::select! {
-                    () = serving => {}
-                    () = force.cancelled() => {}
+                match tls {
+                    None => serve_plain(stream, remote, edge, &replica.drain).await,
+                    // In a box, like all that is large: an idle stream's task is as large as the largest thing that it ever does.
+                    Some(tls) => Box::pin(serve_tls(stream, remote, tls, edge, &replica.drain)).await,
                 }
                 replica.connections.fetch_sub(1, Ordering::Relaxed);
                 drop(place);
@@ -184,8 +182,6 @@ impl Serving {
         tasks.close();
         if tokio::time::timeout(self.drain_window, tasks.wait()).await.is_err() {
             tracing::warn!(connections = tasks.len(), "the drain window is over; cutting the connections that are left");
-            force.cancel();
-            tasks.wait().await;
         }
         Ok(())
     }
@@ -275,12 +271,8 @@ where
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(VANISHED).max_header_list_size(HEAD_BYTES as u32);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     // hyper's own deadline begins only when it knows which HTTP is spoken; until then a silent peer would hold its place for ever.
-    let first_head = async {
-        tokio::time::sleep(HEAD).await;
-        if has_begun.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
+    let mut silence = std::pin::pin!(tokio::time::sleep(HEAD));
+    let first_head = poll_fn(|context| if has_begun.load(Ordering::Relaxed) { Poll::Pending } else { silence.as_mut().poll(context) });
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
