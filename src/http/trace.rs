@@ -13,7 +13,7 @@ use poem::{
     PathPattern, Request, Response,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
 };
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A client's own request id is taken over up to this length.
@@ -27,7 +27,7 @@ const SLOW: Duration = Duration::from_millis(500);
 /// A request that is being served.
 pub(super) struct Trace {
     begun: Instant,
-    id: String,
+    id: HeaderValue,
     pub(super) method: Method,
     pub(super) path: String,
 }
@@ -50,21 +50,41 @@ impl Trace {
         count(answer.data::<PathPattern>().map_or("unknown", |pattern| &pattern.0), &method, status, took);
         let (status_code, took_us) = (status.as_u16(), took.as_micros() as u64);
         if status.is_server_error() {
-            tracing::warn!(%id, %method, path, status = status_code, took_us, "request");
+            tracing::warn!(id = %text(&id), %method, path, status = status_code, took_us, "request");
         } else if took > SLOW {
-            tracing::info!(%id, %method, path, status = status_code, took_us, "slow request");
+            tracing::info!(id = %text(&id), %method, path, status = status_code, took_us, "slow request");
         } else {
-            tracing::debug!(%id, %method, path, status = status_code, took_us, "request");
+            tracing::debug!(id = %text(&id), %method, path, status = status_code, took_us, "request");
         }
-        dress(answer.headers_mut(), &id);
+        dress(answer.headers_mut(), id);
         answer
     }
 }
 
 /// The instruments of one route, looked up once per thread: by name and labels that costs a registry's lock and five texts each time.
 struct Instruments {
-    total: HashMap<(Method, StatusCode), Counter>,
+    /// By method and status: a few, so that looking through them is quicker than any map.
+    totals: Vec<(&'static str, StatusCode, Counter)>,
     seconds: Histogram,
+}
+
+impl Instruments {
+    fn of(route: &str) -> Self {
+        Self { totals: Vec::new(), seconds: metrics::histogram!("holdfast_request_seconds", "route" => route.to_owned()) }
+    }
+
+    fn count(&mut self, route: &str, method: &'static str, status: StatusCode, took: Duration) {
+        self.seconds.record(took.as_secs_f64());
+        match self.totals.iter().find(|known| (known.0, known.1) == (method, status)) {
+            Some((.., total)) => total.increment(1),
+            None => {
+                let total =
+                    metrics::counter!("holdfast_requests_total", "route" => route.to_owned(), "method" => method, "status" => status.as_u16().to_string());
+                total.increment(1);
+                self.totals.push((method, status, total));
+            }
+        }
+    }
 }
 
 thread_local! {
@@ -72,26 +92,30 @@ thread_local! {
 }
 
 fn count(route: &str, method: &Method, status: StatusCode, took: Duration) {
-    INSTRUMENTS.with_borrow_mut(|known| {
-        if !known.contains_key(route) {
-            let seconds = metrics::histogram!("holdfast_request_seconds", "route" => route.to_owned());
-            known.insert(route.to_owned(), Instruments { total: HashMap::new(), seconds });
-        }
-        let Some(instruments) = known.get_mut(route) else { return };
-        instruments.seconds.record(took.as_secs_f64());
-        let total = instruments.total.entry((method.clone(), status)).or_insert_with(|| {
-            let (method, status) = (method.to_string(), status.as_u16().to_string());
-            metrics::counter!("holdfast_requests_total", "route" => route.to_owned(), "method" => method, "status" => status)
-        });
-        total.increment(1);
+    let method = known_name(method);
+    INSTRUMENTS.with_borrow_mut(|known| match known.get_mut(route) {
+        Some(instruments) => instruments.count(route, method, status, took),
+        None => known.entry(route.to_owned()).or_insert(Instruments::of(route)).count(route, method, status, took),
     });
 }
 
-/// The headers that every answer has.
-fn dress(headers: &mut HeaderMap, id: &str) {
-    if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert(REQUEST_ID.clone(), id);
+/// A method as it is counted: whoever makes up others makes no time series of them.
+fn known_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
     }
+}
+
+/// The headers that every answer has.
+fn dress(headers: &mut HeaderMap, id: HeaderValue) {
+    headers.insert(REQUEST_ID.clone(), id);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     // Answers hold release tokens and keys: nobody on the way keeps them.
@@ -100,9 +124,21 @@ fn dress(headers: &mut HeaderMap, id: &str) {
 }
 
 /// The client's own id where it is plain, so that its log and ours can be laid beside each other; else a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    let plain = |text: &&str| (1..=REQUEST_ID_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(plain).map_or_else(|| Uuid::new_v4().to_string(), Into::into)
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let plain = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+    };
+    let new = || {
+        let mut text = [0; Hyphenated::LENGTH];
+        // Digits, letters and hyphens are always a header's value.
+        HeaderValue::from_str(Uuid::new_v4().hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("none"))
+    };
+    headers.get(&REQUEST_ID).filter(plain).cloned().unwrap_or_else(new)
+}
+
+/// An id as the log shows it.
+fn text(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or_default()
 }
 
 fn too_large(headers: &HeaderMap) -> bool {

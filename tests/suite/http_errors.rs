@@ -256,6 +256,27 @@ async fn every_answer_is_dressed_and_numbered() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_by_route_method_and_status() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    world.at(&tenant).acquire("me", "thing", None).await;
+    world.at(&tenant).acquire("me", "other thing", None).await;
+    world.at(&tenant).get("/Reservation/check/thing").await;
+    raw(&world.replicas[0], b"INVENTED /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+
+    // Names in paths and methods that somebody makes up are no labels: they would make as many time series.
+    let told = reqwest::get(format!("{}/metrics", world.replicas[0].url)).await.unwrap().text().await.unwrap();
+    let count = |labels: [&str; 3]| {
+        let line = told.lines().find(|line| line.starts_with("holdfast_requests_total{") && labels.iter().all(|label| line.contains(label)));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+    };
+    assert_eq!(count([r#"route="/api/v1/Reservation/reserve""#, r#"method="POST""#, r#"status="200""#]), Some(2), "{told}");
+    assert_eq!(count([r#"route="/api/v1/Reservation/check/:param0""#, r#"method="GET""#, r#"status="200""#]), Some(1), "{told}");
+    assert_eq!(count([r#"route="unknown""#, r#"method="other""#, r#"status="404""#]), Some(1), "{told}");
+    assert!(!told.contains("INVENTED"), "{told}");
+}
+
+#[tokio::test]
 async fn a_body_that_stalls_and_a_head_that_never_comes_are_given_up_after_half_a_minute() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
