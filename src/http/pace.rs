@@ -3,14 +3,21 @@
 //!
 //! The quota is the burst, and its window the time in which a rest makes it whole again. A tenant without a limit is told nothing.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    cell::RefCell,
+    sync::{Arc, OnceLock},
+};
 
 use poem::{
     Request, Response,
     http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 
-use crate::{domain::rate::retry_after_s, http::edge::Luggage, store::Caller};
+use crate::{
+    domain::rate::{Rate, retry_after_s},
+    http::edge::Luggage,
+    store::Caller,
+};
 
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -45,10 +52,24 @@ fn tell(headers: &mut HeaderMap, caller: &Caller) {
     // Whoever is told when to come again is not told another time here.
     let told_s = headers.get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse::<i64>().ok());
     let seconds = told_s.map_or(whole_in_s, |told_s| whole_in_s.min(told_s));
-    let policy = format!("\"requests\";q={};w={}", rate.burst, rate.window_s());
-    for (name, value) in [(&POLICY, policy), (&STATE, format!("\"requests\";r={left};t={seconds}"))] {
-        if let Ok(value) = HeaderValue::try_from(value) {
+    for (name, value) in [(&POLICY, policy(rate)), (&STATE, HeaderValue::try_from(format!("\"requests\";r={left};t={seconds}")).ok())] {
+        if let Some(value) = value {
             headers.insert(name.clone(), value);
         }
     }
+}
+
+/// What the policy is, put together once per thread for each of the few rates that there are.
+fn policy(rate: Rate) -> Option<HeaderValue> {
+    thread_local! {
+        static KNOWN: RefCell<Vec<(Rate, HeaderValue)>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| {
+        if let Some((_, policy)) = known.iter().find(|(of, _)| *of == rate) {
+            return Some(policy.clone());
+        }
+        let policy = HeaderValue::try_from(format!("\"requests\";q={};w={}", rate.burst, rate.window_s())).ok()?;
+        known.push((rate, policy.clone()));
+        Some(policy)
+    })
 }
