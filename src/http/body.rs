@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use poem::{Request, RequestBody, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -120,7 +120,12 @@ async fn read(body: poem::Body, limit: usize) -> Result<Vec<u8>, ApiError> {
     let mut pieces = body.into_bytes_stream();
     let mut bytes = Vec::new();
     loop {
-        match tokio::time::timeout(STALL, pieces.next()).await {
+        // What is there already needs no deadline.
+        let piece = match pieces.next().now_or_never() {
+            Some(piece) => Ok(piece),
+            None => tokio::time::timeout(STALL, pieces.next()).await,
+        };
+        match piece {
             Err(_) => return Err(ApiError::new(Code::RequestTimeout, "The body stalled for 30 s; send the request again.")),
             Ok(None) => return Ok(bytes),
             Ok(Some(Err(error))) => return Err(ApiError::fault("", format!("the body broke off: {error}"))),
