@@ -68,7 +68,7 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
 
 /// Instructions from a request's head to its answer, without the HTTP library and the kernel: parsing, the caller, arguments, reading
 /// the reply, encoding. Counted in the debug build, over one reserve and one unreserve, per request.
-const INSTRUCTIONS: u64 = 169_000;
+const INSTRUCTIONS: u64 = 157_000;
 
 #[tokio::test]
 async fn a_request_takes_no_more_instructions_than_it_did() {
