@@ -14,7 +14,7 @@ local at = 1
 for _, meta in ipairs(KEYS) do
   local count = tonumber(ARGV[at])
   local found = redis.call('HMGET', meta, 'state', unpack(ARGV, at + 1, at + count))
-  out[#out + 1] = found[1] and cmsgpack.unpack(found[1]) or false
+  out[#out + 1] = found[1] and (struct.unpack('<d', found[1])) or false
   for i = 2, count + 1 do
     out[#out + 1] = found[i] and true or false
   end

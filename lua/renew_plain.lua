@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew_plain: move the deadline of what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, batch_kept, end_plain, renew_many, end_one
+-- uses          open, straight, lapse_plain, change, batch_kept, end_plain, caller, renew_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -24,22 +24,25 @@ local call, pack, format = redis.call, cmsgpack.pack, string.format
 -- Most calls renew one thing, rightly.
 local requester, resource, given, ttl_ms, event = cmsgpack.unpack(ARGV[2])
 local present = #ARGV == 2 and call('HGET', HELD, resource)
-local fence, since, holder, token, kind, label, end_user, note, _
+local stamped, fence, since, holder, token, kind, _
 if present then
-  fence, _, since, holder, token, kind, label, end_user, note = cmsgpack.unpack(present)
+  stamped, fence, _, since = cmsgpack.unpack_limit(present, 3, 0)
+  _, holder, token, kind = cmsgpack.unpack_limit(present, 3, stamped)
 end
 if not present or holder ~= requester or token ~= given then
   -- here: renew_many
 end
 
 local deadline = math.ceil(now_us / 1000) + ttl_ms
-call('HSET', HELD, resource, pack(fence, deadline, since, holder, token, kind, label, end_user, note, false, false, false, 0))
+-- MessagePack without `cmsgpack`: see `reserve_plain`. Of the reservation only the deadline changes.
+call('HSET', HELD, resource, struct.pack('>BI8BI8BI8c0', 207, fence, 207, deadline, 207, since, string.sub(present, stamped + 1)))
 call('ZADD', DEADLINES, format('%d', deadline), resource)
 if not due or deadline < due then
   due = deadline
+  -- here: caller
   call('ZADD', DUE, format('%d', due), TENANT)
 end
 position = position < now_us and now_us or position + 1
-event = HEAD .. pack(last, fence, deadline, now_ms, position, kind) .. event
+event = struct.pack('>c0BI8BI8BI8BI8BI8c0c0', HEAD, 207, last, 207, fence, 207, deadline, 207, now_ms, 207, position, pack(kind), event)
 -- here: end_one
-return pack(backlog, 'OK', now_us, position, 'RENEWED', fence, deadline)
+return struct.pack('>BI8c3BI8BI8c8BI8BI8', 207, backlog, '\162OK', 207, now_us, 207, position, '\167RENEWED', 207, fence, 207, deadline)

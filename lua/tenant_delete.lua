@@ -19,7 +19,7 @@ local state = redis.call('HGET', KEYS[1], 'state')
 if not state then
   return cmsgpack.pack({ 'STALE', now_us })
 end
-local out = { 'OK', now_us, (cmsgpack.unpack(state)) }
+local out = { 'OK', now_us, (struct.unpack('<d', state)) }
 for _, packed in ipairs(redis.call('HVALS', KEYS[2])) do
   out[#out + 1] = (cmsgpack.unpack(packed))
 end

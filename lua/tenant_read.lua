@@ -26,6 +26,6 @@ elseif credential and kind == 's:' then
   id = redis.call('HGET', KEYS[1], 'k:' .. key_hash)
 end
 local key = id and redis.call('HGET', KEYS[2], id)
-local last, _, _, _, version = cmsgpack.unpack(meta[1])
+local last, _, _, _, version = struct.unpack('<ddddd', meta[1])
 return cmsgpack.pack({ 'OK', now_us, last, version, meta[2], meta[3], tonumber(meta[4]), meta[5] == '1', meta[7] == '1', meta[6],
   credential and true or false, id, key })

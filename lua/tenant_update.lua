@@ -40,6 +40,6 @@ if ARGV[6] ~= '' then
     redis.call('HSET', KEYS[1], 'issuer', issuer, 'i:' .. ARGV[6], '1')
   end
 end
-local last, due, upkeep, rate, version, held_count = cmsgpack.unpack(state)
-redis.call('HSET', KEYS[1], 'state', cmsgpack.pack(last, due, upkeep, rate, math.max(version + 1, now_us), held_count))
+local last, due, upkeep, rate, version, held_count = struct.unpack('<dddddd', state)
+redis.call('HSET', KEYS[1], 'state', struct.pack('<dddddd', last, due, upkeep, rate, math.max(version + 1, now_us), held_count))
 return cmsgpack.pack({ 'OK', now_us, last, before })

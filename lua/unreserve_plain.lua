@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- unreserve_plain: give back what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, batch_kept, end_plain, unreserve_many, end_one
+-- uses          open, straight, lapse_plain, change, batch_kept, end_plain, caller, unreserve_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -38,10 +38,12 @@ if deadline then
   -- The earliest deadline stays behind as a lower bound, but where nothing is left none may stay.
   if due and held_count == 0 then
     due = false
+    -- here: caller
     call('ZREM', DUE, TENANT)
   end
 end
 position = position < now_us and now_us or position + 1
-event = HEAD .. pack(last, fence, false, now_ms, position, kind) .. event
+-- MessagePack without `cmsgpack`: see `reserve_plain`; 194 is false.
+event = struct.pack('>c0BI8BI8BBI8BI8c0c0', HEAD, 207, last, 207, fence, 194, 207, now_ms, 207, position, pack(kind), event)
 -- here: end_one
-return pack(backlog, 'OK', now_us, position, 'RELINQUISHED')
+return struct.pack('>BI8c3BI8BI8c13', 207, backlog, '\162OK', 207, now_us, 207, position, '\172RELINQUISHED')

@@ -1,5 +1,6 @@
 -- lapse_plain: ends what has lapsed before a script decides, for tenants that never registered anything: every reservation stands alone.
 if due and due <= now_ms then
+  -- here: caller
   -- here: change
   local names = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', digits(now_ms), 'LIMIT', 0, LAPSED_AT_ONCE)
   if #names > 0 then

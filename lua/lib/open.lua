@@ -1,18 +1,21 @@
 -- open: what every script does first: read the clock once, prove the caller, count the call, learn the tenant's position.
 --
 -- keys          1 meta
--- args          1 caller: a MessagePack sequence, made once per credential by the replica:
---                 tenant, credential (a field of meta, or false for the sweep), whether that is a session, version, channel, publish command,
---                 history length (as text: Redis would make one of a number each time), how events begin, api key label or false, end user (the token's `sub`) or false, held limit (0: none),
---                 whether names need registration, rate per second (0: none), burst, when the credential ends in ms or false, and, per call, its cost and the floor:
---                 the highest position of this tenant that the replica has seen; below 0: it has forgotten that, and it was at most so much
+-- args          1 caller: a MessagePack sequence. Per call: its cost; the floor: the highest position of this tenant that the replica has seen;
+--                 below 0: it has forgotten that, and it was at most so much. Made once per credential, what every call needs: whether it is
+--                 a session, version (false for the sweep, which proves nothing), channel, publish command, history length (as text: Redis
+--                 would make one of a number each time), how events begin, held limit (0: none), rate per second (0: none), burst, when the
+--                 credential ends in ms or false. Then what few do, which `caller` unpacks, for Redis makes a text of each text: tenant,
+--                 credential (a field of meta, or false for the sweep), api key label or false, end user (the token's `sub`) or false,
+--                 whether names need registration
 -- leaves        now_us, now_ms, last, due, position, backlog and the caller's parts to the script
 -- returns       STALE, now_us when the credential is gone or the tenant changed since the replica looked: it looks again
 --               | RATE, now_us, position, rate, wait_us when the call comes too early; only the rate's state was written
 -- Before each answer goes the rate's backlog in us. The script's own part runs as a function whose answer `close` sends, unless it uses
--- `straight`: then it writes the tenant's state and puts the backlog before its answers itself, which costs Redis a tenth less.
-local TENANT, CREDENTIAL, IS_SESSION, VERSION, CHANNEL, PUBLISH, HISTORY_LENGTH, HEAD, LABEL, END_USER, HELD_LIMIT, REQUIRE_REGISTRATION, RATE, BURST, ENDS_MS, COST, floor =
-  cmsgpack.unpack(ARGV[1])
+-- `straight`: then it writes the tenant's state and puts the backlog before its answers itself, which costs Redis a tenth less, and unpacks
+-- the rest of the caller where it needs it.
+local rest, COST, floor, IS_SESSION, VERSION, CHANNEL, PUBLISH, HISTORY_LENGTH, HEAD, HELD_LIMIT, RATE, BURST, ENDS_MS = cmsgpack.unpack_limit(ARGV[1], 12, 0)
+local TENANT, CREDENTIAL, LABEL, END_USER, REQUIRE_REGISTRATION
 local META = KEYS[1]
 
 local clock = redis.call('TIME')
@@ -27,13 +30,15 @@ end
 -- next; when the rate will be whole again; the version, which moves when a setting changes or a credential other than a session ends, so
 -- that it proves the caller's; how many are held, or false where that was not counted. What a call changes of these is written once, at
 -- its end (`save`).
-local last, due, upkeep, rate, version, held_count = cmsgpack.unpack(state)
+local last, due, upkeep, rate, version, held_count = struct.unpack('<dddddd', state)
+due, held_count = due > 0 and due, held_count >= 0 and held_count
 local unsaved = false
-if CREDENTIAL and version ~= VERSION or ENDS_MS and now_ms >= ENDS_MS then
+if VERSION and version ~= VERSION or ENDS_MS and now_ms >= ENDS_MS then
   return cmsgpack.pack(0, 'STALE', now_us)
 end
 local session_ends_ms, session_last_ms, session_key, session_idle_ms
 if IS_SESSION then
+  -- here: caller
   local session = redis.call('HGET', META, CREDENTIAL)
   if session then
     session_ends_ms, session_last_ms, session_key, session_idle_ms = cmsgpack.unpack(session)
@@ -64,6 +69,7 @@ if RATE > 0 then
         rate = now_us + backlog
         -- here: save
       end
+      -- here: caller
       -- here: limit
       tell_limit('RequestRate', RATE)
       return cmsgpack.pack(math.ceil(backlog), 'RATE', now_us, position, RATE, math.ceil(over))

@@ -1,4 +1,5 @@
 -- renew_many: several reservations, or one that the caller does not prove to hold.
+-- here: caller
 local renewed = {} -- name -> packed reservation, moved by an earlier item of this call
 local records, deadlines, kept, told, answers, wrong, refused = {}, {}, {}, {}, {}, {}, false
 local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)

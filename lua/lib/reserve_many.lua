@@ -1,4 +1,5 @@
 -- reserve_many: several resources, or one that may not be free, or is one too many.
+-- here: caller
 local ACQUIRED = '\168ACQUIRED' -- packed
 local granted = {} -- name -> packed reservation, taken by an earlier item of this call
 -- With room for one item, which most calls have.

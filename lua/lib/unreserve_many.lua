@@ -1,4 +1,5 @@
 -- unreserve_many: several resources, or one that the caller does not prove to hold.
+-- here: caller
 local RELINQUISHED = '\172RELINQUISHED' -- packed
 local gone = {} -- names that an earlier item of this call frees
 -- With room for one item, which most calls have.

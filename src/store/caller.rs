@@ -152,27 +152,24 @@ impl Caller {
         let limits = tiers.of(tenant.tier);
         let rate = if bearer == Bearer::Keeper { None } else { limits.rate };
         let field = bearer.field();
-        let writer = Writer::default()
-            .text(tenant.id.as_str())
-            .maybe_text(field.as_deref())
+        let packed = Writer::default()
             .boolean(field.as_deref().is_some_and(|field| field.starts_with("s:")))
-            .int(version)
+            .maybe_int(field.is_some().then_some(version))
             .text(&place.partition().channel())
             .text(publish)
             .text(&limits.history.to_string())
             .binary(&Writer::default().text("R").text(tenant.id.as_str()).done())
+            .int(limits.held.unwrap_or(0) as i64)
+            .int(rate.map_or(0, |rate| rate.per_second.into()))
+            .int(rate.map_or(0, |rate| rate.burst.into()))
+            .maybe_int(token.as_ref().map(|token| token.ends_ms))
+            .text(tenant.id.as_str())
+            .maybe_text(field.as_deref())
             .maybe_text(label.as_deref())
             .maybe_text(end_user)
-            .int(limits.held.unwrap_or(0) as i64)
             .boolean(tenant.require_registration)
-            .int(rate.map_or(0, |rate| rate.per_second.into()))
-            .int(rate.map_or(0, |rate| rate.burst.into()));
-        let packed = match &token {
-            Some(token) => writer.int(token.ends_ms),
-            None => writer.boolean(false),
-        }
-        .done()
-        .into();
+            .done()
+            .into();
         let needs_plan = has_definitions || tenant.require_registration;
         Self(Arc::new(Inner { bearer, place, tenant, tiers, key, connection, needs_plan, scopes, label, packed, noted_us: AtomicI64::new(0) }))
     }
@@ -265,7 +262,7 @@ impl Caller {
 
     /// The first argument of a script, for a call of that cost now.
     pub(super) fn packed(&self, cost: u32) -> Vec<u8> {
-        Writer::after(&self.0.packed).int(cost.into()).int(self.0.place.floor()).done()
+        Writer::default().int(cost.into()).int(self.0.place.floor()).sequence(&self.0.packed).done()
     }
 
     /// Whether the use of its key is worth a note at this instant; at most one caller of this credential is told so per interval.

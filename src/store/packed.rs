@@ -119,11 +119,10 @@ impl Default for Writer {
 }
 
 impl Writer {
-    /// Continues a sequence that was written before, with room for two numbers.
-    pub(super) fn after(sequence: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(sequence.len() + 2 * 9);
-        bytes.extend_from_slice(sequence);
-        Self(bytes)
+    /// Adds a sequence that was written before.
+    pub(super) fn sequence(mut self, sequence: &[u8]) -> Self {
+        self.0.extend_from_slice(sequence);
+        self
     }
 
     pub(super) fn text(mut self, text: &str) -> Self {

@@ -24,6 +24,7 @@ struct Compiled {
 const PARTS: &[(&str, &str)] = &[
     ("open", include_str!("../../lua/lib/open.lua")),
     ("digits", include_str!("../../lua/lib/digits.lua")),
+    ("caller", include_str!("../../lua/lib/caller.lua")),
     ("save", include_str!("../../lua/lib/save.lua")),
     ("limit", include_str!("../../lua/lib/limit.lua")),
     ("close", include_str!("../../lua/lib/close.lua")),
@@ -145,7 +146,12 @@ fn compile(file: &'static str) -> Compiled {
         (false, _) => format!("{shebang}\n{rest}"),
         (true, true) => format!("{shebang}\n{}{rest}", place(part("open"))),
         (true, false) => {
-            format!("{shebang}\n{}{}local function decide()\n{rest}\nend\nreturn close(decide())\n", place(part("open")), place(part("close")))
+            format!(
+                "{shebang}\n{}{}{}local function decide()\n{rest}\nend\nreturn close(decide())\n",
+                place(part("open")),
+                part("caller"),
+                place(part("close"))
+            )
         }
     };
     let sha = redis::Script::new(&source).get_hash().to_owned();

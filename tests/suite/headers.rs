@@ -126,6 +126,7 @@ fn the_parts_are_put_before_the_script_that_uses_them() {
             let brought = match name {
                 "limit" | "save" => says("open"),
                 "close" => says("open") && !says("straight"),
+                "caller" => says("open"),
                 "digits" => says("change"),
                 _ => false,
             };

@@ -1,7 +1,5 @@
 //! The packed `state` of a tenant, as `lua/README.md` describes it.
 
-use rmp::{Marker, decode, encode};
-
 /// How a tenant stands: what every call reads first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
@@ -15,39 +13,23 @@ pub struct Standing {
 }
 
 impl Standing {
-    pub fn read(mut packed: &[u8]) -> Self {
-        let mut number = || match Marker::from_u8(packed[0]) {
-            Marker::False => {
-                packed = &packed[1..];
-                None
-            }
-            Marker::F64 => Some(decode::read_f64(&mut packed).unwrap()),
-            _ => Some(decode::read_int::<i64, _>(&mut packed).unwrap() as f64),
-        };
-        let whole = |number: Option<f64>| number.map(|number| number as i64);
+    pub fn read(packed: &[u8]) -> Self {
+        let numbers: Vec<_> = packed.chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect();
+        let [position, due_ms, upkeep_us, rate_us, version, held] = numbers[..] else { panic!("{packed:?} is no state") };
         Self {
-            position: whole(number()).unwrap(),
-            due_ms: whole(number()),
-            upkeep_us: whole(number()).unwrap(),
-            rate_us: number().unwrap(),
-            version: whole(number()).unwrap(),
-            held: whole(number()),
+            position: position as i64,
+            due_ms: (due_ms > 0.0).then_some(due_ms as i64),
+            upkeep_us: upkeep_us as i64,
+            rate_us,
+            version: version as i64,
+            held: (held >= 0.0).then_some(held as i64),
         }
     }
 
     pub fn packed(&self) -> Vec<u8> {
-        let mut packed = Vec::new();
-        let mut whole = |number: Option<i64>| match number {
-            Some(number) => drop(encode::write_sint(&mut packed, number).unwrap()),
-            None => encode::write_bool(&mut packed, false).unwrap(),
-        };
-        whole(Some(self.position));
-        whole(self.due_ms);
-        whole(Some(self.upkeep_us));
-        whole(Some(self.rate_us as i64));
-        whole(Some(self.version));
-        whole(self.held);
-        packed
+        let numbers =
+            [self.position as f64, self.due_ms.unwrap_or(0) as f64, self.upkeep_us as f64, self.rate_us, self.version as f64, self.held.unwrap_or(-1) as f64];
+        numbers.into_iter().flat_map(f64::to_le_bytes).collect()
     }
 
     /// What a refused call leaves as it was: neither the rate, nor whether somebody has counted.
