@@ -1,12 +1,13 @@
 -- renew_many: several reservations, or one that the caller does not prove to hold.
 -- here: caller
+-- here: look_many
 local renewed = {} -- name -> packed reservation, moved by an earlier item of this call
 local records, deadlines, kept, told, answers, wrong, refused = {}, {}, {}, {}, {}, {}, false
 local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)
 
 for i = 2, #ARGV do
   local requester, resource, given, ttl_ms, event = cmsgpack.unpack(ARGV[i])
-  local present = renewed[resource] or call('HGET', HELD, resource)
+  local present = renewed[resource] or found[i - 1]
   local bad = false
   if not present then
     answers[#answers + 1] = pack('NOT_RESERVED')
@@ -20,7 +21,7 @@ for i = 2, #ARGV do
       local moved = later_ms + ttl_ms
       local reservation = pack(fence, moved, since, holder, token, kind, label, end_user, note, false, false, false, 0)
       position = position < now_us and now_us or position + 1
-      event = HEAD .. pack(previous, fence, moved, now_ms, position, kind) .. event
+      event = struct.pack('>c0BI8BI8BI8BI8BI8c0c0', HEAD, 207, previous, 207, fence, 207, moved, 207, now_ms, 207, position, pack(kind), event)
       renewed[resource] = reservation
       records[#records + 1] = resource
       records[#records + 1] = reservation

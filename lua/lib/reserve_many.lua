@@ -1,5 +1,6 @@
 -- reserve_many: several resources, or one that may not be free, or is one too many.
 -- here: caller
+-- here: look_many
 local ACQUIRED = '\168ACQUIRED' -- packed
 local granted = {} -- name -> packed reservation, taken by an earlier item of this call
 -- With room for one item, which most calls have.
@@ -9,11 +10,11 @@ local written_ms, written -- the last deadline and its text: most of a batch are
 
 for i = 2, #ARGV do
   local requester, resource, ttl_ms, reservation, event = cmsgpack.unpack(ARGV[i])
-  local present = granted[resource] or call('HGET', HELD, resource)
+  local present = granted[resource] or found[i - 1]
   if not present then
     local fence = position < now_us and now_us or position + 1
     local deadline = ttl_ms > 0 and later_ms + ttl_ms
-    local stamp = pack(fence, deadline, now_ms)
+    local stamp = deadline and struct.pack('>BI8BI8BI8', 207, fence, 207, deadline, 207, now_ms) or pack(fence, deadline, now_ms)
     reservation = stamp .. reservation
     granted[resource] = reservation
     records[#records + 1] = resource
@@ -28,7 +29,7 @@ for i = 2, #ARGV do
         earliest = deadline
       end
     end
-    event = HEAD .. pack(previous) .. stamp .. event
+    event = struct.pack('>c0BI8c0c0', HEAD, 207, previous, stamp, event)
     kept[#kept + 1] = fence
     kept[#kept + 1] = event
     told[#told + 1] = event

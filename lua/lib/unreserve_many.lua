@@ -1,5 +1,6 @@
 -- unreserve_many: several resources, or one that the caller does not prove to hold.
 -- here: caller
+-- here: look_many
 local RELINQUISHED = '\172RELINQUISHED' -- packed
 local gone = {} -- names that an earlier item of this call frees
 -- With room for one item, which most calls have.
@@ -9,7 +10,7 @@ local previous = last
 
 for i = 2, #ARGV do
   local requester, resource, given, event = cmsgpack.unpack(ARGV[i])
-  local present = not gone[resource] and call('HGET', HELD, resource)
+  local present = not gone[resource] and found[i - 1]
   local bad = false
   if not present then
     answers[#answers + 1] = pack('NOT_RESERVED')
@@ -28,7 +29,7 @@ for i = 2, #ARGV do
         resource, requester, LABEL, false, false, false, false)
     else
       position = position < now_us and now_us or position + 1
-      event = HEAD .. pack(previous, fence, false, now_ms, position, kind) .. event
+      event = struct.pack('>c0BI8BI8BBI8BI8c0c0', HEAD, 207, previous, 207, fence, 194, 207, now_ms, 207, position, pack(kind), event)
       gone[resource] = true
       names[#names + 1] = resource
       dated = dated or deadline

@@ -33,6 +33,7 @@ const PARTS: &[(&str, &str)] = &[
     ("batch_kept", include_str!("../../lua/lib/batch_kept.lua")),
     ("end_plain", include_str!("../../lua/lib/end_plain.lua")),
     ("end_one", include_str!("../../lua/lib/end_one.lua")),
+    ("look_many", include_str!("../../lua/lib/look_many.lua")),
     ("reserve_many", include_str!("../../lua/lib/reserve_many.lua")),
     ("unreserve_many", include_str!("../../lua/lib/unreserve_many.lua")),
     ("renew_many", include_str!("../../lua/lib/renew_many.lua")),
