@@ -18,7 +18,7 @@ PLAIN, ALL_CORES, READ = "holdfast", "holdfast, a worker per core", "holdfast, e
 def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], dict[str, Samples]]:
     redis, echo = servers.redis(), servers.echo()
     setups = {PLAIN: servers.setup(), ALL_CORES: servers.setup(workers=os.cpu_count())}
-    plain = setups[PLAIN]
+    plain, followed = setups[PLAIN], servers.setup()
     window = ("--window-s", window_s)
     many, one = (*window, "--clients", CLIENTS), (*window, "--clients", 1)
     say = lambda text: print(text, file=sys.stderr)
@@ -27,8 +27,9 @@ def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], 
         return {name: lambda setup=setup: pairs(setup, *options) for name, setup in setups.items()}
 
     def read() -> Sample:
-        with servers.streams(plain.replica, plain.key, 1):
-            return pairs(plain, *many)
+        # A server of its own: it still hears for a while when nobody reads any more, which others would pay for.
+        with servers.streams(followed.replica, followed.key, 1):
+            return pairs(followed, *many)
 
     say(f"S1, S2: reserve and unreserve, {CLIENTS} connections")
     beside = {"raw": lambda: reference(redis, *many), "echo": lambda: echoed(echo, *many)}
