@@ -1,7 +1,7 @@
 #!lua
 -- reserve_plain: take free resources, each on its own, or tell who has them.
 --
--- uses          open, straight, limit, lapse_plain, change, batch_kept, end_plain, caller, look_many, reserve_many, end_one
+-- uses          open, straight, limit, lapse_plain, change, batch_kept, end_plain, caller, look_many, reserve_many, keep_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation

@@ -48,13 +48,6 @@ if refused then
 end
 
 if #kept > 0 then
-  for first = 1, #records, 2000 do
-    call('HSET', HELD, unpack(records, first, math.min(first + 1999, #records)))
-    call('ZADD', DEADLINES, unpack(deadlines, first, math.min(first + 1999, #deadlines)))
-  end
-  if earliest ~= due then
-    due = earliest
-    call('ZADD', DUE, format('%d', due), TENANT)
-  end
+  -- here: keep_many
 end
 -- here: end_plain

@@ -3,8 +3,7 @@
 -- here: look_many
 local ACQUIRED = '\168ACQUIRED' -- packed
 local granted = {} -- name -> packed reservation, taken by an earlier item of this call
--- With room for one item, which most calls have.
-local records, deadlines, kept, told, answers = { nil, nil }, { nil, nil }, { nil, nil }, { nil }, { nil }
+local records, deadlines, kept, told, answers = {}, {}, {}, {}, {}
 local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)
 local written_ms, written -- the last deadline and its text: most of a batch are the same, and making it is 3 % of an item
 
@@ -57,15 +56,6 @@ if #kept > 0 then
     return pack(backlog) .. over_held_limit(held_count)
   end
   held_count = held_count + #kept / 2
-  for first = 1, #records, 2000 do
-    call('HSET', HELD, unpack(records, first, math.min(first + 1999, #records)))
-  end
-  for first = 1, #deadlines, 2000 do
-    call('ZADD', DEADLINES, unpack(deadlines, first, math.min(first + 1999, #deadlines)))
-  end
-  if earliest ~= due then
-    due = earliest
-    call('ZADD', DUE, format('%d', due), TENANT)
-  end
+  -- here: keep_many
 end
 -- here: end_plain

@@ -3,8 +3,7 @@
 -- here: look_many
 local RELINQUISHED = '\172RELINQUISHED' -- packed
 local gone = {} -- names that an earlier item of this call frees
--- With room for one item, which most calls have.
-local names, kept, told, answers, wrong = { nil }, { nil, nil }, { nil }, { nil }, { nil }
+local names, kept, told, answers, wrong = {}, {}, {}, {}, {}
 local refused, dated = false, false
 local previous = last
 

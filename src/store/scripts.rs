@@ -34,6 +34,7 @@ const PARTS: &[(&str, &str)] = &[
     ("end_plain", include_str!("../../lua/lib/end_plain.lua")),
     ("end_one", include_str!("../../lua/lib/end_one.lua")),
     ("look_many", include_str!("../../lua/lib/look_many.lua")),
+    ("keep_many", include_str!("../../lua/lib/keep_many.lua")),
     ("reserve_many", include_str!("../../lua/lib/reserve_many.lua")),
     ("unreserve_many", include_str!("../../lua/lib/unreserve_many.lua")),
     ("renew_many", include_str!("../../lua/lib/renew_many.lua")),
