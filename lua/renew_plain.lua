@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew_plain: move the deadline of what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, batch_kept, end_plain, caller, look_many, renew_many, keep_many, end_one
+-- uses          open, straight, lapse_plain, change, groups, end_plain, caller, renew_many, kind_told, bad_token, keep_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -10,32 +10,30 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2.. packed: requester, resource, release token (empty when the caller sent none), ttl in ms, and what the replica knows beforehand of
---       the event RENEWED: all behind its resource type, packed
--- returns       OK, now_us, position, then per item RENEWED, fence, deadline_ms | NOT_RESERVED
+--   2 items     packed, one after the other: ttl in ms; resource; requester and release token (empty when the caller sent none), packed, as
+--       they stand in the reservation; what the replica knows beforehand of the event RENEWED: all behind its resource type, packed
+-- returns       OK, now_us, position, then per item fence, deadline_ms: it was renewed | NOT_RESERVED
 --               | DOESNT_OWN_RESERVATION, holder, deadline_ms or false
 --               | BAD_TOKEN, now_us, position, then true per item whose token is wrong, false for the others
 -- cost          O(items * log held)
 -- invariants    a refusal leaves every key as it was; a lapsed reservation is never revived; the fence stays
 -- Written straight down, without functions: in Redis' Lua making them costs a call a tenth of its time.
 local HELD, DEADLINES, HISTORY, DUE = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local SAID = '\167RENEWED\167RENEWED\194\165RENEW' -- packed: what the event says of itself
 local call, pack, format = redis.call, cmsgpack.pack, string.format
 -- here: lapse_plain
--- Most calls renew one thing, rightly.
-local requester, resource, given, ttl_ms, event = cmsgpack.unpack(ARGV[2])
-local present = #ARGV == 2 and call('HGET', HELD, resource)
-local stamped, fence, since, holder, token, kind, _
-if present then
-  stamped, fence, _, since = cmsgpack.unpack_limit(present, 3, 0)
-  _, holder, token, kind = cmsgpack.unpack_limit(present, 3, stamped)
-end
-if not present or holder ~= requester or token ~= given then
+-- Most calls renew one thing, rightly; how that is seen stands in `unreserve_plain`.
+local more, ttl_ms, resource, proof, event = cmsgpack.unpack_limit(ARGV[2], 4, 0)
+local present = more < 0 and call('HGET', HELD, resource)
+local stamped = present and (string.byte(present, 10) == 207 and 27 or 19)
+if not present or string.find(present, proof, stamped + 1, true) ~= stamped + 1 then
   -- here: renew_many
 end
 
 local deadline = math.ceil(now_us / 1000) + ttl_ms
--- MessagePack without `cmsgpack`: see `reserve_plain`. Of the reservation only the deadline changes.
-call('HSET', HELD, resource, struct.pack('>BI8BI8BI8c0', 207, fence, 207, deadline, 207, since, string.sub(present, stamped + 1)))
+-- MessagePack without `cmsgpack`: see `reserve_plain`. Of the reservation only the deadline changes: before it stands the fence, of nine
+-- bytes, and behind it since when it is held, of nine, too.
+call('HSET', HELD, resource, struct.pack('>c9BI8c0', present, 207, deadline, string.sub(present, stamped - 8)))
 call('ZADD', DEADLINES, format('%d', deadline), resource)
 if not due or deadline < due then
   due = deadline
@@ -43,6 +41,7 @@ if not due or deadline < due then
   call('ZADD', DUE, format('%d', due), TENANT)
 end
 position = position < now_us and now_us or position + 1
-event = struct.pack('>c0BI8BI8BI8BI8BI8c0c0', HEAD, 207, last, 207, fence, 207, deadline, 207, now_ms, 207, position, pack(kind), event)
+local _, kind = cmsgpack.unpack_limit(present, 1, stamped + #proof)
+event = struct.pack('>c0BI8c9BI8BI8BI8c0c0c0', HEAD, 207, last, present, 207, deadline, 207, now_ms, 207, position, SAID, pack(kind), event)
 -- here: end_one
-return struct.pack('>BI8c3BI8BI8c8BI8BI8', 207, backlog, '\162OK', 207, now_us, 207, position, '\167RENEWED', 207, fence, 207, deadline)
+return struct.pack('>BI8c3BI8BI8c9BI8', 207, backlog, '\162OK', 207, now_us, 207, position, present, 207, deadline)

@@ -1,23 +1,42 @@
--- end_plain: how a plain script ends that was asked for several, or refuses: its events go into the history, the tenant's state is written, everything is told and answered.
--- `kept` is position, packed event, position, packed event ...
-local marks = nil
-if #kept == 2 then
-  call('XADD', HISTORY, 'MAXLEN', '~', HISTORY_LENGTH, format('%d', kept[1]), 'e', kept[2])
-elseif kept[1] then
-  -- here: batch_kept
+-- end_plain: how a plain script ends that was asked for several, or refuses: its groups go into the history, the tenant's state is written,
+-- everything is told and answered.
+--
+-- The history's length counts entries, of which groups would need too few to be cut. So what batches wrote is counted: `marks` are the
+-- position below which everything may go, the position since which is counted, and how many were counted. At the length the second becomes
+-- the first: as many events as the tier keeps, and at most three times as many, are there.
+close_group()
+if kept_count > 0 then
+  local how, most, marks = 'MAXLEN', HISTORY_LENGTH, nil
+  if kept_count > 1 then
+    local below, since, counted = 0, 0, 0
+    marks = call('HGET', META, 'marks')
+    if marks then
+      below, since, counted = cmsgpack.unpack(marks)
+    end
+    counted = counted + kept_count
+    if counted >= HISTORY_LENGTH + 0 then
+      below, since, counted = since, position, 0
+    end
+    how, most, marks = 'MINID', format('%d', below), pack(below, since, counted)
+  end
+  for i, group in ipairs(groups) do
+    if places[i] then
+      call('XADD', HISTORY, how, '~', most, format('%d', places[i]), 'e', group)
+    end
+  end
+  if now_us > upkeep then
+    -- here: change
+    look_after_history()
+  end
+  if marks then
+    call('HSET', META, 'marks', marks)
+  end
+  last = position
 end
-if kept[1] and now_us > upkeep then
-  -- here: change
-  look_after_history()
-end
-if marks then
-  call('HSET', META, 'marks', marks)
-end
-last = previous
-if unsaved or kept[1] then
+if unsaved or kept_count > 0 then
   -- here: save
 end
-if #told > 0 then
-  call(PUBLISH, CHANNEL, table.concat(told))
+for _, group in ipairs(groups) do
+  call(PUBLISH, CHANNEL, group)
 end
 return pack(backlog, 'OK', now_us, position) .. table.concat(answers)

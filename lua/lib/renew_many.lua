@@ -1,53 +1,61 @@
 -- renew_many: several reservations, or one that the caller does not prove to hold.
 -- here: caller
--- here: look_many
-local renewed = {} -- name -> packed reservation, moved by an earlier item of this call
-local records, deadlines, kept, told, answers, wrong, refused = {}, {}, {}, {}, {}, {}, false
-local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)
+local names, ttls_ms, proofs, told = {}, {}, {}, {}
+local count, at = 0, 0
+repeat
+  count = count + 1
+  at, ttls_ms[count], names[count], proofs[count], told[count] = cmsgpack.unpack_limit(ARGV[2], 4, at)
+until at < 0
+local found = call('HMGET', HELD, unpack(names))
+local records, deadlines, answers, wrong = {}, {}, {}, {}
+local moved, refused = 0, false
+local earliest, later_ms = due, math.ceil(now_us / 1000)
+local previous = struct.pack('>BI8', 207, last) -- packed
+-- What follows from a time to live: made when another comes, for most of a batch have the same.
+local ttl_ms, term, told_term, deadline
+local kind, told_kind = '\255', nil -- see `kind_told`
+-- here: groups
 
-for i = 2, #ARGV do
-  local requester, resource, given, ttl_ms, event = cmsgpack.unpack(ARGV[i])
-  local present = renewed[resource] or found[i - 1]
-  local bad = false
+for i = 1, count do
+  local resource, proof = names[i], proofs[i]
+  local present = found[i] -- or what an earlier item of this call makes of it: only its deadline differs
+  local stamped = present and (string.byte(present, 10) == 207 and 27 or 19)
   if not present then
-    answers[#answers + 1] = pack('NOT_RESERVED')
-  else
-    local fence, deadline, since, holder, token, kind, label, end_user, note = cmsgpack.unpack(present)
-    if holder ~= requester then
-      answers[#answers + 1] = pack('DOESNT_OWN_RESERVATION', holder, deadline)
-    elseif token ~= given then
-      bad, refused = true, true
-    else
-      local moved = later_ms + ttl_ms
-      local reservation = pack(fence, moved, since, holder, token, kind, label, end_user, note, false, false, false, 0)
-      position = position < now_us and now_us or position + 1
-      event = struct.pack('>c0BI8BI8BI8BI8BI8c0c0', HEAD, 207, previous, 207, fence, 207, moved, 207, now_ms, 207, position, pack(kind), event)
-      renewed[resource] = reservation
-      records[#records + 1] = resource
-      records[#records + 1] = reservation
-      deadlines[#deadlines + 1] = format('%d', moved)
-      deadlines[#deadlines + 1] = resource
-      if not earliest or moved < earliest then
-        earliest = moved
+    answers[i] = pack('NOT_RESERVED')
+  elseif string.find(present, proof, stamped + 1, true) == stamped + 1 then
+    position = position < now_us and now_us or position + 1
+    if ttls_ms[i] ~= ttl_ms then
+      ttl_ms = ttls_ms[i]
+      local deadline_ms = later_ms + ttl_ms
+      if not earliest or deadline_ms < earliest then
+        earliest = deadline_ms
       end
-      kept[#kept + 1] = position
-      kept[#kept + 1] = event
-      told[#told + 1] = event
-      answers[#answers + 1] = pack('RENEWED', fence, moved)
-      previous = position
+      deadline, term = format('%d', deadline_ms), struct.pack('>BI8', 207, deadline_ms)
+      told_term = term .. struct.pack('>BI8', 207, now_ms)
+    end
+    local packed_position, behind = struct.pack('>BI8', 207, position), stamped + #proof
+    -- here: kind_told
+    local fence = string.sub(present, 1, 9)
+    records[2 * moved + 1], records[2 * moved + 2] = resource, fence .. term .. string.sub(present, stamped - 8)
+    deadlines[2 * moved + 1], deadlines[2 * moved + 2] = deadline, resource
+    moved = moved + 1
+    local c = begin_event(position)
+    parts[c + 1], parts[c + 2], parts[c + 3], parts[c + 4], parts[c + 5] = HEAD, previous, fence, told_term, packed_position
+    parts[c + 6], parts[c + 7] = told_kind, told[i]
+    parts_count = c + 7
+    answers[i], previous = fence .. term, packed_position
+  else
+    local _, _, held_until, _, holder = cmsgpack.unpack_limit(present, 4, 0)
+    if holder ~= cmsgpack.unpack(proof) then
+      answers[i] = pack('DOESNT_OWN_RESERVATION', holder, held_until)
+    else
+      refused, wrong[i] = {}, true
     end
   end
-  wrong[#wrong + 1] = bad and '\195' or '\194' -- packed
 end
 
-if refused then
-  if unsaved then
-    -- here: save
-  end
-  return pack(backlog, 'BAD_TOKEN', now_us, math.max(last, floor)) .. table.concat(wrong)
-end
-
-if #kept > 0 then
+-- here: bad_token
+if moved > 0 then
   -- here: keep_many
 end
 -- here: end_plain

@@ -1,61 +1,77 @@
 -- reserve_many: several resources, or one that may not be free, or is one too many.
 -- here: caller
--- here: look_many
-local ACQUIRED = '\168ACQUIRED' -- packed
-local granted = {} -- name -> packed reservation, taken by an earlier item of this call
-local records, deadlines, kept, told, answers = {}, {}, {}, {}, {}
-local previous, earliest, later_ms = last, due, math.ceil(now_us / 1000)
-local written_ms, written -- the last deadline and its text: most of a batch are the same, and making it is 3 % of an item
+local names, ttls_ms, reservations, told = {}, {}, {}, {}
+local count, at = 0, 0
+repeat
+  count = count + 1
+  at, ttls_ms[count], names[count], reservations[count], told[count] = cmsgpack.unpack_limit(ARGV[2], 4, at)
+until at < 0
+local found = call('HMGET', HELD, unpack(names))
+local granted = ARGV[3] and {} -- name -> packed reservation, taken by an earlier item of this call
+local records, deadlines, answers = {}, {}, {}
+local taken, dated, answered = 0, 0, 0
+local earliest, later_ms = due, math.ceil(now_us / 1000)
+local previous = struct.pack('>BI8', 207, last) -- packed
+-- What follows from a time to live: made when another comes, for most of a batch have the same.
+local ttl_ms, term, told_term, deadline
+-- here: groups
 
-for i = 2, #ARGV do
-  local requester, resource, ttl_ms, reservation, event = cmsgpack.unpack(ARGV[i])
-  local present = granted[resource] or found[i - 1]
+for i = 1, count do
+  local resource = names[i]
+  local present = granted and granted[resource] or found[i]
   if not present then
-    local fence = position < now_us and now_us or position + 1
-    local deadline = ttl_ms > 0 and later_ms + ttl_ms
-    local stamp = deadline and struct.pack('>BI8BI8BI8', 207, fence, 207, deadline, 207, now_ms) or pack(fence, deadline, now_ms)
-    reservation = stamp .. reservation
-    granted[resource] = reservation
-    records[#records + 1] = resource
-    records[#records + 1] = reservation
-    if deadline then
-      if deadline ~= written_ms then
-        written_ms, written = deadline, format('%d', deadline)
+    position = position < now_us and now_us or position + 1
+    local fence = struct.pack('>BI8', 207, position)
+    if ttls_ms[i] ~= ttl_ms then
+      ttl_ms = ttls_ms[i]
+      local deadline_ms = ttl_ms > 0 and later_ms + ttl_ms
+      if deadline_ms and (not earliest or deadline_ms < earliest) then
+        earliest = deadline_ms
       end
-      deadlines[#deadlines + 1] = written
-      deadlines[#deadlines + 1] = resource
-      if not earliest or deadline < earliest then
-        earliest = deadline
-      end
+      deadline = deadline_ms and format('%d', deadline_ms)
+      term = deadline and struct.pack('>BI8BI8', 207, deadline_ms, 207, now_ms) or pack(false, now_ms)
+      told_term = term .. SAID
     end
-    event = struct.pack('>c0BI8c0c0', HEAD, 207, previous, stamp, event)
-    kept[#kept + 1] = fence
-    kept[#kept + 1] = event
-    told[#told + 1] = event
-    answers[#answers + 1] = ACQUIRED .. stamp
-    previous, position = fence, fence
+    local reservation = fence .. term .. reservations[i]
+    if granted then
+      granted[resource] = reservation
+    end
+    records[taken + 1], records[taken + 2] = resource, reservation
+    taken = taken + 2
+    if deadline then
+      deadlines[dated + 1], deadlines[dated + 2] = deadline, resource
+      dated = dated + 2
+    end
+    local c = begin_event(position)
+    parts[c + 1], parts[c + 2], parts[c + 3], parts[c + 4], parts[c + 5] = HEAD, previous, fence, told_term, told[i]
+    parts_count = c + 5
+    answers[answered + 1], answers[answered + 2] = fence, term
+    answered, previous = answered + 2, fence
   else
-    local fence, deadline, _, holder, token, _, _, end_user = cmsgpack.unpack(present)
+    local fence, held_until, _, holder, token, _, _, end_user = cmsgpack.unpack(present)
+    local requester = cmsgpack.unpack(reservations[i])
+    answered = answered + 1
     if holder == requester and not (END_USER and end_user ~= END_USER) then
-      answers[#answers + 1] = pack('ALREADY_HAD', token, fence, deadline)
+      answers[answered] = pack('ALREADY_HAD', token, fence, held_until)
     else
-      local _, kind = cmsgpack.unpack(event)
-      told[#told + 1] = HEAD .. pack(false, false, false, now_ms, false, kind, 'RESERVE_FAILED', 'ALREADY_HELD',
-        { 'resource', resource, holder, deadline }, 'RESERVE', resource, requester, LABEL, false, false, false, false)
-      answers[#answers + 1] = pack('ALREADY_HELD', holder, deadline)
+      local kind = cmsgpack.unpack(told[i])
+      parts_count = begin_event(false) + 1
+      parts[parts_count] = HEAD .. pack(false, false, false, now_ms, false, 'RESERVE_FAILED', 'ALREADY_HELD', { 'resource', resource, holder, held_until },
+        'RESERVE', kind, resource, requester, LABEL, false, false, false, false)
+      answers[answered] = pack('ALREADY_HELD', holder, held_until)
     end
   end
 end
 
-if #kept > 0 then
-  if HELD_LIMIT > 0 and held_count + #kept / 2 > HELD_LIMIT then
+if taken > 0 then
+  if HELD_LIMIT > 0 and held_count + taken / 2 > HELD_LIMIT then
     if unsaved then
       -- here: save
     end
     -- here: limit
     return pack(backlog) .. over_held_limit(held_count)
   end
-  held_count = held_count + #kept / 2
+  held_count = held_count + taken / 2
   -- here: keep_many
 end
 -- here: end_plain

@@ -1,62 +1,65 @@
 -- unreserve_many: several resources, or one that the caller does not prove to hold.
 -- here: caller
--- here: look_many
-local RELINQUISHED = '\172RELINQUISHED' -- packed
-local gone = {} -- names that an earlier item of this call frees
-local names, kept, told, answers, wrong = {}, {}, {}, {}, {}
-local refused, dated = false, false
-local previous = last
+local names, proofs, told = {}, {}, {}
+local count, at = 0, 0
+repeat
+  count = count + 1
+  at, names[count], proofs[count], told[count] = cmsgpack.unpack_limit(ARGV[2], 3, at)
+until at < 0
+local found = call('HMGET', HELD, unpack(names))
+local gone = ARGV[3] and {} -- names that an earlier item of this call frees
+local freed, answers, wrong = {}, {}, {}
+local freed_count, any_dated = 0, false
+local refused = false -- what is told instead of everything else, where a token is `wrong`
+local previous, undated = struct.pack('>BI8', 207, last), struct.pack('>BBI8', 194, 207, now_ms) -- packed
+local kind, told_kind = '\255', nil -- see `kind_told`
+-- here: groups
 
-for i = 2, #ARGV do
-  local requester, resource, given, event = cmsgpack.unpack(ARGV[i])
-  local present = not gone[resource] and found[i - 1]
-  local bad = false
+for i = 1, count do
+  local resource, proof = names[i], proofs[i]
+  local present = not (gone and gone[resource]) and found[i]
+  local dated = present and string.byte(present, 10) == 207
+  local stamped = dated and 27 or 19
   if not present then
-    answers[#answers + 1] = pack('NOT_RESERVED')
-  else
-    local _, fence, deadline, _, holder, token, kind = cmsgpack.unpack_limit(present, 6, 0)
-    if holder ~= requester then
-      told[#told + 1] = HEAD .. pack(false, false, false, now_ms, false, kind, 'UNRESERVE_FAILED', 'DOESNT_OWN_RESERVATION',
-        { 'resource', resource, holder, deadline }, 'UNRESERVE', resource, requester, LABEL, false, false, false, false)
-      answers[#answers + 1] = pack('DOESNT_OWN_RESERVATION', holder, deadline)
-    elseif token ~= given then
-      bad = true
-      if not refused then
-        refused = {} -- what is told instead of everything else
-      end
-      refused[#refused + 1] = HEAD .. pack(false, false, false, now_ms, false, kind, 'UNRESERVE_FAILED', 'INVALID_RELEASE_TOKEN', false, 'UNRESERVE',
-        resource, requester, LABEL, false, false, false, false)
-    else
-      position = position < now_us and now_us or position + 1
-      event = struct.pack('>c0BI8BI8BBI8BI8c0c0', HEAD, 207, previous, 207, fence, 194, 207, now_ms, 207, position, pack(kind), event)
+    answers[i] = pack('NOT_RESERVED')
+  elseif string.find(present, proof, stamped + 1, true) == stamped + 1 then
+    position = position < now_us and now_us or position + 1
+    local packed_position, behind = struct.pack('>BI8', 207, position), stamped + #proof
+    -- here: kind_told
+    if gone then
       gone[resource] = true
-      names[#names + 1] = resource
-      dated = dated or deadline
-      kept[#kept + 1] = position
-      kept[#kept + 1] = event
-      told[#told + 1] = event
-      answers[#answers + 1] = RELINQUISHED
-      previous = position
+    end
+    freed_count, any_dated = freed_count + 1, any_dated or dated
+    freed[freed_count] = resource
+    local c = begin_event(position)
+    parts[c + 1], parts[c + 2], parts[c + 3], parts[c + 4] = HEAD, previous, string.sub(present, 1, 9), undated
+    parts[c + 5], parts[c + 6], parts[c + 7] = packed_position, told_kind, told[i]
+    parts_count = c + 7
+    answers[i], previous = '\195', packed_position
+  else
+    local _, _, held_until, _, holder, _, resource_type = cmsgpack.unpack_limit(present, 6, 0)
+    local requester = cmsgpack.unpack(proof)
+    if holder ~= requester then
+      parts_count = begin_event(false) + 1
+      parts[parts_count] = HEAD .. pack(false, false, false, now_ms, false, 'UNRESERVE_FAILED', 'DOESNT_OWN_RESERVATION',
+        { 'resource', resource, holder, held_until }, 'UNRESERVE', resource_type, resource, requester, LABEL, false, false, false, false)
+      answers[i] = pack('DOESNT_OWN_RESERVATION', holder, held_until)
+    else
+      refused, wrong[i] = refused or {}, true
+      refused[#refused + 1] = HEAD .. pack(false, false, false, now_ms, false, 'UNRESERVE_FAILED', 'INVALID_RELEASE_TOKEN', false, 'UNRESERVE',
+        resource_type, resource, requester, LABEL, false, false, false, false)
     end
   end
-  wrong[#wrong + 1] = bad and '\195' or '\194' -- packed
 end
 
-if refused then
-  if unsaved then
-    -- here: save
+-- here: bad_token
+if freed_count > 0 then
+  for first = 1, freed_count, 2000 do
+    call('HDEL', HELD, unpack(freed, first, math.min(first + 1999, freed_count)))
   end
-  call(PUBLISH, CHANNEL, table.concat(refused))
-  return pack(backlog, 'BAD_TOKEN', now_us, math.max(last, floor)) .. table.concat(wrong)
-end
-
-if #names > 0 then
-  for first = 1, #names, 2000 do
-    call('HDEL', HELD, unpack(names, first, math.min(first + 1999, #names)))
-  end
-  if dated then
-    for first = 1, #names, 2000 do
-      call('ZREM', DEADLINES, unpack(names, first, math.min(first + 1999, #names)))
+  if any_dated then
+    for first = 1, freed_count, 2000 do
+      call('ZREM', DEADLINES, unpack(freed, first, math.min(first + 1999, freed_count)))
     end
     -- The earliest deadline stays behind as a lower bound, but where none is left none may stay.
     if call('EXISTS', DEADLINES) == 0 then
@@ -64,6 +67,6 @@ if #names > 0 then
       call('ZREM', DUE, TENANT)
     end
   end
-  held_count = held_count and held_count - #names
+  held_count = held_count and held_count - freed_count
 end
 -- here: end_plain

@@ -2,6 +2,8 @@
 //!
 //! What does not depend on the moment is packed here, so that Redis, which is one thread for everybody, only puts it together.
 
+use std::collections::HashSet;
+
 use crate::{
     domain::reservation::{Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
     store::{
@@ -11,43 +13,53 @@ use crate::{
     },
 };
 
-pub(super) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, item: &Wanted) {
-    let Wanted { requester, resource, token, ttl_ms, resource_type, note } = item;
-    let reservation = Writer::default()
-        .text(requester)
-        .text(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
-        .text(resource_type)
-        .maybe_text(caller.label())
-        .maybe_text(caller.end_user())
-        .maybe_text((!note.is_empty()).then_some(note))
-        .boolean(false)
-        .boolean(false)
-        .boolean(false)
-        .int(0);
-    let event = event(Writer::default().boolean(true).text(resource_type), ["RESERVED", "ACQUIRED", "RESERVE"], resource, requester, caller);
-    to.bytes(&Writer::default().text(requester).text(resource).int(ttl_ms.unwrap_or(0)).binary(&reservation.done()).binary(&event).done());
+pub(super) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, items: &[Wanted]) {
+    let mut packed = Writer::default();
+    for Wanted { requester, resource, token, ttl_ms, resource_type, note } in items {
+        let reservation = Writer::default()
+            .text(requester)
+            .text(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
+            .text(resource_type)
+            .maybe_text(caller.label())
+            .maybe_text(caller.end_user())
+            .maybe_text((!note.is_empty()).then_some(note))
+            .boolean(false)
+            .boolean(false)
+            .boolean(false)
+            .int(0);
+        let event = event(Writer::default().text(resource_type), resource, requester, caller);
+        packed = packed.int(ttl_ms.unwrap_or(0)).text(resource).binary(&reservation.done()).binary(&event);
+    }
+    write_items(to, packed, items.iter().map(|item| &*item.resource));
 }
 
-pub(super) fn write_claim(to: &mut dyn Arguments, caller: &Caller, claim: &Claim) {
-    let Claim { requester, resource, token } = claim;
-    let event = event(Writer::default(), ["UNRESERVED", "RELINQUISHED", "UNRESERVE"], resource, requester, caller);
-    to.bytes(&Writer::default().text(requester).text(resource).text(token.as_deref().unwrap_or("")).binary(&event).done());
+pub(super) fn write_claims(to: &mut dyn Arguments, caller: &Caller, claims: &[Claim]) {
+    let packed = claims.iter().fold(Writer::default(), |packed, claim| write_claim(packed, caller, claim));
+    write_items(to, packed, claims.iter().map(|claim| &*claim.resource));
 }
 
-pub(super) fn write_renewal(to: &mut dyn Arguments, caller: &Caller, renewal: &Renewal) {
-    let Claim { requester, resource, token } = &renewal.claim;
-    let event = event(Writer::default(), ["RENEWED", "RENEWED", "RENEW"], resource, requester, caller);
-    let claim = Writer::default().text(requester).text(resource).text(token.as_deref().unwrap_or(""));
-    to.bytes(&claim.int(renewal.ttl_ms).binary(&event).done());
+pub(super) fn write_renewals(to: &mut dyn Arguments, caller: &Caller, renewals: &[Renewal]) {
+    let packed = renewals.iter().fold(Writer::default(), |packed, renewal| write_claim(packed.int(renewal.ttl_ms), caller, &renewal.claim));
+    to.bytes(&packed.done());
 }
 
-/// An event's fields from its type on; its layout stands in `lua/README.md`.
-fn event(to: Writer, [kind, explanation, request]: [&str; 3], resource: &str, requester: &str, caller: &Caller) -> Vec<u8> {
-    to.text(kind)
-        .text(explanation)
-        .boolean(false) // no reason
-        .text(request)
-        .text(resource)
+fn write_claim(to: Writer, caller: &Caller, Claim { requester, resource, token }: &Claim) -> Writer {
+    let proof = Writer::default().text(requester).text(token.as_deref().unwrap_or(""));
+    to.text(resource).binary(&proof.done()).binary(&event(Writer::default(), resource, requester, caller))
+}
+
+/// All items, and whether a resource is named twice: only then does the script look what an item before has done to it.
+fn write_items<'a>(to: &mut dyn Arguments, packed: Writer, mut resources: impl Iterator<Item = &'a str>) {
+    to.bytes(&packed.done());
+    let mut seen = HashSet::new();
+    if !resources.all(|resource| seen.insert(resource)) {
+        to.text("twice");
+    }
+}
+
+/// An event's fields from its resource on; its layout stands in `lua/README.md`.
+fn event(to: Writer, resource: &str, requester: &str, caller: &Caller) -> Vec<u8> {
+    to.text(resource)
         .text(requester)
         .maybe_text(caller.label())
         .boolean(false) // no pool
@@ -58,11 +70,10 @@ fn event(to: Writer, [kind, explanation, request]: [&str; 3], resource: &str, re
 }
 
 pub(super) fn read_granted(reader: &mut Reader<'_>, wanted: &Wanted) -> Option<Granted> {
-    let status = reader.text()?;
-    let token = match status {
-        "ACQUIRED" => Some(wanted.token.to_string()),
-        "ALREADY_HAD" => Some(reader.text()?.into()),
-        _ => {
+    let (status, token) = match reader.text_ahead() {
+        None => ("ACQUIRED", wanted.token.to_string()),
+        Some("ALREADY_HAD") => ("ALREADY_HAD", reader.text()?.into()),
+        Some(status) => {
             let obstacle = read_obstacle(reader, &wanted.resource)?;
             let (holder, holder_deadline_ms) = (Some(obstacle.holder.clone()), obstacle.holder_deadline_ms);
             return Some(Granted { holder, holder_deadline_ms, obstacle: Some(obstacle), ..Granted::of(status) });
@@ -72,19 +83,23 @@ pub(super) fn read_granted(reader: &mut Reader<'_>, wanted: &Wanted) -> Option<G
     if status == "ACQUIRED" {
         reader.int()?; // since when: now
     }
-    Some(Granted { token, fence, deadline_ms, holder: Some(wanted.requester.clone()), holder_deadline_ms: deadline_ms, ..Granted::of(status) })
+    let holder = Some(wanted.requester.clone());
+    Some(Granted { token: Some(token), fence, deadline_ms, holder, holder_deadline_ms: deadline_ms, ..Granted::of(status) })
 }
 
 pub(super) fn read_released(reader: &mut Reader<'_>, claim: &Claim) -> Option<Released> {
+    if reader.truth() {
+        return Some(Released { status: "RELINQUISHED".into(), freed: vec![claim.resource.clone()], holder: None });
+    }
     let status = reader.text()?;
-    let freed = if status == "RELINQUISHED" { vec![claim.resource.clone()] } else { Vec::new() };
-    Some(Released { status: status.into(), freed, holder: read_owner(reader, status, claim)? })
+    Some(Released { status: status.into(), freed: Vec::new(), holder: read_owner(reader, status, claim)? })
 }
 
 pub(super) fn read_renewed(reader: &mut Reader<'_>, claim: &Claim) -> Option<Renewed> {
-    let status = reader.text()?;
-    let (fence, deadline_ms) = if status == "RENEWED" { (Some(reader.int()?), Some(reader.int()?)) } else { (None, None) };
-    Some(Renewed { status: status.into(), fence, deadline_ms, holder: read_owner(reader, status, claim)? })
+    let Some(status) = reader.text_ahead() else {
+        return Some(Renewed { status: "RENEWED".into(), fence: Some(reader.int()?), deadline_ms: Some(reader.int()?), holder: None });
+    };
+    Some(Renewed { status: status.into(), fence: None, deadline_ms: None, holder: read_owner(reader, status, claim)? })
 }
 
 /// Who holds it instead, where that is the answer.

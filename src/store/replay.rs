@@ -39,7 +39,7 @@ pub struct Head {
 }
 
 impl Store {
-    /// What was told to the tenant after `from`: at most `limit` entries of the history, in which up to 16 events of a batch may
+    /// What was told to the tenant after `from`: at most `limit` entries of the history, in which up to 32 events of a batch may
     /// share one, and none older than an hour. `None`: the tenant is gone.
     ///
     /// # Errors

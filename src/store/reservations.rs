@@ -33,7 +33,7 @@ impl Store {
     /// Dropping the future does not undo a call that was already sent.
     pub async fn reserve(&self, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
         let plan = |_: &Caller, to: &mut dyn Arguments| wanted.iter().flat_map(wanted_args).for_each(|arg| arg.write(to));
-        let short = |caller: &Caller, to: &mut dyn Arguments| wanted.iter().for_each(|item| plain::write_wanted(to, caller, item));
+        let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_wanted(to, caller, wanted);
         self.ask_either(cost(wanted.len()), &RESERVE, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = wanted.iter();
             if reply.is_plain(&RESERVE) { reply.each(1, |reader| plain::read_granted(reader, at.next()?)) } else { reply.each(12, read_granted) }
@@ -46,7 +46,7 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is free comes back as `NOT_RESERVED`.
     pub async fn unreserve(&self, caller: &Caller, claims: &[Claim]) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
         let plan = |_: &Caller, to: &mut dyn Arguments| claims.iter().flat_map(claim_args).for_each(|arg| arg.write(to));
-        let short = |caller: &Caller, to: &mut dyn Arguments| claims.iter().for_each(|claim| plain::write_claim(to, caller, claim));
+        let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_claims(to, caller, claims);
         self.ask_either(cost(claims.len()), &UNRESERVE, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = claims.iter();
             let (width, read): (_, fn(&mut _, &_) -> _) = if reply.is_plain(&UNRESERVE) { (1, plain::read_released) } else { (4, read_released) };
@@ -65,7 +65,7 @@ impl Store {
                 to.int(renewal.ttl_ms);
             }
         };
-        let short = |caller: &Caller, to: &mut dyn Arguments| renewals.iter().for_each(|renewal| plain::write_renewal(to, caller, renewal));
+        let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_renewals(to, caller, renewals);
         self.ask_either(cost(renewals.len()), &RENEW, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = renewals.iter();
             let (width, read): (_, fn(&mut _, &_) -> _) = if reply.is_plain(&RENEW) { (1, plain::read_renewed) } else { (5, read_renewed) };

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use holdfast::{
-    domain::tier::{Tier, Tiers},
+    domain::{
+        reservation::Granted,
+        tier::{Tier, Tiers},
+    },
     store::{Address, Bearer, Callers, Link, Place, REMEMBERED, Secret, Store},
 };
 
@@ -34,7 +37,7 @@ async fn a_batch_is_told_again_from_any_of_its_positions() {
     bench.reserve_one("w", "after", 60).await;
 
     let entries: i64 = bench.redis.ask(&format!("XLEN {}", place.key("history")));
-    assert_eq!(entries, 1 + 3 + 1, "40 events in entries of 16");
+    assert_eq!(entries, 1 + 2 + 1, "40 events in entries of 32");
     let all = told_after(&bench.store, &place, begin).await;
     assert_eq!(all.len(), 42);
     assert!(all.windows(2).all(|pair| pair[1].0 == pair[0].1 && pair[1].1 > pair[0].1), "each names the one before it: {all:?}");
@@ -42,6 +45,24 @@ async fn a_batch_is_told_again_from_any_of_its_positions() {
     for at in 0..all.len() {
         assert_eq!(told_after(&bench.store, &place, all[at].1).await, all[at + 1..], "after the {at}th");
     }
+}
+
+#[tokio::test]
+async fn what_a_batch_grants_is_kept_and_what_it_refuses_is_not() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    let place = Place::new(bench.tenant.id.clone());
+    bench.reserve_one("other", "held", 60).await;
+    let begin = bench.store.position(&bench.caller).await.unwrap().position;
+    let fences = |granted: Vec<Granted>| granted.iter().filter(|granted| granted.status == "ACQUIRED").map(|granted| granted.fence).collect::<Vec<_>>();
+    // Each order: refused first, between, and last.
+    for names in [["held", "a", "b"], ["c", "held", "d"], ["e", "f", "held"]] {
+        let from = told_after(&bench.store, &place, begin).await.last().map_or(begin, |(_, position)| *position);
+        let granted = fences(bench.reserve(&names.map(|name| wanted("w", name, 60))).await);
+        let kept: Vec<_> = told_after(&bench.store, &place, from).await.iter().map(|(_, position)| Some(*position)).collect();
+        assert_eq!((granted.len(), kept), (2, granted), "{names:?}");
+    }
+    let all = told_after(&bench.store, &place, begin).await;
+    assert!(all.windows(2).all(|pair| pair[1].0 == pair[0].1), "each names the one before it: {all:?}");
 }
 
 #[tokio::test]

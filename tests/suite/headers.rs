@@ -45,7 +45,7 @@ fn section<'a>(script: &'a Script, title: &str) -> Vec<&'a str> {
     found
 }
 
-/// How many arguments a header describes: those that are always there, and how many each further item has.
+/// How many arguments a header describes: those that are always there, and how many each further item has. `3?` is not always there.
 ///
 /// `None` for a group whose items have lists of their own.
 fn described_args(script: &Script) -> (usize, Option<usize>) {
@@ -54,7 +54,10 @@ fn described_args(script: &Script) -> (usize, Option<usize>) {
     let mut fixed = numbered.len();
     for (at, line) in numbered.iter().enumerate() {
         let (number, text) = line.split_once(' ').unwrap();
-        assert_eq!(number.trim_end_matches('.'), (at + 1).to_string(), "{}: {line}", script.name);
+        assert_eq!(number.trim_end_matches(['.', '?']), (at + 1).to_string(), "{}: {line}", script.name);
+        if number.ends_with('?') {
+            fixed -= 1;
+        }
         if number.ends_with("..") {
             fixed -= 1;
             group = match text.split_whitespace().next() {
