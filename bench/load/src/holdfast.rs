@@ -1,12 +1,12 @@
 //! Clients of Holdfast, and of the echo that is its floor.
 
-use std::{cell::Cell, fmt::Write, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc};
 
 use memchr::memmem;
 
 use crate::{
     engine::Client,
-    http::{body, request, texts_after},
+    http::{body, head, request, request_after, texts_after},
     names::Names,
 };
 
@@ -17,17 +17,29 @@ const REQUESTER: &str = "holder-0001";
 const PAIR_TTL_S: u64 = 30;
 const FILL_TTL_S: u64 = 3_600;
 
-fn wanted(names: &[String], ttl_s: u64) -> String {
-    let mut text = String::from("[");
-    for name in names {
-        let comma = if text.len() > 1 { "," } else { "" };
-        let _ = write!(text, r#"{comma}{{"requester":"{REQUESTER}","resource":"{name}","ttlSeconds":{ttl_s}}}"#);
+/// Appends the name of a number, of eight digits. Called for each request, where `format` would cost a client a tenth of what it does.
+fn push_name(text: &mut String, number: u64) {
+    text.push('r');
+    let mut unit = 10_000_000;
+    while unit > 0 {
+        text.push(char::from(b'0' + (number / unit % 10) as u8));
+        unit /= 10;
     }
-    text + "]"
 }
 
-fn name(number: u64) -> String {
-    format!("r{number:08}")
+fn ends_after(ttl_s: u64) -> String {
+    format!(r#"","ttlSeconds":{ttl_s}"#)
+}
+
+/// Appends an item: its resource is what `name` appends, and `rest` stands behind.
+fn push_item(text: &mut String, name: impl FnOnce(&mut String), rest: &[&str]) {
+    text.push(if text.is_empty() { '[' } else { ',' });
+    text.push_str(r#"{"requester":""#);
+    text.push_str(REQUESTER);
+    text.push_str(r#"","resource":""#);
+    name(text);
+    rest.iter().for_each(|part| text.push_str(part));
+    text.push('}');
 }
 
 fn short(what: &str, got: usize, of: usize, body: &[u8]) -> String {
@@ -36,46 +48,64 @@ fn short(what: &str, got: usize, of: usize, body: &[u8]) -> String {
 
 /// Reserves, and releases with the tokens that it was given.
 pub struct Pairs {
-    to: SocketAddr,
-    credential: String,
+    /// How the two requests begin.
+    reserve: String,
+    unreserve: String,
+    /// How an item of a reserve request ends.
+    term: String,
+    acquired: memmem::Finder<'static>,
+    released: memmem::Finder<'static>,
     batch: usize,
     names: Names,
-    held: Vec<String>,
+    held: Vec<u64>,
     tokens: Vec<String>,
+    text: String,
 }
 
 impl Pairs {
     pub fn new(to: SocketAddr, key: &str, batch: usize, names: Names) -> Self {
-        Self { to, credential: format!("X-Api-Key: {key}\r\n"), batch, names, held: Vec::new(), tokens: Vec::new() }
+        let credential = format!("X-Api-Key: {key}\r\n");
+        Self {
+            reserve: head("POST", to, RESERVE, &credential),
+            unreserve: head("POST", to, UNRESERVE, &credential),
+            term: ends_after(PAIR_TTL_S),
+            acquired: memmem::Finder::new(r#""status":"ACQUIRED""#),
+            released: memmem::Finder::new(r#""status":"RELINQUISHED""#),
+            batch,
+            names,
+            held: Vec::new(),
+            tokens: Vec::new(),
+            text: String::new(),
+        }
     }
 }
 
 impl Client for Pairs {
     fn ask(&mut self, out: &mut Vec<u8>) {
-        if self.tokens.is_empty() {
-            self.held = self.names.batch(self.batch).map(name).collect();
-            request(out, "POST", self.to, RESERVE, &self.credential, &wanted(&self.held, PAIR_TTL_S));
-            return;
-        }
-        let mut text = String::from("[");
-        for (name, token) in self.held.iter().zip(&self.tokens) {
-            let comma = if text.len() > 1 { "," } else { "" };
-            let _ = write!(text, r#"{comma}{{"requester":"{REQUESTER}","resource":"{name}","releaseToken":"{token}"}}"#);
+        let Self { reserve, unreserve, term, batch, names, held, tokens, text, .. } = self;
+        text.clear();
+        if tokens.is_empty() {
+            held.clear();
+            held.extend(names.batch(*batch));
+            held.iter().for_each(|number| push_item(text, |text| push_name(text, *number), &[term]));
+        } else {
+            let given = held.iter().zip(tokens.iter());
+            given.for_each(|(number, token)| push_item(text, |text| push_name(text, *number), &[r#"","releaseToken":""#, token, r#"""#]));
         }
         text.push(']');
-        request(out, "POST", self.to, UNRESERVE, &self.credential, &text);
+        request_after(out, if tokens.is_empty() { reserve } else { unreserve }, text);
     }
 
     fn hear(&mut self, answer: &[u8]) -> Result<bool, String> {
         let Some(body) = body(answer, 200)? else { return Ok(false) };
         if self.tokens.is_empty() {
-            let acquired = memmem::find_iter(body, r#""status":"ACQUIRED""#).count();
+            let acquired = self.acquired.find_iter(body).count();
             self.tokens.extend(texts_after(body, r#""releaseToken":""#).map(str::to_owned));
             if acquired != self.batch || self.tokens.len() != self.batch {
                 return Err(short("acquired", acquired, self.batch, body));
             }
         } else {
-            let released = memmem::find_iter(body, r#""status":"RELINQUISHED""#).count();
+            let released = self.released.find_iter(body).count();
             if released != self.batch {
                 return Err(short("released", released, self.batch, body));
             }
@@ -110,8 +140,12 @@ impl Client for Fill {
     fn ask(&mut self, out: &mut Vec<u8>) {
         let first = self.next.get();
         self.next.set(first + self.batch as u64);
-        let names: Vec<_> = (first..self.next.get()).map(|number| format!("held-{number:08}")).collect();
-        request(out, "POST", self.to, RESERVE, &self.credential, &wanted(&names, FILL_TTL_S));
+        let (mut text, term) = (String::new(), ends_after(FILL_TTL_S));
+        for number in first..self.next.get() {
+            push_item(&mut text, |text| text.push_str(&format!("held-{number:08}")), &[&term]);
+        }
+        text.push(']');
+        request(out, "POST", self.to, RESERVE, &self.credential, &text);
     }
 
     fn hear(&mut self, answer: &[u8]) -> Result<bool, String> {
@@ -159,13 +193,25 @@ impl Client for Tenants {
 
 /// Says what a reserve request says, and hears it back.
 pub struct Echo {
-    pub to: SocketAddr,
-    pub names: Names,
+    head: String,
+    term: String,
+    names: Names,
+    text: String,
+}
+
+impl Echo {
+    pub fn new(to: SocketAddr, names: Names) -> Self {
+        Self { head: head("POST", to, "/echo", ""), term: ends_after(PAIR_TTL_S), names, text: String::new() }
+    }
 }
 
 impl Client for Echo {
     fn ask(&mut self, out: &mut Vec<u8>) {
-        request(out, "POST", self.to, "/echo", "", &wanted(&[name(self.names.next())], PAIR_TTL_S));
+        self.text.clear();
+        let number = self.names.next();
+        push_item(&mut self.text, |text| push_name(text, number), &[&self.term]);
+        self.text.push(']');
+        request_after(out, &self.head, &self.text);
     }
 
     fn hear(&mut self, answer: &[u8]) -> Result<bool, String> {

@@ -1,15 +1,25 @@
 //! As much of HTTP/1.1 as a client that waits for each answer needs.
 
-use std::net::SocketAddr;
+use std::{io::Write, net::SocketAddr};
 
 use memchr::memmem;
 
 /// Appends a request. `headers` are whole lines, or nothing.
 pub fn request(out: &mut Vec<u8>, method: &str, to: SocketAddr, path: &str, headers: &str, body: &str) {
-    let length = body.len();
-    out.extend_from_slice(
-        format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\n{headers}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes(),
-    );
+    request_after(out, &head(method, to, path, headers), body);
+}
+
+/// How a request begins: all but the length of its body and the body. Who sends many of a kind makes it once.
+pub fn head(method: &str, to: SocketAddr, path: &str, headers: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\n{headers}Content-Type: application/json\r\nContent-Length: ")
+}
+
+/// Appends a request that begins so.
+pub fn request_after(out: &mut Vec<u8>, head: &str, body: &str) {
+    out.extend_from_slice(head.as_bytes());
+    // Writing to memory cannot fail.
+    let _ = write!(out, "{}\r\n\r\n", body.len());
+    out.extend_from_slice(body.as_bytes());
 }
 
 /// The body of an answer with this status; `None` if it has not come whole.

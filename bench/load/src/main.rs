@@ -150,7 +150,7 @@ fn main() {
             let pair = redis::Scripts::load(load.addr, &load.lua).unwrap_or_else(|error| fail(&error.to_string()));
             load.run(|names| redis::Client::new(&pair, names, reserve_only));
         }
-        Kind::Echo { load } => load.run(|names| holdfast::Echo { to: load.addr, names }),
+        Kind::Echo { load } => load.run(|names| holdfast::Echo::new(load.addr, names)),
         Kind::Holdfast { load, key, batch, reserve_only } => {
             if reserve_only {
                 let next = holdfast::Counter::default();
