@@ -15,7 +15,7 @@
 --   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2.. quartets of requester, resource, release token (empty when the caller sent none), ttl in ms
+--   2.. quartets of requester, resource, release token (zero when the caller sent none), ttl in ms
 -- returns       OK, now_us, position, then per item: status, fence, deadline_ms, holder, holder_deadline_ms
 --               | BAD_TOKEN, now_us, position, then true per item whose token is wrong, false for the others
 --               | TOO_MANY, now_us, position

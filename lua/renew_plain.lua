@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew_plain: move the deadline of what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, groups, end_plain, caller, renew_many, kind_told, bad_token, keep_many, end_one
+-- uses          open, straight, lapse_plain, change, groups, end_plain, caller, renew_many, name_head, kind_told, bad_token, keep_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -10,8 +10,8 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2 items     packed, one after the other: ttl in ms; resource; requester and release token (empty when the caller sent none), packed, as
---       they stand in the reservation; what the replica knows beforehand of the event RENEWED: all behind its resource type, packed
+--   2 items     packed, one after the other: ttl in ms, resource, release token (zero when the caller sent none), and, or twice nothing where that
+--       is as of the item before: requester, packed; what the replica knows of the event RENEWED: from its requester to its resource, packed
 -- returns       OK, now_us, position, then per item fence, deadline_ms: it was renewed | NOT_RESERVED
 --               | DOESNT_OWN_RESERVATION, holder, deadline_ms or false
 --               | BAD_TOKEN, now_us, position, then true per item whose token is wrong, false for the others
@@ -23,9 +23,10 @@ local SAID = '\167RENEWED\167RENEWED\194\165RENEW' -- packed: what the event say
 local call, pack, format = redis.call, cmsgpack.pack, string.format
 -- here: lapse_plain
 -- Most calls renew one thing, rightly; how that is seen stands in `unreserve_plain`.
-local more, ttl_ms, resource, proof, event = cmsgpack.unpack_limit(ARGV[2], 4, 0)
+local more, ttl_ms, resource, token, who, told = cmsgpack.unpack_limit(ARGV[2], 5, 0)
 local present = more < 0 and call('HGET', HELD, resource)
 local stamped = present and (string.byte(present, 10) == 207 and 27 or 19)
+local proof = '\176' .. token .. who -- 176: a text of 16 bytes
 if not present or string.find(present, proof, stamped + 1, true) ~= stamped + 1 then
   -- here: renew_many
 end
@@ -42,6 +43,7 @@ if not due or deadline < due then
 end
 position = position < now_us and now_us or position + 1
 local _, kind = cmsgpack.unpack_limit(present, 1, stamped + #proof)
-event = struct.pack('>c0BI8c9BI8BI8BI8c0c0c0', HEAD, 207, last, present, 207, deadline, 207, now_ms, 207, position, SAID, pack(kind), event)
+-- here: name_head
+local event = struct.pack('>c0BI8c9BI8BI8BI8c0c0c0c0c0', HEAD, 207, last, present, 207, deadline, 207, now_ms, 207, position, SAID, pack(kind), told, head, resource)
 -- here: end_one
 return struct.pack('>BI8c3BI8BI8c9BI8', 207, backlog, '\162OK', 207, now_us, 207, position, present, 207, deadline)

@@ -15,7 +15,7 @@
 --   10 tree         zset    what is held below an ancestor
 -- args
 --   1 caller       see open
---   2.. triples of requester, resource, release token (empty when the caller sent none)
+--   2.. triples of requester, resource, release token (zero when the caller sent none)
 -- returns       OK, now_us, position, then per item: status, released names, holder, holder_deadline_ms
 --               | BAD_TOKEN, now_us, position, then true per item whose token is wrong, false for the others
 --               | TOO_MANY, now_us, position

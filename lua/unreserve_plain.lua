@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- unreserve_plain: give back what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, groups, end_plain, caller, unreserve_many, kind_told, bad_token, end_one
+-- uses          open, straight, lapse_plain, change, groups, end_plain, caller, unreserve_many, name_head, kind_told, bad_token, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -10,8 +10,8 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2 items     packed, one after the other: resource; requester and release token (empty when the caller sent none), packed, as they stand in
---       the reservation; what the replica knows beforehand of the event UNRESERVED: all behind its resource type, packed
+--   2 items     packed, one after the other: resource, release token (zero when the caller sent none), and, or twice nothing where that is as of
+--       the item before: requester, packed; what the replica knows of the event UNRESERVED: from its requester to its resource, packed
 --   3? twice    where a resource is named by more than one item
 -- returns       OK, now_us, position, then per item true: it was relinquished | NOT_RESERVED
 --               | DOESNT_OWN_RESERVATION, holder, deadline_ms or false
@@ -25,13 +25,14 @@ local call, pack, format = redis.call, cmsgpack.pack, string.format
 -- here: lapse_plain
 -- Most calls give back one thing, rightly. That is seen without unpacking the reservation: behind its stamp, of 27 bytes, or 19 without a
 -- deadline, stands what the caller has to prove.
-local more, resource, proof, event = cmsgpack.unpack_limit(ARGV[2], 3, 0)
+local more, resource, token, who, told = cmsgpack.unpack_limit(ARGV[2], 4, 0)
 local present = more < 0 and call('HGET', HELD, resource)
 local dated, stamped
 if present then
   dated = string.byte(present, 10) == 207
   stamped = dated and 27 or 19
 end
+local proof = '\176' .. token .. who -- 176: a text of 16 bytes
 if not present or string.find(present, proof, stamped + 1, true) ~= stamped + 1 then
   -- here: unreserve_many
 end
@@ -50,6 +51,7 @@ end
 position = position < now_us and now_us or position + 1
 local _, kind = cmsgpack.unpack_limit(present, 1, stamped + #proof)
 -- MessagePack without `cmsgpack`: see `reserve_plain`; 194 is false; a reservation begins with its fence, of nine bytes.
-event = struct.pack('>c0BI8c9BBI8BI8c0c0c0', HEAD, 207, last, present, 194, 207, now_ms, 207, position, SAID, pack(kind), event)
+-- here: name_head
+local event = struct.pack('>c0BI8c9BBI8BI8c0c0c0c0c0', HEAD, 207, last, present, 194, 207, now_ms, 207, position, SAID, pack(kind), told, head, resource)
 -- here: end_one
 return struct.pack('>BI8c3BI8BI8B', 207, backlog, '\162OK', 207, now_us, 207, position, 195)

@@ -20,8 +20,8 @@ end
 -- An event: what depends on the moment comes first, so that a replica can send the rest ready-made where it knows it. Its fence comes
 -- before its position, which is `true` where it is the fence.
 local function pack(previous, at, kind, explanation, reason, request, resource, requester, resource_type, label, fence, deadline, pool, blockers, method, changes)
-  return HEAD .. cmsgpack.pack(previous, fence, deadline, now_ms, at, kind, explanation, reason, request, resource_type, resource, requester, label, pool,
-    blockers, method or false, changes or false)
+  return HEAD .. cmsgpack.pack(previous, fence, deadline, now_ms, at, kind, explanation, reason, request, resource_type, requester, label, pool, blockers,
+    method or false, changes or false, resource)
 end
 
 -- A kept event at `at`. `last` names the event before it, so that a reader can prove that it missed none.

@@ -7,7 +7,7 @@ if due and due <= now_ms then
     local records = redis.call('HMGET', HELD, unpack(names))
     drop(names, true)
     for i, name in ipairs(names) do
-      local fence, deadline, _, requester, _, kind, label = cmsgpack.unpack(records[i])
+      local fence, deadline, _, _, requester, kind, label = cmsgpack.unpack(records[i])
       tell(next_position(), 'RESERVATION_EXPIRED', 'EXPIRED', false, false, name, requester, kind, label, fence, deadline, false, false)
       tell(next_position(), 'UNRESERVED', 'EXPIRED', false, false, name, requester, kind, label, fence, deadline, false, false)
     end

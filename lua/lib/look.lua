@@ -2,7 +2,7 @@
 --
 -- keys          2 held  3 definitions  4 pools  5 slots  6 uses  7 tree
 -- The fields of a packed reservation: see lib/view.lua.
-local FENCE, DEADLINE, SINCE, REQUESTER, TOKEN, KIND, MADE_BY, SUBJECT, NOTE, POOL, PATH, BLOCKERS, USED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+local FENCE, DEADLINE, SINCE, TOKEN, REQUESTER, KIND, MADE_BY, SUBJECT, NOTE, POOL, PATH, BLOCKERS, USED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 local HELD, DEFINITIONS, POOLS, SLOTS, USES, TREE = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 
 local function under(prefix)

@@ -121,7 +121,7 @@ local function occupy(requester, named, physical, fence, kind)
     end
   end
   held_change, touched = held_change + 1, touched + 1
-  set(held, physical, { fence, false, now_ms, requester, false, kind, LABEL, END_USER, false, pool, path, false, 0 })
+  set(held, physical, { fence, false, now_ms, false, requester, kind, LABEL, END_USER, false, pool, path, false, 0 })
 end
 
 -- Frees a physical thing that nothing holds any more.

@@ -1,27 +1,32 @@
 -- reserve_many: several resources, or one that may not be free, or is one too many.
 -- here: caller
-local names, ttls_ms, reservations, told = {}, {}, {}, {}
+local put, unpack_limit = struct.pack, cmsgpack.unpack_limit
+local names, ttls_ms, tokens, kept_of, told_of = {}, {}, {}, {}, {}
 local count, at = 0, 0
 repeat
   count = count + 1
-  at, ttls_ms[count], names[count], reservations[count], told[count] = cmsgpack.unpack_limit(ARGV[2], 4, at)
+  at, ttls_ms[count], names[count], tokens[count], kept_of[count], told_of[count] = unpack_limit(ARGV[2], 5, at)
 until at < 0
 local found = call('HMGET', HELD, unpack(names))
 local granted = ARGV[3] and {} -- name -> packed reservation, taken by an earlier item of this call
 local records, deadlines, answers = {}, {}, {}
 local taken, dated, answered = 0, 0, 0
 local earliest, later_ms = due, math.ceil(now_us / 1000)
-local previous = struct.pack('>BI8', 207, last) -- packed
+local previous = put('>BI8', 207, last) -- packed
 -- What follows from a time to live: made when another comes, for most of a batch have the same.
 local ttl_ms, term, told_term, deadline
+local kept, told -- what the replica sent of the reservation and the event
 -- here: groups
 
 for i = 1, count do
   local resource = names[i]
   local present = granted and granted[resource] or found[i]
+  if kept_of[i] ~= '' then
+    kept, told = kept_of[i], told_of[i]
+  end
   if not present then
     position = position < now_us and now_us or position + 1
-    local fence = struct.pack('>BI8', 207, position)
+    local fence = put('>BI8', 207, position)
     if ttls_ms[i] ~= ttl_ms then
       ttl_ms = ttls_ms[i]
       local deadline_ms = ttl_ms > 0 and later_ms + ttl_ms
@@ -29,10 +34,10 @@ for i = 1, count do
         earliest = deadline_ms
       end
       deadline = deadline_ms and format('%d', deadline_ms)
-      term = deadline and struct.pack('>BI8BI8', 207, deadline_ms, 207, now_ms) or pack(false, now_ms)
+      term = deadline and put('>BI8BI8', 207, deadline_ms, 207, now_ms) or pack(false, now_ms)
       told_term = term .. SAID
     end
-    local reservation = fence .. term .. reservations[i]
+    local reservation = fence .. term .. '\176' .. tokens[i] .. kept -- 176: a text of 16 bytes
     if granted then
       granted[resource] = reservation
     end
@@ -42,22 +47,23 @@ for i = 1, count do
       deadlines[dated + 1], deadlines[dated + 2] = deadline, resource
       dated = dated + 2
     end
+    -- here: name_head
     local c = begin_event(position)
-    parts[c + 1], parts[c + 2], parts[c + 3], parts[c + 4], parts[c + 5] = HEAD, previous, fence, told_term, told[i]
-    parts_count = c + 5
+    parts[c + 1], parts[c + 2], parts[c + 3], parts[c + 4], parts[c + 5], parts[c + 6] = HEAD, previous, fence, told_term, told, head
+    parts[c + 7] = resource
+    parts_count = c + 7
     answers[answered + 1], answers[answered + 2] = fence, term
     answered, previous = answered + 2, fence
   else
-    local fence, held_until, _, holder, token, _, _, end_user = cmsgpack.unpack(present)
-    local requester = cmsgpack.unpack(reservations[i])
+    local fence, held_until, _, token, holder, _, _, end_user = cmsgpack.unpack(present)
+    local _, requester, kind = unpack_limit(kept, 2, 0)
     answered = answered + 1
     if holder == requester and not (END_USER and end_user ~= END_USER) then
       answers[answered] = pack('ALREADY_HAD', token, fence, held_until)
     else
-      local kind = cmsgpack.unpack(told[i])
       parts_count = begin_event(false) + 1
       parts[parts_count] = HEAD .. pack(false, false, false, now_ms, false, 'RESERVE_FAILED', 'ALREADY_HELD', { 'resource', resource, holder, held_until },
-        'RESERVE', kind, resource, requester, LABEL, false, false, false, false)
+        'RESERVE', kind, requester, LABEL, false, false, false, false, resource)
       answers[answered] = pack('ALREADY_HELD', holder, held_until)
     end
   end

@@ -16,7 +16,7 @@ local TOUCHED_MOST = 10000 -- physical resources that one call may change
 local NEVER = string.rep('9', 16) -- the deadline of what has none, in an index
 
 -- The fields of a packed reservation. A blocker that is held only as such has no token.
-local FENCE, DEADLINE, SINCE, REQUESTER, TOKEN, KIND, MADE_BY, SUBJECT, NOTE, POOL, PATH, BLOCKERS, USED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+local FENCE, DEADLINE, SINCE, TOKEN, REQUESTER, KIND, MADE_BY, SUBJECT, NOTE, POOL, PATH, BLOCKERS, USED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 
 local journal, NOTHING = {}, {}
 local held, read = {}, {} -- name -> reservation or false: as the call sees it, and as it was read

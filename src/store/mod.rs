@@ -259,7 +259,7 @@ impl Arg<'_> {
             Self::Text(text) => to.text(text),
             Self::Bytes(bytes) => to.bytes(bytes),
             Self::Number(number) => to.int(*number),
-            Self::Token(token) => to.text(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())),
+            Self::Token(token) => to.bytes(token.as_bytes()),
         }
     }
 }

@@ -9,58 +9,72 @@ use crate::{
     store::{
         Caller,
         packed::{Reader, Writer},
+        reservations::{read_token, shown_token},
         resp::Arguments,
     },
 };
 
 pub(super) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, items: &[Wanted]) {
-    let mut packed = Writer::default();
-    for Wanted { requester, resource, token, ttl_ms, resource_type, note } in items {
-        let reservation = Writer::default()
+    let write = |packed: Writer, item: &Wanted, before: Option<&Wanted>| {
+        let Wanted { requester, resource, token, ttl_ms, resource_type, note } = item;
+        let packed = packed.int(ttl_ms.unwrap_or(0)).text(resource).binary(token.as_bytes());
+        if before.is_some_and(|before| before.requester == *requester && before.resource_type == *resource_type && before.note == *note) {
+            return packed.text("").text("");
+        }
+        let kept = Writer::default()
             .text(requester)
-            .text(token.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
             .text(resource_type)
             .maybe_text(caller.label())
             .maybe_text(caller.end_user())
             .maybe_text((!note.is_empty()).then_some(note))
-            .boolean(false)
-            .boolean(false)
-            .boolean(false)
-            .int(0);
-        let event = event(Writer::default().text(resource_type), resource, requester, caller);
-        packed = packed.int(ttl_ms.unwrap_or(0)).text(resource).binary(&reservation.done()).binary(&event);
-    }
-    write_items(to, packed, items.iter().map(|item| &*item.resource));
+            .boolean(false) // no pool
+            .boolean(false) // no path
+            .boolean(false) // no blockers
+            .int(0); // nobody blocks with it
+        packed.binary(&kept.done()).binary(&told(Writer::default().text(resource_type), requester, caller))
+    };
+    to.bytes(&write_items(items, write));
+    write_twice(to, items.iter().map(|item| &*item.resource));
 }
 
 pub(super) fn write_claims(to: &mut dyn Arguments, caller: &Caller, claims: &[Claim]) {
-    let packed = claims.iter().fold(Writer::default(), |packed, claim| write_claim(packed, caller, claim));
-    write_items(to, packed, claims.iter().map(|claim| &*claim.resource));
+    to.bytes(&write_items(claims, |packed, claim, before| write_claim(packed, caller, claim, before)));
+    write_twice(to, claims.iter().map(|claim| &*claim.resource));
 }
 
 pub(super) fn write_renewals(to: &mut dyn Arguments, caller: &Caller, renewals: &[Renewal]) {
-    let packed = renewals.iter().fold(Writer::default(), |packed, renewal| write_claim(packed.int(renewal.ttl_ms), caller, &renewal.claim));
-    to.bytes(&packed.done());
+    let write = |packed: Writer, renewal: &Renewal, before: Option<&Renewal>| {
+        write_claim(packed.int(renewal.ttl_ms), caller, &renewal.claim, before.map(|before| &before.claim))
+    };
+    to.bytes(&write_items(renewals, write));
 }
 
-fn write_claim(to: Writer, caller: &Caller, Claim { requester, resource, token }: &Claim) -> Writer {
-    let proof = Writer::default().text(requester).text(token.as_deref().unwrap_or(""));
-    to.text(resource).binary(&proof.done()).binary(&event(Writer::default(), resource, requester, caller))
+/// All items, each with the one before it: what most of a batch have in common is sent once.
+fn write_items<T>(items: &[T], write: impl Fn(Writer, &T, Option<&T>) -> Writer) -> Vec<u8> {
+    let before = std::iter::once(None).chain(items.iter().map(Some));
+    items.iter().zip(before).fold(Writer::default(), |packed, (item, before)| write(packed, item, before)).done()
 }
 
-/// All items, and whether a resource is named twice: only then does the script look what an item before has done to it.
-fn write_items<'a>(to: &mut dyn Arguments, packed: Writer, mut resources: impl Iterator<Item = &'a str>) {
-    to.bytes(&packed.done());
+fn write_claim(packed: Writer, caller: &Caller, claim: &Claim, before: Option<&Claim>) -> Writer {
+    let packed = packed.text(&claim.resource).binary(shown_token(claim).as_bytes());
+    if before.is_some_and(|before| before.requester == claim.requester) {
+        return packed.text("").text("");
+    }
+    let who = Writer::default().text(&claim.requester).done();
+    packed.binary(&who).binary(&told(Writer::default(), &claim.requester, caller))
+}
+
+/// Whether a resource is named twice: only then does the script look what an item before has done to it.
+fn write_twice<'a>(to: &mut dyn Arguments, mut resources: impl ExactSizeIterator<Item = &'a str>) {
     let mut seen = HashSet::new();
-    if !resources.all(|resource| seen.insert(resource)) {
+    if resources.len() > 1 && !resources.all(|resource| seen.insert(resource)) {
         to.text("twice");
     }
 }
 
-/// An event's fields from its resource on; its layout stands in `lua/README.md`.
-fn event(to: Writer, resource: &str, requester: &str, caller: &Caller) -> Vec<u8> {
-    to.text(resource)
-        .text(requester)
+/// An event's fields from its requester to its resource; its layout stands in `lua/README.md`.
+fn told(to: Writer, requester: &str, caller: &Caller) -> Vec<u8> {
+    to.text(requester)
         .maybe_text(caller.label())
         .boolean(false) // no pool
         .boolean(false) // no blockers
@@ -72,7 +86,7 @@ fn event(to: Writer, resource: &str, requester: &str, caller: &Caller) -> Vec<u8
 pub(super) fn read_granted(reader: &mut Reader<'_>, wanted: &Wanted) -> Option<Granted> {
     let (status, token) = match reader.text_ahead() {
         None => ("ACQUIRED", wanted.token.to_string()),
-        Some("ALREADY_HAD") => ("ALREADY_HAD", reader.text()?.into()),
+        Some("ALREADY_HAD") => ("ALREADY_HAD", read_token(reader)??),
         Some(status) => {
             let obstacle = read_obstacle(reader, &wanted.resource)?;
             let (holder, holder_deadline_ms) = (Some(obstacle.holder.clone()), obstacle.holder_deadline_ms);

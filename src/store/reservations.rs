@@ -1,6 +1,7 @@
 //! The reservation scripts, typed: what each is given and what it answers.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use uuid::Uuid;
 
 use crate::{
     domain::{
@@ -198,12 +199,25 @@ pub(super) fn wanted_args(item: &Wanted) -> [Arg<'_>; 6] {
 }
 
 pub(super) fn claim_args(claim: &Claim) -> [Arg<'_>; 3] {
-    [Arg::Text(&claim.requester), Arg::Text(&claim.resource), Arg::Text(claim.token.as_deref().unwrap_or(""))]
+    [Arg::Text(&claim.requester), Arg::Text(&claim.resource), Arg::Token(shown_token(claim))]
+}
+
+/// The token that a caller shows, of which Redis keeps the 16 bytes: exactly as we write it, or it is no token of ours. Zero stands for that,
+/// which is nobody's.
+pub(super) fn shown_token(claim: &Claim) -> Uuid {
+    let text = claim.token.as_deref().unwrap_or("");
+    let token = Uuid::try_parse(text).unwrap_or_default();
+    if *token.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text { token } else { Uuid::nil() }
+}
+
+/// Reads a token as callers get it; `Some(None)` where there is none.
+pub(super) fn read_token(reader: &mut Reader<'_>) -> Option<Option<String>> {
+    if reader.absent() { Some(None) } else { Uuid::from_slice(reader.bytes()?).ok().map(|token| Some(token.to_string())) }
 }
 
 pub(super) fn read_granted(reader: &mut Reader<'_>) -> Option<Granted> {
     let status = reader.text()?.into();
-    let token = reader.maybe_text()?;
+    let token = read_token(reader)?;
     let fence = reader.maybe_int()?;
     let deadline_ms = reader.maybe_int()?;
     let holder = reader.maybe_text()?;
@@ -239,8 +253,8 @@ fn read_active(resource: String, packed: &[u8]) -> Option<Active> {
     let fence = reader.int()?;
     let deadline_ms = reader.maybe_int()?;
     let reserved_ms = reader.int()?;
+    read_token(&mut reader)?; // which nobody is shown; a blocker has none
     let requester = reader.text()?.into();
-    reader.maybe_text()?; // the release token, which nobody is shown; a blocker has none
     let resource_type = reader.text()?.into();
     let label = reader.maybe_text()?;
     reader.maybe_text()?; // the end user, which is the label's where there is one
@@ -323,6 +337,16 @@ impl PageCursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_taken_as_we_write_it_or_not_at_all() {
+        let token = Uuid::from_u128(0x0f8f_ad5b_d9cb_469f_a165_7086_7728_950e);
+        let shown = |text: &str| shown_token(&Claim { requester: "w".into(), resource: "r".into(), token: Some(text.into()) });
+        assert_eq!(shown("0f8fad5b-d9cb-469f-a165-70867728950e"), token);
+        for other in ["", "x", "0F8FAD5B-D9CB-469F-A165-70867728950E", "0f8fad5bd9cb469fa16570867728950e", "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e"] {
+            assert_eq!(shown(other), Uuid::nil(), "{other}");
+        }
+    }
 
     #[test]
     fn a_cursor_comes_back_as_it_went() {

@@ -64,14 +64,16 @@ async fn killed_it_leaves_no_orphan_and_the_next_start_finds_everything() {
 }
 
 /// Whether a file under the directory holds the text.
-fn contains(dir: &Path, text: &str) -> bool {
+/// Whether a file there holds this release token, as Redis has it.
+fn contains(dir: &Path, token: &str) -> bool {
+    let token = uuid::Uuid::try_parse(token).expect("a release token");
     let Ok(entries) = std::fs::read_dir(dir) else { return false };
     entries.filter_map(Result::ok).any(|entry| {
         let path = entry.path();
         if path.is_dir() {
-            contains(&path, text)
+            contains(&path, &token.to_string())
         } else {
-            std::fs::read(&path).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+            std::fs::read(&path).is_ok_and(|bytes| bytes.windows(16).any(|window| window == token.as_bytes()))
         }
     })
 }

@@ -186,7 +186,7 @@ async fn a_lost_last_message_is_noticed_within_two_seconds() {
     stream.expect("RESERVED").await;
 
     // An event that is kept but never published.
-    let script = "local e = {cmsgpack.unpack(redis.call('XREVRANGE', KEYS[2], '+', '-')[1][2][2])} e[3] = e[4] e[4] = e[4] + 7 e[13] = 'silent' \
+    let script = "local e = {cmsgpack.unpack(redis.call('XREVRANGE', KEYS[2], '+', '-')[1][2][2])} e[3] = e[4] e[4] = e[4] + 7 e[19] = 'silent' \
                   redis.call('XADD', KEYS[2], string.format('%d-0', e[4]), 'e', cmsgpack.pack(unpack(e))) move(7)";
     tamper(&world.redis, &tenant, script);
     let begun = Instant::now();
