@@ -19,11 +19,7 @@ local kind, told_kind = '\255', nil -- see `kind_told`
 -- here: groups
 
 for i = 1, count do
-  local resource = names[i]
-  if who_of[i] ~= '' then
-    who, told, kind = who_of[i], told_of[i], '\255'
-  end
-  local proof = '\176' .. tokens[i] .. who -- 176: a text of 16 bytes
+  -- here: claim
   local present = found[i] -- or what an earlier item of this call makes of it: only its deadline differs
   local stamped = present and (byte(present, 10) == 207 and 27 or 19)
   if not present then

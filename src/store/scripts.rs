@@ -37,6 +37,7 @@ const PARTS: &[(&str, &str)] = &[
     ("reserve_many", include_str!("../../lua/lib/reserve_many.lua")),
     ("unreserve_many", include_str!("../../lua/lib/unreserve_many.lua")),
     ("renew_many", include_str!("../../lua/lib/renew_many.lua")),
+    ("claim", include_str!("../../lua/lib/claim.lua")),
     ("name_head", include_str!("../../lua/lib/name_head.lua")),
     ("kind_told", include_str!("../../lua/lib/kind_told.lua")),
     ("bad_token", include_str!("../../lua/lib/bad_token.lua")),
