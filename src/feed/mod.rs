@@ -51,7 +51,7 @@ use weight::Weight;
 const LINGER: Duration = Duration::from_secs(30);
 /// How often old frames are let go.
 const TIDY: Duration = Duration::from_secs(10);
-/// How many events are read from the history at once.
+/// How many entries of the history are read at once: as many events, or, of batches, up to 32 times as many.
 const PAGE: usize = 256;
 /// How long a page of the history is remembered: it does not change, so this only bounds what it costs.
 const PAGE_KEPT: Duration = Duration::from_secs(1);

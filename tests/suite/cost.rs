@@ -48,7 +48,7 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
     cost("unreserve: TIME HGET HGET HDEL ZREM XADD HSET PUBLISH", 8);
     let many: Vec<_> = (0..100).map(|n| wanted("w", &format!("many-{n}"), 600)).collect();
     bench.reserve(&many).await;
-    cost("a hundred at once: an entry of the history for sixteen, the rest once", 7 + 9);
+    cost("a hundred at once: an entry of the history and a message for thirty-two, the rest once", 4 + 4 + 8);
 
     // The same over the plan.
     let definition = Definition { name: "known".into(), capacity: 1, blocks: Vec::new(), ancestors: Vec::new() };

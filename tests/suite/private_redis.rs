@@ -52,7 +52,7 @@ async fn killed_it_leaves_no_orphan_and_the_next_start_finds_everything() {
     eventually("it runs its own redis-server", || processes_over(dir.path()).len() == 1);
     // Redis writes its file once a second; what a kill may cost is that second.
     let file = dir.path().join("redis");
-    eventually("the reservation is on the disk", || contains(&file, held["releaseToken"].as_str().unwrap()));
+    eventually("the reservation is on the disk", || holds_token(&file, held["releaseToken"].as_str().unwrap()));
 
     first.kill();
 
@@ -63,18 +63,16 @@ async fn killed_it_leaves_no_orphan_and_the_next_start_finds_everything() {
     assert_eq!(at.reserve("w", "r", None).await["releaseToken"], held["releaseToken"]);
 }
 
-/// Whether a file under the directory holds the text.
-/// Whether a file there holds this release token, as Redis has it.
-fn contains(dir: &Path, token: &str) -> bool {
-    let token = uuid::Uuid::try_parse(token).expect("a release token");
+/// Whether a file under the directory holds this release token, as Redis has it.
+fn holds_token(dir: &Path, token: &str) -> bool {
+    holds(dir, uuid::Uuid::try_parse(token).expect("a release token").as_bytes())
+}
+
+fn holds(dir: &Path, wanted: &[u8]) -> bool {
     let Ok(entries) = std::fs::read_dir(dir) else { return false };
     entries.filter_map(Result::ok).any(|entry| {
         let path = entry.path();
-        if path.is_dir() {
-            contains(&path, &token.to_string())
-        } else {
-            std::fs::read(&path).is_ok_and(|bytes| bytes.windows(16).any(|window| window == token.as_bytes()))
-        }
+        if path.is_dir() { holds(&path, wanted) } else { std::fs::read(&path).is_ok_and(|bytes| bytes.windows(wanted.len()).any(|window| window == wanted)) }
     })
 }
 
@@ -91,7 +89,7 @@ async fn a_kill_and_a_start_at_once_never_run_two_servers_over_one_directory() {
         Client { replica: &first, key: &key }.acquire("w", &resource, None).await;
         assert_eq!(processes_over(dir.path()).len(), 1);
         let token = Client { replica: &first, key: &key }.reserve("w", &resource, None).await["releaseToken"].as_str().unwrap().to_owned();
-        eventually("the reservation is on the disk", || contains(&dir.path().join("redis"), &token));
+        eventually("the reservation is on the disk", || holds_token(&dir.path().join("redis"), &token));
     }
     assert_eq!(Client { replica: &first, key: &key }.listed().await, ["r0", "r1", "r2"]);
 }
