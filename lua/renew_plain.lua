@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew_plain: move the deadline of what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, groups, end_plain, caller, renew_many, claim, name_head, kind_told, bad_token, keep_many, end_one
+-- uses          open, straight, lapse_plain, change, groups, end_plain, caller, renew_many, batch, moves, claims, claim, move, kind, name_head, bad_token, keep_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -10,8 +10,9 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2 items     packed, one after the other: ttl in ms, resource, release token (zero when the caller sent none), and, or twice nothing where that
---       is as of the item before: requester, packed; what the replica knows of the event RENEWED: from its requester to its resource, packed
+--   2 items     packed: of all items the ttl in ms; then of all the resource; the release token (zero when the caller sent none); and, or nothing where
+--       both is as of the item before: the requester, packed; what the replica knows of the event RENEWED: from its requester to its
+--       resource, packed
 -- returns       OK, now_us, position, then per item fence, deadline_ms: it was renewed | NOT_RESERVED
 --               | DOESNT_OWN_RESERVATION, holder, deadline_ms or false
 --               | BAD_TOKEN, now_us, position, then true per item whose token is wrong, false for the others

@@ -1,7 +1,7 @@
 #!lua
 -- reserve_plain: take free resources, each on its own, or tell who has them.
 --
--- uses          open, straight, limit, lapse_plain, change, groups, end_plain, caller, reserve_many, name_head, keep_many, end_one
+-- uses          open, straight, limit, lapse_plain, change, groups, end_plain, caller, reserve_many, batch, grants, taken, grant, name_head, keep_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -10,9 +10,9 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2 items     packed, one after the other: ttl in ms or 0, resource, release token to give, and what the replica knows beforehand, or twice
---       nothing where that is as of the item before: the reservation from its requester on, packed; the event RESERVED from its resource type
---       to its resource, packed
+--   2 items     packed: of all items the ttl in ms or 0; then of all the resource; the release token to give; and what the replica knows beforehand,
+--       or nothing where both is as of the item before: the reservation from its requester on, packed; the event RESERVED from its resource
+--       type to its resource, packed
 --   3? twice    where a resource is named by more than one item
 -- returns       OK, now_us, position, then per item fence, deadline_ms or false, now_ms: it was acquired
 --               | ALREADY_HAD, token, fence, deadline_ms or false | ALREADY_HELD, holder, deadline_ms or false

@@ -20,7 +20,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return cmsgpack.pack({ 'EXISTS', now_us })
 end
 local now_ms = math.floor(now_us / 1000)
-redis.call('HSET', KEYS[1], 'state', struct.pack('<dddddd', now_us, 0, 0, 0, now_us, 0), 'name', ARGV[1], 'tier', ARGV[2],
+redis.call('HSET', KEYS[1], 'state', struct.pack('<ddddddddd', now_us, 0, 0, 0, now_us, 0, 0, 0, 0), 'name', ARGV[1], 'tier', ARGV[2],
   'created', string.format('%d', now_ms), 'k:' .. ARGV[4], ARGV[3])
 redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[4], ARGV[5], ARGV[6], now_ms))
 return cmsgpack.pack({ 'OK', now_us, now_us })

@@ -40,6 +40,7 @@ if ARGV[6] ~= '' then
     redis.call('HSET', KEYS[1], 'issuer', issuer, 'i:' .. ARGV[6], '1')
   end
 end
-local last, due, upkeep, rate, version, held_count = struct.unpack('<dddddd', state)
-redis.call('HSET', KEYS[1], 'state', struct.pack('<dddddd', last, due, upkeep, rate, math.max(version + 1, now_us), held_count))
-return cmsgpack.pack({ 'OK', now_us, last, before })
+local numbers = { struct.unpack('<ddddddddd', state) }
+numbers[5] = math.max(numbers[5] + 1, now_us) -- the version
+redis.call('HSET', KEYS[1], 'state', struct.pack('<ddddddddd', unpack(numbers, 1, 9)))
+return cmsgpack.pack({ 'OK', now_us, numbers[1], before })

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- unreserve_plain: give back what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, groups, end_plain, caller, unreserve_many, claim, name_head, kind_told, bad_token, end_one
+-- uses          open, straight, lapse_plain, change, groups, end_plain, caller, unreserve_many, batch, frees, claims, claim, free, kind, name_head, bad_token, free_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -10,8 +10,8 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2 items     packed, one after the other: resource, release token (zero when the caller sent none), and, or twice nothing where that is as of
---       the item before: requester, packed; what the replica knows of the event UNRESERVED: from its requester to its resource, packed
+--   2 items     packed: of all items the resource; then of all the release token (zero when the caller sent none); and, or nothing where both is as
+--       of the item before: the requester, packed; what the replica knows of the event UNRESERVED: from its requester to its resource, packed
 --   3? twice    where a resource is named by more than one item
 -- returns       OK, now_us, position, then per item true: it was relinquished | NOT_RESERVED
 --               | DOESNT_OWN_RESERVATION, holder, deadline_ms or false

@@ -1,23 +1,18 @@
 -- end_plain: how a plain script ends that was asked for several, or refuses: its groups go into the history, the tenant's state is written,
 -- everything is told and answered.
 --
--- The history's length counts entries, of which groups would need too few to be cut. So what batches wrote is counted: `marks` are the
--- position below which everything may go, the position since which is counted, and how many were counted. At the length the second becomes
--- the first: as many events as the tier keeps, and at most three times as many, are there.
+-- The history's length counts entries, of which groups would need too few to be cut. So what batches wrote is counted: the state holds the
+-- position below which everything may go (`cut_below`), the position since which is counted, and how many were counted. At the length the
+-- second becomes the first: as many events as the tier keeps, and at most three times as many, are there.
 close_group()
 if kept_count > 0 then
-  local how, most, marks = 'MAXLEN', HISTORY_LENGTH, nil
+  local how, most = 'MAXLEN', HISTORY_LENGTH
   if kept_count > 1 then
-    local below, since, counted = 0, 0, 0
-    marks = call('HGET', META, 'marks')
-    if marks then
-      below, since, counted = cmsgpack.unpack(marks)
-    end
     counted = counted + kept_count
     if counted >= HISTORY_LENGTH + 0 then
-      below, since, counted = since, position, 0
+      cut_below, counted_since, counted = counted_since, position, 0
     end
-    how, most, marks = 'MINID', format('%d', below), pack(below, since, counted)
+    how, most = 'MINID', format('%d', cut_below)
   end
   for i, group in ipairs(groups) do
     if places[i] then
@@ -27,9 +22,6 @@ if kept_count > 0 then
   if now_us > upkeep then
     -- here: change
     look_after_history()
-  end
-  if marks then
-    call('HSET', META, 'marks', marks)
   end
   last = position
 end

@@ -28,9 +28,9 @@ if not state then
 end
 -- The position of the last kept event; a lower bound of the tenant's earliest deadline, or false; when the history's age is looked after
 -- next; when the rate will be whole again; the version, which moves when a setting changes or a credential other than a session ends, so
--- that it proves the caller's; how many are held, or false where that was not counted. What a call changes of these is written once, at
--- its end (`save`).
-local last, due, upkeep, rate, version, held_count = struct.unpack('<dddddd', state)
+-- that it proves the caller's; how many are held, or false where that was not counted; where the history of batches is cut (`end_plain`).
+-- What a call changes of these is written once, at its end (`save`).
+local last, due, upkeep, rate, version, held_count, cut_below, counted_since, counted = struct.unpack('<ddddddddd', state)
 due, held_count = due > 0 and due, held_count >= 0 and held_count
 local unsaved = false
 if VERSION and version ~= VERSION or ENDS_MS and now_ms >= ENDS_MS then

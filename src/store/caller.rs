@@ -192,6 +192,11 @@ impl Caller {
         self.0.scopes
     }
 
+    /// Where it is in memory: as long as it is, no other is there.
+    pub(super) fn number(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
     /// What it proved itself with.
     #[must_use]
     pub fn bearer(&self) -> &Bearer {

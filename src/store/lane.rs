@@ -205,16 +205,16 @@ impl Lane {
 
     async fn say(&self, command: &[&str]) -> io::Result<Value> {
         let write = |to: &mut dyn Arguments| command.iter().for_each(|part| to.text(part));
-        self.call(std::time::Instant::now(), write).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.call(1, std::time::Instant::now(), write).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
     /// Sends what `write` writes and waits for its reply. An error of Redis is a reply, too. `since` is the present moment.
     ///
     /// # Errors
     /// Why no reply will come.
-    pub(super) async fn call(&self, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Result<Value, Lost> {
+    pub(super) async fn call(&self, calls: u32, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Result<Value, Lost> {
         loop {
-            match self.put(since, &write) {
+            match self.put(calls, since, &write) {
                 Ok(replied) => return replied.await.map_err(|_| Lost::Unknown),
                 Err(Refused::Closed) => return Err(Lost::Unsent),
                 Err(Refused::Full) => self.room().await,
@@ -222,7 +222,7 @@ impl Lane {
         }
     }
 
-    fn put(&self, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Result<oneshot::Receiver<Value>, Refused> {
+    fn put(&self, calls: u32, since: std::time::Instant, write: impl Fn(&mut dyn Arguments)) -> Result<oneshot::Receiver<Value>, Refused> {
         let (reply, replied) = oneshot::channel();
         let shared = &self.0.0;
         let mut state = shared.state();
@@ -237,13 +237,11 @@ impl Lane {
         write(command);
         out.extend_from_slice(command.end());
         waiting.push_back(Waiter { reply: Some(reply), since: since.into() });
-        *unwritten += 1;
-        let tells = match *unwritten {
-            1 => true,
-            // What goes wrong here, the task will find, too.
-            count if count % TOGETHER == 0 => state.write(&shared.outgoing).is_err(),
-            _ => false,
-        };
+        let before = *unwritten;
+        *unwritten += calls as usize;
+        let is_enough = *unwritten / TOGETHER > before / TOGETHER;
+        // What goes wrong here, the task will find, too.
+        let tells = if is_enough { state.write(&shared.outgoing).is_err() } else { before == 0 };
         drop(state);
         if tells {
             shared.task.wake();
@@ -422,10 +420,10 @@ mod tests {
     async fn who_waits_too_long_gets_nothing_and_the_next_gets_its_own() {
         let half = PATIENCE / 2;
         let (lane, _) = lane_to(vec![(PATIENCE + half / 2, b"+first\r\n+sec"), (Duration::from_millis(50), b"ond\r\n"), (half * 3, b"")]).await;
-        let first = lane.call(Instant::now().into(), ping);
+        let first = lane.call(1, Instant::now().into(), ping);
         let second = async {
             tokio::time::sleep(half).await;
-            lane.call(Instant::now().into(), ping).await
+            lane.call(1, Instant::now().into(), ping).await
         };
         let (first, second) = tokio::join!(first, second);
         assert_eq!((first, second), (Err(Lost::Unknown), Ok(Value::SimpleString("second".into()))));
@@ -434,10 +432,10 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_ends_leaves_no_one_waiting() {
         let (lane, closed) = lane_to(vec![(Duration::from_millis(50), b"+first\r\n")]).await;
-        let calls = async { tokio::join!(lane.call(Instant::now().into(), ping), lane.call(Instant::now().into(), ping)) };
+        let calls = async { tokio::join!(lane.call(1, Instant::now().into(), ping), lane.call(1, Instant::now().into(), ping)) };
         let (first, second) = tokio::time::timeout(PATIENCE / 2, calls).await.unwrap();
         assert_eq!((first, second), (Ok(Value::SimpleString("first".into())), Err(Lost::Unknown)));
         closed.notified().await;
-        assert_eq!(lane.call(Instant::now().into(), ping).await, Err(Lost::Unsent));
+        assert_eq!(lane.call(1, Instant::now().into(), ping).await, Err(Lost::Unsent));
     }
 }

@@ -128,12 +128,13 @@ impl Link {
                 }
             }
         };
-        self.inner.send(write).await.map_err(Failure::of_command)
+        self.inner.send(1, write).await.map_err(Failure::of_command)
     }
 
-    /// Sends a script by its hash, and whole if this Redis does not know it (new, restarted or failed over).
+    /// Sends a script by its hash, in place of so many calls, and whole if this Redis does not know it (new, restarted or failed over).
     pub(super) async fn eval<'k>(
         &self,
+        calls: u32,
         script: &'static Script,
         keys: impl ExactSizeIterator<Item = Key<'k>> + Clone,
         args: impl Fn(&mut dyn Arguments),
@@ -145,8 +146,8 @@ impl Link {
             keys.clone().for_each(|key| key.write(to));
             args(to);
         };
-        let reply = match self.inner.send(|to| write("EVALSHA", script.sha(), to)).await {
-            Err(Failure::NoScript) => self.inner.send(|to| write("EVAL", script.source(), to)).await,
+        let reply = match self.inner.send(calls, |to| write("EVALSHA", script.sha(), to)).await {
+            Err(Failure::NoScript) => self.inner.send(calls, |to| write("EVAL", script.source(), to)).await,
             first => first,
         };
         match reply.map_err(Failure::of_command)? {
@@ -157,13 +158,13 @@ impl Link {
 }
 
 impl Inner {
-    /// Sends what `write` writes, and waits for the reply.
-    async fn send(&self, write: impl Fn(&mut dyn Arguments)) -> Result<Value, Failure> {
+    /// Sends what `write` writes, in place of so many calls, and waits for the reply.
+    async fn send(&self, calls: u32, write: impl Fn(&mut dyn Arguments)) -> Result<Value, Failure> {
         let Some((number, mut wire)) = self.wire.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
             return Err(Failure::Store(StoreError::Unreachable));
         };
         let since = Instant::now();
-        let reply = wire.send(since, write).await.map_err(|failed| match failed {
+        let reply = wire.send(calls, since, write).await.map_err(|failed| match failed {
             Failed::Lost(Lost::Unsent) => Failure::Store(StoreError::Unreachable),
             Failed::Lost(Lost::Unknown) => Failure::Store(StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 }),
             Failed::Redis(error) => self.failure(number, &error, since),

@@ -26,6 +26,7 @@ mod resp;
 mod scripts;
 mod seen;
 mod sessions;
+mod shared;
 mod sightings;
 mod streams;
 mod subscription;
@@ -73,7 +74,7 @@ pub const PATIENCE: Duration = Duration::from_millis(2_000);
 const AGAIN_MOST: usize = 8_192;
 
 /// Why a call to the store gave no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Nothing was sent, so nothing changed.
     #[error("redis cannot be reached")]
@@ -160,13 +161,14 @@ pub struct LimitReached {
 pub struct Store {
     link: Link,
     callers: Arc<Callers>,
+    ways: Arc<shared::Ways>,
 }
 
 impl Store {
     /// A store over a connection of this runtime and the callers known to the whole replica.
     #[must_use]
     pub fn new(link: Link, callers: Arc<Callers>) -> Self {
-        Self { link, callers }
+        Self { link, callers, ways: Arc::default() }
     }
 
     /// The connection, for what is no script.
@@ -207,16 +209,7 @@ impl Store {
         for _ in 0..AGAIN_MOST {
             let present = fresh.as_ref().unwrap_or(caller);
             let script = if present.needs_plan() { pair.plan } else { pair.plain };
-            let place = present.place();
-            let packed = present.packed(cost);
-            let reply = self.link.eval(script, place.keys_of(script), |to| {
-                to.bytes(&packed);
-                if present.needs_plan() { plan(present, to) } else { plain(present, to) }
-            });
-            let reply = Reply::read(script, reply.await?)?;
-            if reply.verdict() != "STALE" && present.bearer() != &Bearer::Keeper {
-                place.pace().note(present.limits().rate, reply.backlog_us, reply.verdict() == "RATE");
-            }
+            let reply = self.ask_once(1, cost, script, present, |to| if present.needs_plan() { plan(present, to) } else { plain(present, to) }).await?;
             match reply.verdict() {
                 "STALE" if fresh.is_some() => return Err(StoreError::Unauthorized),
                 // In a box, for it is rare: each call would carry the room for it along.
@@ -224,24 +217,37 @@ impl Store {
                     Some(caller) => fresh = Some(caller),
                     None => return Err(StoreError::Unauthorized),
                 },
-                "AGAIN" => {
-                    place.seen(reply.position);
-                    cost = 0; // it is still the one call, and that was paid for
-                }
+                "AGAIN" => cost = 0, // it is still the one call, and that was paid for
                 "RATE" => {
-                    place.seen(reply.position);
                     let wait_us = reply.whole(|reader| reader.int().and(reader.int()))?;
                     let Some(rate) = present.limits().rate else { return Err(reply.unexpected()) };
                     return Err(StoreError::TooFast(TooFast { tier: present.tenant().tier, rate, wait_us, now_us: Some(reply.now_us) }));
                 }
                 _ => {
-                    place.seen(reply.position);
                     self.note_use(present, reply.now_us);
                     return Ok(reply);
                 }
             }
         }
         Err(StoreError::UnexpectedReply { script: pair.plan.name, got: format!("AGAIN {AGAIN_MOST} times") })
+    }
+
+    /// Sends a script once, in place of so many calls, at a cost, and notes what its answer says of the tenant.
+    async fn ask_once(&self, calls: u32, cost: u32, script: &'static Script, caller: &Caller, args: impl Fn(&mut dyn Arguments)) -> Result<Reply, StoreError> {
+        let place = caller.place();
+        let packed = caller.packed(cost);
+        let reply = self.link.eval(calls, script, place.keys_of(script), |to| {
+            to.bytes(&packed);
+            args(to);
+        });
+        let reply = Reply::read(script, reply.await?)?;
+        if reply.verdict() != "STALE" {
+            place.seen(reply.position);
+            if caller.bearer() != &Bearer::Keeper {
+                place.pace().note(caller.limits().rate, reply.backlog_us, reply.verdict() == "RATE");
+            }
+        }
+        Ok(reply)
     }
 }
 

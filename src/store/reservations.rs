@@ -14,6 +14,7 @@ use crate::{
         plain,
         resp::Arguments,
         scripts::{self, Pair},
+        shared::Asked,
     },
 };
 
@@ -33,9 +34,19 @@ impl Store {
     /// # Cancellation
     /// Dropping the future does not undo a call that was already sent.
     pub async fn reserve(&self, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
+        match wanted {
+            [one] if !caller.needs_plan() => {
+                let ask = |to| Asked::Reserve(one.clone(), to);
+                self.share(caller, &one.resource, ask, async |cost| self.reserve_at_cost(cost, caller, wanted).await).await
+            }
+            _ => self.reserve_at_cost(cost(wanted.len()), caller, wanted).await,
+        }
+    }
+
+    async fn reserve_at_cost(&self, cost: u32, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
         let plan = |_: &Caller, to: &mut dyn Arguments| wanted.iter().flat_map(wanted_args).for_each(|arg| arg.write(to));
         let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_wanted(to, caller, wanted);
-        self.ask_either(cost(wanted.len()), &RESERVE, caller, plan, short).await?.verdict_of(|reply| {
+        self.ask_either(cost, &RESERVE, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = wanted.iter();
             if reply.is_plain(&RESERVE) { reply.each(1, |reader| plain::read_granted(reader, at.next()?)) } else { reply.each(12, read_granted) }
         })
@@ -46,9 +57,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is free comes back as `NOT_RESERVED`.
     pub async fn unreserve(&self, caller: &Caller, claims: &[Claim]) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
+        match claims {
+            [one] if !caller.needs_plan() => {
+                let ask = |to| Asked::Unreserve(one.clone(), to);
+                self.share(caller, &one.resource, ask, async |cost| self.unreserve_at_cost(cost, caller, claims).await).await
+            }
+            _ => self.unreserve_at_cost(cost(claims.len()), caller, claims).await,
+        }
+    }
+
+    async fn unreserve_at_cost(&self, cost: u32, caller: &Caller, claims: &[Claim]) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
         let plan = |_: &Caller, to: &mut dyn Arguments| claims.iter().flat_map(claim_args).for_each(|arg| arg.write(to));
         let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_claims(to, caller, claims);
-        self.ask_either(cost(claims.len()), &UNRESERVE, caller, plan, short).await?.verdict_of(|reply| {
+        self.ask_either(cost, &UNRESERVE, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = claims.iter();
             let (width, read): (_, fn(&mut _, &_) -> _) = if reply.is_plain(&UNRESERVE) { (1, plain::read_released) } else { (4, read_released) };
             reply.each(width, |reader| read(reader, at.next()?))
@@ -60,6 +81,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn renew(&self, caller: &Caller, renewals: &[Renewal]) -> Result<Told<Verdict<Vec<Renewed>>>, StoreError> {
+        match renewals {
+            [one] if !caller.needs_plan() => {
+                let ask = |to| Asked::Renew(one.clone(), to);
+                self.share(caller, &one.claim.resource, ask, async |cost| self.renew_at_cost(cost, caller, renewals).await).await
+            }
+            _ => self.renew_at_cost(cost(renewals.len()), caller, renewals).await,
+        }
+    }
+
+    async fn renew_at_cost(&self, cost: u32, caller: &Caller, renewals: &[Renewal]) -> Result<Told<Verdict<Vec<Renewed>>>, StoreError> {
         let plan = |_: &Caller, to: &mut dyn Arguments| {
             for renewal in renewals {
                 claim_args(&renewal.claim).iter().for_each(|arg| arg.write(to));
@@ -67,7 +98,7 @@ impl Store {
             }
         };
         let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_renewals(to, caller, renewals);
-        self.ask_either(cost(renewals.len()), &RENEW, caller, plan, short).await?.verdict_of(|reply| {
+        self.ask_either(cost, &RENEW, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = renewals.iter();
             let (width, read): (_, fn(&mut _, &_) -> _) = if reply.is_plain(&RENEW) { (1, plain::read_renewed) } else { (5, read_renewed) };
             reply.each(width, |reader| read(reader, &at.next()?.claim))

@@ -37,9 +37,19 @@ const PARTS: &[(&str, &str)] = &[
     ("reserve_many", include_str!("../../lua/lib/reserve_many.lua")),
     ("unreserve_many", include_str!("../../lua/lib/unreserve_many.lua")),
     ("renew_many", include_str!("../../lua/lib/renew_many.lua")),
+    ("batch", include_str!("../../lua/lib/batch.lua")),
+    ("grants", include_str!("../../lua/lib/grants.lua")),
+    ("grant", include_str!("../../lua/lib/grant.lua")),
+    ("taken", include_str!("../../lua/lib/taken.lua")),
+    ("claims", include_str!("../../lua/lib/claims.lua")),
     ("claim", include_str!("../../lua/lib/claim.lua")),
+    ("frees", include_str!("../../lua/lib/frees.lua")),
+    ("free", include_str!("../../lua/lib/free.lua")),
+    ("free_many", include_str!("../../lua/lib/free_many.lua")),
+    ("moves", include_str!("../../lua/lib/moves.lua")),
+    ("move", include_str!("../../lua/lib/move.lua")),
+    ("kind", include_str!("../../lua/lib/kind.lua")),
     ("name_head", include_str!("../../lua/lib/name_head.lua")),
-    ("kind_told", include_str!("../../lua/lib/kind_told.lua")),
     ("bad_token", include_str!("../../lua/lib/bad_token.lua")),
     ("view", include_str!("../../lua/lib/view.lua")),
     ("pools", include_str!("../../lua/lib/pools.lua")),
@@ -191,6 +201,7 @@ scripts! {
     UNRESERVE_PLAIN "unreserve_plain" PLAIN;
     RENEW "renew" PLAN;
     RENEW_PLAIN "renew_plain" PLAIN;
+    SHARED_PLAIN "shared_plain" PLAIN;
     TRANSACTIONS "transactions" PLAN;
     FORCE_RELEASE "force_release" PLAN;
     RESET "reset" PLAN;

@@ -56,15 +56,15 @@ impl From<RedisError> for Failed {
 
 impl Wire {
     /// Sends the command that `write` writes and waits for its reply, [`PATIENCE`] at most. An error of Redis may be a reply, too.
-    /// `since` is the present moment.
-    pub(super) async fn send(&mut self, since: Instant, write: impl Fn(&mut dyn Arguments)) -> Result<Value, Failed> {
+    /// It stands for so many calls; `since` is the present moment.
+    pub(super) async fn send(&mut self, calls: u32, since: Instant, write: impl Fn(&mut dyn Arguments)) -> Result<Value, Failed> {
         let command = || {
             let mut command = Cmd::new();
             write(&mut command);
             command
         };
         match self {
-            Self::Lane(lane) => lane.call(since, write).await.map_err(Failed::Lost),
+            Self::Lane(lane) => lane.call(calls, since, write).await.map_err(Failed::Lost),
             Self::Tls(connection) => within(PATIENCE, connection.req_packed_command(&command())).await,
             Self::Cluster(connection) => within(PATIENCE, connection.req_packed_command(&command())).await,
         }
@@ -94,7 +94,7 @@ impl Wire {
     }
 
     async fn tell(&mut self, command: &[&str]) -> bool {
-        let told = self.send(Instant::now(), |to| command.iter().for_each(|part| to.text(part))).await;
+        let told = self.send(1, Instant::now(), |to| command.iter().for_each(|part| to.text(part))).await;
         told.is_ok_and(|reply| !matches!(reply, Value::ServerError(_)))
     }
 }

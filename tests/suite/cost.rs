@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::{
-    scripts::{Bench, claim, done, wanted},
+    scripts::{Bench, claim, done, names, wanted},
     world::{Client, Redis, Replica, Tenant, admin, until, with_us},
 };
 
@@ -48,7 +48,9 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
     cost("unreserve: TIME HGET HGET HDEL ZREM XADD HSET PUBLISH", 8);
     let many: Vec<_> = (0..100).map(|n| wanted("w", &format!("many-{n}"), 600)).collect();
     bench.reserve(&many).await;
-    cost("a hundred at once: an entry of the history and a message for thirty-two, the rest once", 4 + 4 + 8);
+    cost("a hundred at once: an entry of the history and a message for thirty-two, the rest once", 4 + 4 + 6);
+    bench.reserve_together("w", &names("together", 4 + 8), 600).await;
+    cost("eight calls together, after four that were alone: TIME HGET HMGET HSET ZADD XADD HSET PUBLISH", 4 * 7 + 8);
 
     // The same over the plan.
     let definition = Definition { name: "known".into(), capacity: 1, blocks: Vec::new(), ancestors: Vec::new() };

@@ -22,7 +22,7 @@ use holdfast::{
     store::{Ask, Bearer, PageCursor, Range, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind, Take},
 };
 
-use crate::scripts::{Bench, claim, names_of, wanted};
+use crate::scripts::{Bench, claim, names, names_of, wanted};
 
 /// The lines of one part of a header, without the comment's dashes.
 fn section<'a>(script: &'a Script, title: &str) -> Vec<&'a str> {
@@ -153,6 +153,7 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     let two = [wanted("w", "a", 60), wanted("w", "b", 60)];
     let claims = [claim("w", "a", "x"), claim("w", "b", "x")];
     let definition = |name: &str| Definition { name: name.into(), capacity: 1, blocks: Vec::new(), ancestors: Vec::new() };
+    bench.reserve_together("w", &names("together", 6), 60).await;
     for _ in 0..2 {
         bench.store.reserve(&bench.caller, &two).await.unwrap();
         bench.store.renew(&bench.caller, &claims.clone().map(|claim| Renewal { claim, ttl_ms: 1000 })).await.unwrap();

@@ -45,6 +45,7 @@ mod rooms;
 mod scripts;
 mod secrets;
 mod sessions;
+mod shared;
 mod sluice;
 mod sse;
 mod standing;

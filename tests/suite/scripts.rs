@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use futures_util::future::join_all;
 use holdfast::{
     domain::{
         access::Scopes,
@@ -73,6 +74,11 @@ impl Bench {
         self.reserve(&[wanted(requester, resource, ttl_s)]).await.remove(0)
     }
 
+    /// The same for several names at the same moment, each by a call of its own.
+    pub async fn reserve_together(&self, requester: &str, resources: &[String], ttl_s: i64) -> Vec<Granted> {
+        join_all(resources.iter().map(|resource| self.reserve_one(requester, resource, ttl_s))).await
+    }
+
     async fn unreserve_one(&self, requester: &str, resource: &str, token: &str) -> String {
         done(self.store.unreserve(&self.caller, &[claim(requester, resource, token)]).await).remove(0).status
     }
@@ -101,7 +107,6 @@ impl Bench {
     fn meta(&self) -> BTreeMap<String, Vec<u8>> {
         let mut meta: BTreeMap<String, Vec<u8>> = self.redis.ask(&format!("HGETALL {}", Place::new(self.tenant.id.clone()).key("meta")));
         meta.remove("state");
-        meta.remove("marks");
         meta
     }
 
@@ -129,6 +134,11 @@ pub fn wanted(requester: &str, resource: &str, ttl_s: i64) -> Wanted {
 
 pub fn claim(requester: &str, resource: &str, token: &str) -> Claim {
     Claim { requester: requester.into(), resource: resource.into(), token: Some(token.into()) }
+}
+
+/// So many different names.
+pub fn names(what: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{what} {number}")).collect()
 }
 
 pub fn names_of(items: &[Wanted]) -> Vec<String> {

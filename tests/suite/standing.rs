@@ -10,12 +10,14 @@ pub struct Standing {
     pub version: i64,
     /// How many are held; `None` where nobody has counted since.
     pub held: Option<i64>,
+    /// Where the history of batches is cut: below which position, since which is counted, how many.
+    pub cut: [f64; 3],
 }
 
 impl Standing {
     pub fn read(packed: &[u8]) -> Self {
         let numbers: Vec<_> = packed.chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect();
-        let [position, due_ms, upkeep_us, rate_us, version, held] = numbers[..] else { panic!("{packed:?} is no state") };
+        let [position, due_ms, upkeep_us, rate_us, version, held, ref cut @ ..] = numbers[..] else { panic!("{packed:?} is no state") };
         Self {
             position: position as i64,
             due_ms: (due_ms > 0.0).then_some(due_ms as i64),
@@ -23,13 +25,14 @@ impl Standing {
             rate_us,
             version: version as i64,
             held: (held >= 0.0).then_some(held as i64),
+            cut: cut.try_into().unwrap(),
         }
     }
 
     pub fn packed(&self) -> Vec<u8> {
-        let numbers =
-            [self.position as f64, self.due_ms.unwrap_or(0) as f64, self.upkeep_us as f64, self.rate_us, self.version as f64, self.held.unwrap_or(-1) as f64];
-        numbers.into_iter().flat_map(f64::to_le_bytes).collect()
+        let due_ms = self.due_ms.unwrap_or(0) as f64;
+        let numbers = [self.position as f64, due_ms, self.upkeep_us as f64, self.rate_us, self.version as f64, self.held.unwrap_or(-1) as f64];
+        numbers.into_iter().chain(self.cut).flat_map(f64::to_le_bytes).collect()
     }
 
     /// What a refused call leaves as it was: neither the rate, nor whether somebody has counted.

@@ -1,0 +1,313 @@
+//! Calls that share a script: what one credential asks at the same moment, one thing each, goes to Redis together.
+//!
+//! A script costs Redis far more than what it decides: of several items of one call, each costs a quarter of what it does alone. So while calls of
+//! a credential are under way, those that come after them wait for the first of these to return, or until they are enough to go at once: what
+//! databases call group commit. Who is alone waits for nobody. Each item is decided by itself (`lua/shared_plain.lua`); what is more than
+//! "done" or "held" is said by the item's own script, which it is then given to.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use futures_util::poll;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::{
+    domain::reservation::{Claim, Granted, Released, Renewal, Renewed, Wanted},
+    store::{
+        Caller, Reply, Store, StoreError, Told, Verdict,
+        packed::{Reader, Writer},
+        plain,
+        reservations::shown_token,
+        scripts,
+    },
+};
+
+/// So many calls of a credential are under way, each alone, before others wait for company: fewer would keep two clients waiting for each other.
+const APART: usize = 4;
+/// So many wait no longer. Redis decides them in about 0.15 ms.
+const TOGETHER: usize = 32;
+
+/// What one call asks, and who waits for its answer.
+pub(super) enum Asked {
+    Reserve(Wanted, Waiter<Granted>),
+    Renew(Renewal, Waiter<Renewed>),
+    Unreserve(Claim, Waiter<Released>),
+}
+
+type Waiter<T> = oneshot::Sender<Result<Outcome<T>, StoreError>>;
+
+/// What became of an item.
+pub(super) enum Outcome<T> {
+    Told(Told<T>),
+    /// Nothing yet: it is to go alone, at that cost.
+    Alone(u32),
+}
+
+impl Asked {
+    fn resource(&self) -> &str {
+        match self {
+            Self::Reserve(wanted, _) => &wanted.resource,
+            Self::Renew(renewal, _) => &renewal.claim.resource,
+            Self::Unreserve(claim, _) => &claim.resource,
+        }
+    }
+
+    fn request(&self) -> &'static str {
+        match self {
+            Self::Reserve(..) => "RESERVE",
+            Self::Renew(..) => "RENEW",
+            Self::Unreserve(..) => "UNRESERVE",
+        }
+    }
+
+    fn ttl_ms(&self) -> i64 {
+        match self {
+            Self::Reserve(wanted, _) => wanted.ttl_ms.unwrap_or(0),
+            Self::Renew(renewal, _) => renewal.ttl_ms,
+            Self::Unreserve(..) => 0,
+        }
+    }
+
+    fn token(&self) -> Uuid {
+        match self {
+            Self::Reserve(wanted, _) => wanted.token,
+            Self::Renew(renewal, _) => shown_token(&renewal.claim),
+            Self::Unreserve(claim, _) => shown_token(claim),
+        }
+    }
+
+    /// What the script is told of the reservation, and of the event.
+    fn known(&self, caller: &Caller) -> (Vec<u8>, Vec<u8>) {
+        match self {
+            Self::Reserve(wanted, _) => (plain::kept(wanted, caller), plain::told_of_wanted(wanted, caller)),
+            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => (plain::who(claim), plain::told_of_claim(claim, caller)),
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Reserve(_, to) => to.is_closed(),
+            Self::Renew(_, to) => to.is_closed(),
+            Self::Unreserve(_, to) => to.is_closed(),
+        }
+    }
+
+    /// Hands over the answer that comes next.
+    fn answer(self, reply: &Reply, reader: &mut Reader<'_>) {
+        match self {
+            Self::Reserve(wanted, to) => hand_over(to, reply, reader, |reader| plain::read_granted(reader, &wanted)),
+            Self::Renew(renewal, to) => hand_over(to, reply, reader, |reader| plain::read_renewed(reader, &renewal.claim)),
+            Self::Unreserve(claim, to) => hand_over(to, reply, reader, |reader| plain::read_released(reader, &claim)),
+        }
+    }
+
+    fn alone(self, cost: u32) {
+        // Whoever has given up needs no answer.
+        match self {
+            Self::Reserve(_, to) => drop(to.send(Ok(Outcome::Alone(cost)))),
+            Self::Renew(_, to) => drop(to.send(Ok(Outcome::Alone(cost)))),
+            Self::Unreserve(_, to) => drop(to.send(Ok(Outcome::Alone(cost)))),
+        }
+    }
+
+    fn fail(self, error: StoreError) {
+        match self {
+            Self::Reserve(_, to) => drop(to.send(Err(error))),
+            Self::Renew(_, to) => drop(to.send(Err(error))),
+            Self::Unreserve(_, to) => drop(to.send(Err(error))),
+        }
+    }
+}
+
+fn hand_over<'r, T>(to: Waiter<T>, reply: &Reply, reader: &mut Reader<'r>, read: impl FnOnce(&mut Reader<'r>) -> Option<T>) {
+    let outcome = if reader.absent() {
+        Ok(Outcome::Alone(0)) // it was paid for
+    } else {
+        read(reader).map(|answer| Outcome::Told(reply.told(answer))).ok_or_else(|| reply.unexpected())
+    };
+    drop(to.send(outcome));
+}
+
+/// Calls that will share a script.
+struct Group {
+    caller: Caller,
+    asked: Vec<Asked>,
+}
+
+/// The calls of one credential.
+#[derive(Default)]
+struct Way {
+    under_way: usize,
+    waiting: Option<Group>,
+}
+
+/// The calls of all credentials, on one runtime. A caller is known by its place in memory, which none takes over as long as one of its calls
+/// is here.
+#[derive(Default)]
+pub(super) struct Ways(Mutex<HashMap<usize, Way>>);
+
+impl std::fmt::Debug for Ways {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("Ways").field("callers", &self.ways().len()).finish_non_exhaustive()
+    }
+}
+
+/// How a call goes on.
+enum Entered<T> {
+    Alone,
+    Waiting(oneshot::Receiver<Result<Outcome<T>, StoreError>>),
+    Enough(Group, oneshot::Receiver<Result<Outcome<T>, StoreError>>),
+}
+
+impl Ways {
+    fn ways(&self) -> MutexGuard<'_, HashMap<usize, Way>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter<T>(&self, caller: &Caller, resource: &str, ask: impl FnOnce(Waiter<T>) -> Asked) -> Entered<T> {
+        let mut ways = self.ways();
+        let way = ways.entry(caller.number()).or_default();
+        let is_named = || way.waiting.as_ref().is_some_and(|group| group.asked.iter().any(|asked| asked.resource() == resource));
+        if way.under_way < APART || is_named() {
+            way.under_way += 1;
+            return Entered::Alone;
+        }
+        let (to, replied) = oneshot::channel();
+        let group = way.waiting.get_or_insert_with(|| Group { caller: caller.clone(), asked: Vec::with_capacity(TOGETHER) });
+        group.asked.push(ask(to));
+        if group.asked.len() >= TOGETHER
+            && let Some(group) = way.waiting.take()
+        {
+            way.under_way += 1;
+            return Entered::Enough(group, replied);
+        }
+        Entered::Waiting(replied)
+    }
+
+    /// One more that goes alone.
+    fn begin(&self, caller: &Caller) {
+        self.ways().entry(caller.number()).or_default().under_way += 1;
+    }
+
+    /// One has returned; who is to go in its place.
+    fn leave(&self, caller: &Caller) -> Option<Group> {
+        let mut ways = self.ways();
+        let way = ways.get_mut(&caller.number())?;
+        way.under_way -= 1;
+        if way.under_way < APART
+            && let Some(group) = way.waiting.take()
+        {
+            way.under_way += 1;
+            return Some(group);
+        }
+        if way.under_way == 0 {
+            ways.remove(&caller.number());
+        }
+        None
+    }
+}
+
+/// A call that is under way alone. When it ends, however it does, others go.
+struct UnderWay<'a> {
+    store: &'a Store,
+    caller: &'a Caller,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(group) = self.store.ways.leave(self.caller) {
+            let store = self.store.clone();
+            tokio::spawn(async move { store.send_groups(group).await });
+        }
+    }
+}
+
+impl Store {
+    /// Asks for one thing: together with others that `caller` asks for now, or `alone` at the cost it is given.
+    pub(super) async fn share<T>(
+        &self,
+        caller: &Caller,
+        resource: &str,
+        ask: impl FnOnce(Waiter<T>) -> Asked,
+        alone: impl AsyncFnOnce(u32) -> Result<Told<Verdict<Vec<T>>>, StoreError>,
+    ) -> Result<Told<Verdict<Vec<T>>>, StoreError> {
+        let since = Instant::now();
+        let replied = match self.ways.enter(caller, resource, ask) {
+            Entered::Alone => {
+                let _under_way = UnderWay { store: self, caller };
+                return alone(1).await;
+            }
+            Entered::Waiting(replied) => replied,
+            Entered::Enough(group, replied) => {
+                let store = self.clone();
+                let mut sending = Box::pin(async move { store.send_groups(group).await });
+                // It is written at once; others wait for the answer.
+                if poll!(&mut sending).is_pending() {
+                    tokio::spawn(sending);
+                }
+                replied
+            }
+        };
+        match replied.await {
+            Ok(Ok(Outcome::Told(told))) => Ok(told.map(|answer| Verdict::Done(vec![answer]))),
+            Ok(Ok(Outcome::Alone(cost))) => {
+                self.ways.begin(caller);
+                let _under_way = UnderWay { store: self, caller };
+                alone(cost).await
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 }),
+        }
+    }
+
+    /// Sends one group, and those that have come together meanwhile.
+    async fn send_groups(&self, group: Group) {
+        let caller = group.caller.clone();
+        let mut next = Some(group);
+        while let Some(group) = next {
+            self.send_group(group).await;
+            next = self.ways.leave(&caller);
+        }
+    }
+
+    async fn send_group(&self, Group { caller, mut asked }: Group) {
+        asked.retain(|asked| !asked.is_given_up());
+        let count = asked.len() as u32;
+        if count < 2 {
+            return asked.into_iter().for_each(|asked| asked.alone(1));
+        }
+        let items = packed(&asked, &caller);
+        match self.ask_once(count, count, &scripts::SHARED_PLAIN, &caller, |to| to.bytes(&items)).await {
+            Ok(reply) => match reply.verdict() {
+                "OK" => {
+                    self.note_use(&caller, reply.now_us);
+                    let mut reader = reply.items();
+                    asked.into_iter().for_each(|asked| asked.answer(&reply, &mut reader));
+                }
+                // It was paid for.
+                "ALONE" | "AGAIN" => asked.into_iter().for_each(|asked| asked.alone(0)),
+                // The credential or the rate: each is told by itself.
+                _ => asked.into_iter().for_each(|asked| asked.alone(1)),
+            },
+            // Redis has done nothing. For one alone it may do what it does not do for all: give back, where its memory is full.
+            Err(StoreError::Refused { .. }) => asked.into_iter().for_each(|asked| asked.alone(1)),
+            Err(error) => asked.into_iter().for_each(|asked| asked.fail(error.clone())),
+        }
+    }
+}
+
+/// What the script is told, column by column.
+fn packed(asked: &[Asked], caller: &Caller) -> Vec<u8> {
+    let known: Vec<_> = asked.iter().map(|asked| asked.known(caller)).collect();
+    let packed = plain::column(Writer::default(), asked, |to, asked| to.text(asked.request()));
+    let packed = plain::column(packed, asked, |to, asked| to.int(asked.ttl_ms()));
+    let packed = plain::column(packed, asked, |to, asked| to.text(asked.resource()));
+    let packed = plain::column(packed, asked, |to, asked| to.binary(asked.token().as_bytes()));
+    let packed = plain::column(packed, &known, |to, (of_reservation, _)| to.binary(of_reservation));
+    plain::column(packed, &known, |to, (_, of_event)| to.binary(of_event)).done()
+}

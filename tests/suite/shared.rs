@@ -1,0 +1,296 @@
+//! Calls of one credential that come at the same moment share a script: what becomes of each is what would become of it alone.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+
+use futures_util::{future::join_all, poll};
+use holdfast::{
+    domain::{
+        access::Scopes,
+        rate::Rate,
+        reservation::{Granted, Renewal},
+        tier::{Tier, Tiers},
+    },
+    store::{Address, Bearer, Caller, Callers, Link, Message, Note, PageCursor, Place, REMEMBERED, Secret, Store, StoreError, Verdict},
+};
+
+use crate::{
+    scripts::{Bench, claim, done, names, wanted},
+    world::{PATIENCE, until},
+};
+
+/// So many go alone before others wait for them.
+const ALONE: usize = 4;
+/// So many share a script at most.
+const TOGETHER: usize = 32;
+
+/// How often Redis was called with a script.
+fn scripts(bench: &Bench) -> u64 {
+    let calls = bench.redis.info("commandstats", "cmdstat_evalsha").unwrap();
+    calls.trim_start_matches("calls=").split(',').next().unwrap().parse().unwrap()
+}
+
+/// The same Redis and tenant, of another tier.
+async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Caller) {
+    let mut tiers = Tiers::default();
+    change(&mut tiers);
+    let store = Store::new(Link::open(Address::parse(&bench.redis.url()).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
+    tokio::time::timeout(PATIENCE, store.link().up()).await.expect("redis is reached");
+    let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
+    (store, caller)
+}
+
+async fn held(bench: &Bench) -> BTreeMap<String, (String, bool)> {
+    let listed = bench.store.stretch(&bench.caller, &PageCursor::start()).await.unwrap().answer;
+    listed.found.into_iter().map(|active| (active.resource, (active.requester, active.deadline_ms.is_some()))).collect()
+}
+
+#[tokio::test]
+async fn calls_of_one_credential_share_scripts() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    bench.reserve_one("w", "known", 60).await;
+    let used = Place::new(bench.tenant.id.clone()).key("used").to_string();
+    until("the use of the key is noted", || async { bench.redis.ask::<bool>(&format!("EXISTS {used}")) }).await;
+    let names = names("r", ALONE + 3 * TOGETHER);
+
+    let before = scripts(&bench);
+    let granted = bench.reserve_together("w", &names, 60).await;
+    assert_eq!(scripts(&bench) - before, ALONE as u64 + 3);
+    let mut fences: Vec<_> = granted.iter().map(|granted| granted.fence.unwrap()).collect();
+    fences.sort_unstable();
+    fences.dedup();
+    assert_eq!(fences.len(), names.len(), "each has a fence of its own");
+
+    // Each has the token that it was answered: it frees that one, and only that.
+    let before = scripts(&bench);
+    let free = names.iter().zip(&granted).map(|(name, granted)| async {
+        let claims = [claim("w", name, granted.token.as_deref().unwrap())];
+        done(bench.store.unreserve(&bench.caller, &claims).await).remove(0)
+    });
+    for (name, released) in names.iter().zip(join_all(free).await) {
+        assert_eq!((released.status.as_str(), released.freed), ("RELINQUISHED", vec![name.clone()]));
+    }
+    assert_eq!(scripts(&bench) - before, ALONE as u64 + 3);
+    assert_eq!(held(&bench).await.into_keys().collect::<Vec<_>>(), ["known"]);
+}
+
+/// What is asked of one resource, and the token that is shown.
+#[derive(Debug, Clone)]
+enum Ask {
+    Reserve { requester: &'static str, ttl_s: i64 },
+    Renew { requester: &'static str, wrong: bool },
+    Unreserve { requester: &'static str, wrong: bool },
+}
+
+/// What became of it, as far as it does not depend on the moment.
+type Became = (String, Option<String>, bool);
+
+async fn ask(bench: &Bench, resource: &str, what: &Ask, tokens: &BTreeMap<String, String>) -> (Became, Option<String>) {
+    let claim_of = |requester: &str, wrong: bool| {
+        let token = if wrong { None } else { tokens.get(resource) };
+        claim(requester, resource, token.map_or("0f8fad5b-d9cb-469f-a165-70867728950e", String::as_str))
+    };
+    match *what {
+        Ask::Reserve { requester, ttl_s } => {
+            let granted = bench.reserve_one(requester, resource, ttl_s).await;
+            ((granted.status, granted.holder, granted.deadline_ms.is_some()), granted.token)
+        }
+        Ask::Renew { requester, wrong } => {
+            let renewal = Renewal { claim: claim_of(requester, wrong), ttl_ms: 600_000 };
+            match bench.store.renew(&bench.caller, &[renewal]).await.unwrap().answer {
+                Verdict::Done(mut renewed) => {
+                    let renewed = renewed.remove(0);
+                    ((renewed.status, renewed.holder.map(|holder| holder.holder), renewed.deadline_ms.is_some()), None)
+                }
+                refused => ((format!("{refused:?}"), None, false), None),
+            }
+        }
+        Ask::Unreserve { requester, wrong } => match bench.store.unreserve(&bench.caller, &[claim_of(requester, wrong)]).await.unwrap().answer {
+            Verdict::Done(mut released) => {
+                let released = released.remove(0);
+                ((released.status, released.holder.map(|holder| holder.holder), !released.freed.is_empty()), None)
+            }
+            refused => ((format!("{refused:?}"), None, false), None),
+        },
+    }
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_call_is_what_would_become_of_it_alone() {
+    const RESOURCES: usize = 24;
+    const ROUNDS: u64 = 40;
+    let (alone, together) = (Bench::start(Tier::Enterprise).await, Bench::start(Tier::Enterprise).await);
+    let (mut alone_tokens, mut together_tokens) = (BTreeMap::new(), BTreeMap::new());
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut one_of = |many: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % many
+    };
+    let mut seen = BTreeMap::new();
+    for round in 0..ROUNDS {
+        let asks: Vec<_> = (0..RESOURCES)
+            .map(|number| {
+                let requester = ["ada", "grace"][one_of(2) as usize];
+                let wrong = one_of(5) == 0;
+                let what = match one_of(5) {
+                    0 | 1 => Ask::Reserve { requester, ttl_s: [0, 60, 3_600][one_of(3) as usize] },
+                    2 => Ask::Renew { requester, wrong },
+                    _ => Ask::Unreserve { requester, wrong },
+                };
+                (format!("resource {number}"), what)
+            })
+            .collect();
+        let mut one_by_one = Vec::new();
+        for (resource, what) in &asks {
+            one_by_one.push(ask(&alone, resource, what, &alone_tokens).await);
+        }
+        let at_once = join_all(asks.iter().map(|(resource, what)| ask(&together, resource, what, &together_tokens))).await;
+        for (((resource, what), (alone, alone_token)), (together, together_token)) in asks.iter().zip(one_by_one).zip(at_once) {
+            assert_eq!(together, alone, "round {round}: {what:?} of {resource}");
+            *seen.entry(alone.0).or_insert(0) += 1;
+            alone_tokens.extend(alone_token.map(|token| (resource.clone(), token)));
+            together_tokens.extend(together_token.map(|token| (resource.clone(), token)));
+        }
+        assert_eq!(held(&together).await, held(&alone).await, "after round {round}");
+    }
+    let all = ["ACQUIRED", "ALREADY_HAD", "ALREADY_HELD", "DOESNT_OWN_RESERVATION", "NOT_RESERVED", "RELINQUISHED", "RENEWED", "WrongToken([true])"];
+    assert_eq!(seen.keys().collect::<Vec<_>>(), all, "everything happened");
+
+    // What was told is the same, too, and each event names the one before it.
+    let (told_alone, told_together) = (told(&alone).await, told(&together).await);
+    assert!(told_together.windows(2).all(|pair| pair[1].0 == pair[0].1 && pair[1].1 > pair[0].1), "{told_together:?}");
+    let counted = |told: &[(i64, i64, String)]| {
+        let mut counts = BTreeMap::new();
+        told.iter().for_each(|(_, _, kind)| *counts.entry(kind.clone()).or_insert(0) += 1);
+        counts
+    };
+    assert_eq!(counted(&told_together), counted(&told_alone));
+    assert!(scripts(&together) * 3 < scripts(&alone) * 2, "many shared");
+}
+
+/// What the history tells: the position before, its own, and what it is of what.
+async fn told(bench: &Bench) -> Vec<(i64, i64, String)> {
+    let place = Place::new(bench.tenant.id.clone());
+    let mut all = Vec::new();
+    let mut from = 0;
+    loop {
+        let page = bench.store.replay(&place, from, 100).await.unwrap().unwrap().notes;
+        let Some(last) = page.last().and_then(Note::positions) else { return all };
+        from = last.1;
+        all.extend(page.iter().map(|note| {
+            let (previous, position) = note.positions().unwrap();
+            let Message::Reservation { event, .. } = &note.message else { panic!("{note:?} is of no reservation") };
+            (previous, position, format!("{} {:?} {:?} {:?}", event.r#type, event.resource, event.requester, event.explanation))
+        }));
+    }
+}
+
+#[tokio::test]
+async fn what_many_want_has_one_holder() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    let requesters = names("w", 40);
+    let granted = join_all(requesters.iter().map(|name| bench.reserve_one(name, "one", 60))).await;
+    let holders: Vec<_> = granted.iter().filter(|granted| granted.status == "ACQUIRED").filter_map(|granted| granted.holder.clone()).collect();
+    assert_eq!(holders.len(), 1);
+    let refused = granted.iter().filter(|granted| granted.status == "ALREADY_HELD" && granted.holder.as_ref() == Some(&holders[0]));
+    assert_eq!(refused.count(), requesters.len() - 1);
+}
+
+#[tokio::test]
+async fn the_limits_count_each_call() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    let (store, caller) = limited(&bench, |tiers| tiers.of_mut(Tier::Enterprise).held = Some(10)).await;
+    let reserve = |name: String| {
+        let (store, caller) = (&store, &caller);
+        async move { store.reserve(caller, &[wanted("w", &name, 60)]).await.unwrap().answer }
+    };
+    let verdicts = join_all((0..40).map(|number| reserve(format!("r{number}")))).await;
+    assert_eq!(verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Done(_))).count(), 10);
+    for verdict in verdicts {
+        assert!(
+            matches!(verdict, Verdict::Done(_)) || matches!(verdict, Verdict::Limit(ref reached) if reached.limit == 10 && reached.used == 10),
+            "{verdict:?}"
+        );
+    }
+    assert_eq!(held(&bench).await.len(), 10);
+
+    // One call a second, thirty at once.
+    let rate = Rate { per_second: 1, burst: 30 };
+    let (store, caller) = limited(&bench, |tiers| tiers.of_mut(Tier::Enterprise).rate = Some(rate)).await;
+    let look = |name: String| {
+        let (store, caller) = (&store, &caller);
+        async move { store.unreserve(caller, &[claim("w", &name, "x")]).await }
+    };
+    let answers = join_all((0..60).map(|number| look(format!("free {number}")))).await;
+    let admitted = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!((30..=33).contains(&admitted), "{admitted} were admitted");
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(_) | Err(StoreError::TooFast(_)))), "{answers:?}");
+}
+
+#[tokio::test]
+async fn who_gave_up_takes_nothing_and_holds_nobody_up() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    bench.reserve_one("w", "known", 60).await;
+    let names = names("r", ALONE + 12);
+    let mut calls: Vec<Pin<Box<dyn Future<Output = Granted> + '_>>> = names.iter().map(|name| Box::pin(bench.reserve_one("w", name, 60)) as _).collect();
+    for call in &mut calls {
+        assert!(poll!(call).is_pending());
+    }
+    // Those that were sent alone do not wait for their answers, and the last six of those that wait go, too.
+    let stay = calls.split_off(ALONE);
+    drop(calls);
+    let mut stay = stay;
+    drop(stay.split_off(6));
+    let granted = tokio::time::timeout(PATIENCE, join_all(stay)).await.expect("nobody waits for those that are gone");
+    assert!(granted.iter().all(|granted| granted.status == "ACQUIRED"), "{granted:?}");
+    let held = held(&bench).await;
+    assert!(names[ALONE..ALONE + 6].iter().all(|name| held.contains_key(name)), "{held:?}");
+    assert!(names[ALONE + 6..].iter().all(|name| !held.contains_key(name)), "{held:?}");
+}
+
+#[tokio::test]
+async fn where_memory_is_full_what_is_asked_together_is_still_given_back() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    let names = names("r", 20);
+    let granted = bench.reserve_together("w", &names, 60).await;
+    bench.redis.ask::<()>("CONFIG SET maxmemory 1");
+    let (store, caller) = (&bench.store, &bench.caller);
+    let each = names.iter().zip(&granted).map(|(name, granted)| async move {
+        let (more, claims) = ([wanted("w", &format!("{name} more"), 60)], [claim("w", name, granted.token.as_deref().unwrap())]);
+        tokio::join!(store.reserve(caller, &more), store.unreserve(caller, &claims))
+    });
+    for (taken, freed) in join_all(each).await {
+        assert!(matches!(taken, Err(StoreError::Refused { ref code }) if code == "OOM"), "{taken:?}");
+        assert_eq!(done(freed)[0].status, "RELINQUISHED");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_is_gone_is_refused_to_all() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    let other = bench.store.create_key(&bench.caller, "other", Scopes::READ_WRITE).await.unwrap().answer;
+    let Verdict::Done(other) = other else { panic!("{other:?}") };
+    let caller = bench.store.caller(&Bearer::Key(Secret::of(&other.text))).await.unwrap().unwrap();
+    bench.store.delete_key(&bench.caller, &other.key.id).await.unwrap();
+    let items: Vec<_> = (0..20).map(|number| [wanted("w", &format!("r{number}"), 60)]).collect();
+    for answer in join_all(items.iter().map(|item| bench.store.reserve(&caller, item))).await {
+        assert!(matches!(answer, Err(StoreError::Unauthorized)), "{answer:?}");
+    }
+    assert!(held(&bench).await.is_empty());
+}
+
+#[tokio::test]
+async fn where_redis_goes_everybody_is_told() {
+    let mut bench = Bench::start(Tier::Enterprise).await;
+    bench.reserve_one("w", "known", 60).await;
+    bench.redis.signal("-STOP");
+    let items: Vec<_> = (0..20).map(|number| [wanted("w", &format!("r{number}"), 60)]).collect();
+    let (store, caller) = (bench.store.clone(), bench.caller.clone());
+    let mut calls: Vec<_> = items.iter().map(|item| Box::pin(store.reserve(&caller, item))).collect();
+    for call in &mut calls {
+        assert!(poll!(call).is_pending());
+    }
+    bench.redis.kill();
+    for answer in tokio::time::timeout(PATIENCE, join_all(calls)).await.expect("everybody is told") {
+        assert!(matches!(answer, Err(StoreError::OutcomeUnknown { .. } | StoreError::Unreachable)), "{answer:?}");
+    }
+}
