@@ -52,9 +52,12 @@ def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], 
     for name, goal in ((PLAIN, "S2"), (ALL_CORES, "S2"), (READ, None)):
         what = f"replica CPU per request over that of a bare poem-openapi echo: {name}"
         rows.append(ratio("S2", what, closed[name], closed["echo"], "replica_cpu_us", "us", goal))
-    rows.append(ratio("S3", "Redis' time per reserve script over the reference's", alone[PLAIN], alone["raw"], "script_us", "us", "S3"))
+    rows.append(ratio("S3", "Redis' time in scripts per reserve over the reference's", alone[PLAIN], alone["raw"], "script_us", "us", "S3"))
     rows.append(ratio("S3", "CPU of the whole Redis process per reserve", alone[PLAIN], alone["raw"], "redis_cpu_us", "us", "S3"))
     rows.append(ratio("S3", "the same per call of the pair, under S1's load", closed[PLAIN], closed["raw"], "redis_cpu_us", "us"))
+    scripts = [sample["scripts"] for sample in closed[PLAIN]]
+    rows.append(Row("S3", "scripts per request, under S1's load: calls of the same moment share one", scripts))
+    rows.append(ratio("S3", "Redis' time in scripts per call of the pair, one connection: nothing is shared", single[PLAIN], single["raw"], "script_us", "us"))
     for name in setups:
         for quantile in ("p50", "p99"):
             what = f"{quantile} with 1 connection over raw EVALSHA's: {name}"

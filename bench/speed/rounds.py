@@ -31,11 +31,11 @@ def load(kind: str, server: Server, *options: object, pids: tuple[int, ...] = ()
 
 
 def with_redis(redis: Redis, run: Callable[[], Sample]) -> Sample:
-    """The same, with what Redis itself counted of its scripts."""
+    """The same, with what Redis itself counted of its scripts, per request: requests of the same moment may share one."""
     redis.ask("CONFIG", "RESETSTAT")
     sample = run()
-    sample["script_us"], sample["script_calls"] = redis.script_us()
-    return sample
+    script_us, scripts = redis.scripts()
+    return {**sample, "script_us": script_us / sample["answered"], "scripts": scripts / sample["answered"]}
 
 
 def pairs(setup: Setup, *options: object, through: Server | None = None) -> Sample:

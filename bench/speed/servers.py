@@ -81,13 +81,13 @@ class Redis(Server):
                 raise RuntimeError(f"Redis refused {words[0]}: {line[1:]}")
             return file.read(int(line[1:])).decode() if line.startswith("$") else line[1:]
 
-    def script_us(self) -> tuple[float, int]:
-        """Microseconds per EVALSHA, and how many there were, since `CONFIG RESETSTAT`."""
+    def scripts(self) -> tuple[int, int]:
+        """Microseconds in EVALSHA, and how many there were, since `CONFIG RESETSTAT`."""
         for line in self.ask("INFO", "commandstats").splitlines():
             if line.startswith("cmdstat_evalsha:"):
                 fields = dict(field.split("=") for field in line.split(":", 1)[1].split(","))
-                return float(fields["usec_per_call"]), int(fields["calls"])
-        return 0.0, 0
+                return int(fields["usec"]), int(fields["calls"])
+        return 0, 0
 
 
 @dataclass(frozen=True)

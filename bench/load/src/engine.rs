@@ -62,6 +62,8 @@ pub struct Plan<'a> {
 /// What was found in the window.
 pub struct Measured {
     requests: u64,
+    /// With those before and after it.
+    answered: u64,
     seconds: f64,
     latency_us: Histogram<u64>,
     /// Per process, for the whole window.
@@ -74,6 +76,7 @@ impl fmt::Display for Measured {
         let per_request = |spent: &CpuTime| spent.as_secs_f64() * 1e6 / self.requests.max(1) as f64;
         let told = json!({
             "requests": self.requests,
+            "answered": self.answered,
             "seconds": self.seconds,
             "requests_per_s": self.requests as f64 / self.seconds,
             "p50_us": self.latency_us.value_at_quantile(0.5),
@@ -118,7 +121,7 @@ pub fn run(plan: &Plan<'_>, clients: Vec<Box<dyn Client>>) -> io::Result<Measure
     let mut next_due = began;
     let mut idle: VecDeque<usize> = (0..connections.len()).collect();
     let mut latency_us = Histogram::new_with_bounds(1, LATENCY_MOST_US, 3).expect("bounds and digits are allowed");
-    let (mut requests, mut last) = (0, began);
+    let (mut requests, mut answered, mut last) = (0, 0, began);
     let mut before = None;
     let mut after = None;
     let (mut events, mut out, mut piece) = (Vec::with_capacity(256), Vec::new(), vec![0; 1 << 16]);
@@ -175,6 +178,7 @@ pub fn run(plan: &Plan<'_>, clients: Vec<Box<dyn Client>>) -> io::Result<Measure
             let connection = &mut connections[number];
             let Some(due) = connection.read(&mut piece)? else { continue };
             idle.push_back(number);
+            answered += 1;
             last = Instant::now();
             if last >= from && until.is_none_or(|until| last < until) {
                 requests += 1;
@@ -187,7 +191,7 @@ pub fn run(plan: &Plan<'_>, clients: Vec<Box<dyn Client>>) -> io::Result<Measure
     let mut used = after.into_iter().zip(before).map(|(after, before)| after.saturating_sub(before));
     let own = used.next().unwrap_or_default();
     let seconds = until.map_or_else(|| last - from, |until| until - from).as_secs_f64();
-    Ok(Measured { requests, seconds, latency_us, servers: used.collect(), own })
+    Ok(Measured { requests, answered, seconds, latency_us, servers: used.collect(), own })
 }
 
 /// Our own CPU time, then that of each of these processes.
