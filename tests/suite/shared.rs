@@ -198,7 +198,13 @@ async fn what_many_want_has_one_holder() {
 #[tokio::test]
 async fn the_limits_count_each_call() {
     let bench = Bench::start(Tier::Enterprise).await;
-    let (store, caller) = limited(&bench, |tiers| tiers.of_mut(Tier::Enterprise).held = Some(10)).await;
+    // One call a second, a hundred at once.
+    let rate = Rate { per_second: 1, burst: 100 };
+    let limits = |tiers: &mut Tiers| {
+        tiers.of_mut(Tier::Enterprise).held = Some(10);
+        tiers.of_mut(Tier::Enterprise).rate = Some(rate);
+    };
+    let (store, caller) = limited(&bench, limits).await;
     let reserve = |name: String| {
         let (store, caller) = (&store, &caller);
         async move { store.reserve(caller, &[wanted("w", &name, 60)]).await.unwrap().answer }
@@ -212,17 +218,21 @@ async fn the_limits_count_each_call() {
         );
     }
     assert_eq!(held(&bench).await.len(), 10);
+    // Each was counted once, though what was refused together was then asked alone.
+    let left = || caller.place().pace().now().map(|now| rate.left(now.backlog_us)).unwrap();
+    assert!((60..63).contains(&left()), "{} are left of a hundred after forty", left());
 
-    // One call a second, thirty at once.
-    let rate = Rate { per_second: 1, burst: 30 };
-    let (store, caller) = limited(&bench, |tiers| tiers.of_mut(Tier::Enterprise).rate = Some(rate)).await;
     let look = |name: String| {
         let (store, caller) = (&store, &caller);
         async move { store.unreserve(caller, &[claim("w", &name, "x")]).await }
     };
-    let answers = join_all((0..60).map(|number| look(format!("free {number}")))).await;
+    for answer in join_all(held(&bench).await.into_keys().map(look)).await {
+        assert!(matches!(answer.unwrap().answer, Verdict::WrongToken(_)));
+    }
+    assert!((50..54).contains(&left()), "{} are left after ten more", left());
+    let answers = join_all((0..90).map(|number| look(format!("free {number}")))).await;
     let admitted = answers.iter().filter(|answer| answer.is_ok()).count();
-    assert!((30..=33).contains(&admitted), "{admitted} were admitted");
+    assert!((50..56).contains(&admitted), "{admitted} more were admitted");
     assert!(answers.iter().all(|answer| matches!(answer, Ok(_) | Err(StoreError::TooFast(_)))), "{answers:?}");
 }
 
