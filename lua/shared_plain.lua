@@ -13,9 +13,8 @@
 --   2 items     packed, each of another resource: of all items RESERVE, RENEW or UNRESERVE; then of all the ttl in ms or 0; the resource; the release
 --       token; and what the replica knows beforehand, as `reserve_plain`, `renew_plain` and `unreserve_plain` have it: of the reservation; of
 --       the event
--- returns       OK, now_us, position, then per item what these scripts answer, but that an item is done or changes nothing: false where its own
---               script has to say why not
---               | ALONE, now_us, position: nothing was done, for it might pass a limit
+-- returns       OK, now_us, position, then per item what its own script answers where it is done, held or free; else false, and nothing of it was
+--               done: its own script says why
 -- cost          O(items * log held)
 -- invariants    what becomes of an item does not depend on the others, but for who comes first
 local HELD, DEADLINES, HISTORY, DUE = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -33,6 +32,7 @@ local found = call('HMGET', HELD, unpack(items, names + 1, names + count))
 -- here: moves
 -- here: claims
 -- here: groups
+held_count = held_count or call('HLEN', HELD)
 
 for i = 1, count do
   local resource, present = items[names + i], found[i]
@@ -40,6 +40,9 @@ for i = 1, count do
     kept, told = items[who_of + i], items[told_of + i]
     if present then
       -- here: taken
+    elseif HELD_LIMIT > 0 and held_count + taken >= HELD_LIMIT then
+      answered = answered + 1
+      answers[answered] = '\194' -- packed: false
     else
       -- here: grant
     end
@@ -61,13 +64,6 @@ for i = 1, count do
   end
 end
 
-held_count = held_count or call('HLEN', HELD)
-if HELD_LIMIT > 0 and taken > 0 and held_count + taken > HELD_LIMIT then
-  if unsaved then
-    -- here: save
-  end
-  return pack(backlog, 'ALONE', now_us, math.max(last, floor))
-end
 held_count = held_count + taken
 if written > 0 then
   -- here: keep_many

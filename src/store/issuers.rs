@@ -107,7 +107,7 @@ impl Store {
     }
 
     async fn eval_entry(&self, script: &'static Script, entry: &str, args: &[&str]) -> Result<Reply, StoreError> {
-        let bytes = self.link.eval(1, script, std::iter::once(Key::from(entry)), |to| args.iter().for_each(|arg| to.text(arg))).await?;
+        let bytes = self.link.eval(script, std::iter::once(Key::from(entry)), |to| args.iter().for_each(|arg| to.text(arg))).await?;
         Reply::read(script, bytes)
     }
 }

@@ -208,7 +208,7 @@ impl Lane {
         self.call(1, std::time::Instant::now(), write).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Sends what `write` writes and waits for its reply. An error of Redis is a reply, too. `since` is the present moment.
+    /// Sends what `write` writes and waits for its reply. An error of Redis is a reply, too. It stands for so many calls; `since` is the present moment.
     ///
     /// # Errors
     /// Why no reply will come.
@@ -241,7 +241,8 @@ impl Lane {
         *unwritten += calls as usize;
         let is_enough = *unwritten / TOGETHER > before / TOGETHER;
         // What goes wrong here, the task will find, too.
-        let tells = if is_enough { state.write(&shared.outgoing).is_err() } else { before == 0 };
+        let failed = is_enough && state.write(&shared.outgoing).is_err();
+        let tells = failed || before == 0;
         drop(state);
         if tells {
             shared.task.wake();

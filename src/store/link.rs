@@ -131,8 +131,18 @@ impl Link {
         self.inner.send(1, write).await.map_err(Failure::of_command)
     }
 
-    /// Sends a script by its hash, in place of so many calls, and whole if this Redis does not know it (new, restarted or failed over).
+    /// Sends a script by its hash, and whole if this Redis does not know it (new, restarted or failed over).
     pub(super) async fn eval<'k>(
+        &self,
+        script: &'static Script,
+        keys: impl ExactSizeIterator<Item = Key<'k>> + Clone,
+        args: impl Fn(&mut dyn Arguments),
+    ) -> Result<Vec<u8>, StoreError> {
+        self.eval_for(1, script, keys, args).await
+    }
+
+    /// The same in place of so many calls.
+    pub(super) async fn eval_for<'k>(
         &self,
         calls: u32,
         script: &'static Script,

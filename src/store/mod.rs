@@ -236,7 +236,7 @@ impl Store {
     async fn ask_once(&self, calls: u32, cost: u32, script: &'static Script, caller: &Caller, args: impl Fn(&mut dyn Arguments)) -> Result<Reply, StoreError> {
         let place = caller.place();
         let packed = caller.packed(cost);
-        let reply = self.link.eval(calls, script, place.keys_of(script), |to| {
+        let reply = self.link.eval_for(calls, script, place.keys_of(script), |to| {
             to.bytes(&packed);
             args(to);
         });
@@ -244,7 +244,8 @@ impl Store {
         if reply.verdict() != "STALE" {
             place.seen(reply.position);
             if caller.bearer() != &Bearer::Keeper {
-                place.pace().note(caller.limits().rate, reply.backlog_us, reply.verdict() == "RATE");
+                // Of several calls that do not fit together, some may.
+                place.pace().note(caller.limits().rate, reply.backlog_us, reply.verdict() == "RATE" && calls == 1);
             }
         }
         Ok(reply)

@@ -73,7 +73,7 @@ impl Store {
         let script = &scripts::HEADS;
         let bytes = self
             .link
-            .eval(1, script, asks.iter().map(|ask| ask.place.key("meta")), |to| {
+            .eval(script, asks.iter().map(|ask| ask.place.key("meta")), |to| {
                 for ask in asks {
                     to.int(ask.credentials.len() as i64);
                     ask.credentials.iter().for_each(|credential| to.text(credential));
@@ -102,7 +102,7 @@ impl Store {
     pub async fn beat(&self, partition: Partition, replica: &super::ReplicaId) -> Result<(), StoreError> {
         let key = partition.replicas();
         let alive = super::streams::ALIVE.as_millis() as i64;
-        let bytes = self.link.eval(1, &scripts::REPLICA_BEAT, std::iter::once(Key::from(key.as_str())), |to| {
+        let bytes = self.link.eval(&scripts::REPLICA_BEAT, std::iter::once(Key::from(key.as_str())), |to| {
             to.text(replica.as_str());
             to.int(alive);
         });

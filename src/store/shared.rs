@@ -3,7 +3,7 @@
 //! A script costs Redis far more than what it decides: of several items of one call, each costs a quarter of what it does alone. So while calls of
 //! a credential are under way, those that come after them wait for the first of these to return, or until they are enough to go at once: what
 //! databases call group commit. Who is alone waits for nobody. Each item is decided by itself (`lua/shared_plain.lua`); what is more than
-//! "done" or "held" is said by the item's own script, which it is then given to.
+//! "done", "held" or "free" is said by the item's own script, which it is then given to.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     domain::reservation::{Claim, Granted, Released, Renewal, Renewed, Wanted},
     store::{
-        Caller, Reply, Store, StoreError, Told, Verdict,
+        Caller, PATIENCE, Reply, Store, StoreError, Told, Verdict,
         packed::{Reader, Writer},
         plain,
         reservations::shown_token,
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// So many calls of a credential are under way, each alone, before others wait for company: fewer would keep two clients waiting for each other.
+/// So many calls of a credential, or groups of them, are under way before others wait: fewer would keep two clients waiting for each other.
 const APART: usize = 4;
 /// So many wait no longer. Redis decides them in about 0.15 ms.
 const TOGETHER: usize = 32;
@@ -97,8 +97,8 @@ impl Asked {
         }
     }
 
-    /// Hands over the answer that comes next.
-    fn answer(self, reply: &Reply, reader: &mut Reader<'_>) {
+    /// Hands over the answer that comes next; whether there was one.
+    fn answer(self, reply: &Reply, reader: &mut Reader<'_>) -> bool {
         match self {
             Self::Reserve(wanted, to) => hand_over(to, reply, reader, |reader| plain::read_granted(reader, &wanted)),
             Self::Renew(renewal, to) => hand_over(to, reply, reader, |reader| plain::read_renewed(reader, &renewal.claim)),
@@ -106,31 +106,26 @@ impl Asked {
         }
     }
 
-    fn alone(self, cost: u32) {
+    /// Hands over that it is to go alone, at that cost, or why it failed.
+    fn send_back(self, how: Result<u32, StoreError>) {
         // Whoever has given up needs no answer.
         match self {
-            Self::Reserve(_, to) => drop(to.send(Ok(Outcome::Alone(cost)))),
-            Self::Renew(_, to) => drop(to.send(Ok(Outcome::Alone(cost)))),
-            Self::Unreserve(_, to) => drop(to.send(Ok(Outcome::Alone(cost)))),
-        }
-    }
-
-    fn fail(self, error: StoreError) {
-        match self {
-            Self::Reserve(_, to) => drop(to.send(Err(error))),
-            Self::Renew(_, to) => drop(to.send(Err(error))),
-            Self::Unreserve(_, to) => drop(to.send(Err(error))),
+            Self::Reserve(_, to) => drop(to.send(how.map(Outcome::Alone))),
+            Self::Renew(_, to) => drop(to.send(how.map(Outcome::Alone))),
+            Self::Unreserve(_, to) => drop(to.send(how.map(Outcome::Alone))),
         }
     }
 }
 
-fn hand_over<'r, T>(to: Waiter<T>, reply: &Reply, reader: &mut Reader<'r>, read: impl FnOnce(&mut Reader<'r>) -> Option<T>) {
+fn hand_over<'r, T>(to: Waiter<T>, reply: &Reply, reader: &mut Reader<'r>, read: impl FnOnce(&mut Reader<'r>) -> Option<T>) -> bool {
     let outcome = if reader.absent() {
         Ok(Outcome::Alone(0)) // it was paid for
     } else {
         read(reader).map(|answer| Outcome::Told(reply.told(answer))).ok_or_else(|| reply.unexpected())
     };
+    let is_read = outcome.is_ok();
     drop(to.send(outcome));
+    is_read
 }
 
 /// Calls that will share a script.
@@ -159,7 +154,10 @@ impl std::fmt::Debug for Ways {
 
 /// How a call goes on.
 enum Entered<T> {
-    Alone,
+    /// Alone; when it returns, others may go.
+    First,
+    /// Alone, beside one that asks for the same.
+    Beside,
     Waiting(oneshot::Receiver<Result<Outcome<T>, StoreError>>),
     Enough(Group, oneshot::Receiver<Result<Outcome<T>, StoreError>>),
 }
@@ -172,10 +170,13 @@ impl Ways {
     fn enter<T>(&self, caller: &Caller, resource: &str, ask: impl FnOnce(Waiter<T>) -> Asked) -> Entered<T> {
         let mut ways = self.ways();
         let way = ways.entry(caller.number()).or_default();
-        let is_named = || way.waiting.as_ref().is_some_and(|group| group.asked.iter().any(|asked| asked.resource() == resource));
-        if way.under_way < APART || is_named() {
+        if way.under_way < APART {
             way.under_way += 1;
-            return Entered::Alone;
+            return Entered::First;
+        }
+        // Not counted: many that ask for one thing, again and again, would keep those that wait from ever going.
+        if way.waiting.as_ref().is_some_and(|group| group.asked.iter().any(|asked| asked.resource() == resource)) {
+            return Entered::Beside;
         }
         let (to, replied) = oneshot::channel();
         let group = way.waiting.get_or_insert_with(|| Group { caller: caller.clone(), asked: Vec::with_capacity(TOGETHER) });
@@ -187,11 +188,6 @@ impl Ways {
             return Entered::Enough(group, replied);
         }
         Entered::Waiting(replied)
-    }
-
-    /// One more that goes alone.
-    fn begin(&self, caller: &Caller) {
-        self.ways().entry(caller.number()).or_default().under_way += 1;
     }
 
     /// One has returned; who is to go in its place.
@@ -238,7 +234,8 @@ impl Store {
     ) -> Result<Told<Verdict<Vec<T>>>, StoreError> {
         let since = Instant::now();
         let replied = match self.ways.enter(caller, resource, ask) {
-            Entered::Alone => {
+            Entered::Beside => return alone(1).await,
+            Entered::First => {
                 let _under_way = UnderWay { store: self, caller };
                 return alone(1).await;
             }
@@ -253,15 +250,14 @@ impl Store {
                 replied
             }
         };
-        match replied.await {
-            Ok(Ok(Outcome::Told(told))) => Ok(told.map(|answer| Verdict::Done(vec![answer]))),
-            Ok(Ok(Outcome::Alone(cost))) => {
-                self.ways.begin(caller);
-                let _under_way = UnderWay { store: self, caller };
-                alone(cost).await
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 }),
+        // Whoever is not answered in time withdraws; whether it had been sent only asking again can tell.
+        let replied = tokio::time::timeout_at((since + PATIENCE).into(), replied).await;
+        let unknown = || StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 };
+        match replied.map_err(|_| unknown())?.map_err(|_| unknown())? {
+            Ok(Outcome::Told(told)) => Ok(told.map(|answer| Verdict::Done(vec![answer]))),
+            Ok(Outcome::Alone(cost)) => alone(cost).await,
+            Err(StoreError::OutcomeUnknown { .. }) => Err(unknown()),
+            Err(error) => Err(error),
         }
     }
 
@@ -277,26 +273,36 @@ impl Store {
 
     async fn send_group(&self, Group { caller, mut asked }: Group) {
         asked.retain(|asked| !asked.is_given_up());
+        let how = if asked.len() > 1 { self.ask_together(&caller, &mut asked).await } else { Ok(1) };
+        asked.into_iter().for_each(|asked| asked.send_back(how.clone()));
+    }
+
+    /// Asks for all of it, and hands over what each is answered. What is left of it is to go alone, at the cost that is answered, or has failed.
+    async fn ask_together(&self, caller: &Caller, asked: &mut Vec<Asked>) -> Result<u32, StoreError> {
         let count = asked.len() as u32;
-        if count < 2 {
-            return asked.into_iter().for_each(|asked| asked.alone(1));
-        }
-        let items = packed(&asked, &caller);
-        match self.ask_once(count, count, &scripts::SHARED_PLAIN, &caller, |to| to.bytes(&items)).await {
-            Ok(reply) => match reply.verdict() {
-                "OK" => {
-                    self.note_use(&caller, reply.now_us);
-                    let mut reader = reply.items();
-                    asked.into_iter().for_each(|asked| asked.answer(&reply, &mut reader));
-                }
-                // It was paid for.
-                "ALONE" | "AGAIN" => asked.into_iter().for_each(|asked| asked.alone(0)),
-                // The credential or the rate: each is told by itself.
-                _ => asked.into_iter().for_each(|asked| asked.alone(1)),
-            },
+        let items = packed(asked, caller);
+        let reply = match self.ask_once(count, count, &scripts::SHARED_PLAIN, caller, |to| to.bytes(&items)).await {
+            Ok(reply) => reply,
             // Redis has done nothing. For one alone it may do what it does not do for all: give back, where its memory is full.
-            Err(StoreError::Refused { .. }) => asked.into_iter().for_each(|asked| asked.alone(1)),
-            Err(error) => asked.into_iter().for_each(|asked| asked.fail(error.clone())),
+            Err(StoreError::Refused { .. }) => return Ok(1),
+            Err(error) => return Err(error),
+        };
+        match reply.verdict() {
+            "OK" => {
+                self.note_use(caller, reply.now_us);
+                let mut reader = reply.items();
+                let mut left = std::mem::take(asked).into_iter();
+                while let Some(next) = left.next() {
+                    if !next.answer(&reply, &mut reader) {
+                        // Behind an answer that cannot be read, none is known to be whose.
+                        *asked = left.collect();
+                        return Err(reply.unexpected());
+                    }
+                }
+                Ok(0)
+            }
+            "AGAIN" => Ok(0), // it was paid for
+            _ => Ok(1),       // the credential or the rate: each is told by itself
         }
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn read_issuer(packed: &[u8]) -> Option<Issuer> {
 
 impl Store {
     pub(super) async fn eval_at(&self, script: &'static scripts::Script, place: &Place, args: &[&str]) -> Result<Reply, StoreError> {
-        let bytes = self.link.eval(1, script, place.keys_of(script), |to| args.iter().for_each(|arg| to.text(arg))).await?;
+        let bytes = self.link.eval(script, place.keys_of(script), |to| args.iter().for_each(|arg| to.text(arg))).await?;
         Reply::read(script, bytes)
     }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use holdfast::{
     domain::{
-        reservation::Granted,
+        reservation::{BATCH, Granted, Renewal, Wanted},
         tier::{Tier, Tiers},
     },
     store::{Address, Bearer, Callers, Link, Place, REMEMBERED, Secret, Store},
 };
 
 use crate::{
-    scripts::{Bench, done, wanted},
+    scripts::{Bench, claim, done, wanted},
     world::PATIENCE,
 };
 
@@ -68,7 +68,7 @@ async fn what_a_batch_grants_is_kept_and_what_it_refuses_is_not() {
 #[tokio::test]
 async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
     const KEPT: usize = 1_000;
-    const BATCH: usize = 50;
+    const TOGETHER: usize = 50;
     let bench = Bench::start(Tier::Enterprise).await;
     let mut tiers = Tiers::default();
     tiers.of_mut(Tier::Enterprise).history = KEPT as u64;
@@ -78,8 +78,8 @@ async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
     let place = Place::new(bench.tenant.id.clone());
 
     let (mut written, mut most) = (Vec::new(), 0);
-    for round in 0..8 * KEPT / BATCH {
-        let batch: Vec<_> = (0..BATCH).map(|number| wanted("w", &format!("{round}-{number}"), 600)).collect();
+    for round in 0..8 * KEPT / TOGETHER {
+        let batch: Vec<_> = (0..TOGETHER).map(|number| wanted("w", &format!("{round}-{number}"), 600)).collect();
         written.extend(done(store.reserve(&caller, &batch).await).iter().filter_map(|granted| granted.fence));
         if round % 5 == 0 {
             let kept: Vec<_> = told_after(&store, &place, 0).await.into_iter().map(|(_, position)| position).collect();
@@ -90,4 +90,22 @@ async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
     }
     // Twice what the tier keeps, and what shares a node with it.
     assert!((KEPT..3 * KEPT).contains(&most), "{most} were kept of {}", written.len());
+}
+
+#[tokio::test]
+async fn as_many_as_a_call_may_name_are_taken_renewed_and_given_back() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    // Names and notes as long as they may be.
+    let long = |number: usize| format!("{number:04} {}", "x".repeat(1_019));
+    let items: Vec<_> = (0..BATCH).map(|number| Wanted { note: long(number), ..wanted(&long(number), &long(number), 60) }).collect();
+    let claims: Vec<_> = bench
+        .reserve(&items)
+        .await
+        .iter()
+        .zip(&items)
+        .map(|(granted, item)| claim(&item.requester, &item.resource, granted.token.as_deref().unwrap()))
+        .collect();
+    let renewals: Vec<_> = claims.iter().map(|claim| Renewal { claim: claim.clone(), ttl_ms: 90_000 }).collect();
+    assert!(done(bench.store.renew(&bench.caller, &renewals).await).iter().all(|renewed| renewed.status == "RENEWED"));
+    assert!(done(bench.store.unreserve(&bench.caller, &claims).await).iter().all(|released| released.status == "RELINQUISHED"));
 }

@@ -469,6 +469,8 @@ async fn every_script_keeps_to_one_slot_of_a_cluster() {
     assert_eq!(bench.unreserve_one("w", "r", token(&granted)).await, "RELINQUISHED");
     bench.reserve_one("w", "r", 60).await;
     assert!(matches!(store.force_release(caller, "r", "").await.unwrap().answer, Verdict::Done(freed) if freed == ["r"]));
+    let together = bench.reserve_together("w", &names("together", 12), 60).await;
+    assert!(together.iter().all(|granted| granted.status == "ACQUIRED"), "{together:?}");
     store.reset(caller).await.unwrap();
     store.expire(&bench.tenant.id).await.unwrap();
     let second = done(store.create_key(caller, "second", Scopes::ALL).await);

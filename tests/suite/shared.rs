@@ -1,16 +1,19 @@
 //! Calls of one credential that come at the same moment share a script: what becomes of each is what would become of it alone.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Instant};
 
-use futures_util::{future::join_all, poll};
+use chrono::DateTime;
+use futures_util::{StreamExt, future::join_all, poll, stream::FuturesUnordered};
 use holdfast::{
     domain::{
         access::Scopes,
+        event::ReservationEvent,
         rate::Rate,
-        reservation::{Granted, Renewal},
+        reservation::{Active, Granted, Renewal, Wanted},
+        resource::Definition,
         tier::{Tier, Tiers},
     },
-    store::{Address, Bearer, Caller, Callers, Link, Message, Note, PageCursor, Place, REMEMBERED, Secret, Store, StoreError, Verdict},
+    store::{self, Address, Bearer, Caller, Callers, Link, Message, Note, PageCursor, Place, REMEMBERED, Secret, Store, StoreError, Verdict},
 };
 
 use crate::{
@@ -39,9 +42,13 @@ async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Call
     (store, caller)
 }
 
-async fn held(bench: &Bench) -> BTreeMap<String, (String, bool)> {
+/// What is held: by whom, as what, with what note, whether it ends.
+type Holding = (String, String, Option<String>, bool);
+
+async fn held(bench: &Bench) -> BTreeMap<String, Holding> {
     let listed = bench.store.stretch(&bench.caller, &PageCursor::start()).await.unwrap().answer;
-    listed.found.into_iter().map(|active| (active.resource, (active.requester, active.deadline_ms.is_some()))).collect()
+    let holding = |active: Active| (active.resource, (active.requester, active.resource_type, active.note, active.deadline_ms.is_some()));
+    listed.found.into_iter().map(holding).collect()
 }
 
 #[tokio::test]
@@ -76,7 +83,7 @@ async fn calls_of_one_credential_share_scripts() {
 /// What is asked of one resource, and the token that is shown.
 #[derive(Debug, Clone)]
 enum Ask {
-    Reserve { requester: &'static str, ttl_s: i64 },
+    Reserve { requester: &'static str, ttl_s: i64, resource_type: &'static str, note: &'static str },
     Renew { requester: &'static str, wrong: bool },
     Unreserve { requester: &'static str, wrong: bool },
 }
@@ -90,8 +97,9 @@ async fn ask(bench: &Bench, resource: &str, what: &Ask, tokens: &BTreeMap<String
         claim(requester, resource, token.map_or("0f8fad5b-d9cb-469f-a165-70867728950e", String::as_str))
     };
     match *what {
-        Ask::Reserve { requester, ttl_s } => {
-            let granted = bench.reserve_one(requester, resource, ttl_s).await;
+        Ask::Reserve { requester, ttl_s, resource_type, note } => {
+            let item = Wanted { resource_type: resource_type.into(), note: note.into(), ..wanted(requester, resource, ttl_s) };
+            let granted = bench.reserve(&[item]).await.remove(0);
             ((granted.status, granted.holder, granted.deadline_ms.is_some()), granted.token)
         }
         Ask::Renew { requester, wrong } => {
@@ -132,11 +140,16 @@ async fn what_becomes_of_a_call_is_what_would_become_of_it_alone() {
                 let requester = ["ada", "grace"][one_of(2) as usize];
                 let wrong = one_of(5) == 0;
                 let what = match one_of(5) {
-                    0 | 1 => Ask::Reserve { requester, ttl_s: [0, 60, 3_600][one_of(3) as usize] },
+                    0 | 1 => Ask::Reserve {
+                        requester,
+                        ttl_s: [0, 60, 3_600][one_of(3) as usize],
+                        resource_type: ["UserDefined", "Rig"][one_of(2) as usize],
+                        note: ["", "until lunch"][one_of(2) as usize],
+                    },
                     2 => Ask::Renew { requester, wrong },
                     _ => Ask::Unreserve { requester, wrong },
                 };
-                (format!("resource {number}"), what)
+                (format!("{number} {}", "long ".repeat([0, 8, 60][number % 3])).trim_end().to_owned(), what)
             })
             .collect();
         let mut one_by_one = Vec::new();
@@ -179,7 +192,16 @@ async fn told(bench: &Bench) -> Vec<(i64, i64, String)> {
         all.extend(page.iter().map(|note| {
             let (previous, position) = note.positions().unwrap();
             let Message::Reservation { event, .. } = &note.message else { panic!("{note:?} is of no reservation") };
-            (previous, position, format!("{} {:?} {:?} {:?}", event.r#type, event.resource, event.requester, event.explanation))
+            // All but the moment.
+            let event = ReservationEvent {
+                id: None,
+                timestamp: DateTime::UNIX_EPOCH,
+                fencing_token: None,
+                expires_at: None,
+                tenant_id: String::new(),
+                ..*event.clone()
+            };
+            (previous, position, format!("{event:?}"))
         }));
     }
 }
@@ -303,4 +325,79 @@ async fn where_redis_goes_everybody_is_told() {
     for answer in tokio::time::timeout(PATIENCE, join_all(calls)).await.expect("everybody is told") {
         assert!(matches!(answer, Err(StoreError::OutcomeUnknown { .. } | StoreError::Unreachable)), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn what_many_ask_for_again_and_again_holds_nobody_up() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    bench.reserve_one("w", "hot", 60).await;
+    let ask = |name: &'static str| Box::pin(bench.reserve_one("other", name, 60));
+    let mut hot = FuturesUnordered::new();
+    for _ in 0..3 * ALONE {
+        let mut call = ask("hot");
+        assert!(poll!(&mut call).is_pending());
+        hot.push(call);
+    }
+    let mut cold = ask("cold");
+    assert!(poll!(&mut cold).is_pending());
+    for _ in 0..50 * ALONE {
+        tokio::select! {
+            biased;
+            granted = &mut cold => {
+                assert_eq!(granted.status, "ACQUIRED");
+                return;
+            }
+            // Each that returns is followed by another, which is on its way before the next returns.
+            Some(refused) = hot.next() => {
+                assert_eq!(refused.status, "ALREADY_HELD");
+                let mut call = ask("hot");
+                assert!(poll!(&mut call).is_pending());
+                hot.push(call);
+            }
+        }
+    }
+    panic!("it never went");
+}
+
+#[tokio::test]
+async fn where_redis_hangs_nobody_waits_longer_than_alone() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    bench.reserve_one("w", "known", 60).await;
+    bench.redis.signal("-STOP");
+    let since = Instant::now();
+    let each = names("r", 20).into_iter().map(|name| {
+        let (store, caller) = (&bench.store, &bench.caller);
+        async move { (store.reserve(caller, &[wanted("w", &name, 60)]).await, since.elapsed()) }
+    });
+    let answers = join_all(each).await;
+    bench.redis.signal("-CONT");
+    for (answer, after) in answers {
+        assert!(matches!(answer, Err(StoreError::OutcomeUnknown { waited_ms }) if waited_ms >= 1_900), "{answer:?}");
+        assert!(after < store::PATIENCE * 3 / 2, "after {after:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_lapsed_is_free_for_calls_that_come_together() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    // More than are ended at once.
+    let names = names("r", 400);
+    let items: Vec<_> = names.iter().map(|name| wanted("w", name, 1)).collect();
+    bench.reserve(&items).await;
+    until("they have lapsed", || async { bench.store.check(&bench.caller, &names[..1]).await.unwrap().answer[0].takeable }).await;
+    let granted = bench.reserve_together("other", &names, 60).await;
+    assert!(granted.iter().all(|granted| granted.status == "ACQUIRED"), "{granted:?}");
+    assert!(held(&bench).await.values().all(|(requester, ..)| requester == "other"));
+}
+
+#[tokio::test]
+async fn a_definition_made_meanwhile_counts_for_calls_that_come_together() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    bench.reserve_one("w", "known", 60).await;
+    let (store, caller) = limited(&bench, |_| {}).await;
+    let pool = Definition { name: "pool".into(), capacity: 3, blocks: Vec::new(), ancestors: Vec::new() };
+    store.register(&caller, &[pool]).await.unwrap();
+    let requesters = names("w", 20);
+    let granted = join_all(requesters.iter().map(|name| bench.reserve_one(name, "pool", 60))).await;
+    assert_eq!(granted.iter().filter(|granted| granted.slot.is_some()).count(), 3, "{granted:?}");
 }
