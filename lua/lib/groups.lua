@@ -2,7 +2,8 @@
 -- costs more than what is in it, and Redis' Lua hashes each text that it makes, so no event becomes a text of its own: the parts of all
 -- events of a group are joined at once.
 local TOGETHER = 32 -- events of a group; a page of the history is so many times longer at most
--- Of the group that is put together now. A table with room (the nils) does not have to grow: that, here and in `batch`, costs Redis 4 % less for eight items.
+-- Of the group that is put together now. A table with room (the nils) does not have to grow: that, here and in `batch`, costs Redis 4 % less
+-- for eight items.
 local parts = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }
 local parts_count, events = 0, 0
 local stands_at = false -- position of its last event, under which it stands in the history; false: refusals, which are not kept

@@ -68,7 +68,7 @@ use scripts::Pair;
 
 use crate::domain::rate::TooFast;
 
-/// How long a call waits for Redis before its outcome counts as unknown.
+/// How long a call waits for Redis before its outcome counts as unknown. One that was asked with others, and is then asked alone, waits anew.
 pub const PATIENCE: Duration = Duration::from_millis(2_000);
 /// How often a script may ask to be called again before that counts as a bug: 256 lapsed reservations are ended each time.
 const AGAIN_MOST: usize = 8_192;

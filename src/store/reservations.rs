@@ -32,7 +32,7 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is held comes back as `ALREADY_HAD`.
     ///
     /// # Cancellation
-    /// Dropping the future does not undo a call that was already sent.
+    /// Dropping the future does not undo a call that was already sent; one that still waits for others to go with is not sent.
     pub async fn reserve(&self, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
         match wanted {
             [one] if !caller.needs_plan() => {

@@ -268,9 +268,8 @@ async fn who_gave_up_takes_nothing_and_holds_nobody_up() {
         assert!(poll!(call).is_pending());
     }
     // Those that were sent alone do not wait for their answers, and the last six of those that wait go, too.
-    let stay = calls.split_off(ALONE);
+    let mut stay = calls.split_off(ALONE);
     drop(calls);
-    let mut stay = stay;
     drop(stay.split_off(6));
     let granted = tokio::time::timeout(PATIENCE, join_all(stay)).await.expect("nobody waits for those that are gone");
     assert!(granted.iter().all(|granted| granted.status == "ACQUIRED"), "{granted:?}");
