@@ -34,7 +34,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("BROKER_HOSTS", "brokers that tenants may have watched, as host:port, separated by commas; none"),
     ("DURABILITY", "fast: Redis acknowledges from memory"),
     ("DRAIN_SECONDS", "after SIGTERM, how long requests and streams may take to end, 1 to 3600; 30"),
-    ("WORKERS", "runtimes that serve, one thread each, 1 to 256; as many as cores, one less where Redis runs on the same machine"),
+    ("WORKERS", "runtimes that serve, one thread each, 1 to 256; as many as cores"),
     ("KNOWN_CREDENTIALS", "credentials that a replica remembers, 2 kB each, 16 to 10000000; 4096; where more call by turns, each costs Redis two look-ups"),
     ("LOG", "what is logged, as tracing's directives; info"),
     ("LOG_FORMAT", "json or text; text on a terminal, else json"),
@@ -217,10 +217,7 @@ impl Config {
             (Some(_), None) => return Err(fault("TLS_CERT", "needs HOLDFAST_TLS_KEY beside it")),
             (None, Some(_)) => return Err(fault("TLS_KEY", "needs HOLDFAST_TLS_CERT beside it")),
         };
-        // One thread is all that Redis uses, and where it has to share a core with ours, everybody is served more slowly: a tenth to a fifth fewer
-        // requests on two cores.
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-        let workers = if redis.as_ref().is_none_or(Address::is_here) { (cores - 1).max(1) } else { cores };
         Ok(Self {
             listen,
             redis,
@@ -234,7 +231,7 @@ impl Config {
             trusted_proxies,
             broker_hosts,
             drain: Duration::from_secs(number("DRAIN_SECONDS", 30, 1..=3_600)?),
-            workers: number("WORKERS", workers, 1..=256)? as usize,
+            workers: number("WORKERS", cores, 1..=256)? as usize,
             known_credentials: number("KNOWN_CREDENTIALS", REMEMBERED as u64, 16..=10_000_000)? as usize,
             log: text("LOG").unwrap_or("info").into(),
             log_format,
@@ -298,21 +295,6 @@ mod tests {
         let config = of("", &[]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert!(config.redis.is_none() && config.admin_key.is_none());
-    }
-
-    #[test]
-    fn redis_is_left_a_core_of_its_own_where_it_is_here() {
-        let workers = |environment: &[(&str, &str)]| of("", environment).unwrap().workers;
-        let cores = std::thread::available_parallelism().unwrap().get();
-        let beside = (cores - 1).max(1);
-        assert_eq!(workers(&[]), beside);
-        for here in ["redis://127.0.0.1", "redis://[::1]:7000/2", "rediss://localhost:6380", "redis+unix:///run/redis.sock"] {
-            assert_eq!(workers(&[("REDIS_URL", here)]), beside, "{here}");
-        }
-        for elsewhere in ["redis://10.0.0.7", "redis+cluster://127.0.0.1:7000", "redis+sentinel://127.0.0.1:26379/main", "redis://localhost.example"] {
-            assert_eq!(workers(&[("REDIS_URL", elsewhere)]), cores, "{elsewhere}");
-        }
-        assert_eq!(workers(&[("WORKERS", "7")]), 7);
     }
 
     #[test]

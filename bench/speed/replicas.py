@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from .rounds import Row, Samples, alternate, pairs, ratio
+from .rounds import Row, Samples, alternate, median, pairs, ratio
 from .servers import Server, Servers, free_port, until
 
 STARTS = 20
@@ -25,14 +25,26 @@ def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], 
         },
     )
     three_samples = samples["three behind nginx"]
+    print("S8: the same, at one rate", file=sys.stderr)
+    rate = median(three_samples, "requests_per_s") / 2
+    paced = alternate(
+        rounds,
+        {
+            "one behind nginx": lambda: pairs(one, *window, "--rate", rate, through=before_one),
+            "three behind nginx": lambda: pairs(three, *window, "--rate", rate, through=before_three),
+        },
+    )
     what = "Redis CPU per request, three replicas behind nginx over "
+    at_one_rate = ratio("S8", what + "one behind it, at the same rate", paced["three behind nginx"], paced["one behind nginx"], "redis_cpu_us", "us", "S8")
+    at_one_rate.note += f", {rate:,.0f} requests/s"
     rows = [
-        ratio("S8", what + "one without it", three_samples, samples["one replica"], "redis_cpu_us", "us", "S8"),
-        ratio("S8", what + "one behind it", three_samples, samples["one behind nginx"], "redis_cpu_us", "us", "S8"),
+        at_one_rate,
+        ratio("S8", what + "one behind it, as many as they can", three_samples, samples["one behind nginx"], "redis_cpu_us", "us", "S8"),
+        ratio("S8", what + "one without it, as many as they can", three_samples, samples["one replica"], "redis_cpu_us", "us", "S8"),
         ratio("S8", "the same of the scripts alone", three_samples, samples["one replica"], "script_us", "us"),
         ratio("S8", "requests/s, three behind nginx over one without it", three_samples, samples["one replica"], "requests_per_s", "per s"),
     ]
-    return rows, {"replicas": samples}
+    return rows, {"replicas": samples, "replicas at one rate": paced}
 
 
 def start(servers: Servers, rounds: int, _window_s: float) -> tuple[list[Row], dict[str, Samples]]:

@@ -1,8 +1,6 @@
 //! Where Redis is, as `REDIS_URL` says it.
 
-use std::net::IpAddr;
-
-use redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, io::tcp::TcpSettings};
+use redis::{IntoConnectionInfo, ProtocolVersion, io::tcp::TcpSettings};
 
 /// Where Redis is, as `REDIS_URL` says it.
 #[derive(Debug, Clone)]
@@ -86,19 +84,6 @@ impl Address {
             return Ok(Self::Sentinel { sentinels, name: name.into(), username, password });
         }
         one(url).map(Self::One)
-    }
-
-    /// Whether it surely runs on this machine, and so shares its cores with us.
-    #[must_use]
-    pub fn is_here(&self) -> bool {
-        let Self::One(info) = self else { return false };
-        match info.addr() {
-            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => {
-                host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-            }
-            ConnectionAddr::Unix(_) => true,
-            _ => false,
-        }
     }
 
     /// The command with which scripts publish: in a cluster only the shard's own nodes need to hear.

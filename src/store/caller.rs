@@ -28,6 +28,7 @@ use crate::{
         packed::Writer,
         places::Places,
         sessions::SESSION_IDLE,
+        shared::Traffic,
         tenants::{TenantState, read_key},
     },
 };
@@ -138,6 +139,8 @@ struct Inner {
     packed: Box<[u8]>,
     /// When the key's use was last written down, in microseconds of Redis' clock.
     noted_us: AtomicI64,
+    /// How it is used, and from how far.
+    traffic: Traffic,
 }
 
 impl Caller {
@@ -171,7 +174,8 @@ impl Caller {
             .done()
             .into();
         let needs_plan = has_definitions || tenant.require_registration;
-        Self(Arc::new(Inner { bearer, place, tenant, tiers, key, connection, needs_plan, scopes, label, packed, noted_us: AtomicI64::new(0) }))
+        let (noted_us, traffic) = (AtomicI64::new(0), Traffic::default());
+        Self(Arc::new(Inner { bearer, place, tenant, tiers, key, connection, needs_plan, scopes, label, packed, noted_us, traffic }))
     }
 
     /// Whose it is.
@@ -195,6 +199,10 @@ impl Caller {
     /// Where it is in memory: as long as it is, no other is there.
     pub(super) fn number(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
+    }
+
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.0.traffic
     }
 
     /// What it proved itself with.

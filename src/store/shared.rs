@@ -1,14 +1,18 @@
 //! Calls that share a script: what one credential asks at the same moment, one thing each, goes to Redis together.
 //!
 //! A script costs Redis far more than what it decides: of several items of one call, each costs a quarter of what it does alone. So while calls of
-//! a credential are under way, those that come after them wait for the first of these to return, or until they are enough to go at once: what
-//! databases call group commit. Who is alone waits for nobody. Each item is decided by itself (`lua/shared_plain.lua`); what is more than
-//! "done", "held" or "free" is said by the item's own script, which it is then given to.
+//! a credential are under way, those that come after them wait until these are back, or until they are enough to go at once: what databases
+//! call group commit. Who is alone waits for nobody, and from afar more go by themselves, for they would not wait at Redis either. Each item is
+//! decided by itself (`lua/shared_plain.lua`); what is more than "done", "held" or "free" is said by the item's own script, which it is then
+//! given to.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use futures_util::poll;
@@ -26,8 +30,10 @@ use crate::{
     },
 };
 
-/// So many calls of a credential, or groups of them, are under way before others wait: fewer would keep two clients waiting for each other.
+/// So many calls of a credential are under way before others wait, where few ask at a time: one would keep two clients waiting for each other.
 const APART: usize = 4;
+/// Redis decides one, or a few together, in about so many microseconds.
+const DECIDED_US: u32 = 125;
 /// So many wait no longer. Redis decides them in about 0.15 ms.
 const TOGETHER: usize = 32;
 
@@ -134,6 +140,34 @@ struct Group {
     asked: Vec<Asked>,
 }
 
+/// How a credential is used: what decides how many of its calls are under way before others wait for them.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    /// The shortest time in microseconds that a call took which went alone; 0: none has yet. Most of it is the way there and back, if that is long.
+    least_us: AtomicU32,
+    /// Whether so many ask at a time that calls waited for each other lately.
+    is_busy: AtomicBool,
+}
+
+impl Traffic {
+    /// As many as Redis decides while one is on its way: more would wait there. Where many ask, few go alone, since each could have been shared.
+    fn apart(&self) -> usize {
+        let few = if self.is_busy.load(Ordering::Relaxed) { 1 } else { APART };
+        ((self.least_us.load(Ordering::Relaxed) / DECIDED_US) as usize).clamp(few, TOGETHER)
+    }
+
+    fn note_busy(&self, is_busy: bool) {
+        self.is_busy.store(is_busy, Ordering::Relaxed);
+    }
+
+    fn note_alone(&self, took: Duration) {
+        let (least_us, took_us) = (self.least_us.load(Ordering::Relaxed), took.as_micros().clamp(1, u32::MAX.into()) as u32);
+        if least_us == 0 || took_us < least_us {
+            self.least_us.store(took_us, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The calls of one credential.
 #[derive(Default)]
 struct Way {
@@ -170,7 +204,7 @@ impl Ways {
     fn enter<T>(&self, caller: &Caller, resource: &str, ask: impl FnOnce(Waiter<T>) -> Asked) -> Entered<T> {
         let mut ways = self.ways();
         let way = ways.entry(caller.number()).or_default();
-        if way.under_way < APART {
+        if way.under_way < caller.traffic().apart() {
             way.under_way += 1;
             return Entered::First;
         }
@@ -181,6 +215,7 @@ impl Ways {
         let (to, replied) = oneshot::channel();
         let group = way.waiting.get_or_insert_with(|| Group { caller: caller.clone(), asked: Vec::with_capacity(TOGETHER) });
         group.asked.push(ask(to));
+        caller.traffic().note_busy(true);
         if group.asked.len() >= TOGETHER
             && let Some(group) = way.waiting.take()
         {
@@ -195,9 +230,10 @@ impl Ways {
         let mut ways = self.ways();
         let way = ways.get_mut(&caller.number())?;
         way.under_way -= 1;
-        if way.under_way < APART
+        if way.under_way < caller.traffic().apart()
             && let Some(group) = way.waiting.take()
         {
+            caller.traffic().note_busy(group.asked.len() > 1);
             way.under_way += 1;
             return Some(group);
         }
@@ -237,7 +273,9 @@ impl Store {
             Entered::Beside => return alone(1).await,
             Entered::First => {
                 let _under_way = UnderWay { store: self, caller };
-                return alone(1).await;
+                let told = alone(1).await?;
+                caller.traffic().note_alone(since.elapsed());
+                return Ok(told);
             }
             Entered::Waiting(replied) => replied,
             Entered::Enough(group, replied) => {

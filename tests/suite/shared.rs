@@ -1,6 +1,13 @@
 //! Calls of one credential that come at the same moment share a script: what becomes of each is what would become of it alone.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::DateTime;
 use futures_util::{StreamExt, future::join_all, poll, stream::FuturesUnordered};
@@ -16,15 +23,22 @@ use holdfast::{
     store::{self, Address, Bearer, Caller, Callers, Link, Message, Note, PageCursor, Place, REMEMBERED, Secret, Store, StoreError, Verdict},
 };
 
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, UnixStream},
+};
+
 use crate::{
     scripts::{Bench, claim, done, names, wanted},
     world::{PATIENCE, until},
 };
 
-/// So many go alone before others wait for them.
+/// So many go alone before others wait for them, where Redis is near and few ask at a time.
 const ALONE: usize = 4;
 /// So many share a script at most.
 const TOGETHER: usize = 32;
+/// A Redis that answers within this time is near.
+const NEAR: Duration = Duration::from_micros(240);
 
 /// How often Redis was called with a script.
 fn scripts(bench: &Bench) -> u64 {
@@ -32,11 +46,29 @@ fn scripts(bench: &Bench) -> u64 {
     calls.trim_start_matches("calls=").split(',').next().unwrap().parse().unwrap()
 }
 
+/// Calls alone until Redis has shown that it is near, and what is noted of a key that is used is noted.
+async fn settle(bench: &Bench) {
+    let used = Place::new(bench.tenant.id.clone()).key("used").to_string();
+    let begun = Instant::now();
+    let mut is_near = false;
+    while !is_near || !bench.redis.ask::<bool>(&format!("EXISTS {used}")) {
+        assert!(begun.elapsed() < PATIENCE, "Redis is not near, or a key is never used");
+        let since = Instant::now();
+        bench.reserve_one("w", "known", 60).await;
+        is_near |= since.elapsed() < NEAR;
+    }
+}
+
 /// The same Redis and tenant, of another tier.
 async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Caller) {
     let mut tiers = Tiers::default();
     change(&mut tiers);
-    let store = Store::new(Link::open(Address::parse(&bench.redis.url()).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
+    over(bench, &bench.redis.url(), tiers).await
+}
+
+/// The same Redis and tenant, by another way.
+async fn over(bench: &Bench, url: &str, tiers: Tiers) -> (Store, Caller) {
+    let store = Store::new(Link::open(Address::parse(url).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
     tokio::time::timeout(PATIENCE, store.link().up()).await.expect("redis is reached");
     let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
     (store, caller)
@@ -54,9 +86,7 @@ async fn held(bench: &Bench) -> BTreeMap<String, Holding> {
 #[tokio::test]
 async fn calls_of_one_credential_share_scripts() {
     let bench = Bench::start(Tier::Enterprise).await;
-    bench.reserve_one("w", "known", 60).await;
-    let used = Place::new(bench.tenant.id.clone()).key("used").to_string();
-    until("the use of the key is noted", || async { bench.redis.ask::<bool>(&format!("EXISTS {used}")) }).await;
+    settle(&bench).await;
     let names = names("r", ALONE + 3 * TOGETHER);
 
     let before = scripts(&bench);
@@ -76,8 +106,57 @@ async fn calls_of_one_credential_share_scripts() {
     for (name, released) in names.iter().zip(join_all(free).await) {
         assert_eq!((released.status.as_str(), released.freed), ("RELINQUISHED", vec![name.clone()]));
     }
-    assert_eq!(scripts(&bench) - before, ALONE as u64 + 3);
+    assert_eq!(scripts(&bench) - before, 5, "many ask: one goes alone, three times so many as go at once, and what is left");
     assert_eq!(held(&bench).await.into_keys().collect::<Vec<_>>(), ["known"]);
+
+    // Two share nothing; that tells that few ask, again.
+    bench.reserve_together("w", &names[..2], 60).await;
+    let before = scripts(&bench);
+    bench.reserve_together("w", &names[2..ALONE + 12], 60).await;
+    assert_eq!(scripts(&bench) - before, ALONE as u64 + 1);
+}
+
+/// A way to Redis on which everything takes its time.
+async fn long_way_to(socket: &Path, delay: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let socket = socket.to_owned();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let (near, far) = (near.into_split(), UnixStream::connect(&socket).await.unwrap().into_split());
+            tokio::spawn(travel(near.0, far.1, delay));
+            tokio::spawn(travel(far.0, near.1, delay));
+        }
+    });
+    url
+}
+
+async fn travel(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, delay: Duration) {
+    let mut piece = vec![0; 1 << 16];
+    while let Ok(size @ 1..) = from.read(&mut piece).await {
+        tokio::time::sleep(delay).await;
+        if to.write_all(&piece[..size]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn from_afar_calls_go_alone() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    settle(&bench).await;
+    let url = long_way_to(&bench.redis.dir().join("redis.sock"), Duration::from_millis(5)).await;
+    let (store, caller) = over(&bench, &url, Tiers::default()).await;
+    let reserve = |names: Vec<String>| {
+        let (store, caller) = (&store, &caller);
+        join_all(names.into_iter().map(|name| async move { done(store.reserve(caller, &[wanted("w", &name, 60)]).await) }))
+    };
+    let before = scripts(&bench);
+    reserve(names("first", 1)).await;
+    until("the use of the key is noted", || async { scripts(&bench) == before + 2 }).await;
+    let before = scripts(&bench);
+    reserve(names("r", TOGETHER + 8)).await;
+    assert_eq!(scripts(&bench) - before, TOGETHER as u64 + 1, "as many as Redis decides while one travels, and what is left");
 }
 
 /// What is asked of one resource, and the token that is shown.
@@ -261,7 +340,7 @@ async fn the_limits_count_each_call() {
 #[tokio::test]
 async fn who_gave_up_takes_nothing_and_holds_nobody_up() {
     let bench = Bench::start(Tier::Enterprise).await;
-    bench.reserve_one("w", "known", 60).await;
+    settle(&bench).await;
     let names = names("r", ALONE + 12);
     let mut calls: Vec<Pin<Box<dyn Future<Output = Granted> + '_>>> = names.iter().map(|name| Box::pin(bench.reserve_one("w", name, 60)) as _).collect();
     for call in &mut calls {

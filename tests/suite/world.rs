@@ -194,7 +194,7 @@ impl Replica {
     pub fn launch(mut command: Command, args: &[&str], settings: &[(&str, &str)]) -> Result<Self, String> {
         without_settings(&mut command);
         command.args(args).env("HOLDFAST_LISTEN", "127.0.0.1:0").env("HOLDFAST_ADMIN_KEY", ADMIN_KEY).env("HOLDFAST_LOG", "debug");
-        // On two cores the default would be one worker, and nothing would be seen of what goes on between several.
+        // Whatever the machine: on one worker nothing would be seen of what goes on between several.
         command.env("HOLDFAST_LOG_FORMAT", "json").env("HOLDFAST_DRAIN_SECONDS", "5").env("HOLDFAST_WORKERS", "2");
         command.envs(settings.iter().map(|(name, value)| (format!("HOLDFAST_{name}"), value)));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
