@@ -67,11 +67,19 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn look(&self, partition: Partition, limit: usize, clock: Reading) -> Result<Look, StoreError> {
-        let first = self.link.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(limit).arg("WITHSCORES")).await?;
-        let now = clock.at(Instant::now());
-        let now_ms = now.now_ms;
         let unexpected = || StoreError::UnexpectedReply { script: "look", got: "another shape".into() };
-        let first: Vec<(String, f64)> = redis::from_redis_value(first).map_err(|_| unexpected())?;
+        let read = async |last: usize| -> Result<Vec<(String, f64)>, StoreError> {
+            let first = self.link.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(last).arg("WITHSCORES")).await?;
+            redis::from_redis_value(first).map_err(|_| unexpected())
+        };
+        // Mostly nothing is due, and the first says so.
+        let mut first = read(0).await?;
+        let mut now = clock.at(Instant::now());
+        if first.first().is_some_and(|(_, deadline)| *deadline as i64 <= now.now_ms) {
+            first = read(limit).await?;
+            now = clock.at(Instant::now());
+        }
+        let now_ms = now.now_ms;
         let next_ms = first.iter().find(|(_, deadline)| *deadline as i64 > now_ms).or(first.get(limit)).map(|(_, deadline)| *deadline as i64);
         let (mut lapsed, mut untended) = (Vec::new(), Vec::new());
         for (member, _) in first.into_iter().take(limit).filter(|(_, deadline)| *deadline as i64 <= now_ms) {

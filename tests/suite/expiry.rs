@@ -3,10 +3,15 @@
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
+use holdfast::{
+    domain::{names::TenantId, tier::Tier},
+    store::{Look, Partition},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
+    scripts::Bench,
     sse::Seen,
     world::{PATIENCE, Replica, World, admin},
 };
@@ -263,4 +268,31 @@ async fn a_deleted_tenants_deadlines_bother_nobody() {
     assert!(keys.is_empty(), "{keys:?}");
     let log = world.replicas[0].log();
     assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[tokio::test]
+async fn what_is_not_due_is_not_read() {
+    const AT_MOST: usize = 100;
+    let bench = Bench::start(Tier::Pro).await;
+    let partition = Partition::of(&bench.tenant.id);
+    let clock = bench.store.clock().await.unwrap();
+    let put = |deadline_ms: i64| bench.redis.ask::<()>(&format!("ZADD {} {deadline_ms} {}", partition.due(), TenantId::random().as_str()));
+    let told = || bench.redis.info("stats", "total_net_output_bytes").unwrap().parse::<i64>().unwrap();
+    let look = async || {
+        let before = told();
+        let look = bench.store.look(partition, AT_MOST, clock).await.unwrap();
+        (look, told() - before)
+    };
+    let seen = |look: &Look| (look.lapsed.len(), look.next_ms);
+    let (nothing, bytes) = look().await;
+    assert_eq!(seen(&nothing), (0, None));
+
+    (0..500).for_each(|number| put(clock.now_ms + 600_000 + number));
+    let (later, more_bytes) = look().await;
+    assert_eq!(seen(&later), (0, Some(clock.now_ms + 600_000)));
+    assert!(more_bytes < bytes + 200, "{more_bytes} bytes where nothing is due, {bytes} where nothing ever will be");
+    (0..90).for_each(|number| put(clock.now_ms - 90 + number));
+    assert_eq!(seen(&look().await.0), (90, Some(clock.now_ms + 600_000)));
+    (0..90).for_each(|number| put(clock.now_ms - 200 + number));
+    assert_eq!(seen(&look().await.0), (AT_MOST, Some(clock.now_ms - 90 + 10)), "the next follows those that are taken on");
 }
