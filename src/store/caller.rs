@@ -201,6 +201,7 @@ impl Caller {
         Arc::as_ptr(&self.0) as usize
     }
 
+    /// How it is used: what `store/shared.rs` goes by.
     pub(super) fn traffic(&self) -> &Traffic {
         &self.0.traffic
     }

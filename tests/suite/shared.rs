@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     future::Future,
-    path::Path,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -23,11 +22,6 @@ use holdfast::{
     store::{self, Address, Bearer, Caller, Callers, Link, Message, Note, PageCursor, Place, REMEMBERED, Secret, Store, StoreError, Verdict},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, UnixStream},
-};
-
 use crate::{
     scripts::{Bench, claim, done, names, wanted},
     world::{PATIENCE, until},
@@ -39,6 +33,8 @@ const ALONE: usize = 4;
 const TOGETHER: usize = 32;
 /// A Redis that answers within this time is near.
 const NEAR: Duration = Duration::from_micros(240);
+/// One that takes longer is so far that as many go alone as would share a script.
+const FAR: Duration = Duration::from_millis(5);
 
 /// How often Redis was called with a script.
 fn scripts(bench: &Bench) -> u64 {
@@ -63,12 +59,7 @@ async fn settle(bench: &Bench) {
 async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Caller) {
     let mut tiers = Tiers::default();
     change(&mut tiers);
-    over(bench, &bench.redis.url(), tiers).await
-}
-
-/// The same Redis and tenant, by another way.
-async fn over(bench: &Bench, url: &str, tiers: Tiers) -> (Store, Caller) {
-    let store = Store::new(Link::open(Address::parse(url).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
+    let store = Store::new(Link::open(Address::parse(&bench.redis.url()).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
     tokio::time::timeout(PATIENCE, store.link().up()).await.expect("redis is reached");
     let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
     (store, caller)
@@ -116,43 +107,22 @@ async fn calls_of_one_credential_share_scripts() {
     assert_eq!(scripts(&bench) - before, ALONE as u64 + 1);
 }
 
-/// A way to Redis on which everything takes its time.
-async fn long_way_to(socket: &Path, delay: Duration) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("redis://{}", listener.local_addr().unwrap());
-    let socket = socket.to_owned();
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let (near, far) = (near.into_split(), UnixStream::connect(&socket).await.unwrap().into_split());
-            tokio::spawn(travel(near.0, far.1, delay));
-            tokio::spawn(travel(far.0, near.1, delay));
-        }
-    });
-    url
-}
-
-async fn travel(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, delay: Duration) {
-    let mut piece = vec![0; 1 << 16];
-    while let Ok(size @ 1..) = from.read(&mut piece).await {
-        tokio::time::sleep(delay).await;
-        if to.write_all(&piece[..size]).await.is_err() {
-            return;
-        }
-    }
-}
-
 #[tokio::test]
 async fn from_afar_calls_go_alone() {
     let bench = Bench::start(Tier::Enterprise).await;
-    settle(&bench).await;
-    let url = long_way_to(&bench.redis.dir().join("redis.sock"), Duration::from_millis(5)).await;
-    let (store, caller) = over(&bench, &url, Tiers::default()).await;
+    // What makes a Redis far is how long a call takes, and of this caller none has been quicker.
+    let (store, caller) = limited(&bench, |_| {}).await;
     let reserve = |names: Vec<String>| {
         let (store, caller) = (&store, &caller);
-        join_all(names.into_iter().map(|name| async move { done(store.reserve(caller, &[wanted("w", &name, 60)]).await) }))
+        join_all(names.into_iter().map(move |name| async move { done(store.reserve(caller, &[wanted("w", &name, 60)]).await) }))
     };
     let before = scripts(&bench);
-    reserve(names("first", 1)).await;
+    bench.redis.signal("-STOP");
+    let (mut first, sent) = (Box::pin(reserve(names("first", 1))), Instant::now());
+    assert!(poll!(&mut first).is_pending());
+    until("it has been on its way for long", || async { sent.elapsed() > FAR }).await;
+    bench.redis.signal("-CONT");
+    first.await;
     until("the use of the key is noted", || async { scripts(&bench) == before + 2 }).await;
     let before = scripts(&bench);
     reserve(names("r", TOGETHER + 8)).await;
