@@ -11,7 +11,7 @@ use holdfast::{
 };
 
 use crate::{
-    scripts::{Bench, claim, done, wanted},
+    bench::{Bench, claim, done, wanted},
     world::PATIENCE,
 };
 

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    redis_server::Redis,
     sse::{EventStream, Seen},
-    world::{Client, Redis, call, collect, free_port, until, until_within, with_us},
+    world::{Client, call, collect, free_port, until, until_within, with_us},
 };
 
 fn clients() -> PathBuf {

@@ -8,8 +8,9 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::{
-    scripts::{Bench, claim, done, names, wanted},
-    world::{Client, Redis, Replica, Tenant, admin, until, with_us},
+    bench::{Bench, claim, done, names, wanted},
+    redis_server::Redis,
+    world::{Client, Replica, Tenant, admin, until, with_us},
 };
 
 /// How many commands Redis has run, the calls of scripts and of those who look aside.

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    scripts::Bench,
+    bench::Bench,
     sse::Seen,
     world::{PATIENCE, Replica, World, admin},
 };

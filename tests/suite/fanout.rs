@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
+    redis_server::Redis,
     sse::EventStream,
-    world::{ADMIN_KEY, Redis, Tenant, World, long},
+    world::{ADMIN_KEY, Tenant, World, long},
 };
 
 /// How many readers, or tenants, a crowd has: enough to be one within a few seconds, or as many as one replica promises to serve.

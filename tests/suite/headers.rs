@@ -22,7 +22,7 @@ use holdfast::{
     store::{Ask, Bearer, PageCursor, Range, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind, Take},
 };
 
-use crate::scripts::{Bench, claim, names, names_of, wanted};
+use crate::bench::{Bench, claim, names, names_of, wanted};
 
 /// The lines of one part of a header, without the comment's dashes.
 fn section<'a>(script: &'a Script, title: &str) -> Vec<&'a str> {

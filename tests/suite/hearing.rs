@@ -12,7 +12,10 @@ use holdfast::{
 };
 use serde_json::json;
 
-use crate::world::{PATIENCE, Redis, World, eventually};
+use crate::{
+    redis_server::Redis,
+    world::{PATIENCE, World, eventually},
+};
 
 /// A stream that was written to says nothing by itself for longer than this.
 const BEFORE_A_BEAT: Duration = Duration::from_secs(10);

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
 mod batches;
+mod bench;
 mod benchmarks;
 mod brokers;
 mod browser;
@@ -14,6 +15,7 @@ mod connections;
 mod cost;
 mod deployment;
 mod document;
+mod domain_ops;
 mod domain_property;
 mod encoder;
 mod events;
@@ -24,6 +26,7 @@ mod handover;
 mod headers;
 mod hearing;
 mod http_errors;
+mod http_listing;
 mod http_reservations;
 mod jwt;
 mod limits;
@@ -38,6 +41,7 @@ mod queue_lists;
 mod queue_monitor;
 mod queue_replay;
 mod queue_state;
+mod redis_server;
 mod replicas;
 mod resources;
 mod resume;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Client, Redis, World, call, eventually, long, until};
+use crate::{
+    redis_server::Redis,
+    world::{Answer, Client, World, call, eventually, long, until},
+};
 
 /// Options of a Redis that loses nothing when it is killed.
 const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];

@@ -18,7 +18,7 @@ use proptest::{
 };
 
 use crate::{
-    scripts::{Bench, claim, wanted},
+    bench::{Bench, claim, wanted},
     world::long,
 };
 

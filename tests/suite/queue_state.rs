@@ -10,7 +10,7 @@ use holdfast::{
     store::{Intake, Message, Note, Observed, Partition, Place, Watched},
 };
 
-use crate::{scripts::Bench, world::until};
+use crate::{bench::Bench, world::until};
 
 /// 2026-05-13T12:00:00Z, in microseconds: when what is told here began.
 pub const NOON_US: i64 = 1_778_673_600_000_000;

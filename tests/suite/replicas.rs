@@ -111,7 +111,7 @@ async fn settings_that_cannot_be_used_are_named() {
 #[tokio::test]
 async fn when_file_descriptors_run_out_others_wait_and_nothing_spins() {
     let dir = tempfile::tempdir().unwrap();
-    let redis = crate::world::Redis::start(dir.path(), &[]);
+    let redis = crate::redis_server::Redis::start(dir.path(), &[]);
     // 240 files: 40 connections, and the spare ones.
     let mut limited = with_us("sh");
     limited.args(["-c", "ulimit -n 240; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_holdfast")]);
@@ -154,7 +154,7 @@ pub fn certificate(dir: &std::path::Path) -> (String, String) {
 #[tokio::test]
 async fn https_is_served_from_a_certificate() {
     let dir = tempfile::tempdir().unwrap();
-    let redis = crate::world::Redis::start(dir.path(), &[]);
+    let redis = crate::redis_server::Redis::start(dir.path(), &[]);
     let (certificate, key) = certificate(dir.path());
     let port = free_port();
     let listen = format!("127.0.0.1:{port}");

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::{
+    redis_server::Redis,
     sse::{EventStream, Seen},
-    world::{Client, PATIENCE, Redis, Tenant, World, until},
+    world::{Client, PATIENCE, Tenant, World, until},
 };
 
 /// Opens the stream as a client that comes back.

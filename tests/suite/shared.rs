@@ -23,7 +23,7 @@ use holdfast::{
 };
 
 use crate::{
-    scripts::{Bench, claim, done, names, wanted},
+    bench::{Bench, claim, done, names, wanted},
     world::{PATIENCE, until},
 };
 

@@ -6,7 +6,10 @@ use holdfast::domain::queue::job_id;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Redis, World, call, collect, until, with_us};
+use crate::{
+    redis_server::Redis,
+    world::{World, call, collect, until, with_us},
+};
 
 fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients")

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    redis_server::Redis,
     sse::EventStream,
-    world::{Client, Redis, Replica, Tenant, admin, call, eventually, free_port, until, with_us},
+    world::{Client, Replica, Tenant, admin, call, eventually, free_port, until, with_us},
 };
 
 /// A redis-server on a port of its own.

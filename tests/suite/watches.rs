@@ -9,7 +9,7 @@ use holdfast::{
     store::{Free, ReplicaId, Store, Take, Taken, Watched},
 };
 
-use crate::{scripts::Bench, world::until};
+use crate::{bench::Bench, world::until};
 
 async fn connection(bench: &Bench) -> String {
     let id = Store::new_connection_id();

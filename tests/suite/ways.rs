@@ -4,8 +4,9 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::{
+    redis_server::Redis,
     replicas::certificate,
-    world::{Client, Redis, Replica, Tenant, admin, eventually, free_port, with_us},
+    world::{Client, Replica, Tenant, admin, eventually, free_port, with_us},
 };
 
 #[tokio::test]
