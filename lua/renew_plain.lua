@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew_plain: move the deadline of what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, groups, end_plain, caller, renew_many, batch, moves, claims, claim, move, kind, name_head, bad_token, keep_many, end_one
+-- uses          open, straight, lapse_plain, change, groups, tell, end_plain, caller, renew_many, batch, known, moves, claims, claim, move, kind, name_head, bad_token, keep_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -44,6 +44,7 @@ if not due or deadline < due then
 end
 position = position < now_us and now_us or position + 1
 local _, kind = cmsgpack.unpack_limit(present, 1, stamped + #proof)
+local head
 -- here: name_head
 local event = struct.pack('>c0BI8c9BI8BI8BI8c0c0c0c0c0', HEAD, 207, last, present, 207, deadline, 207, now_ms, 207, position, SAID, pack(kind), told, head, resource)
 -- here: end_one

@@ -1,7 +1,7 @@
 #!lua
 -- reserve_plain: take free resources, each on its own, or tell who has them.
 --
--- uses          open, straight, limit, lapse_plain, change, groups, end_plain, caller, reserve_many, batch, grants, taken, grant, name_head, keep_many, end_one
+-- uses          open, straight, limit, lapse_plain, change, groups, tell, end_plain, caller, reserve_many, batch, known, grants, taken, grant, name_head, keep_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -45,6 +45,7 @@ if deadline then
     call('ZADD', DUE, format('%d', due), TENANT)
   end
 end
+local head
 -- here: name_head
 local event = struct.pack('>c0BI8c0c0c0c0c0', HEAD, 207, last, stamp, SAID, told, head, resource)
 position, held_count = fence, held_count + 1

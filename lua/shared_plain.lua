@@ -1,7 +1,7 @@
 #!lua
 -- shared_plain: what several calls of one credential ask at the same moment, one thing each: reserve, renew, unreserve.
 --
--- uses          open, straight, lapse_plain, change, caller, batch, grants, frees, moves, claims, groups, taken, grant, claim, free, move, kind, name_head, keep_many, free_many, end_plain
+-- uses          open, straight, lapse_plain, change, caller, batch, known, grants, frees, moves, claims, groups, tell, taken, grant, claim, free, move, kind, name_head, keep_many, free_many, end_plain
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -10,9 +10,9 @@
 --   5 due       zset    tenant -> its earliest deadline (the partition's)
 -- args
 --   1 caller    see open
---   2 items     packed, each of another resource: of all items RESERVE, RENEW or UNRESERVE; then of all the ttl in ms or 0; the resource; the release
---       token; and what the replica knows beforehand, as `reserve_plain`, `renew_plain` and `unreserve_plain` have it: of the reservation; of
---       the event
+--   2 items     packed, each of another resource, first all UNRESERVE, for they make room, then all RESERVE, then all RENEW, for `tell` counts on it:
+--       of all items which of these; then of all the ttl in ms or 0; the resource; the release token; and what the replica knows beforehand,
+--       as `reserve_plain`, `renew_plain` and `unreserve_plain` have it: of the reservation; of the event
 -- returns       OK, now_us, position, then per item what its own script answers where it is done, held or free; else false, and nothing of it was
 --               done: its own script says why
 -- cost          O(items * log held)
@@ -24,7 +24,7 @@ local call, pack, format = redis.call, cmsgpack.pack, string.format
 local put, unpack_limit, find, sub, byte = struct.pack, cmsgpack.unpack_limit, string.find, string.sub, string.byte
 local items = { cmsgpack.unpack(ARGV[2]) }
 local count = #items / 6
-local asked, ttls, names, tokens, who_of, told_of = 0, count, 2 * count, 3 * count, 4 * count, 5 * count -- behind which each begins
+local asked, ttls, names, tokens, known_of, told_of = 0, count, 2 * count, 3 * count, 4 * count, 5 * count -- behind which each begins
 local found = call('HMGET', HELD, unpack(items, names + 1, names + count))
 -- here: batch
 -- here: grants
@@ -36,8 +36,8 @@ held_count = held_count or call('HLEN', HELD)
 
 for i = 1, count do
   local resource, present = items[names + i], found[i]
+  -- here: known
   if items[asked + i] == 'RESERVE' then
-    kept, told = items[who_of + i], items[told_of + i]
     if present then
       -- here: taken
     elseif HELD_LIMIT > 0 and held_count + taken >= HELD_LIMIT then

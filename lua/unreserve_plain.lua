@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- unreserve_plain: give back what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, groups, end_plain, caller, unreserve_many, batch, frees, claims, claim, free, kind, name_head, bad_token, free_many, end_one
+-- uses          open, straight, lapse_plain, change, groups, tell, end_plain, caller, unreserve_many, batch, known, frees, claims, claim, free, kind, name_head, bad_token, free_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -51,6 +51,7 @@ end
 position = position < now_us and now_us or position + 1
 local _, kind = cmsgpack.unpack_limit(present, 1, stamped + #proof)
 -- MessagePack without `cmsgpack`: see `reserve_plain`; 194 is false; a reservation begins with its fence, of nine bytes.
+local head
 -- here: name_head
 local event = struct.pack('>c0BI8c9BBI8BI8c0c0c0c0c0', HEAD, 207, last, present, 194, 207, now_ms, 207, position, SAID, pack(kind), told, head, resource)
 -- here: end_one

@@ -4,5 +4,4 @@ local deadlines = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, 
 local answers = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil } -- packed, in order
 local written, dated, answered = 0, 0, 0 -- how long they are
 local earliest, later_ms = due, math.ceil(now_us / 1000)
-local previous = put('>BI8', 207, last) -- packed: the position of the event before
-local told -- what the replica sent of the event
+local known, told -- see `known`

@@ -31,4 +31,5 @@ end
 for _, group in ipairs(groups) do
   call(PUBLISH, CHANNEL, group)
 end
-return pack(backlog, 'OK', now_us, position) .. table.concat(answers)
+answers[0] = pack(backlog, 'OK', now_us, position)
+return table.concat(answers, '', 0, answered)

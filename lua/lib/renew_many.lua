@@ -3,7 +3,7 @@
 local put, unpack_limit, find, sub, byte = struct.pack, cmsgpack.unpack_limit, string.find, string.sub, string.byte
 local items = { cmsgpack.unpack(ARGV[2]) }
 local count = #items / 5
-local ttls, names, tokens, who_of, told_of = 0, count, 2 * count, 3 * count, 4 * count -- behind which each begins
+local ttls, names, tokens, known_of, told_of = 0, count, 2 * count, 3 * count, 4 * count -- behind which each begins
 local found = call('HMGET', HELD, unpack(items, names + 1, names + count))
 local wrong, refused = {}, false
 -- here: batch
@@ -13,6 +13,7 @@ local wrong, refused = {}, false
 
 for i = 1, count do
   local resource = items[names + i]
+  -- here: known
   -- here: claim
   local present = found[i] -- or what an earlier item of this call makes of it: only its deadline differs
   local stamped = present and (byte(present, 10) == 207 and 27 or 19)
@@ -23,7 +24,7 @@ for i = 1, count do
     -- here: move
   else
     local _, _, held_until, _, _, holder = unpack_limit(present, 5, 0)
-    if holder ~= cmsgpack.unpack(who) then
+    if holder ~= cmsgpack.unpack(known) then
       answered = answered + 1
       answers[answered] = pack('DOESNT_OWN_RESERVATION', holder, held_until)
     else

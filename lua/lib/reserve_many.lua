@@ -3,7 +3,7 @@
 local put, unpack_limit = struct.pack, cmsgpack.unpack_limit
 local items = { cmsgpack.unpack(ARGV[2]) }
 local count = #items / 5
-local ttls, names, tokens, kept_of, told_of = 0, count, 2 * count, 3 * count, 4 * count -- behind which each begins
+local ttls, names, tokens, known_of, told_of = 0, count, 2 * count, 3 * count, 4 * count -- behind which each begins
 local found = call('HMGET', HELD, unpack(items, names + 1, names + count))
 local granted = ARGV[3] and {} -- name -> packed reservation, taken by an earlier item of this call
 -- here: batch
@@ -13,9 +13,7 @@ local granted = ARGV[3] and {} -- name -> packed reservation, taken by an earlie
 for i = 1, count do
   local resource = items[names + i]
   local present = granted and granted[resource] or found[i]
-  if items[kept_of + i] ~= '' then
-    kept, told = items[kept_of + i], items[told_of + i]
-  end
+  -- here: known
   if present then
     -- here: taken
   else

@@ -3,7 +3,7 @@
 local put, unpack_limit, find, sub, byte = struct.pack, cmsgpack.unpack_limit, string.find, string.sub, string.byte
 local items = { cmsgpack.unpack(ARGV[2]) }
 local count = #items / 4
-local names, tokens, who_of, told_of = 0, count, 2 * count, 3 * count -- behind which each begins
+local names, tokens, known_of, told_of = 0, count, 2 * count, 3 * count -- behind which each begins
 local found = call('HMGET', HELD, unpack(items, 1, count))
 local gone = ARGV[3] and {} -- names that an earlier item of this call frees
 local wrong = {}
@@ -15,6 +15,7 @@ local refused = false -- what is told instead of everything else, where a token 
 
 for i = 1, count do
   local resource = items[names + i]
+  -- here: known
   -- here: claim
   local present = not (gone and gone[resource]) and found[i]
   local has_deadline = present and byte(present, 10) == 207
@@ -29,11 +30,10 @@ for i = 1, count do
     end
   else
     local _, _, held_until, _, _, holder, resource_type = unpack_limit(present, 6, 0)
-    local requester = cmsgpack.unpack(who)
+    local requester = cmsgpack.unpack(known)
     if holder ~= requester then
-      parts_count = begin_event(false) + 1
-      parts[parts_count] = HEAD .. pack(false, false, false, now_ms, false, 'UNRESERVE_FAILED', 'DOESNT_OWN_RESERVATION',
-        { 'resource', resource, holder, held_until }, 'UNRESERVE', resource_type, requester, LABEL, false, false, false, false, resource)
+      refuse(HEAD .. pack(false, false, false, now_ms, false, 'UNRESERVE_FAILED', 'DOESNT_OWN_RESERVATION',
+        { 'resource', resource, holder, held_until }, 'UNRESERVE', resource_type, requester, LABEL, false, false, false, false, resource))
       answered = answered + 1
       answers[answered] = pack('DOESNT_OWN_RESERVATION', holder, held_until)
     else

@@ -73,7 +73,7 @@ impl Note {
         let mut reader = Reader::new(bytes);
         let mut notes = Vec::with_capacity(1);
         while reader.left() > 0 {
-            notes.push(Self::read(&mut reader)?);
+            notes.push(Self::read(&mut reader, notes.last())?);
         }
         Some(notes)
     }
@@ -85,7 +85,7 @@ impl Note {
         let mut reader = Reader::new(bytes);
         let mut notes = Vec::new();
         while reader.left() > 0 {
-            match Self::read(&mut reader) {
+            match Self::read(&mut reader, notes.last()) {
                 Some(note) => notes.push(note),
                 None => break,
             }
@@ -93,9 +93,12 @@ impl Note {
         notes
     }
 
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    /// Reads the next note; `before` is the one before it in its message.
+    fn read(reader: &mut Reader<'_>, before: Option<&Self>) -> Option<Self> {
         match reader.text()? {
             "R" => Self::read_reservation(reader),
+            "S" => before?.followed(reader, |_, _| Some(())),
+            "T" => before?.followed(reader, read_told),
             "P" => Self::read_platform(reader),
             "L" => Self::read_limit(reader),
             "Q" => Self::read_queues(reader),
@@ -146,29 +149,45 @@ impl Note {
         let deadline_ms = reader.maybe_int()?;
         let timestamp = instant(reader.int()?);
         let position = if reader.truth() { fence } else { reader.maybe_int()? };
-        let event = ReservationEvent {
+        let kind = reader.text()?;
+        let mut event = ReservationEvent {
             id: position.map(|position| position.to_string()),
-            tenant_id: tenant.clone(),
-            timestamp,
             fencing_token: fence,
             expires_at: deadline_ms.map(instant),
-            r#type: reader.text()?.into(),
             explanation: reader.maybe_text()?,
             reason: read_reason(reader)?,
             request_type: reader.maybe_text()?,
-            resource_type: reader.maybe_text()?,
-            requester: reader.maybe_text()?,
-            api_key_label: reader.maybe_text()?,
-            pool: reader.maybe_text()?,
-            blockers: reader.maybe_texts()?,
-            method: reader.maybe_text()?,
-            changes: read_changes(reader)?,
-            resource: reader.maybe_text()?,
-            limit_type: None,
-            limit: None,
+            ..ReservationEvent::bare(kind, &tenant, timestamp)
         };
+        read_told(reader, &mut event)?;
+        event.resource = reader.maybe_text()?;
         Some(Self { tenant, message: Message::Reservation { previous, position, event: Box::new(event) } })
     }
+
+    /// The event that follows this one at the next position, of which is said only what it does not have in common with it: its fence, what
+    /// `differs` reads, and its resource.
+    fn followed(&self, reader: &mut Reader<'_>, differs: impl FnOnce(&mut Reader<'_>, &mut ReservationEvent) -> Option<()>) -> Option<Self> {
+        let Message::Reservation { position: Some(previous), event, .. } = &self.message else { return None };
+        let position = previous + 1;
+        let mut event = event.clone();
+        event.id = Some(position.to_string());
+        event.fencing_token = Some(if reader.truth() { position } else { reader.int()? });
+        differs(reader, &mut event)?;
+        event.resource = reader.maybe_text()?;
+        Some(Self { tenant: self.tenant.clone(), message: Message::Reservation { previous: Some(*previous), position: Some(position), event } })
+    }
+}
+
+/// The fields of an event that mostly were known before the script ran.
+fn read_told(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<()> {
+    event.resource_type = reader.maybe_text()?;
+    event.requester = reader.maybe_text()?;
+    event.api_key_label = reader.maybe_text()?;
+    event.pool = reader.maybe_text()?;
+    event.blockers = reader.maybe_texts()?;
+    event.method = reader.maybe_text()?;
+    event.changes = read_changes(reader)?;
+    Some(())
 }
 
 /// One thing that changed: a letter for its kind, and its parts.

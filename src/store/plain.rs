@@ -15,12 +15,11 @@ use crate::{
 };
 
 pub(super) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, items: &[Wanted]) {
-    let alike = |a: &Wanted, b: &Wanted| a.requester == b.requester && a.resource_type == b.resource_type && a.note == b.note;
     let packed = column(Writer::default(), items, |to, item| to.int(item.ttl_ms.unwrap_or(0)));
     let packed = column(packed, items, |to, item| to.text(&item.resource));
     let packed = column(packed, items, |to, item| to.binary(item.token.as_bytes()));
-    let packed = new_column(packed, items, alike, |item| kept(item, caller));
-    let packed = new_column(packed, items, alike, |item| told_of_wanted(item, caller));
+    let packed = new_column(packed, items, is_alike, |item| kept(item, caller));
+    let packed = new_column(packed, items, is_alike, |item| told_of_wanted(item, caller));
     to.bytes(&packed.done());
     write_twice(to, items.iter().map(|item| &*item.resource));
 }
@@ -48,8 +47,13 @@ pub(super) fn column<T>(packed: Writer, items: &[T], write: impl Fn(Writer, &T) 
     items.iter().fold(packed, write)
 }
 
+/// Whether the same is known of both beforehand.
+pub(super) fn is_alike(a: &Wanted, b: &Wanted) -> bool {
+    a.requester == b.requester && a.resource_type == b.resource_type && a.note == b.note
+}
+
 /// One packed value of each item, or nothing where it is as of the item before: what most of a batch have in common is sent once.
-fn new_column<T>(packed: Writer, items: &[T], alike: impl Fn(&T, &T) -> bool, value: impl Fn(&T) -> Vec<u8>) -> Writer {
+pub(super) fn new_column<T>(packed: Writer, items: &[T], alike: impl Fn(&T, &T) -> bool, value: impl Fn(&T) -> Vec<u8>) -> Writer {
     let before = std::iter::once(None).chain(items.iter().map(Some));
     items.iter().zip(before).fold(packed, |packed, (item, before)| {
         let is_alike = before.is_some_and(|before| alike(before, item));

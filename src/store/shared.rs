@@ -86,11 +86,30 @@ impl Asked {
         }
     }
 
-    /// What the script is told of the reservation, and of the event.
-    fn known(&self, caller: &Caller) -> (Vec<u8>, Vec<u8>) {
+    /// What the script is told of the reservation.
+    fn known(&self, caller: &Caller) -> Vec<u8> {
         match self {
-            Self::Reserve(wanted, _) => (plain::kept(wanted, caller), plain::told_of_wanted(wanted, caller)),
-            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => (plain::who(claim), plain::told_of_claim(claim, caller)),
+            Self::Reserve(wanted, _) => plain::kept(wanted, caller),
+            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => plain::who(claim),
+        }
+    }
+
+    /// What it is told of the event.
+    fn told(&self, caller: &Caller) -> Vec<u8> {
+        match self {
+            Self::Reserve(wanted, _) => plain::told_of_wanted(wanted, caller),
+            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => plain::told_of_claim(claim, caller),
+        }
+    }
+
+    /// Whether the script is told the same of both.
+    fn is_alike(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Reserve(a, _), Self::Reserve(b, _)) => plain::is_alike(a, b),
+            (Self::Renew(Renewal { claim: a, .. }, _), Self::Renew(Renewal { claim: b, .. }, _)) | (Self::Unreserve(a, _), Self::Unreserve(b, _)) => {
+                a.requester == b.requester
+            }
+            _ => false,
         }
     }
 
@@ -318,6 +337,9 @@ impl Store {
     /// Asks for all of it, and hands over what each is answered. What is left of it is to go alone, at the cost that is answered, or has failed.
     async fn ask_together(&self, caller: &Caller, asked: &mut Vec<Asked>) -> Result<u32, StoreError> {
         let count = asked.len() as u32;
+        // What gives back comes first, and makes room. Each kind stands together: of an event only that is said which it does not have in common
+        // with the one before it.
+        asked.sort_by_key(|asked| std::cmp::Reverse(asked.request()));
         let items = packed(asked, caller);
         let reply = match self.ask_once(count, count, &scripts::SHARED_PLAIN, caller, |to| to.bytes(&items)).await {
             Ok(reply) => reply,
@@ -347,11 +369,10 @@ impl Store {
 
 /// What the script is told, column by column.
 fn packed(asked: &[Asked], caller: &Caller) -> Vec<u8> {
-    let known: Vec<_> = asked.iter().map(|asked| asked.known(caller)).collect();
     let packed = plain::column(Writer::default(), asked, |to, asked| to.text(asked.request()));
     let packed = plain::column(packed, asked, |to, asked| to.int(asked.ttl_ms()));
     let packed = plain::column(packed, asked, |to, asked| to.text(asked.resource()));
     let packed = plain::column(packed, asked, |to, asked| to.binary(asked.token().as_bytes()));
-    let packed = plain::column(packed, &known, |to, (of_reservation, _)| to.binary(of_reservation));
-    plain::column(packed, &known, |to, (_, of_event)| to.binary(of_event)).done()
+    let packed = plain::new_column(packed, asked, Asked::is_alike, |asked| asked.known(caller));
+    plain::new_column(packed, asked, Asked::is_alike, |asked| asked.told(caller)).done()
 }

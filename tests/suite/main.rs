@@ -55,6 +55,7 @@ mod sse;
 mod standing;
 mod stream_limits;
 mod tenants;
+mod told;
 mod topologies;
 mod transactions;
 mod watches;

@@ -12,6 +12,7 @@ use crate::{
 
 const RESERVE: &str = "/api/v1/Reservation/reserve";
 const UNRESERVE: &str = "/api/v1/Reservation/unreserve";
+/// Of what is held from the start, and of the echo; of a pair each client has its own.
 const REQUESTER: &str = "holder-0001";
 /// Of a pair: long enough that nothing lapses within a run.
 const PAIR_TTL_S: u64 = 30;
@@ -32,10 +33,10 @@ fn ends_after(ttl_s: u64) -> String {
 }
 
 /// Appends an item: its resource is what `name` appends, and `rest` stands behind.
-fn push_item(text: &mut String, name: impl FnOnce(&mut String), rest: &[&str]) {
+fn push_item(text: &mut String, requester: &str, name: impl FnOnce(&mut String), rest: &[&str]) {
     text.push(if text.is_empty() { '[' } else { ',' });
     text.push_str(r#"{"requester":""#);
-    text.push_str(REQUESTER);
+    text.push_str(requester);
     text.push_str(r#"","resource":""#);
     name(text);
     rest.iter().for_each(|part| text.push_str(part));
@@ -51,6 +52,7 @@ pub struct Pairs {
     /// How the two requests begin.
     reserve: String,
     unreserve: String,
+    requester: String,
     /// How an item of a reserve request ends.
     term: String,
     acquired: memmem::Finder<'static>,
@@ -68,6 +70,7 @@ impl Pairs {
         Self {
             reserve: head("POST", to, RESERVE, &credential),
             unreserve: head("POST", to, UNRESERVE, &credential),
+            requester: format!("holder-{:04}", names.client()),
             term: ends_after(PAIR_TTL_S),
             acquired: memmem::Finder::new(r#""status":"ACQUIRED""#),
             released: memmem::Finder::new(r#""status":"RELINQUISHED""#),
@@ -82,15 +85,15 @@ impl Pairs {
 
 impl Client for Pairs {
     fn ask(&mut self, out: &mut Vec<u8>) {
-        let Self { reserve, unreserve, term, batch, names, held, tokens, text, .. } = self;
+        let Self { reserve, unreserve, requester, term, batch, names, held, tokens, text, .. } = self;
         text.clear();
         if tokens.is_empty() {
             held.clear();
             held.extend(names.batch(*batch));
-            held.iter().for_each(|number| push_item(text, |text| push_name(text, *number), &[term]));
+            held.iter().for_each(|number| push_item(text, requester, |text| push_name(text, *number), &[term]));
         } else {
             let given = held.iter().zip(tokens.iter());
-            given.for_each(|(number, token)| push_item(text, |text| push_name(text, *number), &[r#"","releaseToken":""#, token, r#"""#]));
+            given.for_each(|(number, token)| push_item(text, requester, |text| push_name(text, *number), &[r#"","releaseToken":""#, token, r#"""#]));
         }
         text.push(']');
         request_after(out, if tokens.is_empty() { reserve } else { unreserve }, text);
@@ -142,7 +145,7 @@ impl Client for Fill {
         self.next.set(first + self.batch as u64);
         let (mut text, term) = (String::new(), ends_after(FILL_TTL_S));
         for number in first..self.next.get() {
-            push_item(&mut text, |text| text.push_str(&format!("held-{number:08}")), &[&term]);
+            push_item(&mut text, REQUESTER, |text| text.push_str(&format!("held-{number:08}")), &[&term]);
         }
         text.push(']');
         request(out, "POST", self.to, RESERVE, &self.credential, &text);
@@ -209,7 +212,7 @@ impl Client for Echo {
     fn ask(&mut self, out: &mut Vec<u8>) {
         self.text.clear();
         let number = self.names.next();
-        push_item(&mut self.text, |text| push_name(text, number), &[&self.term]);
+        push_item(&mut self.text, REQUESTER, |text| push_name(text, number), &[&self.term]);
         self.text.push(']');
         request_after(out, &self.head, &self.text);
     }

@@ -19,6 +19,11 @@ impl Names {
         (0..clients).map(move |client| Self { random: fastrand::Rng::with_seed(client + 1), first, client, clients, per_client: (names / clients).max(1) })
     }
 
+    /// Which of the clients it is, from 0 on.
+    pub fn client(&self) -> u64 {
+        self.client
+    }
+
     /// The next one's number.
     pub fn next(&mut self) -> u64 {
         self.batch(1).next().unwrap_or(self.client)
