@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew_plain: move the deadline of what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, groups, tell, end_plain, caller, renew_many, batch, known, moves, claims, claim, move, kind, name_head, bad_token, keep_many, end_one
+-- uses          open, straight, lapse_plain, change, groups, tell, end_plain, caller, renew_many, batch, known, moves, claim, move, kind, name_head, bad_token, keep_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation

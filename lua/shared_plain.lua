@@ -1,7 +1,7 @@
 #!lua
 -- shared_plain: what several calls of one credential ask at the same moment, one thing each: reserve, renew, unreserve.
 --
--- uses          open, straight, lapse_plain, change, caller, batch, known, grants, frees, moves, claims, groups, tell, taken, grant, claim, free, move, kind, name_head, keep_many, free_many, end_plain
+-- uses          open, straight, lapse_plain, change, caller, batch, known, grants, frees, moves, groups, tell, taken, grant, claim, free, move, kind, name_head, keep_many, free_many, end_plain
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation
@@ -30,7 +30,6 @@ local found = call('HMGET', HELD, unpack(items, names + 1, names + count))
 -- here: grants
 -- here: frees
 -- here: moves
--- here: claims
 -- here: groups
 held_count = held_count or call('HLEN', HELD)
 
@@ -40,7 +39,7 @@ for i = 1, count do
   if items[asked + i] == 'RESERVE' then
     if present then
       -- here: taken
-    elseif HELD_LIMIT > 0 and held_count + taken >= HELD_LIMIT then
+    elseif HELD_LIMIT > 0 and held_count + taken - freed_count >= HELD_LIMIT then
       answered = answered + 1
       answers[answered] = '\194' -- packed: false
     else

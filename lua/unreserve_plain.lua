@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- unreserve_plain: give back what the caller proves it holds.
 --
--- uses          open, straight, lapse_plain, change, groups, tell, end_plain, caller, unreserve_many, batch, known, frees, claims, claim, free, kind, name_head, bad_token, free_many, end_one
+-- uses          open, straight, lapse_plain, change, groups, tell, end_plain, caller, unreserve_many, batch, known, frees, claim, free, kind, name_head, bad_token, free_many, end_one
 -- keys
 --   1 meta      hash    position, earliest deadline, credentials
 --   2 held      hash    resource -> packed reservation

@@ -5,3 +5,4 @@ local answers = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, ni
 local written, dated, answered = 0, 0, 0 -- how long they are
 local earliest, later_ms = due, math.ceil(now_us / 1000)
 local known, told -- see `known`
+local kind = '\255' -- of what is given back or renewed, the resource type, packed; see `kind`

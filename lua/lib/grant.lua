@@ -9,15 +9,15 @@ if items[ttls + i] ~= ttl_ms then
   deadline = deadline_ms and format('%d', deadline_ms)
   term = deadline and put('>BI8BI8', 207, deadline_ms, 207, now_ms) or pack(false, now_ms)
 end
-local its_fence = put('>BI8', 207, position)
-local reservation = its_fence .. term .. '\176' .. items[tokens + i] .. known -- 176: a text of 16 bytes
+local packed_position = put('>BI8', 207, position)
+local reservation = packed_position .. term .. '\176' .. items[tokens + i] .. known -- 176: a text of 16 bytes
 records[written + 1], records[written + 2] = resource, reservation
 written, taken = written + 2, taken + 1
 if deadline then
   deadlines[dated + 1], deadlines[dated + 2] = deadline, resource
   dated = dated + 2
 end
-answers[answered + 1], answers[answered + 2] = its_fence, term
+answers[answered + 1], answers[answered + 2] = packed_position, term
 answered = answered + 2
 local fence, said, kind = false, '\168RESERVED\168ACQUIRED\194\167RESERVE', '' -- what was sent of the event begins with the resource type
 -- here: tell

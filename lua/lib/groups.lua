@@ -7,7 +7,7 @@ local TOGETHER = 32 -- events of a group; a page of the history is so many times
 local parts = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }
 local parts_count, events = 0, 0
 local stands_at = false -- position of its last event, under which it stands in the history; false: refusals, which are not kept
-local differs = 'all' -- what the next event does not have in common with its last one: nothing (false), what is `known` of it ('told'), all
+local differs = 'all' -- from its last event the next one, but for fence and resource: not (false), from the resource type on ('told'), in all
 local head, head_length -- what goes before a name of that length to pack it
 local groups, places, kept_count = {}, {}, 0
 

@@ -8,7 +8,6 @@ local found = call('HMGET', HELD, unpack(items, names + 1, names + count))
 local wrong, refused = {}, false
 -- here: batch
 -- here: moves
--- here: claims
 -- here: groups
 
 for i = 1, count do

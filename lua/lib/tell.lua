@@ -1,7 +1,7 @@
 -- tell: adds the event that item `i` of a batch has become, of `resource`, at `position`. Its parts, packed: `fence`, or false where that is its
 -- position; `term`, its deadline and the time; `said`, what it says of itself; `kind`, the resource type, and `told`, what the replica sent.
--- What it has in common with the event before it is not said again, which saves Redis a fifth of a batch. The first event of a kind has another
--- time to live than those before it (`grant`, `move`), or is the first of all (`free`).
+-- What it has in common with the event before it is not said again, which saves Redis a fifth of a batch. Where something else was asked for
+-- before, all is said: the first that is taken or renewed brings a time to live, and what is given back comes before everything else.
 if events == TOGETHER or not stands_at then
   close_group()
 end

@@ -10,7 +10,6 @@ local wrong = {}
 local refused = false -- what is told instead of everything else, where a token is `wrong`
 -- here: batch
 -- here: frees
--- here: claims
 -- here: groups
 
 for i = 1, count do

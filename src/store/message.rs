@@ -97,8 +97,8 @@ impl Note {
     fn read(reader: &mut Reader<'_>, before: Option<&Self>) -> Option<Self> {
         match reader.text()? {
             "R" => Self::read_reservation(reader),
-            "S" => before?.followed(reader, |_, _| Some(())),
-            "T" => before?.followed(reader, read_told),
+            "S" => before?.followed(reader, false),
+            "T" => before?.followed(reader, true),
             "P" => Self::read_platform(reader),
             "L" => Self::read_limit(reader),
             "Q" => Self::read_queues(reader),
@@ -164,15 +164,17 @@ impl Note {
         Some(Self { tenant, message: Message::Reservation { previous, position, event: Box::new(event) } })
     }
 
-    /// The event that follows this one at the next position, of which is said only what it does not have in common with it: its fence, what
-    /// `differs` reads, and its resource.
-    fn followed(&self, reader: &mut Reader<'_>, differs: impl FnOnce(&mut Reader<'_>, &mut ReservationEvent) -> Option<()>) -> Option<Self> {
+    /// The event that follows this one at the next position, of which is said only what it does not have in common with it: its fence, from its
+    /// resource type to its changes where these `differ`, and its resource.
+    fn followed(&self, reader: &mut Reader<'_>, differ: bool) -> Option<Self> {
         let Message::Reservation { position: Some(previous), event, .. } = &self.message else { return None };
         let position = previous + 1;
         let mut event = event.clone();
         event.id = Some(position.to_string());
         event.fencing_token = Some(if reader.truth() { position } else { reader.int()? });
-        differs(reader, &mut event)?;
+        if differ {
+            read_told(reader, &mut event)?;
+        }
         event.resource = reader.maybe_text()?;
         Some(Self { tenant: self.tenant.clone(), message: Message::Reservation { previous: Some(*previous), position: Some(position), event } })
     }

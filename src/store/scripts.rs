@@ -43,7 +43,6 @@ const PARTS: &[(&str, &str)] = &[
     ("grants", include_str!("../../lua/lib/grants.lua")),
     ("grant", include_str!("../../lua/lib/grant.lua")),
     ("taken", include_str!("../../lua/lib/taken.lua")),
-    ("claims", include_str!("../../lua/lib/claims.lua")),
     ("claim", include_str!("../../lua/lib/claim.lua")),
     ("frees", include_str!("../../lua/lib/frees.lua")),
     ("free", include_str!("../../lua/lib/free.lua")),

@@ -57,8 +57,7 @@ impl Asked {
     fn resource(&self) -> &str {
         match self {
             Self::Reserve(wanted, _) => &wanted.resource,
-            Self::Renew(renewal, _) => &renewal.claim.resource,
-            Self::Unreserve(claim, _) => &claim.resource,
+            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => &claim.resource,
         }
     }
 
@@ -81,8 +80,7 @@ impl Asked {
     fn token(&self) -> Uuid {
         match self {
             Self::Reserve(wanted, _) => wanted.token,
-            Self::Renew(renewal, _) => shown_token(&renewal.claim),
-            Self::Unreserve(claim, _) => shown_token(claim),
+            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => shown_token(claim),
         }
     }
 
@@ -106,9 +104,8 @@ impl Asked {
     fn is_alike(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Reserve(a, _), Self::Reserve(b, _)) => plain::is_alike(a, b),
-            (Self::Renew(Renewal { claim: a, .. }, _), Self::Renew(Renewal { claim: b, .. }, _)) | (Self::Unreserve(a, _), Self::Unreserve(b, _)) => {
-                a.requester == b.requester
-            }
+            (Self::Renew(a, _), Self::Renew(b, _)) => a.claim.requester == b.claim.requester,
+            (Self::Unreserve(a, _), Self::Unreserve(b, _)) => a.requester == b.requester,
             _ => false,
         }
     }

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
-    redis_server::Redis,
     sse::EventStream,
     world::{ADMIN_KEY, Tenant, World, long},
 };
@@ -17,12 +16,6 @@ use crate::{
 fn crowd() -> usize {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     if long() { 10_000 } else { 1_000 }
-}
-
-fn scripts_called(redis: &Redis) -> u64 {
-    let stats = |command: &str| redis.info("commandstats", &format!("cmdstat_{command}"));
-    let calls = |text: Option<String>| text.and_then(|text| text.strip_prefix("calls=")?.split(',').next()?.parse::<u64>().ok()).unwrap_or(0);
-    calls(stats("evalsha")) + calls(stats("eval"))
 }
 
 #[tokio::test]
@@ -72,7 +65,7 @@ async fn a_storm_of_returning_readers_asks_redis_a_few_questions() {
     for number in 0..5 {
         at.acquire("w", &format!("r{number}"), None).await;
     }
-    let before = scripts_called(&world.redis);
+    let before = world.redis.scripts();
 
     let mut streams = join_all(
         (0..150).map(|_| async { EventStream::open(&format!("{}/api/v1/events", at.replica.url), &[("x-api-key", at.key), ("last-event-id", &from)]).await }),
@@ -85,7 +78,7 @@ async fn a_storm_of_returning_readers_asks_redis_a_few_questions() {
         }
     }
     // Beside what the replica asks for itself: the look once a second, and a proof every quarter of one.
-    let asked = scripts_called(&world.redis) - before;
+    let asked = world.redis.scripts() - before;
     assert!(asked < 75, "{asked} scripts for 150 streams");
 }
 

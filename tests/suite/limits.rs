@@ -63,22 +63,17 @@ async fn flood<const N: usize>(world: &World<N>, tenant: &Tenant, per_second: u3
     Flood { took: begun.elapsed(), ..sum }
 }
 
-fn scripts_called<const N: usize>(world: &World<N>) -> u64 {
-    let stats = world.redis.info("commandstats", "cmdstat_evalsha").unwrap_or_default();
-    stats.split(',').find_map(|part| part.strip_prefix("calls=")).map_or(0, |calls| calls.parse().unwrap())
-}
-
 /// Floods so many replicas at ten times the rate; holds what was admitted against what is allowed.
 async fn hold_the_rate<const N: usize>(time: Duration, window: std::ops::RangeInclusive<f64>) {
     let world = World::<N>::start().await;
     // A machine that is too busy for a flood, or for Redis to answer, shows nothing: then it is tried again.
     for _ in 0..5 {
         let tenant = world.tenant_of("Starter").await;
-        let before = scripts_called(&world);
+        let before = world.redis.scripts();
         let Flood { admitted, refused, unknown, took } = flood(&world, &tenant, 1_000, time).await;
         let allowed = 200.0 + 100.0 * took.as_secs_f64();
         let accuracy = admitted as f64 / allowed;
-        let called = scripts_called(&world) - before;
+        let called = world.redis.scripts() - before;
         let per_refused = called.saturating_sub(admitted) as f64 / refused as f64;
         eprintln!("{N} replicas: admitted {admitted}, refused {refused} in {took:?}: accuracy {accuracy:.4}; {per_refused:.4} scripts per refused request");
         assert!(accuracy <= *window.end(), "admitted {admitted} of {allowed} allowed: {accuracy}");

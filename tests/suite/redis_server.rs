@@ -145,6 +145,12 @@ impl Redis {
         let text: String = redis::cmd("INFO").arg(section).query(&mut connection).ok()?;
         text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
     }
+
+    /// How often it was called with a script.
+    pub fn scripts(&self) -> u64 {
+        let stats = self.info("commandstats", "cmdstat_evalsha").unwrap_or_default();
+        stats.strip_prefix("calls=").and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+    }
 }
 
 impl Drop for Redis {

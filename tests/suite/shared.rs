@@ -9,7 +9,12 @@ use std::{
 };
 
 use chrono::DateTime;
-use futures_util::{StreamExt, future::join_all, poll, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{join_all, join3},
+    poll,
+    stream::FuturesUnordered,
+};
 use holdfast::{
     domain::{
         access::Scopes,
@@ -35,12 +40,6 @@ const TOGETHER: usize = 32;
 const NEAR: Duration = Duration::from_micros(240);
 /// One that takes longer is so far that as many go alone as would share a script.
 const FAR: Duration = Duration::from_millis(5);
-
-/// How often Redis was called with a script.
-fn scripts(bench: &Bench) -> u64 {
-    let calls = bench.redis.info("commandstats", "cmdstat_evalsha").unwrap();
-    calls.trim_start_matches("calls=").split(',').next().unwrap().parse().unwrap()
-}
 
 /// Calls alone until Redis has shown that it is near, and what is noted of a key that is used is noted.
 async fn settle(bench: &Bench) {
@@ -80,16 +79,16 @@ async fn calls_of_one_credential_share_scripts() {
     settle(&bench).await;
     let names = names("r", ALONE + 3 * TOGETHER);
 
-    let before = scripts(&bench);
+    let before = bench.redis.scripts();
     let granted = bench.reserve_together("w", &names, 60).await;
-    assert_eq!(scripts(&bench) - before, ALONE as u64 + 3);
+    assert_eq!(bench.redis.scripts() - before, ALONE as u64 + 3);
     let mut fences: Vec<_> = granted.iter().map(|granted| granted.fence.unwrap()).collect();
     fences.sort_unstable();
     fences.dedup();
     assert_eq!(fences.len(), names.len(), "each has a fence of its own");
 
     // Each has the token that it was answered: it frees that one, and only that.
-    let before = scripts(&bench);
+    let before = bench.redis.scripts();
     let free = names.iter().zip(&granted).map(|(name, granted)| async {
         let claims = [claim("w", name, granted.token.as_deref().unwrap())];
         done(bench.store.unreserve(&bench.caller, &claims).await).remove(0)
@@ -97,14 +96,14 @@ async fn calls_of_one_credential_share_scripts() {
     for (name, released) in names.iter().zip(join_all(free).await) {
         assert_eq!((released.status.as_str(), released.freed), ("RELINQUISHED", vec![name.clone()]));
     }
-    assert_eq!(scripts(&bench) - before, 5, "many ask: one goes alone, three times so many as go at once, and what is left");
+    assert_eq!(bench.redis.scripts() - before, 5, "many ask: one goes alone, three times so many as go at once, and what is left");
     assert_eq!(held(&bench).await.into_keys().collect::<Vec<_>>(), ["known"]);
 
     // Two share nothing; that tells that few ask, again.
     bench.reserve_together("w", &names[..2], 60).await;
-    let before = scripts(&bench);
+    let before = bench.redis.scripts();
     bench.reserve_together("w", &names[2..ALONE + 12], 60).await;
-    assert_eq!(scripts(&bench) - before, ALONE as u64 + 1);
+    assert_eq!(bench.redis.scripts() - before, ALONE as u64 + 1);
 }
 
 #[tokio::test]
@@ -116,17 +115,17 @@ async fn from_afar_calls_go_alone() {
         let (store, caller) = (&store, &caller);
         join_all(names.into_iter().map(move |name| async move { done(store.reserve(caller, &[wanted("w", &name, 60)]).await) }))
     };
-    let before = scripts(&bench);
+    let before = bench.redis.scripts();
     bench.redis.signal("-STOP");
     let (mut first, sent) = (Box::pin(reserve(names("first", 1))), Instant::now());
     assert!(poll!(&mut first).is_pending());
     until("it has been on its way for long", || async { sent.elapsed() > FAR }).await;
     bench.redis.signal("-CONT");
     first.await;
-    until("the use of the key is noted", || async { scripts(&bench) == before + 2 }).await;
-    let before = scripts(&bench);
+    until("the use of the key is noted", || async { bench.redis.scripts() == before + 2 }).await;
+    let before = bench.redis.scripts();
     reserve(names("r", TOGETHER + 8)).await;
-    assert_eq!(scripts(&bench) - before, TOGETHER as u64 + 1, "as many as Redis decides while one travels, and what is left");
+    assert_eq!(bench.redis.scripts() - before, TOGETHER as u64 + 1, "as many as Redis decides while one travels, and what is left");
 }
 
 /// What is asked of one resource, and the token that is shown.
@@ -226,7 +225,7 @@ async fn what_becomes_of_a_call_is_what_would_become_of_it_alone() {
         counts
     };
     assert_eq!(counted(&told_together), counted(&told_alone));
-    assert!(scripts(&together) * 3 < scripts(&alone) * 2, "many shared");
+    assert!(together.redis.scripts() * 3 < alone.redis.scripts() * 2, "many shared");
 }
 
 /// What the history tells: the position before, its own, and what it is of what.
@@ -305,6 +304,28 @@ async fn the_limits_count_each_call() {
     let admitted = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!((50..56).contains(&admitted), "{admitted} more were admitted");
     assert!(answers.iter().all(|answer| matches!(answer, Ok(_) | Err(StoreError::TooFast(_)))), "{answers:?}");
+}
+
+#[tokio::test]
+async fn what_is_given_back_makes_room_for_what_is_taken_with_it() {
+    const LIMIT: usize = 20;
+    let bench = Bench::start(Tier::Enterprise).await;
+    settle(&bench).await;
+    let (store, caller) = limited(&bench, |tiers| tiers.of_mut(Tier::Enterprise).held = Some(LIMIT as u64)).await;
+    let (old, new) = (names("old", LIMIT - 1), names("new", 12));
+    // With what is known from before, as many as may be held.
+    let before = bench.redis.scripts();
+    let held: Vec<_> = done(store.reserve(&caller, &old.iter().map(|name| wanted("w", name, 60)).collect::<Vec<_>>()).await);
+    let claims: Vec<_> = old.iter().zip(&held).map(|(name, granted)| claim("w", name, granted.token.as_deref().unwrap())).collect();
+    until("the use of the key is noted", || async { bench.redis.scripts() == before + 2 }).await;
+
+    let before = bench.redis.scripts();
+    let renew = join_all(claims[..ALONE].iter().map(async |claim| done(store.renew(&caller, &[Renewal { claim: claim.clone(), ttl_ms: 60_000 }]).await)));
+    let take = join_all(new.iter().map(async |name| done(store.reserve(&caller, &[wanted("w", name, 60)]).await).remove(0)));
+    let give_back = join_all(claims[ALONE..][..12].iter().map(async |claim| done(store.unreserve(&caller, std::slice::from_ref(claim)).await)));
+    let (_, granted, _) = join3(renew, take, give_back).await;
+    assert!(granted.iter().all(|granted| granted.status == "ACQUIRED"), "{granted:?}");
+    assert_eq!(bench.redis.scripts() - before, ALONE as u64 + 1, "what was taken was not asked again");
 }
 
 #[tokio::test]

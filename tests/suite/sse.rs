@@ -155,13 +155,17 @@ impl EventStream {
 
     /// The next event, past comments: its type, its data, its id.
     pub async fn event(&mut self) -> (String, Value, String) {
-        loop {
-            match self.next().await {
-                Some(Seen::Event { kind, data, last_id }) => return (kind, serde_json::from_str(&data).unwrap(), last_id),
-                Some(_) => {}
-                None => panic!("the stream ended"),
+        let coming = async {
+            loop {
+                match self.next().await {
+                    Some(Seen::Event { kind, data, last_id }) => return (kind, serde_json::from_str(&data).unwrap(), last_id),
+                    Some(_) => {}
+                    None => panic!("the stream ended"),
+                }
             }
-        }
+        };
+        // Signs of life alone must not keep a test waiting for ever.
+        tokio::time::timeout(2 * PATIENCE, coming).await.expect("an event on the stream")
     }
 
     /// The next event, which must be of this type: its data.
