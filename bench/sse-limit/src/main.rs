@@ -72,8 +72,7 @@ fn main() {
                 }
             };
             inb.extend_from_slice(&buf[..n]);
-            loop {
-                let Some(h) = memchr::memmem::find(inb, b"\r\n\r\n") else { break };
+            while let Some(h) = memchr::memmem::find(inb, b"\r\n\r\n") {
                 if inb[0] == b'G' {
                     let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n");
                     subs.push((s.as_raw_fd(), c));
