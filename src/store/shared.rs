@@ -69,6 +69,16 @@ impl Asked {
         }
     }
 
+    /// Its turn in the script, which counts on it (`lua/shared_plain.lua`): what gives back comes first, and makes room; each kind stands together,
+    /// for of an event only that is said which it does not have in common with the one before it.
+    fn turn(&self) -> u8 {
+        match self {
+            Self::Unreserve(..) => 0,
+            Self::Reserve(..) => 1,
+            Self::Renew(..) => 2,
+        }
+    }
+
     fn ttl_ms(&self) -> i64 {
         match self {
             Self::Reserve(wanted, _) => wanted.ttl_ms.unwrap_or(0),
@@ -334,9 +344,7 @@ impl Store {
     /// Asks for all of it, and hands over what each is answered. What is left of it is to go alone, at the cost that is answered, or has failed.
     async fn ask_together(&self, caller: &Caller, asked: &mut Vec<Asked>) -> Result<u32, StoreError> {
         let count = asked.len() as u32;
-        // What gives back comes first, and makes room. Each kind stands together: of an event only that is said which it does not have in common
-        // with the one before it.
-        asked.sort_by_key(|asked| std::cmp::Reverse(asked.request()));
+        asked.sort_by_key(Asked::turn);
         let items = packed(asked, caller);
         let reply = match self.ask_once(count, count, &scripts::SHARED_PLAIN, caller, |to| to.bytes(&items)).await {
             Ok(reply) => reply,

@@ -11,19 +11,13 @@ use holdfast::{
 };
 
 use crate::{
-    bench::{Bench, claim, done, wanted},
+    bench::{self, Bench, claim, done, wanted},
     world::PATIENCE,
 };
 
-/// What the history tells after a position, page by page: what each names as the position before it, and its own.
-async fn told_after(store: &Store, place: &Place, mut from: i64) -> Vec<(i64, i64)> {
-    let mut all = Vec::new();
-    loop {
-        let page: Vec<_> = store.replay(place, from, 2).await.unwrap().unwrap().notes.iter().map(|note| note.positions().unwrap()).collect();
-        let Some((_, last)) = page.last() else { return all };
-        from = *last;
-        all.extend(page);
-    }
+/// What the history tells after a position, by small pages: what each names as the position before it, and its own.
+async fn told_after(store: &Store, place: &Place, from: i64) -> Vec<(i64, i64)> {
+    bench::told_after(store, place, from, 2).await.iter().map(|note| note.positions().unwrap()).collect()
 }
 
 #[tokio::test]

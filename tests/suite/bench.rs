@@ -10,7 +10,7 @@ use holdfast::{
         reservation::{Claim, Granted, Wanted},
         tier::Tier,
     },
-    store::{Address, Bearer, Caller, Callers, Link, NewKey, Place, Secret, Store, StoreError, Told, Verdict, Watched},
+    store::{Address, Bearer, Caller, Callers, Link, NewKey, Note, Place, Secret, Store, StoreError, Told, Verdict, Watched},
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -112,6 +112,17 @@ impl Bench {
 
     pub fn standing(&self) -> Standing {
         self.redis.standing(&Place::new(self.tenant.id.clone()).key("meta").to_string())
+    }
+}
+
+/// Everything that the history tells after a position, read by pages of so many entries.
+pub async fn told_after(store: &Store, place: &Place, mut from: i64, page: usize) -> Vec<Note> {
+    let mut all = Vec::new();
+    loop {
+        let notes = store.replay(place, from, page).await.unwrap().unwrap().notes;
+        let Some((_, last)) = notes.last().and_then(Note::positions) else { return all };
+        from = last;
+        all.extend(notes);
     }
 }
 

@@ -28,7 +28,7 @@ use holdfast::{
 };
 
 use crate::{
-    bench::{Bench, claim, done, names, wanted},
+    bench::{Bench, claim, done, names, told_after, wanted},
     world::{PATIENCE, until},
 };
 
@@ -230,28 +230,15 @@ async fn what_becomes_of_a_call_is_what_would_become_of_it_alone() {
 
 /// What the history tells: the position before, its own, and what it is of what.
 async fn told(bench: &Bench) -> Vec<(i64, i64, String)> {
-    let place = Place::new(bench.tenant.id.clone());
-    let mut all = Vec::new();
-    let mut from = 0;
-    loop {
-        let page = bench.store.replay(&place, from, 100).await.unwrap().unwrap().notes;
-        let Some(last) = page.last().and_then(Note::positions) else { return all };
-        from = last.1;
-        all.extend(page.iter().map(|note| {
-            let (previous, position) = note.positions().unwrap();
-            let Message::Reservation { event, .. } = &note.message else { panic!("{note:?} is of no reservation") };
-            // All but the moment.
-            let event = ReservationEvent {
-                id: None,
-                timestamp: DateTime::UNIX_EPOCH,
-                fencing_token: None,
-                expires_at: None,
-                tenant_id: String::new(),
-                ..*event.clone()
-            };
-            (previous, position, format!("{event:?}"))
-        }));
-    }
+    let notes = told_after(&bench.store, &Place::new(bench.tenant.id.clone()), 0, 100).await;
+    let told = |note: Note| {
+        let (previous, position) = note.positions().unwrap();
+        let Message::Reservation { event, .. } = note.message else { panic!("{:?} is of no reservation", note.message) };
+        // All but the moment.
+        let event = ReservationEvent { id: None, timestamp: DateTime::UNIX_EPOCH, fencing_token: None, expires_at: None, tenant_id: String::new(), ..*event };
+        (previous, position, format!("{event:?}"))
+    };
+    notes.into_iter().map(told).collect()
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use holdfast::{
     store::{Message, Place},
 };
 
-use crate::bench::{Bench, claim, done, names, wanted};
+use crate::bench::{self, Bench, claim, done, names, wanted};
 
 /// More than share a message, twice.
 const MANY: usize = 90;
@@ -72,24 +72,18 @@ fn renewals(items: &[Wanted], granted: &[Granted]) -> Vec<Renewal> {
 
 /// What the history tells after a position, without the moment; each event names the one before it. And where it ends.
 async fn told_after(bench: &Bench, mut from: i64) -> (Vec<ReservationEvent>, i64) {
-    let place = Place::new(bench.tenant.id.clone());
     let mut all = Vec::new();
-    loop {
-        let page = bench.store.replay(&place, from, 1_000).await.unwrap().unwrap().notes;
-        if page.is_empty() {
-            return (all, from);
-        }
-        for note in page {
-            let (previous, position) = note.positions().unwrap();
-            assert!(previous == from && position > previous, "{previous} is before {position}, after {from}");
-            from = position;
-            assert_eq!(note.tenant, bench.tenant.id.as_str());
-            let Message::Reservation { event, .. } = note.message else { panic!("{:?} is of no reservation", note.message) };
-            assert_eq!(event.id.as_deref(), Some(&*position.to_string()));
-            assert!(event.timestamp > DateTime::UNIX_EPOCH);
-            all.push(ReservationEvent { id: None, timestamp: DateTime::UNIX_EPOCH, ..*event });
-        }
+    for note in bench::told_after(&bench.store, &Place::new(bench.tenant.id.clone()), from, 1_000).await {
+        let (previous, position) = note.positions().unwrap();
+        assert!(previous == from && position > previous, "{previous} is before {position}, after {from}");
+        from = position;
+        assert_eq!(note.tenant, bench.tenant.id.as_str());
+        let Message::Reservation { event, .. } = note.message else { panic!("{:?} is of no reservation", note.message) };
+        assert_eq!(event.id.as_deref(), Some(&*position.to_string()));
+        assert!(event.timestamp > DateTime::UNIX_EPOCH);
+        all.push(ReservationEvent { id: None, timestamp: DateTime::UNIX_EPOCH, ..*event });
     }
+    (all, from)
 }
 
 #[tokio::test]
