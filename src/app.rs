@@ -10,13 +10,15 @@ use tokio::{
 };
 
 use crate::{
-    collect,
     config::{Auth, Config},
     domain::{names::TenantId, tier::Tier},
     feed::Feed,
     http::{self, App, Guards, Listener, ListenerError, Serving},
+    monitor,
     replica::Replica,
-    store::{Address, AddressError, Bearer, Callers, Link, Links, PrivateRedis, PrivateRedisError, Secret, Store, StoreError},
+    store::{
+        Address, AddressError, Bearer, Callers, Link, Links, PrivateRedis, PrivateRedisError, Secret, Store, StoreError,
+    },
     sweeper,
     trust::{SecretKeys, Vault},
 };
@@ -104,7 +106,8 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
         .zip(feeds)
         .enumerate()
         .map(|(number, (socket, feed))| {
-            let (address, callers, config, replica) = (address.clone(), callers.clone(), config.clone(), replica.clone());
+            let (address, callers, config, replica) =
+                (address.clone(), callers.clone(), config.clone(), replica.clone());
             let (guards, vault, links) = (guards.clone(), vault.clone(), links.clone());
             let serving = Serving::new(socket, tls.clone(), places.clone(), replica.clone(), config.drain);
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
@@ -127,11 +130,12 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
 
     // A thread of its own: reading what busy brokers say must not hold up requests.
     let collecting = {
-        let (address, callers, config, vault, replica) = (address.clone(), callers.clone(), config.clone(), vault.clone(), replica.clone());
+        let (address, callers, config, vault, replica) =
+            (address.clone(), callers.clone(), config.clone(), vault.clone(), replica.clone());
         std::thread::Builder::new().name("collect".into()).spawn(move || -> io::Result<()> {
             runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
                 let store = Store::new(Link::open(address), callers);
-                collect::collect(store, config, vault, replica).await;
+                monitor::collect(store, config, vault, replica).await;
             });
             Ok(())
         })?
@@ -155,7 +159,11 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     replica.drain.cancel();
     tracing::info!(drain_s = config.drain.as_secs(), "draining");
     let joined = tokio::task::spawn_blocking(move || {
-        workers.into_iter().chain([collecting]).map(|worker| worker.join().unwrap_or(Ok(()))).collect::<Result<Vec<()>, _>>()
+        workers
+            .into_iter()
+            .chain([collecting])
+            .map(|worker| worker.join().unwrap_or(Ok(())))
+            .collect::<Result<Vec<()>, _>>()
     });
     joined.await.unwrap_or(Ok(Vec::new()))?;
     if let Some(feed) = feed {
@@ -188,7 +196,8 @@ fn secret_keys(config: &Config) -> Result<SecretKeys, AppError> {
         }
         Err(error) => return Err(fault(error)),
     };
-    SecretKeys::one(text.trim()).ok_or_else(|| fault(io::Error::other("it is too short; remove it to have a new one made")))
+    SecretKeys::one(text.trim())
+        .ok_or_else(|| fault(io::Error::other("it is too short; remove it to have a new one made")))
 }
 
 /// Makes the one tenant of open mode, as soon as Redis is there. Another replica may have made it.

@@ -4,12 +4,12 @@
 
 pub mod app;
 pub mod cli;
-pub mod collect;
 pub mod config;
 pub mod domain;
 pub mod feed;
 pub mod http;
 pub mod limits;
+pub mod monitor;
 pub mod replica;
 pub mod store;
 pub mod sweeper;

@@ -52,9 +52,11 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn start_log(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
-    let filter = EnvFilter::try_new(&config.log).map_err(|error| format!("HOLDFAST_LOG={} cannot be read: {error}", config.log))?;
+    let filter = EnvFilter::try_new(&config.log)
+        .map_err(|error| format!("HOLDFAST_LOG={} cannot be read: {error}", config.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    let format = config.log_format.unwrap_or(if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json });
+    let format =
+        config.log_format.unwrap_or(if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json });
     match format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Text => log.init(),

@@ -22,7 +22,12 @@ impl Replica {
     /// A replica that has just begun.
     #[must_use]
     pub fn begin() -> Self {
-        Self { drain: CancellationToken::new(), clock_stepped: AtomicBool::new(false), connections: AtomicUsize::new(0), metrics: Metrics::start() }
+        Self {
+            drain: CancellationToken::new(),
+            clock_stepped: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            metrics: Metrics::start(),
+        }
     }
 }
 

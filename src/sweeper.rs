@@ -128,7 +128,10 @@ impl Clock {
         let stepped = last.take().and_then(|seen| {
             let Some(step_ms) = step_between(seen.reading, reading) else { return seen.stepped };
             metrics::counter!("holdfast_redis_clock_steps_total").increment(1);
-            tracing::error!(step_ms, "the clock of redis stepped: reservations end earlier or later than their holders were told");
+            tracing::error!(
+                step_ms,
+                "the clock of redis stepped: reservations end earlier or later than their holders were told"
+            );
             Some(reading.at)
         });
         let stepped = stepped.filter(|stepped| stepped.elapsed() <= STEP_SHOWN);
@@ -151,8 +154,12 @@ mod tests {
     #[test]
     fn a_step_is_what_no_delay_explains() {
         let then = Reading { now_ms: 1_000_000, at: Instant::now() };
-        let after =
-            |ours_ms: u64, theirs_ms: i64| step_between(then, Reading { now_ms: then.now_ms + theirs_ms, at: then.at + Duration::from_millis(ours_ms) });
+        let after = |ours_ms: u64, theirs_ms: i64| {
+            step_between(
+                then,
+                Reading { now_ms: then.now_ms + theirs_ms, at: then.at + Duration::from_millis(ours_ms) },
+            )
+        };
         assert_eq!((after(500, 500), after(500, 5_400), after(6_000, 1_100)), (None, None, None));
         assert_eq!((after(500, 6_000), after(6_000, 500), after(500, -1)), (Some(5_500), Some(-5_500), Some(-501)));
         assert_eq!(then.at(then.at + Duration::from_millis(70)).now_ms, 1_000_070);

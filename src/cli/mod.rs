@@ -113,7 +113,8 @@ pub fn print(text: &str) {
 }
 
 fn settings() -> String {
-    let lines: Vec<_> = crate::config::SETTINGS.iter().map(|(name, meaning)| format!("  HOLDFAST_{name:<14} {meaning}")).collect();
+    let lines: Vec<_> =
+        crate::config::SETTINGS.iter().map(|(name, meaning)| format!("  HOLDFAST_{name:<14} {meaning}")).collect();
     format!("Settings:\n{}", lines.join("\n"))
 }
 
@@ -126,7 +127,8 @@ pub async fn tenant(config: &Config, act: TenantAct) -> Result<(), CliError> {
     match act {
         TenantAct::Create { name, tier } => {
             let tier = Tier::parse(&tier).map_err(CliError::Input)?;
-            let name = crate::domain::names::label(Some(name)).map_err(|fault| CliError::Input(format!("the name {fault}")))?;
+            let name = crate::domain::names::label(Some(name))
+                .map_err(|fault| CliError::Input(format!("the name {fault}")))?;
             let made = store.create_tenant(TenantId::random(), &name, tier).await?;
             let (tenant, key) = made.ok_or(CliError::NotFound("free id"))?;
             print(&format!("tenant {}\nkey    {}\n", tenant.id, key.text));
@@ -163,10 +165,16 @@ pub async fn key(config: &Config, act: KeyAct) -> Result<(), CliError> {
         KeyAct::Create { tenant, label, scopes } => {
             let caller = acting_for(&store, &tenant).await?;
             let scopes = Scopes::parse(scopes.split(',')).map_err(CliError::Input)?;
-            let label = crate::domain::names::label(Some(label)).map_err(|fault| CliError::Input(format!("the label {fault}")))?;
+            let label = crate::domain::names::label(Some(label))
+                .map_err(|fault| CliError::Input(format!("the label {fault}")))?;
             match store.create_key(&caller, &label, scopes).await?.answer {
                 Verdict::Done(new) => print(&format!("id     {}\nkey    {}\n", new.key.id, new.text)),
-                Verdict::Limit(limit) => return Err(CliError::Input(format!("the tier allows {} keys, and there are {}", limit.limit, limit.used))),
+                Verdict::Limit(limit) => {
+                    return Err(CliError::Input(format!(
+                        "the tier allows {} keys, and there are {}",
+                        limit.limit, limit.used
+                    )));
+                }
                 Verdict::WrongToken(_) | Verdict::TooMany => return Err(CliError::NotFound("key")),
             }
         }
@@ -186,7 +194,11 @@ pub async fn key(config: &Config, act: KeyAct) -> Result<(), CliError> {
             match store.delete_key(&caller, &id).await?.answer {
                 KeyRemoval::Removed => {}
                 KeyRemoval::NotFound => return Err(CliError::NotFound("key")),
-                KeyRemoval::LastAdmin => return Err(CliError::Input("this is the last key with the scope admin; make another one first".into())),
+                KeyRemoval::LastAdmin => {
+                    return Err(CliError::Input(
+                        "this is the last key with the scope admin; make another one first".into(),
+                    ));
+                }
             }
         }
     }
@@ -205,7 +217,8 @@ async fn open(config: &Config) -> Result<Store, CliError> {
                     config.data_dir.display()
                 ))
             })?;
-            Address::parse(&format!("redis+unix://{}", socket.display())).map_err(|error| CliError::Input(error.to_string()))?
+            Address::parse(&format!("redis+unix://{}", socket.display()))
+                .map_err(|error| CliError::Input(error.to_string()))?
         }
     };
     let link = Link::open(address);

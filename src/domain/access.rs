@@ -68,7 +68,10 @@ impl Scopes {
     /// Their names, in the order of the contract.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
-        [(self.read, "read"), (self.write, "write"), (self.admin, "admin")].into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
+        [(self.read, "read"), (self.write, "write"), (self.admin, "admin")]
+            .into_iter()
+            .filter_map(|(has, name)| has.then_some(name))
+            .collect()
     }
 }
 

@@ -1,7 +1,6 @@
 //! What Holdfast is about, without IO and without a clock: names, statuses, tiers, rates, events.
 
 pub mod access;
-pub mod connection;
 pub mod event;
 pub mod fault;
 pub mod names;

@@ -43,7 +43,9 @@ pub fn label(text: Option<String>) -> Result<String, String> {
 pub fn note(text: Option<String>) -> Result<String, String> {
     match text {
         None => Ok(String::new()),
-        Some(text) if text.len() > NAME_BYTES => Err(format!("is {} bytes long; at most {NAME_BYTES} are allowed", text.len())),
+        Some(text) if text.len() > NAME_BYTES => {
+            Err(format!("is {} bytes long; at most {NAME_BYTES} are allowed", text.len()))
+        }
         Some(text) if text.contains('\0') => Err("must not contain the character NUL".into()),
         Some(text) => Ok(text),
     }

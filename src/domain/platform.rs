@@ -64,7 +64,9 @@ pub fn kind(text: Option<String>) -> Result<String, String> {
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._:-".contains(&byte));
     if !fits {
-        return Err("must be a small letter and then up to 63 of small letters, digits, \".\", \"_\", \":\" and \"-\"".into());
+        return Err(
+            "must be a small letter and then up to 63 of small letters, digits, \".\", \"_\", \":\" and \"-\"".into()
+        );
     }
     if TAKEN.contains(&text.as_str()) {
         return Err(format!("must not be \"{text}\": that name has a meaning of its own on an event stream"));
@@ -111,7 +113,9 @@ mod tests {
         for good in ["trade", "a", "a.b_c:d-9"] {
             assert_eq!(kind(Some(good.into())).unwrap(), good);
         }
-        for bad in ["", "Trade", "9a", "a b", "a\nb", "open", "error", "message", "connected", "heartbeat", &"a".repeat(65)] {
+        for bad in
+            ["", "Trade", "9a", "a b", "a\nb", "open", "error", "message", "connected", "heartbeat", &"a".repeat(65)]
+        {
             assert!(kind(Some(bad.into())).is_err(), "{bad}");
         }
         assert!(kind(None).is_err());
@@ -119,6 +123,9 @@ mod tests {
 
     #[test]
     fn only_the_space_between_tokens_goes() {
-        assert_eq!(one_line("{ \"a b\" :\r\n [1.0, 2e5,\t\"\\\" \\\\\" , \"x\" ] }"), "{\"a b\":[1.0,2e5,\"\\\" \\\\\",\"x\"]}");
+        assert_eq!(
+            one_line("{ \"a b\" :\r\n [1.0, 2e5,\t\"\\\" \\\\\" , \"x\" ] }"),
+            "{\"a b\":[1.0,2e5,\"\\\" \\\\\",\"x\"]}"
+        );
     }
 }

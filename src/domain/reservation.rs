@@ -61,7 +61,10 @@ pub fn ttl_ms(seconds: i64) -> Result<i64, String> {
 ///
 /// # Errors
 /// Every fault, each with the path of its item.
-pub fn batch<R, T>(raw: Vec<R>, mut item: impl FnMut(&mut Faults, usize, R) -> Option<T>) -> Result<Vec<T>, Vec<Fault>> {
+pub fn batch<R, T>(
+    raw: Vec<R>,
+    mut item: impl FnMut(&mut Faults, usize, R) -> Option<T>,
+) -> Result<Vec<T>, Vec<Fault>> {
     let mut faults = Faults::default();
     match raw.len() {
         0 => faults.add("", "the list is empty; send 1 to 1000 items"),
@@ -79,7 +82,12 @@ pub fn batch<R, T>(raw: Vec<R>, mut item: impl FnMut(&mut Faults, usize, R) -> O
 }
 
 /// A requester's and a resource's name at position `at` of a batch.
-pub fn named(faults: &mut Faults, at: usize, requester: Option<String>, resource: Option<String>) -> Option<(String, String)> {
+pub fn named(
+    faults: &mut Faults,
+    at: usize,
+    requester: Option<String>,
+    resource: Option<String>,
+) -> Option<(String, String)> {
     let requester = faults.keep(|| format!("[{at}].requester"), names::name(requester));
     let resource = faults.keep(|| format!("[{at}].resource"), names::name(resource));
     requester.zip(resource)
@@ -106,14 +114,24 @@ impl Obstacle {
         let Self { kind, resource, holder, holder_deadline_ms } = self;
         let until = holder_deadline_ms.map(|ms| iso(instant(ms)));
         match (kind.as_str(), holder.is_empty(), &until) {
-            ("registration", ..) => return format!("\"{resource}\" is not registered, or the pool has no such slot; register it first, or mend the name."),
-            (_, true, Some(until)) => return format!("No slot of \"{resource}\" is free; the earliest ends at {until}."),
-            (_, true, None) => return format!("No slot of \"{resource}\" is free; watch the event stream for a release."),
+            ("registration", ..) => {
+                return format!(
+                    "\"{resource}\" is not registered, or the pool has no such slot; register it first, or mend the name."
+                );
+            }
+            (_, true, Some(until)) => {
+                return format!("No slot of \"{resource}\" is free; the earliest ends at {until}.");
+            }
+            (_, true, None) => {
+                return format!("No slot of \"{resource}\" is free; watch the event stream for a release.");
+            }
             _ => {}
         }
         let what = if kind == "resource" { format!("\"{resource}\"") } else { format!("The {kind} \"{resource}\"") };
         match until {
-            Some(until) => format!("{what} is held by \"{holder}\" until {until}; try again then, or watch the event stream for its release."),
+            Some(until) => format!(
+                "{what} is held by \"{holder}\" until {until}; try again then, or watch the event stream for its release."
+            ),
             None => format!("{what} is held by \"{holder}\" without an end; watch the event stream for its release."),
         }
     }
@@ -233,7 +251,10 @@ mod tests {
     #[test]
     fn a_batch_names_every_fault_of_every_item() {
         let raw = vec![Some("a"), None, Some("")];
-        let faults = batch(raw, |faults, at, raw| faults.keep(|| format!("[{at}].resource"), names::name(raw.map(str::to_owned)))).unwrap_err();
+        let faults = batch(raw, |faults, at, raw| {
+            faults.keep(|| format!("[{at}].resource"), names::name(raw.map(str::to_owned)))
+        })
+        .unwrap_err();
         let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
         assert_eq!(paths, ["[1].resource", "[2].resource"]);
     }

@@ -42,11 +42,14 @@ impl Definition {
         let mut distinct: Vec<String> = Vec::new();
         let blocks = blocks.unwrap_or_default();
         if blocks.len() > BLOCKS_MAX {
-            faults.add(format!("[{at}].blocks"), format!("has {} names; at most {BLOCKS_MAX} are allowed", blocks.len()));
+            faults
+                .add(format!("[{at}].blocks"), format!("has {} names; at most {BLOCKS_MAX} are allowed", blocks.len()));
         }
         for (n, block) in blocks.into_iter().enumerate() {
             let block = faults.keep(|| format!("[{at}].blocks[{n}]"), names::name(Some(block)))?;
-            if name.as_ref().is_some_and(|name| *name == block || (capacity > 1 && slot_index(name, &block).is_some_and(|index| index < capacity))) {
+            if name.as_ref().is_some_and(|name| {
+                *name == block || (capacity > 1 && slot_index(name, &block).is_some_and(|index| index < capacity))
+            }) {
                 faults.add(format!("[{at}].blocks[{n}]"), "is the resource itself; a resource cannot block itself");
             }
             if !distinct.contains(&block) {
@@ -79,7 +82,11 @@ impl Definition {
 
 fn registered_name(name: Option<String>) -> Result<String, String> {
     let name = names::name(name)?;
-    if name.contains('>') { Err("must not contain \">\", which separates the levels of a tree".into()) } else { Ok(name) }
+    if name.contains('>') {
+        Err("must not contain \">\", which separates the levels of a tree".into())
+    } else {
+        Ok(name)
+    }
 }
 
 fn ancestors(path: &str, name: &str) -> Result<Vec<String>, String> {
@@ -95,7 +102,10 @@ fn ancestors(path: &str, name: &str) -> Result<Vec<String>, String> {
         ancestors.push(segment);
     }
     if ancestors.len() >= LEVELS_MAX {
-        return Err(format!("has {} levels with the resource's own; at most {LEVELS_MAX} are allowed", ancestors.len() + 1));
+        return Err(format!(
+            "has {} levels with the resource's own; at most {LEVELS_MAX} are allowed",
+            ancestors.len() + 1
+        ));
     }
     Ok(ancestors)
 }
@@ -104,7 +114,9 @@ fn ancestors(path: &str, name: &str) -> Result<Vec<String>, String> {
 #[must_use]
 pub fn slot_index(pool: &str, name: &str) -> Option<i64> {
     let digits = name.strip_prefix(pool)?.strip_prefix('_')?;
-    let canonical = (1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    let canonical = (1..=6).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (digits == "0" || !digits.starts_with('0'));
     canonical.then(|| digits.parse().ok()).flatten()
 }
 
@@ -115,7 +127,8 @@ mod tests {
     fn parsed(name: &str, capacity: i64, blocks: &[&str], path: Option<&str>) -> Result<Definition, Vec<String>> {
         let mut faults = Faults::default();
         let blocks = blocks.iter().map(|block| (*block).to_owned()).collect();
-        let definition = Definition::parse(&mut faults, 0, Some(name.into()), Some(capacity), Some(blocks), path.map(Into::into));
+        let definition =
+            Definition::parse(&mut faults, 0, Some(name.into()), Some(capacity), Some(blocks), path.map(Into::into));
         faults.or(definition).map(Option::unwrap).map_err(|faults| faults.into_iter().map(|fault| fault.path).collect())
     }
 

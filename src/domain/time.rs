@@ -14,11 +14,20 @@ pub fn instant(ms: i64) -> DateTime<Utc> {
 ///
 /// Digit by digit where the year has four of them: through chrono's formatting it would be 1 % of a request's instructions.
 pub fn iso(instant: DateTime<Utc>) -> String {
-    let Ok(year @ 0..=9999) = u32::try_from(instant.year()) else { return instant.to_rfc3339_opts(SecondsFormat::Millis, true) };
+    let Ok(year @ 0..=9999) = u32::try_from(instant.year()) else {
+        return instant.to_rfc3339_opts(SecondsFormat::Millis, true);
+    };
     let (date, time) = (instant.date_naive(), instant.time());
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    let ends =
-        [(4, year), (7, date.month()), (10, date.day()), (13, time.hour()), (16, time.minute()), (19, time.second()), (23, instant.timestamp_subsec_millis())];
+    let ends = [
+        (4, year),
+        (7, date.month()),
+        (10, date.day()),
+        (13, time.hour()),
+        (16, time.minute()),
+        (19, time.second()),
+        (23, instant.timestamp_subsec_millis()),
+    ];
     for (mut place, mut number) in ends {
         while number > 0 {
             place -= 1;
@@ -57,9 +66,19 @@ mod tests {
 
     #[test]
     fn an_instant_reads_as_the_calendar_library_writes_it() {
-        for ms in
-            [0, 1, -1, 999, 1_778_673_660_000, 951_782_399_999, 253_402_300_799_999, 253_402_300_800_000, -62_167_219_200_000, -62_167_219_200_001, i64::MAX]
-        {
+        for ms in [
+            0,
+            1,
+            -1,
+            999,
+            1_778_673_660_000,
+            951_782_399_999,
+            253_402_300_799_999,
+            253_402_300_800_000,
+            -62_167_219_200_000,
+            -62_167_219_200_001,
+            i64::MAX,
+        ] {
             let instant = instant(ms);
             assert_eq!(iso(instant), instant.to_rfc3339_opts(SecondsFormat::Millis, true), "{ms}");
         }

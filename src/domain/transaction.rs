@@ -36,7 +36,10 @@ impl Method {
     /// A sentence that lists the methods there are.
     pub fn parse(name: Option<&str>) -> Result<Self, String> {
         let name = name.ok_or("is required")?;
-        Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| format!("is \"{name}\"; it must be ALL_OR_NONE, AS_MANY_AS_POSSIBLE or FIRST"))
+        Self::ALL
+            .into_iter()
+            .find(|method| method.name() == name)
+            .ok_or_else(|| format!("is \"{name}\"; it must be ALL_OR_NONE, AS_MANY_AS_POSSIBLE or FIRST"))
     }
 }
 

@@ -4,21 +4,12 @@
 //! An event is encoded once per replica. What a replica did not hear it reads from the history; what the history does not have any
 //! more, readers are told. A reader that is slow only lags behind, and nobody waits for it.
 
-mod channel;
-mod filter;
-mod flights;
-mod frame;
-mod group;
-mod hear;
-mod lease;
-mod live;
-mod news;
-mod reader;
-mod ring;
-mod seat;
-mod shard;
-mod watch;
-mod weight;
+mod buffer;
+mod delivery;
+mod dispatch;
+mod gap_repair;
+mod single_flight;
+mod stream_slots;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -35,17 +26,17 @@ use crate::{
     store::{Caller, LimitReached, Place, Store, StoreError, StreamKind, Subscription, Told, Verdict},
 };
 
-pub use filter::{Filter, split_list};
-pub use frame::{About, Frame, Reason};
-pub use live::{LiveEntry, LiveReader};
-pub use reader::{Piece, Reader, Start};
-pub use seat::Outlet;
+pub use buffer::filter::{Filter, split_list};
+pub use buffer::frame::{About, Frame, Reason};
+pub use delivery::live_stream::{LiveEntry, LiveReader};
+pub use delivery::stream::{Piece, Reader, Start};
+pub use delivery::subscriber::Outlet;
 
-use channel::{Channel, Page};
-use flights::Flights;
-use lease::{Lease, Leases};
-use shard::Shard;
-use weight::Weight;
+use buffer::memory_budget::Weight;
+use delivery::channel::{Channel, Page};
+use delivery::{live_stream, shard::Shard};
+use single_flight::Flights;
+use stream_slots::{Lease, Leases};
 
 /// How long a partition stays subscribed after its last reader here has left.
 const LINGER: Duration = Duration::from_secs(30);
@@ -85,7 +76,7 @@ pub struct Hub {
     runtime: tokio::runtime::Handle,
     pages: Flights<(TenantId, i64), Option<Arc<Page>>>,
     proofs: Flights<(TenantId, Option<String>), Told<()>>,
-    standings: Flights<(TenantId, Uuid), Arc<live::Standing>>,
+    standings: Flights<(TenantId, Uuid), Arc<live_stream::Standing>>,
     leases: Arc<Leases>,
     /// Of all rings.
     weight: Weight,
@@ -154,8 +145,8 @@ impl Feed {
         // Set once, here, before anybody else has the hub.
         let _ = hub.subscription.set(subscription);
         tokio::spawn(hub.clone().tidy());
-        tokio::spawn(watch::watch(hub.clone()));
-        tokio::spawn(live::keep_showing(hub.clone()));
+        tokio::spawn(gap_repair::watch(hub.clone()));
+        tokio::spawn(live_stream::keep_showing(hub.clone()));
         tokio::spawn(hub.leases.clone().keep(hub.store.clone()));
         Ok(shards.into_iter().map(|shard| Self { hub: hub.clone(), shard }).collect())
     }
@@ -178,7 +169,14 @@ impl Feed {
     ///
     /// # Cancellation
     /// A place that was taken is given back.
-    pub async fn enter(&self, store: &Store, caller: &Caller, kind: StreamKind, filter: Filter, from: Option<&str>) -> Result<Entry, StoreError> {
+    pub async fn enter(
+        &self,
+        store: &Store,
+        caller: &Caller,
+        kind: StreamKind,
+        filter: Filter,
+        from: Option<&str>,
+    ) -> Result<Entry, StoreError> {
         let hub = &self.hub;
         let place = caller.place();
         let (proof, lease) = match self.prove(store, caller, &kind).await? {
@@ -192,7 +190,8 @@ impl Feed {
         }
         let latest = proof.position.max(place.latest());
         let _ = tokio::time::timeout(CATCH_UP, channel.reaches(latest)).await;
-        let reader = Reader::new(hub.clone(), self.shard.clone(), store.clone(), channel, caller.credential(), filter, lease);
+        let reader =
+            Reader::new(hub.clone(), self.shard.clone(), store.clone(), channel, caller.credential(), filter, lease);
         let mut reader = Box::new(reader.ok_or(StoreError::Unreachable)?);
         let start = reader.start(from).await?;
         Ok(Entry::Open { reader, start, now_us: proof.now_us })
@@ -200,7 +199,12 @@ impl Feed {
 
     /// Listens to the caller's partition, proves the credential, and takes a place if streams of that kind are counted; or says which
     /// limit is reached, and when.
-    async fn prove(&self, store: &Store, caller: &Caller, kind: &StreamKind) -> Result<Result<Proved, (LimitReached, i64)>, StoreError> {
+    async fn prove(
+        &self,
+        store: &Store,
+        caller: &Caller,
+        kind: &StreamKind,
+    ) -> Result<Result<Proved, (LimitReached, i64)>, StoreError> {
         let (hub, place) = (&self.hub, caller.place());
         // Listening comes before looking: what happens in between is heard.
         if let Some(subscription) = hub.subscription.get() {
@@ -208,7 +212,8 @@ impl Feed {
         }
         if kind.most(caller).is_none() {
             let key = (place.tenant().clone(), caller.credential());
-            let proof = hub.proofs.get(&key, async { Ok::<_, StoreError>(store.position(caller).await?.map(|_| ())) }).await?;
+            let proof =
+                hub.proofs.get(&key, async { Ok::<_, StoreError>(store.position(caller).await?.map(|_| ())) }).await?;
             return Ok(Ok((proof, None)));
         }
         let mut lease = hub.leases.lease(place, kind);
@@ -250,18 +255,28 @@ impl Hub {
 
     fn live_channel(&self, place: &Arc<Place>, connection: Uuid) -> Arc<Channel> {
         let key = (place.tenant().clone(), connection);
-        self.live_channels().entry(key).or_insert_with(|| Arc::new(Channel::live(place.clone(), self.shards.len(), self.weight.clone()))).clone()
+        self.live_channels()
+            .entry(key)
+            .or_insert_with(|| Arc::new(Channel::live(place.clone(), self.shards.len(), self.weight.clone())))
+            .clone()
     }
 
     fn channel(&self, place: &Arc<Place>) -> Arc<Channel> {
-        self.channels().entry(place.tenant().clone()).or_insert_with(|| Arc::new(Channel::new(place.clone(), self.shards.len(), self.weight.clone()))).clone()
+        self.channels()
+            .entry(place.tenant().clone())
+            .or_insert_with(|| Arc::new(Channel::new(place.clone(), self.shards.len(), self.weight.clone())))
+            .clone()
     }
 
     /// A page of the history after `from`; `None`: the tenant is gone.
     async fn page(&self, store: &Store, place: &Arc<Place>, from: i64) -> Result<Option<Arc<Page>>, StoreError> {
         let key = (place.tenant().clone(), from);
-        let page =
-            self.pages.get(&key, async { Ok::<_, StoreError>(store.replay(place, from, PAGE).await?.map(|replay| Arc::new(Page::of(&replay)))) }).await?;
+        let page = self
+            .pages
+            .get(&key, async {
+                Ok::<_, StoreError>(store.replay(place, from, PAGE).await?.map(|replay| Arc::new(Page::of(&replay))))
+            })
+            .await?;
         if page.as_ref().is_none_or(|page| page.frames.is_empty()) {
             // Something may follow at any moment.
             self.pages.forget(&key);
@@ -273,7 +288,7 @@ impl Hub {
     fn mend(self: &Arc<Self>, channel: &Arc<Channel>) {
         if channel.ring().begin_mending() {
             metrics::counter!("holdfast_stream_repairs_total").increment(1);
-            self.runtime.spawn(watch::mend(self.clone(), channel.clone()));
+            self.runtime.spawn(gap_repair::mend(self.clone(), channel.clone()));
         }
     }
 
@@ -283,7 +298,8 @@ impl Hub {
         loop {
             tokio::time::sleep(TIDY).await;
             let now = Instant::now();
-            let channels: Vec<_> = self.channels().iter().map(|(tenant, channel)| (tenant.clone(), channel.clone())).collect();
+            let channels: Vec<_> =
+                self.channels().iter().map(|(tenant, channel)| (tenant.clone(), channel.clone())).collect();
             for (tenant, channel) in &channels {
                 channel.tidy(now);
                 if channel.readers() > 0 {

@@ -2,41 +2,19 @@
 //!
 //! A handler parses, asks the store, and answers. Untrusted text becomes a domain type once, at this door.
 
-mod address;
-mod admin;
-mod answer;
-mod body;
-mod connections;
-mod cors;
-mod credentials;
-mod document;
-mod edge;
-mod error;
-mod exchange;
-mod failures;
-mod fleet;
-mod here;
-mod ingest;
-mod jobs;
-mod keys;
-mod listener;
-mod listing;
-mod operations;
-mod origin;
-mod pace;
+mod app_state;
+mod auth;
+mod events;
+mod health;
+mod openapi;
 mod pages;
-mod paths;
-mod platform;
-mod pushed;
-mod queue_stream;
+mod pipeline;
+mod queues;
 mod reservations;
-mod resources;
 mod routes;
-mod session;
-mod socket;
-mod stream;
-mod trace;
-mod transactions;
+mod server;
+mod tenants;
+mod wire;
 
 use std::sync::Arc;
 
@@ -48,11 +26,11 @@ use crate::{
     trust::Vault,
 };
 
-pub use credentials::Guards;
-pub use document::document;
-pub use edge::Edge;
-pub(crate) use listener::tls;
-pub use listener::{Listener, ListenerError, Serving};
+pub use auth::Guards;
+pub use openapi::document;
+pub use pipeline::Edge;
+pub(crate) use server::listener::tls;
+pub use server::listener::{Listener, ListenerError, Serving};
 
 /// What every handler can reach. One per runtime.
 pub struct App {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use poem::{Request, Response, error::NotFoundError, handler, http::header};
 
-use crate::http::document;
+use crate::http::openapi;
 
 /// Name, content type and content of each file.
 macro_rules! files {
@@ -43,14 +43,17 @@ pub(super) fn icon() -> poem::Result<Response> {
 
 /// The OpenAPI document.
 #[handler]
-pub(super) fn openapi() -> Response {
-    Response::builder().content_type("application/json").header(header::CACHE_CONTROL, "no-cache").body(document::document())
+pub(super) fn openapi_json() -> Response {
+    Response::builder()
+        .content_type("application/json")
+        .header(header::CACHE_CONTROL, "no-cache")
+        .body(openapi::document())
 }
 
 /// The OpenAPI document, to read and to try.
 #[handler]
 pub(super) fn docs() -> Response {
-    static PAGE: LazyLock<String> = LazyLock::new(document::page);
+    static PAGE: LazyLock<String> = LazyLock::new(openapi::page);
     page("text/html; charset=utf-8", DOCS_POLICY, PAGE.as_str())
 }
 
@@ -66,5 +69,9 @@ fn named(name: &str) -> poem::Result<Response> {
 }
 
 fn page(kind: &str, policy: &'static str, content: impl Into<poem::Body>) -> Response {
-    Response::builder().content_type(kind).header(header::CONTENT_SECURITY_POLICY, policy).header(header::CACHE_CONTROL, "no-cache").body(content)
+    Response::builder()
+        .content_type(kind)
+        .header(header::CONTENT_SECURITY_POLICY, policy)
+        .header(header::CACHE_CONTROL, "no-cache")
+        .body(content)
 }

@@ -12,8 +12,9 @@ use poem_openapi::{
 };
 
 use crate::http::{
-    document::{self, API, Api, MONITOR, Monitor},
-    operations, pages,
+    health, openapi,
+    openapi::{API, Api, MONITOR, Monitor},
+    pages,
 };
 
 /// Paths, their methods, and what answers them.
@@ -35,12 +36,12 @@ impl OpenApi for Everything {
     fn register(_: &mut Registry) {}
 
     fn add_routes(self, table: &mut Table) {
-        add(table, API, document::api());
-        add(table, MONITOR, document::monitor_api());
-        add_page(table, "/healthz", operations::healthz);
-        add_page(table, "/readyz", operations::readyz);
-        add_page(table, "/metrics", operations::numbers);
-        add_page(table, "/openapi.json", pages::openapi);
+        add(table, API, openapi::api());
+        add(table, MONITOR, openapi::monitor_api());
+        add_page(table, "/healthz", health::healthz);
+        add_page(table, "/readyz", health::readyz);
+        add_page(table, "/metrics", health::numbers);
+        add_page(table, "/openapi.json", pages::openapi_json);
         add_page(table, "/docs", pages::docs);
         add_page(table, "/", pages::index);
         add_page(table, "/dashboard/*file", pages::file);

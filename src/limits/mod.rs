@@ -3,8 +3,8 @@
 //! The shared count in Redis decides; what stands here only says no where Redis would, or lately did. All of it can be forgotten at
 //! any moment without anybody being let in who should not be, so its memory is bounded by forgetting.
 
-mod attempts;
-mod front;
+mod address;
+mod tenant;
 
-pub use attempts::Attempts;
-pub use front::Front;
+pub use address::Attempts;
+pub use tenant::Front;

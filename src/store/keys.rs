@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     domain::names::TenantId,
-    store::{pace::Pace, resp::Arguments, scripts::Script},
+    store::{redis::resp::Arguments, scripts::Script, tenants::rate_state::Pace},
 };
 
 /// How many parts the tenants are spread over. Part of the data layout: changing it is a migration.
@@ -89,8 +89,12 @@ static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// The cluster's hash slot of a key without braces: CRC16 (XMODEM) modulo 16,384, as the Redis Cluster specification has it.
 fn slot(key: &[u8]) -> u16 {
-    let crc =
-        key.iter().fold(0_u16, |crc, byte| (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }));
+    let crc = key.iter().fold(0_u16, |crc, byte| {
+        (0..8).fold(
+            crc ^ (u16::from(*byte) << 8),
+            |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 },
+        )
+    });
     crc % SLOTS
 }
 
@@ -211,7 +215,8 @@ impl Place {
     #[must_use]
     pub fn key<'a>(&'a self, kind: &'a str) -> Key<'a> {
         let shared = PARTITION_KEYS.contains(&kind);
-        let begin = if shared { &self.prefix[..self.prefix.len() - self.tenant.as_str().len() - 1] } else { &self.prefix };
+        let begin =
+            if shared { &self.prefix[..self.prefix.len() - self.tenant.as_str().len() - 1] } else { &self.prefix };
         Key { begin, kind }
     }
 

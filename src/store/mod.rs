@@ -3,67 +3,45 @@
 //! Every decision is made by one script on one slot; what stands here names its keys and arguments, sends it, and reads its
 //! answer. A refusal is an answer ([`Verdict`]); a failure is a [`StoreError`]; not knowing is its own case of that.
 
-mod address;
-mod caller;
-mod connections;
-mod issuers;
+mod callers;
+mod codec;
+mod events;
 mod keys;
-mod lane;
-mod link;
-mod message;
-mod monitor;
-mod own;
-mod pace;
-mod packed;
-mod places;
-mod plain;
-mod platform;
-mod private;
-mod replay;
+mod queues;
+mod redis;
 mod reservations;
-mod resources;
-mod resp;
 mod scripts;
-mod seen;
-mod sessions;
-mod shared;
-mod sightings;
-mod streams;
-mod subscription;
-mod sweep;
 mod tenants;
-mod transactions;
-mod watches;
-mod wire;
 
 use std::{sync::Arc, time::Duration};
 
-pub use address::{Address, AddressError};
-pub use caller::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, REMEMBERED, Secret};
-pub use connections::MadeConnection;
-pub use issuers::Registration;
+pub use callers::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, REMEMBERED, Secret};
+pub use events::history::{Ask, Head, Replay};
+pub use events::notification::{Message, Note};
+pub use events::platform::{CompanyRemoval, Published, Registering};
+pub use events::stream_slots::{ReplicaId, StreamId, StreamKind};
 pub use keys::{Key, PARTITIONS, Partition, Place};
-pub use link::{Link, Links};
-pub use message::{Message, Note};
-pub use monitor::{JobPage, Range};
-pub use own::names_in;
-pub use pace::{Pace, PaceNow};
-pub use platform::{CompanyRemoval, Published, Registering};
-pub use private::{PrivateRedis, PrivateRedisError};
-pub use replay::{Ask, Head, Replay};
+pub use queues::connections::MadeConnection;
+pub use queues::observe::{Intake, Observed, SIGHTINGS, Watched};
+pub use queues::query::{JobPage, Range};
+pub use queues::watches::{Free, LEASE, Take, Taken};
+pub use redis::address::{Address, AddressError};
+pub use redis::handle::{Link, Links};
+pub use redis::identity::names_in;
+pub use redis::private_server::{PrivateRedis, PrivateRedisError};
+pub use redis::subscription::{Heard, Subscription};
+pub use reservations::expiry::{Look, Reading, Swept};
+pub use reservations::resources::{Registered, ResourcePage};
 pub use reservations::{Page, PageCursor};
-pub use resources::{Registered, ResourcePage};
 pub use scripts::{SCRIPTS, Script};
-pub use sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
-pub use sightings::{Intake, Observed, SIGHTINGS, Watched};
-pub use streams::{ReplicaId, StreamId, StreamKind};
-pub use subscription::{Heard, Subscription};
-pub use sweep::{Look, Reading, Swept};
+pub use tenants::issuers::Registration;
+pub use tenants::rate_state::{Pace, PaceNow};
+pub use tenants::sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
 pub use tenants::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey, TenantPage};
-pub use watches::{Free, LEASE, Take, Taken};
 
-use packed::Reader;
-use resp::Arguments;
+use codec::Reader;
+use redis::resp::Arguments;
+use reservations::batcher;
 use scripts::Pair;
 
 use crate::domain::rate::TooFast;
@@ -161,7 +139,7 @@ pub struct LimitReached {
 pub struct Store {
     link: Link,
     callers: Arc<Callers>,
-    ways: Arc<shared::Ways>,
+    ways: Arc<batcher::Ways>,
 }
 
 impl Store {
@@ -189,7 +167,13 @@ impl Store {
     }
 
     /// The same for a call with so many items, or for one that is free.
-    async fn ask_at_cost(&self, cost: u32, script: &'static Script, caller: &Caller, args: &[Arg<'_>]) -> Result<Reply, StoreError> {
+    async fn ask_at_cost(
+        &self,
+        cost: u32,
+        script: &'static Script,
+        caller: &Caller,
+        args: &[Arg<'_>],
+    ) -> Result<Reply, StoreError> {
         let write = |_: &Caller, to: &mut dyn Arguments| args.iter().for_each(|arg| arg.write(to));
         self.ask_either(cost, &Pair { plan: script, plain: script }, caller, write, write).await
     }
@@ -209,7 +193,11 @@ impl Store {
         for _ in 0..AGAIN_MOST {
             let present = fresh.as_ref().unwrap_or(caller);
             let script = if present.needs_plan() { pair.plan } else { pair.plain };
-            let reply = self.ask_once(1, cost, script, present, |to| if present.needs_plan() { plan(present, to) } else { plain(present, to) }).await?;
+            let reply = self
+                .ask_once(1, cost, script, present, |to| {
+                    if present.needs_plan() { plan(present, to) } else { plain(present, to) }
+                })
+                .await?;
             match reply.verdict() {
                 "STALE" if fresh.is_some() => return Err(StoreError::Unauthorized),
                 // In a box, for it is rare: each call would carry the room for it along.
@@ -221,7 +209,12 @@ impl Store {
                 "RATE" => {
                     let wait_us = reply.whole(|reader| reader.int().and(reader.int()))?;
                     let Some(rate) = present.limits().rate else { return Err(reply.unexpected()) };
-                    return Err(StoreError::TooFast(TooFast { tier: present.tenant().tier, rate, wait_us, now_us: Some(reply.now_us) }));
+                    return Err(StoreError::TooFast(TooFast {
+                        tier: present.tenant().tier,
+                        rate,
+                        wait_us,
+                        now_us: Some(reply.now_us),
+                    }));
                 }
                 _ => {
                     self.note_use(present, reply.now_us);
@@ -233,7 +226,14 @@ impl Store {
     }
 
     /// Sends a script once, in place of so many calls, at a cost, and notes what its answer says of the tenant.
-    async fn ask_once(&self, calls: u32, cost: u32, script: &'static Script, caller: &Caller, args: impl Fn(&mut dyn Arguments)) -> Result<Reply, StoreError> {
+    async fn ask_once(
+        &self,
+        calls: u32,
+        cost: u32,
+        script: &'static Script,
+        caller: &Caller,
+        args: impl Fn(&mut dyn Arguments),
+    ) -> Result<Reply, StoreError> {
         let place = caller.place();
         let packed = caller.packed(cost);
         let reply = self.link.eval_for(calls, script, place.keys_of(script), |to| {
@@ -304,8 +304,13 @@ impl Reply {
             Some((backlog_us, (end - verdict, end), now_us, position, bytes.len() - reader.left(), left))
         })();
         match head {
-            Some((backlog_us, verdict, now_us, position, items, left)) => Ok(Self { script, backlog_us, verdict, now_us, position, items, left, bytes }),
-            None => Err(StoreError::UnexpectedReply { script: script.name, got: format!("{} bytes without a head", bytes.len()) }),
+            Some((backlog_us, verdict, now_us, position, items, left)) => {
+                Ok(Self { script, backlog_us, verdict, now_us, position, items, left, bytes })
+            }
+            None => Err(StoreError::UnexpectedReply {
+                script: script.name,
+                got: format!("{} bytes without a head", bytes.len()),
+            }),
         }
     }
 
@@ -333,7 +338,11 @@ impl Reply {
     }
 
     /// Reads items of `width` values each.
-    fn each<'r, T>(&'r self, width: usize, mut item: impl FnMut(&mut Reader<'r>) -> Option<T>) -> Result<Vec<T>, StoreError> {
+    fn each<'r, T>(
+        &'r self,
+        width: usize,
+        mut item: impl FnMut(&mut Reader<'r>) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
         if self.left.is_some_and(|left| left % width != 0) {
             return Err(self.unexpected());
         }
@@ -353,7 +362,14 @@ impl Reply {
 
     /// The limit that a call would have passed.
     fn limit(&self) -> Result<LimitReached, StoreError> {
-        self.whole(|reader| Some(LimitReached { limit_type: reader.text()?.into(), limit: reader.int()?, used: reader.int()?, until_ms: reader.maybe_int()? }))
+        self.whole(|reader| {
+            Some(LimitReached {
+                limit_type: reader.text()?.into(),
+                limit: reader.int()?,
+                used: reader.int()?,
+                until_ms: reader.maybe_int()?,
+            })
+        })
     }
 
     /// The answer of a script that may also refuse for a limit or a wrong token.

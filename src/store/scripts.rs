@@ -72,7 +72,8 @@ const PLAIN: &[&str] = &["meta", "held", "deadlines", "history", "due"];
 /// The keys of the scripts that change reservations of every kind.
 const PLAN: &[&str] = &["meta", "held", "deadlines", "history", "due", "definitions", "pools", "slots", "uses", "tree"];
 /// The keys of the scripts that change definitions.
-const REGISTRY: &[&str] = &["meta", "held", "deadlines", "history", "due", "definitions", "pools", "slots", "uses", "tree", "links"];
+const REGISTRY: &[&str] =
+    &["meta", "held", "deadlines", "history", "due", "definitions", "pools", "slots", "uses", "tree", "links"];
 /// The keys of the scripts that look at reservations.
 const LOOK: &[&str] = &["meta", "held", "definitions", "pools", "slots", "uses", "tree"];
 /// The keys of the scripts that change what is known of queues and their jobs.
@@ -126,7 +127,10 @@ impl Script {
 
 /// What a script's header says that it uses; `straight` is no part but the way in which it ends.
 fn uses(body: &str) -> Vec<&str> {
-    body.lines().find_map(|line| line.strip_prefix("-- uses")).map(|uses| uses.split(',').map(str::trim).collect()).unwrap_or_default()
+    body.lines()
+        .find_map(|line| line.strip_prefix("-- uses"))
+        .map(|uses| uses.split(',').map(str::trim).collect())
+        .unwrap_or_default()
 }
 
 /// Puts parts where a line says `-- here: name`: inside a branch that is seldom taken their functions cost nothing.
@@ -265,7 +269,11 @@ mod tests {
     fn what_is_counted_may_write() {
         for script in SCRIPTS {
             let shebang = script.file.lines().next().unwrap_or("");
-            assert!(!(script.is_counted() && shebang.contains("no-writes")), "{}: `open` writes the rate's state", script.name);
+            assert!(
+                !(script.is_counted() && shebang.contains("no-writes")),
+                "{}: `open` writes the rate's state",
+                script.name
+            );
         }
     }
 }

@@ -107,13 +107,19 @@ impl Keys {
         }
         match registration {
             Registration { jwks: Some(set), public_key_pem: None, hs256_secret: None } => Self::of_set(set, faults),
-            Registration { jwks: None, public_key_pem: Some(pem), hs256_secret: None } => faults.keep(|| "jwt.publicKeyPem".into(), Self::of_pem(pem)),
+            Registration { jwks: None, public_key_pem: Some(pem), hs256_secret: None } => {
+                faults.keep(|| "jwt.publicKeyPem".into(), Self::of_pem(pem))
+            }
             Registration { jwks: None, public_key_pem: None, hs256_secret: Some(secret) } => {
                 if secret.len() < SECRET_BYTES {
                     faults.add("jwt.hs256Secret", format!("must have at least {SECRET_BYTES} bytes"));
                     return None;
                 }
-                Some(Self(vec![Key { kid: None, algorithms: vec![Algorithm::HS256], key: DecodingKey::from_secret(secret.as_bytes()) }]))
+                Some(Self(vec![Key {
+                    kid: None,
+                    algorithms: vec![Algorithm::HS256],
+                    key: DecodingKey::from_secret(secret.as_bytes()),
+                }]))
             }
             _ => {
                 faults.add("jwt", "must have exactly one of jwks, publicKeyPem and hs256Secret; {} removes the issuer");
@@ -123,11 +129,16 @@ impl Keys {
     }
 
     fn of_set(set: &Value, faults: &mut Faults) -> Option<Self> {
-        let Some(keys) = set.get("keys").and_then(Value::as_array).filter(|keys| (1..=KEYS).contains(&keys.len())) else {
+        let Some(keys) = set.get("keys").and_then(Value::as_array).filter(|keys| (1..=KEYS).contains(&keys.len()))
+        else {
             faults.add("jwt.jwks", format!("must be a key set: {{\"keys\":[...]}} with 1 to {KEYS} keys"));
             return None;
         };
-        let read: Vec<_> = keys.iter().enumerate().filter_map(|(at, key)| faults.keep(|| format!("jwt.jwks.keys[{at}]"), Key::of_jwk(key))).collect();
+        let read: Vec<_> = keys
+            .iter()
+            .enumerate()
+            .filter_map(|(at, key)| faults.keep(|| format!("jwt.jwks.keys[{at}]"), Key::of_jwk(key)))
+            .collect();
         (read.len() == keys.len()).then_some(Self(read))
     }
 
@@ -136,7 +147,8 @@ impl Keys {
             return Err("must be a public key in PEM: -----BEGIN PUBLIC KEY-----".into());
         }
         let bytes = pem.as_bytes();
-        let one = |key, algorithms: &[Algorithm]| Ok(Self(vec![Key { kid: None, algorithms: algorithms.to_vec(), key }]));
+        let one =
+            |key, algorithms: &[Algorithm]| Ok(Self(vec![Key { kid: None, algorithms: algorithms.to_vec(), key }]));
         if let Ok(key) = DecodingKey::from_rsa_pem(bytes) {
             return one(key, AlgorithmFamily::Rsa.algorithms());
         }
@@ -161,7 +173,9 @@ impl Keys {
         if header.crit.is_some() {
             return None; // it demands something that we do not know
         }
-        let fits = |key: &&Key| key.algorithms.contains(&header.alg) && (key.kid.is_none() || header.kid.is_none() || key.kid == header.kid);
+        let fits = |key: &&Key| {
+            key.algorithms.contains(&header.alg) && (key.kid.is_none() || header.kid.is_none() || key.kid == header.kid)
+        };
         let claims = self.0.iter().filter(fits).find_map(|key| {
             let mut validation = Validation::new(header.alg);
             // Times and names are compared below: on Redis' clock, and strictly.
@@ -173,7 +187,8 @@ impl Keys {
         let now_s = now_us as f64 / 1_000_000.0;
         let in_time = claims.exp.is_some_and(|exp| now_s < exp) && claims.nbf.is_none_or(|nbf| nbf <= now_s);
         let from = issuer.issuer.is_none() || issuer.issuer == claims.iss;
-        let r#for = issuer.audience.as_ref().is_none_or(|wanted| claims.aud.is_some_and(|aud| aud.list().contains(wanted)));
+        let r#for =
+            issuer.audience.as_ref().is_none_or(|wanted| claims.aud.is_some_and(|aud| aud.list().contains(wanted)));
         if in_time && from && r#for { names::label(claims.sub).ok() } else { None }
     }
 }
@@ -192,8 +207,10 @@ impl Key {
             // A secret in a set of public keys is a mistake, and the classic door for forgeries.
             _ => return Err("is no public key of RSA, P-256, P-384 or Ed25519".into()),
         };
-        let pinned =
-            value.get("alg").and_then(Value::as_str).map(|name| name.parse::<Algorithm>().map_err(|_| format!("has the unknown algorithm \"{name}\"")));
+        let pinned = value
+            .get("alg")
+            .and_then(Value::as_str)
+            .map(|name| name.parse::<Algorithm>().map_err(|_| format!("has the unknown algorithm \"{name}\"")));
         let algorithms = match pinned.transpose()? {
             Some(pinned) if algorithms.contains(&pinned) => vec![pinned],
             Some(_) => return Err("has an \"alg\" that does not fit its kind".into()),

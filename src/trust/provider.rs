@@ -10,7 +10,8 @@ use jsonwebtoken::{
 };
 use ring::{hmac, rsa::PublicKeyComponents, signature as rs};
 
-pub(super) static PROVIDER: CryptoProvider = CryptoProvider { signer_factory: signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
+pub(super) static PROVIDER: CryptoProvider =
+    CryptoProvider { signer_factory: signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
 
 struct Hmac(hmac::Key);
 
@@ -28,7 +29,9 @@ impl JwtSigner for Hmac {
 
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, JwtError> {
     match algorithm {
-        Algorithm::HS256 if key.family() == AlgorithmFamily::Hmac => Ok(Box::new(Hmac(hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes())))),
+        Algorithm::HS256 if key.family() == AlgorithmFamily::Hmac => {
+            Ok(Box::new(Hmac(hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()))))
+        }
         _ => Err(ErrorKind::UnsupportedAlgorithm.into()),
     }
 }
@@ -44,12 +47,20 @@ impl Verifier<Vec<u8>> for Check {
         let good = match self.algorithm {
             // ring compares in constant time.
             Algorithm::HS256 => hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret()?), message, signature).is_ok(),
-            Algorithm::ES256 => rs::UnparsedPublicKey::new(&rs::ECDSA_P256_SHA256_FIXED, secret()?).verify(message, signature).is_ok(),
-            Algorithm::ES384 => rs::UnparsedPublicKey::new(&rs::ECDSA_P384_SHA384_FIXED, secret()?).verify(message, signature).is_ok(),
+            Algorithm::ES256 => {
+                rs::UnparsedPublicKey::new(&rs::ECDSA_P256_SHA256_FIXED, secret()?).verify(message, signature).is_ok()
+            }
+            Algorithm::ES384 => {
+                rs::UnparsedPublicKey::new(&rs::ECDSA_P384_SHA384_FIXED, secret()?).verify(message, signature).is_ok()
+            }
             Algorithm::EdDSA => rs::UnparsedPublicKey::new(&rs::ED25519, secret()?).verify(message, signature).is_ok(),
             other => rsa(other).is_some_and(|parameters| match self.key.kind() {
-                DecodingKeyKind::RsaModulusExponent { n, e } => PublicKeyComponents { n, e }.verify(parameters, message, signature).is_ok(),
-                DecodingKeyKind::SecretOrDer(der) => rs::UnparsedPublicKey::new(parameters, der).verify(message, signature).is_ok(),
+                DecodingKeyKind::RsaModulusExponent { n, e } => {
+                    PublicKeyComponents { n, e }.verify(parameters, message, signature).is_ok()
+                }
+                DecodingKeyKind::SecretOrDer(der) => {
+                    rs::UnparsedPublicKey::new(parameters, der).verify(message, signature).is_ok()
+                }
             }),
         };
         if good { Ok(()) } else { Err(Error::new()) }

@@ -126,7 +126,9 @@ impl Vault {
         let mut nonce = [0_u8; aead::NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
         let mut bytes = secret.as_bytes().to_vec();
-        keys.cipher.seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(owner), &mut bytes).ok()?;
+        keys.cipher
+            .seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(owner), &mut bytes)
+            .ok()?;
         Some(format!("{}.{}", keys.id, URL_SAFE_NO_PAD.encode([nonce.as_slice(), &bytes].concat())))
     }
 
@@ -154,7 +156,10 @@ impl Keys {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secret);
         let derive = |purpose: &[u8]| {
             let mut key = [0_u8; 32];
-            root.expand(&[purpose], hkdf::HKDF_SHA256).and_then(|key_material| key_material.fill(&mut key)).ok().map(|()| key)
+            root.expand(&[purpose], hkdf::HKDF_SHA256)
+                .and_then(|key_material| key_material.fill(&mut key))
+                .ok()
+                .map(|()| key)
         };
         let (id, sign, cipher) = (derive(b"name")?, derive(b"tokens")?, derive(b"at rest")?);
         Some(Self {
@@ -175,12 +180,19 @@ mod tests {
     }
 
     fn token() -> Token {
-        Token { tenant: TenantId::random(), credential: "k:x".into(), end_user: Some("u".into()), scopes: Scopes::READ_WRITE, ends_ms: 900_000 }
+        Token {
+            tenant: TenantId::random(),
+            credential: "k:x".into(),
+            end_user: Some("u".into()),
+            scopes: Scopes::READ_WRITE,
+            ends_ms: 900_000,
+        }
     }
 
     #[test]
     fn a_new_secret_in_front_leaves_what_the_old_one_made_good() {
-        let (old, new, other) = (vault("secret-one-secret"), vault("secret-two-secret,secret-one-secret"), vault("secret-two-secret"));
+        let (old, new, other) =
+            (vault("secret-one-secret"), vault("secret-two-secret,secret-one-secret"), vault("secret-two-secret"));
         let (text, sealed) = (old.sign(&token(), 0).unwrap(), old.seal("t", "hush").unwrap());
         assert!(new.verify(&text).is_some() && other.verify(&text).is_none());
         assert_eq!((new.unseal("t", &sealed).as_deref(), other.unseal("t", &sealed)), (Some("hush"), None));
@@ -209,6 +221,10 @@ mod tests {
 
     #[test]
     fn a_short_secret_is_no_secret() {
-        assert!(SecretKeys::parse("short").is_none() && SecretKeys::parse("").is_none() && SecretKeys::parse("long-enough-secret,").is_none());
+        assert!(
+            SecretKeys::parse("short").is_none()
+                && SecretKeys::parse("").is_none()
+                && SecretKeys::parse("long-enough-secret,").is_none()
+        );
     }
 }

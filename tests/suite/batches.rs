@@ -34,8 +34,14 @@ async fn a_batch_is_told_again_from_any_of_its_positions() {
     assert_eq!(entries, 1 + 2 + 1, "40 events in entries of 32");
     let all = told_after(&bench.store, &place, begin).await;
     assert_eq!(all.len(), 42);
-    assert!(all.windows(2).all(|pair| pair[1].0 == pair[0].1 && pair[1].1 > pair[0].1), "each names the one before it: {all:?}");
-    assert_eq!(all[1..41].iter().map(|(_, position)| Some(*position)).collect::<Vec<_>>(), granted.iter().map(|granted| granted.fence).collect::<Vec<_>>());
+    assert!(
+        all.windows(2).all(|pair| pair[1].0 == pair[0].1 && pair[1].1 > pair[0].1),
+        "each names the one before it: {all:?}"
+    );
+    assert_eq!(
+        all[1..41].iter().map(|(_, position)| Some(*position)).collect::<Vec<_>>(),
+        granted.iter().map(|granted| granted.fence).collect::<Vec<_>>()
+    );
     for at in 0..all.len() {
         assert_eq!(told_after(&bench.store, &place, all[at].1).await, all[at + 1..], "after the {at}th");
     }
@@ -47,12 +53,15 @@ async fn what_a_batch_grants_is_kept_and_what_it_refuses_is_not() {
     let place = Place::new(bench.tenant.id.clone());
     bench.reserve_one("other", "held", 60).await;
     let begin = bench.store.position(&bench.caller).await.unwrap().position;
-    let fences = |granted: Vec<Granted>| granted.iter().filter(|granted| granted.status == "ACQUIRED").map(|granted| granted.fence).collect::<Vec<_>>();
+    let fences = |granted: Vec<Granted>| {
+        granted.iter().filter(|granted| granted.status == "ACQUIRED").map(|granted| granted.fence).collect::<Vec<_>>()
+    };
     // Each order: refused first, between, and last.
     for names in [["held", "a", "b"], ["c", "held", "d"], ["e", "f", "held"]] {
         let from = told_after(&bench.store, &place, begin).await.last().map_or(begin, |(_, position)| *position);
         let granted = fences(bench.reserve(&names.map(|name| wanted("w", name, 60))).await);
-        let kept: Vec<_> = told_after(&bench.store, &place, from).await.iter().map(|(_, position)| Some(*position)).collect();
+        let kept: Vec<_> =
+            told_after(&bench.store, &place, from).await.iter().map(|(_, position)| Some(*position)).collect();
         assert_eq!((granted.len(), kept), (2, granted), "{names:?}");
     }
     let all = told_after(&bench.store, &place, begin).await;
@@ -66,7 +75,8 @@ async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
     let bench = Bench::start(Tier::Enterprise).await;
     let mut tiers = Tiers::default();
     tiers.of_mut(Tier::Enterprise).history = KEPT as u64;
-    let store = Store::new(Link::open(Address::parse(&bench.redis.url()).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
+    let store =
+        Store::new(Link::open(Address::parse(&bench.redis.url()).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
     tokio::time::timeout(PATIENCE, store.link().up()).await.expect("redis is reached");
     let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
     let place = Place::new(bench.tenant.id.clone());
@@ -91,7 +101,8 @@ async fn as_many_as_a_call_may_name_are_taken_renewed_and_given_back() {
     let bench = Bench::start(Tier::Enterprise).await;
     // Names and notes as long as they may be.
     let long = |number: usize| format!("{number:04} {}", "x".repeat(1_019));
-    let items: Vec<_> = (0..BATCH).map(|number| Wanted { note: long(number), ..wanted(&long(number), &long(number), 60) }).collect();
+    let items: Vec<_> =
+        (0..BATCH).map(|number| Wanted { note: long(number), ..wanted(&long(number), &long(number), 60) }).collect();
     let claims: Vec<_> = bench
         .reserve(&items)
         .await
@@ -101,5 +112,9 @@ async fn as_many_as_a_call_may_name_are_taken_renewed_and_given_back() {
         .collect();
     let renewals: Vec<_> = claims.iter().map(|claim| Renewal { claim: claim.clone(), ttl_ms: 90_000 }).collect();
     assert!(done(bench.store.renew(&bench.caller, &renewals).await).iter().all(|renewed| renewed.status == "RENEWED"));
-    assert!(done(bench.store.unreserve(&bench.caller, &claims).await).iter().all(|released| released.status == "RELINQUISHED"));
+    assert!(
+        done(bench.store.unreserve(&bench.caller, &claims).await)
+            .iter()
+            .all(|released| released.status == "RELINQUISHED")
+    );
 }

@@ -10,7 +10,9 @@ use holdfast::{
         reservation::{Claim, Granted, Wanted},
         tier::Tier,
     },
-    store::{Address, Bearer, Caller, Callers, Link, NewKey, Note, Place, Secret, Store, StoreError, Told, Verdict, Watched},
+    store::{
+        Address, Bearer, Caller, Callers, Link, NewKey, Note, Place, Secret, Store, StoreError, Told, Verdict, Watched,
+    },
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -43,7 +45,10 @@ impl Bench {
     pub async fn in_cluster(tier: Tier) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (port, bus) = (free_port().to_string(), free_port().to_string());
-        let redis = Redis::start(dir.path(), &["--cluster-enabled", "yes", "--port", &port, "--cluster-port", &bus, "--bind", "127.0.0.1"]);
+        let redis = Redis::start(
+            dir.path(),
+            &["--cluster-enabled", "yes", "--port", &port, "--cluster-port", &bus, "--bind", "127.0.0.1"],
+        );
         redis.ask::<()>("CLUSTER ADDSLOTSRANGE 0 16383");
         eventually("the cluster is whole", || redis.ask::<String>("CLUSTER INFO").contains("cluster_state:ok"));
         Self::over(redis, dir, Some(format!("redis+cluster://127.0.0.1:{port}")), tier).await
@@ -59,7 +64,12 @@ impl Bench {
 
     /// A connection of the queue monitor with this test as its watcher.
     pub fn connection(&self) -> Watched {
-        let watched = Watched { tenant: self.tenant.id.clone(), connection: Uuid::new_v4(), framework: Framework::Celery, fence: 1 };
+        let watched = Watched {
+            tenant: self.tenant.id.clone(),
+            connection: Uuid::new_v4(),
+            framework: Framework::Celery,
+            fence: 1,
+        };
         let place = Place::new(self.tenant.id.clone());
         self.redis.ask::<()>(&format!("HSET {} {} packed", place.key("connections"), watched.connection));
         self.redis.ask::<()>(&format!("HSET {} fence:{} 1", place.key("watches"), watched.connection));
@@ -97,7 +107,8 @@ impl Bench {
         keys.into_iter()
             .filter(|key| !key.ends_with(":used"))
             .map(|key| {
-                let described = (self.redis.ask::<String>(&format!("TYPE {key}")), self.redis.ask::<i64>(&format!("TTL {key}")));
+                let described =
+                    (self.redis.ask::<String>(&format!("TYPE {key}")), self.redis.ask::<i64>(&format!("TTL {key}")));
                 (key.rsplit(&format!("{id}:")).next().unwrap().to_owned(), described)
             })
             .collect()
@@ -105,7 +116,8 @@ impl Bench {
 
     /// What the tenant is, without how it and its history stand.
     pub fn meta(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut meta: BTreeMap<String, Vec<u8>> = self.redis.ask(&format!("HGETALL {}", Place::new(self.tenant.id.clone()).key("meta")));
+        let mut meta: BTreeMap<String, Vec<u8>> =
+            self.redis.ask(&format!("HGETALL {}", Place::new(self.tenant.id.clone()).key("meta")));
         meta.remove("state");
         meta
     }

@@ -62,8 +62,17 @@ pub struct Program {
 impl Program {
     fn start(program: &str, args: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut command = with_us(program);
-        command.args(args).envs(settings.iter().copied()).env("PYTHONPATH", clients().join("celery")).current_dir(clients());
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("setpriv is there");
+        command
+            .args(args)
+            .envs(settings.iter().copied())
+            .env("PYTHONPATH", clients().join("celery"))
+            .current_dir(clients());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("setpriv is there");
         let said = collect(child.stdout.take().unwrap());
         // Its complaints are what a failed test has to say.
         let complaints = collect(child.stderr.take().unwrap());
@@ -129,7 +138,24 @@ impl Celery {
     pub fn worker(&self, name: &str, pool: &str, queues: &str) -> Program {
         let celery = clients().join(".venv/bin/celery");
         let name = format!("{name}@test");
-        let args = ["-A", "shop", "worker", "-P", pool, "-c", "2", "-E", "-n", &name, "-Q", queues, "--heartbeat-interval", "2", "-l", "error"];
+        let args = [
+            "-A",
+            "shop",
+            "worker",
+            "-P",
+            pool,
+            "-c",
+            "2",
+            "-E",
+            "-n",
+            &name,
+            "-Q",
+            queues,
+            "--heartbeat-interval",
+            "2",
+            "-l",
+            "error",
+        ];
         Program::start(celery.to_str().unwrap(), &args, &self.settings())
     }
 
@@ -137,7 +163,11 @@ impl Celery {
     pub async fn drive(&self, queue: &str, fates: &str) -> BTreeMap<String, Fate> {
         let python = clients().join(".venv/bin/python");
         let drive = clients().join("celery/drive.py");
-        read_fates(Program::start(python.to_str().unwrap(), &[drive.to_str().unwrap(), queue, fates], &self.settings()).printed("Celery is done").await)
+        read_fates(
+            Program::start(python.to_str().unwrap(), &[drive.to_str().unwrap(), queue, fates], &self.settings())
+                .printed("Celery is done")
+                .await,
+        )
     }
 }
 
@@ -157,13 +187,22 @@ impl BullMq {
 
     /// Adds jobs of these fates, and waits until BullMQ has done with them.
     pub async fn drive(&self, queue: &str, fates: &str) -> BTreeMap<String, Fate> {
-        read_fates(Program::start("node", &["bullmq/drive.mjs", queue, fates], &[("PORT", &self.port)]).printed("BullMQ is done").await)
+        read_fates(
+            Program::start("node", &["bullmq/drive.mjs", queue, fates], &[("PORT", &self.port)])
+                .printed("BullMQ is done")
+                .await,
+        )
     }
 }
 
 fn read_fates(printed: Value) -> BTreeMap<String, Fate> {
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
-    printed.as_object().unwrap().iter().map(|(fate, said)| (fate.clone(), Fate { id: text(&said["id"]), state: text(&said["state"]) })).collect()
+    printed
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(fate, said)| (fate.clone(), Fate { id: text(&said["id"]), state: text(&said["state"]) }))
+        .collect()
 }
 
 /// What the monitor says of one connection.
@@ -185,7 +224,8 @@ impl<'a> Monitor<'a> {
     pub async fn health(&self) -> Value {
         let listed = self.at.get("/connections").await;
         let connections = listed.body["connections"].as_array().unwrap().clone();
-        connections.into_iter().find(|connection| connection["id"] == *self.connection).expect("it is listed")["health"].clone()
+        connections.into_iter().find(|connection| connection["id"] == *self.connection).expect("it is listed")["health"]
+            .clone()
     }
 
     async fn list(&self, kind: &str, query: &str) -> Vec<Value> {
@@ -204,31 +244,50 @@ impl<'a> Monitor<'a> {
     /// One job with all that is known of it.
     pub async fn job(&self, external_id: &str) -> Value {
         let id = self.jobs().await[external_id]["id"].as_str().unwrap().to_owned();
-        call(reqwest::Method::GET, &format!("{}/api/jobs/{id}", self.at.replica.url), Some(self.at.key), None).await.body
+        call(reqwest::Method::GET, &format!("{}/api/jobs/{id}", self.at.replica.url), Some(self.at.key), None)
+            .await
+            .body
     }
 
     /// The states that a job went through, in order.
     pub async fn history(&self, external_id: &str) -> Vec<String> {
         let job = self.job(external_id).await;
-        job["stateHistory"].as_array().unwrap().iter().map(|passage| passage["state"].as_str().unwrap().to_owned()).collect()
+        job["stateHistory"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|passage| passage["state"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Waits until so many workers are heard.
     pub async fn until_workers(&self, count: usize) {
-        until_within(PROGRAM_PATIENCE, "the workers are online", || async { self.workers().await.len() == count }).await;
+        until_within(PROGRAM_PATIENCE, "the workers are online", || async { self.workers().await.len() == count })
+            .await;
     }
 
     /// Waits until a job is in a state.
     pub async fn until_job(&self, external_id: &str, state: &str) {
-        until(&format!("{external_id} is {state}"), || async { self.jobs().await.get(external_id).is_some_and(|job| job["state"] == state) }).await;
+        until(&format!("{external_id} is {state}"), || async {
+            self.jobs().await.get(external_id).is_some_and(|job| job["state"] == state)
+        })
+        .await;
     }
 
     pub async fn workers(&self) -> BTreeMap<String, Value> {
-        self.list("workers", "").await.into_iter().map(|worker| (worker["hostname"].as_str().unwrap().to_owned(), worker)).collect()
+        self.list("workers", "")
+            .await
+            .into_iter()
+            .map(|worker| (worker["hostname"].as_str().unwrap().to_owned(), worker))
+            .collect()
     }
 
     pub async fn queues(&self) -> BTreeMap<String, Value> {
-        self.list("queues", "").await.into_iter().map(|queue| (queue["name"].as_str().unwrap().to_owned(), queue)).collect()
+        self.list("queues", "")
+            .await
+            .into_iter()
+            .map(|queue| (queue["name"].as_str().unwrap().to_owned(), queue))
+            .collect()
     }
 
     /// The monitor's stream of this connection.
@@ -241,7 +300,11 @@ impl<'a> Monitor<'a> {
 }
 
 /// What has come on a stream until `enough`: types and data.
-pub async fn read_until(stream: &mut EventStream, what: &str, mut enough: impl FnMut(&[(String, Value)]) -> bool) -> Vec<(String, Value)> {
+pub async fn read_until(
+    stream: &mut EventStream,
+    what: &str,
+    mut enough: impl FnMut(&[(String, Value)]) -> bool,
+) -> Vec<(String, Value)> {
     let mut seen = Vec::new();
     let begun = std::time::Instant::now();
     while !enough(&seen) {

@@ -7,7 +7,10 @@ use crate::world::{World, with_us};
 #[tokio::test]
 async fn the_dashboard_shows_what_happens_without_a_reload() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-    assert!(dir.join("node_modules/playwright-core").exists(), "its packages are missing: `make test` installs them, or `npm ci` in tests/browser");
+    assert!(
+        dir.join("node_modules/playwright-core").exists(),
+        "its packages are missing: `make test` installs them, or `npm ci` in tests/browser"
+    );
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
 

@@ -47,12 +47,21 @@ async fn jobs_workers_and_queues_are_as_bullmq_has_them() {
     assert_eq!(history("delayed").await, ["scheduled", "queued", "active", "completed"]);
     assert_eq!(history("removed").await, ["scheduled", "cancelled"]);
     let failed = monitor.job(&format!("emails:{}", fates["fail"].id)).await;
-    assert_eq!((failed["name"].as_str(), failed["queue"].as_str(), failed["workerId"].as_str()), (Some("fail"), Some("emails"), Some("anna")));
-    assert!(failed["error"].as_str().unwrap().contains("no such product") && failed["stacktrace"].as_str().unwrap().contains("work.mjs"));
+    assert_eq!(
+        (failed["name"].as_str(), failed["queue"].as_str(), failed["workerId"].as_str()),
+        (Some("fail"), Some("emails"), Some("anna"))
+    );
+    assert!(
+        failed["error"].as_str().unwrap().contains("no such product")
+            && failed["stacktrace"].as_str().unwrap().contains("work.mjs")
+    );
     assert_eq!(monitor.job(&format!("emails:{}", fates["progress"].id)).await["progress"], 0.5);
 
     let seen = read_until(&mut stream, "the last end is told", |seen| {
-        seen.iter().filter(|(_, data)| ["completed", "failed", "cancelled"].contains(&data["state"].as_str().unwrap_or(""))).count() >= fates.len() - 1
+        seen.iter()
+            .filter(|(_, data)| ["completed", "failed", "cancelled"].contains(&data["state"].as_str().unwrap_or("")))
+            .count()
+            >= fates.len() - 1
     })
     .await;
     let mut states: BTreeMap<String, String> = BTreeMap::new();
@@ -70,7 +79,8 @@ async fn jobs_workers_and_queues_are_as_bullmq_has_them() {
     redis::cmd("LPUSH").arg("bull:emails:wait").arg("x").arg("y").query::<i64>(&mut connection).unwrap();
     until("the depth and the lost worker are seen", || async {
         let queues = monitor.queues().await;
-        (&queues["emails"]["depth"], &queues["emails"]["consumers"]) == (&json!(2), &json!(0)) && monitor.workers().await["anna"]["state"] == "offline"
+        (&queues["emails"]["depth"], &queues["emails"]["consumers"]) == (&json!(2), &json!(0))
+            && monitor.workers().await["anna"]["state"] == "offline"
     })
     .await;
 }

@@ -39,8 +39,10 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     let mut solo = celery.worker("solo", "solo", "prio");
     monitor.until_workers(2).await;
 
-    let (by_prefork, by_solo) =
-        tokio::join!(celery.drive("emails", "add,fail,flaky,reject,expire,eta,revoke,terminate"), celery.drive("prio", "add,fail,flaky,eta"));
+    let (by_prefork, by_solo) = tokio::join!(
+        celery.drive("emails", "add,fail,flaky,reject,expire,eta,revoke,terminate"),
+        celery.drive("prio", "add,fail,flaky,eta")
+    );
     agrees(&monitor, &by_prefork).await;
     agrees(&monitor, &by_solo).await;
 
@@ -56,11 +58,19 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     let flaky = history("flaky").await;
     assert_eq!((flaky.first().unwrap().as_str(), flaky.last().unwrap().as_str()), ("queued", "completed"));
     // A prefork worker may receive the next attempt before it tells that the first one is tried again.
-    let at = |state: &str| flaky.iter().position(|step| step == state).unwrap_or_else(|| panic!("{state} is not in {flaky:?}"));
+    let at = |state: &str| {
+        flaky.iter().position(|step| step == state).unwrap_or_else(|| panic!("{state} is not in {flaky:?}"))
+    };
     assert!(at("active") < at("retrying") && flaky.iter().filter(|step| *step == "active").count() == 2, "{flaky:?}");
     let failed = monitor.job(&by_prefork["fail"].id).await;
-    assert_eq!((failed["name"].as_str(), failed["queue"].as_str(), failed["workerId"].as_str()), (Some("shop.fail"), Some("emails"), Some("prefork@test")));
-    assert!(failed["error"].as_str().unwrap().contains("no such product") && failed["stacktrace"].as_str().unwrap().contains("shop.py"));
+    assert_eq!(
+        (failed["name"].as_str(), failed["queue"].as_str(), failed["workerId"].as_str()),
+        (Some("shop.fail"), Some("emails"), Some("prefork@test"))
+    );
+    assert!(
+        failed["error"].as_str().unwrap().contains("no such product")
+            && failed["stacktrace"].as_str().unwrap().contains("shop.py")
+    );
     assert!(monitor.job(&by_prefork["flaky"].id).await["attempt"].as_u64().unwrap() >= 2);
     assert_eq!(monitor.job(&by_solo["flaky"].id).await["attempt"], 2);
 
@@ -70,7 +80,8 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     let mut told: Vec<(String, String, String)> = Vec::new();
     let is_last = |state: &str| ["completed", "failed", "cancelled"].contains(&state);
     let seen = read_until(&mut stream, "every end is told", |seen| {
-        let ends = seen.iter().filter(|(kind, data)| kind == "job:state_change" && is_last(data["state"].as_str().unwrap()));
+        let ends =
+            seen.iter().filter(|(kind, data)| kind == "job:state_change" && is_last(data["state"].as_str().unwrap()));
         ends.count() >= ended.len()
     })
     .await;
@@ -87,7 +98,9 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     }
 
     // The depth counts all steps of priority, and the one consumer of each queue is known by what it took.
-    let depth = async |name: &str| monitor.queues().await.get(name).map(|queue| (queue["depth"].as_i64(), queue["consumers"].as_i64()));
+    let depth = async |name: &str| {
+        monitor.queues().await.get(name).map(|queue| (queue["depth"].as_i64(), queue["consumers"].as_i64()))
+    };
     until("the queues are empty, with a consumer each", || async {
         depth("emails").await == Some((Some(0), Some(1))) && depth("prio").await == Some((Some(0), Some(1)))
     })
@@ -95,13 +108,17 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     // A killed worker says nothing, and is offline six seconds later. What it had asked the broker for is still open for a moment.
     prefork.kill();
     solo.kill();
-    until("nobody waits at the broker any more", || async { broker.redis.info("clients", "blocked_clients").as_deref() == Some("0") }).await;
+    until("nobody waits at the broker any more", || async {
+        broker.redis.info("clients", "blocked_clients").as_deref() == Some("0")
+    })
+    .await;
     for list in ["emails", "emails\u{6}\u{16}3", "emails\u{6}\u{16}9"] {
         let mut connection = broker.redis.connection();
         redis::cmd("LPUSH").arg(list).arg("waits").query::<i64>(&mut connection).unwrap();
     }
     until("what waits is counted", || async { depth("emails").await.is_some_and(|(depth, _)| depth == Some(3)) }).await;
-    until("a killed worker is offline", || async { monitor.workers().await["prefork@test"]["state"] == "offline" }).await;
+    until("a killed worker is offline", || async { monitor.workers().await["prefork@test"]["state"] == "offline" })
+        .await;
     until("and consumes no more", || async { depth("emails").await == Some((Some(3), Some(0))) }).await;
 }
 
@@ -117,11 +134,15 @@ async fn prefixes_databases_and_channels_without_patterns_are_heard() {
     let prefixed = Monitor::watching(at, asked).await;
     let plain = json!({"name": "n", "framework": "celery", "brokerUrl": broker.url(3), "fanoutPrefix": ""});
     let bare = Monitor::watching(at, plain).await;
-    let (with_prefix, without) = (Celery::over(&broker, 3, options), Celery::over(&broker, 3, json!({"fanout_prefix": false})));
+    let (with_prefix, without) =
+        (Celery::over(&broker, 3, options), Celery::over(&broker, 3, json!({"fanout_prefix": false})));
     let (_one, _other) = (with_prefix.worker("one", "solo", "q1,q2"), without.worker("other", "solo", "celery"));
     prefixed.until_workers(1).await;
     bare.until_workers(1).await;
-    assert!(prefixed.workers().await.contains_key("one@test") && bare.workers().await.contains_key("other@test"), "each hears its own alone");
+    assert!(
+        prefixed.workers().await.contains_key("one@test") && bare.workers().await.contains_key("other@test"),
+        "each hears its own alone"
+    );
 
     let (first, second) = tokio::join!(with_prefix.drive("q1", "add,fail"), without.drive("celery", "add,fail"));
     agrees(&prefixed, &first).await;
@@ -147,8 +168,21 @@ async fn prefixes_databases_and_channels_without_patterns_are_heard() {
 }
 
 /// What a watcher may ask of a broker.
-const READS: &[&str] =
-    &["llen", "scan", "sscan", "psubscribe", "subscribe", "unsubscribe", "punsubscribe", "info", "ping", "hello", "select", "auth", "client|list"];
+const READS: &[&str] = &[
+    "llen",
+    "scan",
+    "sscan",
+    "psubscribe",
+    "subscribe",
+    "unsubscribe",
+    "punsubscribe",
+    "info",
+    "ping",
+    "hello",
+    "select",
+    "auth",
+    "client|list",
+];
 /// What the test itself asks.
 const OURS: &[&str] = &["keys", "dump", "pttl", "type", "hgetall", "config|get", "info", "config|resetstat"];
 

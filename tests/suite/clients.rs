@@ -66,7 +66,10 @@ impl Program {
         let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
         // Killed with this test's thread, however that ends.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]).arg(if program.contains('/') { tests.join(program) } else { program.into() }).arg(tests.join(script));
+        command
+            .args(["--pdeathsig", "TERM"])
+            .arg(if program.contains('/') { tests.join(program) } else { program.into() })
+            .arg(tests.join(script));
         command.envs(settings.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("setpriv is there");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -77,7 +80,12 @@ impl Program {
     async fn sees<T>(&mut self, what: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
         let looking = async {
             loop {
-                let line = self.lines.next_line().await.unwrap().unwrap_or_else(|| panic!("the reader ended before {what}; `make test` installs it"));
+                let line = self
+                    .lines
+                    .next_line()
+                    .await
+                    .unwrap()
+                    .unwrap_or_else(|| panic!("the reader ended before {what}; `make test` installs it"));
                 let seen: Value = serde_json::from_str(&line).unwrap();
                 assert_ne!(seen["type"], "RESET_CURSOR", "{seen}");
                 if let Some(found) = wanted(&seen) {
@@ -106,11 +114,16 @@ async fn reads_the_stream(program: &str, script: &str, reconnects: bool) {
     let name = "job \u{2028} \"42\"\r\nevent: RESET_CURSOR";
     let granted = at.acquire("worker-1", name, None).await;
     let reserved = reader.sees_event("RESERVED").await;
-    assert_eq!((reserved["event"]["resource"].as_str(), reserved["event"]["requester"].as_str()), (Some(name), Some("worker-1")));
+    assert_eq!(
+        (reserved["event"]["resource"].as_str(), reserved["event"]["requester"].as_str()),
+        (Some(name), Some("worker-1"))
+    );
     assert_eq!(reserved["id"], granted["fencingToken"].to_string());
     at.unreserve("worker-1", name, &granted["releaseToken"]).await;
     assert_eq!(reader.sees_event("UNRESERVED").await["event"]["explanation"], "RELINQUISHED");
-    let ids = at.post("/events", json!({"type": "trade", "companyId": "clx9", "data": {"side": "buy"}})).await.body["ids"].clone();
+    let ids =
+        at.post("/events", json!({"type": "trade", "companyId": "clx9", "data": {"side": "buy"}})).await.body["ids"]
+            .clone();
     let trade = reader.sees_event("trade").await;
     assert_eq!((&trade["id"], &trade["event"]["data"]["side"]), (&ids[0], &json!("buy")));
 
@@ -151,7 +164,9 @@ async fn the_queue_monitors_client_works_unchanged() {
     let made = at.post("/connections", json!({"name": "shop", "framework": "celery"})).await.body;
     let connection = made["id"].as_str().unwrap();
     let push = async |event: Value| {
-        let request = reqwest::Client::new().post(format!("{}/api/ingest", at.replica.url)).bearer_auth(made["ingestKey"].as_str().unwrap());
+        let request = reqwest::Client::new()
+            .post(format!("{}/api/ingest", at.replica.url))
+            .bearer_auth(made["ingestKey"].as_str().unwrap());
         assert_eq!(request.json(&json!({"events": [event]})).send().await.unwrap().status(), 202);
     };
     // A worker that beats, as workers do: a browser may take longer to start than a silent one is believed.
@@ -166,9 +181,11 @@ async fn the_queue_monitors_client_works_unchanged() {
         }
     });
     let way = Way::to(&at.replica.url).await;
-    let settings = [("HOLDFAST_URL", way.url.as_str()), ("HOLDFAST_KEY", &tenant.key), ("HOLDFAST_CONNECTION", connection)];
+    let settings =
+        [("HOLDFAST_URL", way.url.as_str()), ("HOLDFAST_KEY", &tenant.key), ("HOLDFAST_CONNECTION", connection)];
     let mut client = Program::start_with("node", "browser/queue.mjs", &settings);
-    let logs = async |client: &mut Program, line: &str| client.sees(line, |seen| (seen["logged"] == line).then_some(())).await;
+    let logs =
+        async |client: &mut Program, line: &str| client.sees(line, |seen| (seen["logged"] == line).then_some(())).await;
 
     logs(&mut client, "Worker celery@worker-1: 3 active jobs").await;
     let job = |state: &str, second: u32| {

@@ -26,9 +26,19 @@ async fn a_connection_is_made_listed_and_ended_on_any_replica() {
 
     let listed = south.get("/connections").await.body;
     let row = &listed["connections"][0];
-    assert_eq!((row["id"].as_str(), row["name"].as_str(), row["framework"].as_str()), (Some(id), Some("shop"), Some("celery")));
-    assert_eq!((&row["queues"], &row["keyPrefix"], &row["exactConsumers"]), (&json!(["a"]), &json!("acme:"), &json!(true)));
-    assert_eq!((&row["health"], &row["consumersSource"], row.get("ingestKey")), (&Value::Null, &Value::Null, None), "nothing is watched without a broker");
+    assert_eq!(
+        (row["id"].as_str(), row["name"].as_str(), row["framework"].as_str()),
+        (Some(id), Some("shop"), Some("celery"))
+    );
+    assert_eq!(
+        (&row["queues"], &row["keyPrefix"], &row["exactConsumers"]),
+        (&json!(["a"]), &json!("acme:"), &json!(true))
+    );
+    assert_eq!(
+        (&row["health"], &row["consumersSource"], row.get("ingestKey")),
+        (&Value::Null, &Value::Null, None),
+        "nothing is watched without a broker"
+    );
     assert_eq!(listed["nextCursor"], Value::Null);
 
     let ingest = async |replica: usize| {
@@ -50,12 +60,26 @@ async fn what_cannot_be_a_connection_is_named() {
     let (tenant, free) = (world.tenant().await, world.tenant_of("Free").await);
     let at = world.at(&tenant);
     let before = world.redis.snapshot();
-    let paths = async |asked: Value| at.post("/connections", asked).await.paths().into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let paths = async |asked: Value| {
+        at.post("/connections", asked).await.paths().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
     assert_eq!(paths(json!({})).await, ["name", "framework"]);
     assert_eq!(paths(json!({"name": "n", "framework": "sidekiq"})).await, ["framework"]);
-    assert_eq!(paths(json!({"name": "n", "framework": "bullmq", "exactConsumers": true, "separator": ":"})).await, ["exactConsumers", "separator"]);
-    assert_eq!(paths(json!({"name": "n", "framework": "celery", "queues": ["a", ""], "prioritySteps": []})).await, ["queues[1]", "prioritySteps"]);
-    for url in ["redis://127.0.0.1:6379", "redis://localhost:6390", "http://127.0.0.1:6390", "redis+unix:///tmp/x", "redis://127.0.0.1:6390@10.0.0.1:6379"] {
+    assert_eq!(
+        paths(json!({"name": "n", "framework": "bullmq", "exactConsumers": true, "separator": ":"})).await,
+        ["exactConsumers", "separator"]
+    );
+    assert_eq!(
+        paths(json!({"name": "n", "framework": "celery", "queues": ["a", ""], "prioritySteps": []})).await,
+        ["queues[1]", "prioritySteps"]
+    );
+    for url in [
+        "redis://127.0.0.1:6379",
+        "redis://localhost:6390",
+        "http://127.0.0.1:6390",
+        "redis+unix:///tmp/x",
+        "redis://127.0.0.1:6390@10.0.0.1:6379",
+    ] {
         assert_eq!(paths(celery_connection(url)).await, ["brokerUrl"], "{url}");
     }
     assert_eq!(world.redis.snapshot(), before, "what is refused leaves nothing behind");
@@ -79,7 +103,10 @@ async fn what_keeps_a_broker_from_being_watched_is_told_as_a_class() {
     let own_port = free_port();
     let own = own_port.to_string();
     // Our own Redis is reached by its socket; a tenant names it by its port.
-    let hosts = format!("127.0.0.1:{own},{},127.0.0.1:{silent_port},127.0.0.1:{nobody},no-such-host.invalid:6379", guarded.host());
+    let hosts = format!(
+        "127.0.0.1:{own},{},127.0.0.1:{silent_port},127.0.0.1:{nobody},no-such-host.invalid:6379",
+        guarded.host()
+    );
     let world = World::<1>::with(&["--port", &own, "--bind", "127.0.0.1"], &[("BROKER_HOSTS", &hosts)]).await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -103,7 +130,8 @@ async fn what_keeps_a_broker_from_being_watched_is_told_as_a_class() {
         let health = monitor.health().await;
         assert_eq!((&health["connectedSince"], &health["watched"]), (&Value::Null, &json!(true)), "{class}");
     }
-    let watched = Monitor::watching(at, celery_connection(&format!("redis://:the-right-password@{}", guarded.host()))).await;
+    let watched =
+        Monitor::watching(at, celery_connection(&format!("redis://:the-right-password@{}", guarded.host()))).await;
     assert_eq!(watched.health().await["error"], Value::Null);
 
     // Nothing was asked of our own Redis by its port but who it is, and none of the addresses can be read anywhere.
@@ -129,14 +157,18 @@ async fn our_own_redis_is_refused_under_every_name() {
     let mut made = Vec::new();
     for name in names {
         let asked = bullmq_connection(&format!("redis://{name}:{}/5", own.port));
-        made.push(Monitor { at, connection: at.post("/connections", asked).await.body["id"].as_str().unwrap().to_owned() });
+        made.push(Monitor {
+            at,
+            connection: at.post("/connections", asked).await.body["id"].as_str().unwrap().to_owned(),
+        });
     }
     for monitor in &made {
         until("it is refused", || async { monitor.health().await["error"] == "own_redis" }).await;
     }
     // A replica of our Redis is ours, too.
     let copy = Broker::with(&["--replicaof", &format!("127.0.0.1 {}", own.port)]);
-    until("it is a copy", || async { copy.redis.info("replication", "master_link_status").as_deref() == Some("up") }).await;
+    until("it is a copy", || async { copy.redis.info("replication", "master_link_status").as_deref() == Some("up") })
+        .await;
     let second = World::<1>::with(&[], &[("REDIS_URL", &url), ("BROKER_HOSTS", &copy.host())]).await;
     let at = second.at(&tenant);
     let asked = at.post("/connections", celery_connection(&copy.url(0))).await;
@@ -152,7 +184,18 @@ async fn a_broker_behind_tls_must_have_a_certificate_that_this_machine_trusts() 
     let (certificate, key) = certificate(dir.path());
     let port = free_port();
     let text = port.to_string();
-    let tls = ["--tls-port", &text, "--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-auth-clients", "no", "--requirepass", "open sesame"];
+    let tls = [
+        "--tls-port",
+        &text,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        "no",
+        "--requirepass",
+        "open sesame",
+    ];
     let _broker = Broker::with(&tls);
     let hosts = format!("localhost:{port}");
     let world = World::<1>::with(&[], &[("BROKER_HOSTS", &hosts)]).await;
@@ -166,7 +209,8 @@ async fn a_broker_behind_tls_must_have_a_certificate_that_this_machine_trusts() 
     // A replica that trusts it goes on where the other leaves.
     let mut command = with_us(env!("CARGO_BIN_EXE_holdfast"));
     command.env("SSL_CERT_FILE", &certificate);
-    let trusting = Replica::launch(command, &["serve"], &[("REDIS_URL", &world.redis.url()), ("BROKER_HOSTS", &hosts)]).unwrap();
+    let trusting =
+        Replica::launch(command, &["serve"], &[("REDIS_URL", &world.redis.url()), ("BROKER_HOSTS", &hosts)]).unwrap();
     trusting.ready().await;
     world.replicas[0].signal("-TERM");
     let trusted = Monitor { at: Client { replica: &trusting, key: &tenant.key }, connection: id };

@@ -18,7 +18,8 @@ fn commands(redis: &Redis) -> u64 {
     let text: String = redis.ask("INFO commandstats");
     let calls = text.lines().filter_map(|line| {
         let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-        let aside = ["evalsha", "eval", "script|load", "info", "ping", "client|setinfo", "hello", "command|docs", "select"];
+        let aside =
+            ["evalsha", "eval", "script|load", "info", "ping", "client|setinfo", "hello", "command|docs", "select"];
         (!aside.contains(&name)).then(|| rest.split(',').next()?.parse::<u64>().ok())?
     });
     calls.sum()
@@ -41,7 +42,14 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
     };
     let token = bench.reserve_one("w", "a", 600).await.token.unwrap();
     cost("reserve: TIME HGET HSETNX ZADD XADD HSET PUBLISH", 7);
-    done(store.renew(caller, &[holdfast::domain::reservation::Renewal { claim: claim("w", "a", &token), ttl_ms: 900_000 }]).await);
+    done(
+        store
+            .renew(
+                caller,
+                &[holdfast::domain::reservation::Renewal { claim: claim("w", "a", &token), ttl_ms: 900_000 }],
+            )
+            .await,
+    );
     cost("renew: TIME HGET HGET HSET ZADD XADD HSET PUBLISH", 8);
     bench.reserve_one("other", "a", 600).await;
     cost("a refusal: TIME HGET HSETNX HGET HSET PUBLISH", 6);
@@ -81,24 +89,42 @@ async fn a_request_takes_no_more_instructions_than_it_did() {
     for requests in [100, 300] {
         let counted = dir.path().join(format!("instructions-{requests}"));
         let mut valgrind = with_us("valgrind");
-        valgrind.args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=holdfast::http::edge::Edge::serve::*"]);
+        valgrind.args([
+            "--tool=callgrind",
+            "--collect-atstart=no",
+            "--toggle-collect=holdfast::http::pipeline::Edge::serve::*",
+        ]);
         valgrind.arg(format!("--callgrind-out-file={}", counted.display())).arg(env!("CARGO_BIN_EXE_holdfast"));
-        let mut replica = Replica::launch(valgrind, &["serve"], &[("REDIS_URL", &redis.url()), ("WORKERS", "1"), ("LOG", "info")]).expect("the replica starts");
+        let mut replica =
+            Replica::launch(valgrind, &["serve"], &[("REDIS_URL", &redis.url()), ("WORKERS", "1"), ("LOG", "info")])
+                .expect("the replica starts");
         replica.ready().await;
         let made = admin(&replica, Method::POST, "", Some(json!({"name": "test", "tier": "Pro"}))).await;
-        let tenant = Tenant { id: made.body["tenantId"].as_str().unwrap().into(), key: made.body["apiKey"].as_str().unwrap().into() };
+        let tenant = Tenant {
+            id: made.body["tenantId"].as_str().unwrap().into(),
+            key: made.body["apiKey"].as_str().unwrap().into(),
+        };
         let at = Client { replica: &replica, key: &tenant.key };
         for _ in 0..requests / 2 {
             let held = at.acquire("worker-1", "build/linux", Some(60)).await;
-            assert_eq!(at.unreserve("worker-1", "build/linux", &held["releaseToken"]).await.statuses(), ["RELINQUISHED"]);
+            assert_eq!(
+                at.unreserve("worker-1", "build/linux", &held["releaseToken"]).await.statuses(),
+                ["RELINQUISHED"]
+            );
         }
         replica.signal("-TERM");
         assert_eq!(replica.ended(), 0);
         let text = std::fs::read_to_string(&counted).unwrap();
-        let total = text.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: "))).expect("a total");
+        let total = text
+            .lines()
+            .find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")))
+            .expect("a total");
         counts.push(total.trim().parse::<u64>().unwrap());
     }
     let each = (counts[1] - counts[0]) / 200;
     assert!(each * 100 <= INSTRUCTIONS * 105, "{each} instructions per request; {INSTRUCTIONS} are known");
-    assert!(each * 100 >= INSTRUCTIONS * 80, "{each} instructions per request are much less than the {INSTRUCTIONS} here: lower the figure");
+    assert!(
+        each * 100 >= INSTRUCTIONS * 80,
+        "{each} instructions per request are much less than the {INSTRUCTIONS} here: lower the figure"
+    );
 }

@@ -23,12 +23,15 @@ fn configuration(replicas: &[&str; 3], listen: &str, dir: &Path) -> String {
         assert!(text.contains(&format!("server {name}")), "{name}");
         text = text.replace(&name, address);
     }
-    for (from, to) in [("listen 8080;", format!("listen {listen};")), ("/tmp/holdfast-nginx", format!("{}/nginx", dir.display()))] {
+    for (from, to) in
+        [("listen 8080;", format!("listen {listen};")), ("/tmp/holdfast-nginx", format!("{}/nginx", dir.display()))]
+    {
         assert!(text.contains(from), "{from}");
         text = text.replace(from, &to);
     }
     // Fewer workers than cores would start: what is tested is the configuration, not nginx.
-    text.replace("worker_processes auto;", "worker_processes 2;").replace("/dev/stdout", &dir.join("access.log").display().to_string())
+    text.replace("worker_processes auto;", "worker_processes 2;")
+        .replace("/dev/stdout", &dir.join("access.log").display().to_string())
 }
 
 /// nginx in front of a world; it ends with the test.
@@ -106,10 +109,18 @@ async fn three_replicas_behind_nginx_serve_as_one() {
         let granted = post("/Reservation/reserve", json!([{"requester": "w", "resource": resource}])).await;
         assert_eq!(granted.statuses(), ["ACQUIRED"]);
         assert_eq!(events.expect("RESERVED").await["resource"], json!(resource));
-        let seen = call(Method::GET, &format!("{}/api/v1/Reservation/check/a/b%20c%2F{round}?x=hidden-query", nginx.url), Some(&tenant.key), None).await;
+        let seen = call(
+            Method::GET,
+            &format!("{}/api/v1/Reservation/check/a/b%20c%2F{round}?x=hidden-query", nginx.url),
+            Some(&tenant.key),
+            None,
+        )
+        .await;
         assert_eq!((&seen.body["resource"], &seen.body["isReserved"]), (&json!(resource), &json!(true)));
         let token = &granted.body[0]["releaseToken"];
-        let released = post("/Reservation/unreserve", json!([{"requester": "w", "resource": resource, "releaseToken": token}])).await;
+        let released =
+            post("/Reservation/unreserve", json!([{"requester": "w", "resource": resource, "releaseToken": token}]))
+                .await;
         assert_eq!(released.statuses(), ["RELINQUISHED"]);
         assert_eq!(events.expect("UNRESERVED").await["resource"], json!(resource));
     }
@@ -117,9 +128,16 @@ async fn three_replicas_behind_nginx_serve_as_one() {
     // Then Holdfast's own refusals come through as they are, also for what is larger than it takes.
     let large = json!([{"requester": "w", "resource": "r", "padding": "x".repeat(1_500_000)}]);
     let refused = post("/Reservation/reserve", large).await;
-    assert!(refused.fails(413, "PAYLOAD_TOO_LARGE")["message"].as_str().unwrap().contains("1048576"), "Holdfast's own words");
-    call(Method::GET, &format!("{}/nothing?secret=hidden-query", nginx.url), Some("bad key"), None).await.fails(404, "NOT_FOUND");
-    call(Method::GET, &format!("{}/api/v1/Reservation", nginx.url), Some("bad key"), None).await.fails(401, "UNAUTHORIZED");
+    assert!(
+        refused.fails(413, "PAYLOAD_TOO_LARGE")["message"].as_str().unwrap().contains("1048576"),
+        "Holdfast's own words"
+    );
+    call(Method::GET, &format!("{}/nothing?secret=hidden-query", nginx.url), Some("bad key"), None)
+        .await
+        .fails(404, "NOT_FOUND");
+    call(Method::GET, &format!("{}/api/v1/Reservation", nginx.url), Some("bad key"), None)
+        .await
+        .fails(401, "UNAUTHORIZED");
     call(Method::GET, &format!("{}/metrics", nginx.url), None, None).await.fails(404, "NOT_FOUND");
 
     eventually("the access log is written", || nginx.log().matches("/api/v1/Reservation/reserve").count() >= 7);
@@ -150,7 +168,10 @@ async fn when_replicas_die_the_others_answer_and_with_none_left_nginx_says_so() 
     }
     world.replicas[2].kill();
     let refused = call(Method::POST, &reserving, Some(&tenant.key), item("none".into())).await;
-    assert!([(503, "UNAVAILABLE"), (504, "OUTCOME_UNKNOWN")].contains(&(refused.status.as_u16(), refused.code())), "{refused:?}");
+    assert!(
+        [(503, "UNAVAILABLE"), (504, "OUTCOME_UNKNOWN")].contains(&(refused.status.as_u16(), refused.code())),
+        "{refused:?}"
+    );
     call(Method::POST, &reserving, Some(&tenant.key), item("none".into())).await.fails(503, "UNAVAILABLE");
 
     // A browser that reconnects meanwhile is told to come again; one that comes first is told the truth.

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use crate::model::{Ask, Definition};
 
 /// Plain names, a pool and its slots (one beyond it), what blocks, a tree with a pool in it.
-pub const NAMES: [&str; 16] = ["a", "P", "P_0", "P_1", "P_2", "P_5", "X", "Y", "Z", "root", "mid", "leaf", "pool", "pool_0", "pool_1", "side"];
+pub const NAMES: [&str; 16] =
+    ["a", "P", "P_0", "P_1", "P_2", "P_5", "X", "Y", "Z", "root", "mid", "leaf", "pool", "pool_0", "pool_1", "side"];
 const REQUESTERS: [&str; 3] = ["w0", "w1", "w2"];
 
 #[derive(Debug, Clone)]
@@ -37,12 +38,8 @@ fn name() -> impl Strategy<Value = &'static str> {
 
 fn item() -> impl Strategy<Value = Item> {
     let ttl = prop_oneof![Just(None), Just(Some(1)), Just(Some(2)), Just(Some(60))];
-    (prop::sample::select(&REQUESTERS[..]), name(), ttl, prop::bool::weighted(0.97)).prop_map(|(requester, resource, ttl, right_token)| Item {
-        requester,
-        resource,
-        ttl,
-        right_token,
-    })
+    (prop::sample::select(&REQUESTERS[..]), name(), ttl, prop::bool::weighted(0.97))
+        .prop_map(|(requester, resource, ttl, right_token)| Item { requester, resource, ttl, right_token })
 }
 
 fn definition() -> impl Strategy<Value = (&'static str, Definition)> {
@@ -52,8 +49,9 @@ fn definition() -> impl Strategy<Value = (&'static str, Definition)> {
     let pool = |name: &'static str, capacity: i64, path: &[&str]| {
         (name, Definition { capacity, blocks: vec![], ancestors: path.iter().map(|s| (*s).to_owned()).collect() })
     };
-    let blocks =
-        |name: &'static str, blocks: &[&str]| (name, Definition { capacity: 1, blocks: blocks.iter().map(|s| (*s).to_owned()).collect(), ancestors: vec![] });
+    let blocks = |name: &'static str, blocks: &[&str]| {
+        (name, Definition { capacity: 1, blocks: blocks.iter().map(|s| (*s).to_owned()).collect(), ancestors: vec![] })
+    };
     prop::sample::select(vec![
         pool("P", 3, &[]),
         pool("P", 2, &[]),

@@ -36,7 +36,15 @@ impl Pair<'_> {
     async fn get(&mut self, path: &str) -> Answer {
         self.turn += 1;
         let at = self.at[self.turn % 2];
-        crate::world::answer(self.http.get(format!("{}/api/v1{path}", at.replica.url)).header("x-api-key", at.key).send().await.expect("an answer")).await
+        crate::world::answer(
+            self.http
+                .get(format!("{}/api/v1{path}", at.replica.url))
+                .header("x-api-key", at.key)
+                .send()
+                .await
+                .expect("an answer"),
+        )
+        .await
     }
 
     /// The instant at which the real thing decided: what had lapsed by then is gone.
@@ -50,18 +58,24 @@ impl Pair<'_> {
         if !item.right_token {
             return "wrong".into();
         }
-        let by_pool = self
-            .model
-            .held
-            .iter()
-            .find(|(held, hold)| hold.requester == item.requester && hold.own.is_some() && as_slot(held).is_some_and(|(base, _)| base == item.resource));
-        let physical =
-            if self.model.held.contains_key(item.resource) { item.resource.to_owned() } else { by_pool.map_or(item.resource.into(), |(held, _)| held.clone()) };
+        let by_pool = self.model.held.iter().find(|(held, hold)| {
+            hold.requester == item.requester
+                && hold.own.is_some()
+                && as_slot(held).is_some_and(|(base, _)| base == item.resource)
+        });
+        let physical = if self.model.held.contains_key(item.resource) {
+            item.resource.to_owned()
+        } else {
+            by_pool.map_or(item.resource.into(), |(held, _)| held.clone())
+        };
         self.tokens.get(&physical).cloned().unwrap_or_else(|| "none".into())
     }
 
     fn wanted(items: &[Item]) -> Value {
-        items.iter().map(|item| json!({"requester": item.requester, "resource": item.resource, "ttlSeconds": item.ttl})).collect()
+        items
+            .iter()
+            .map(|item| json!({"requester": item.requester, "resource": item.resource, "ttlSeconds": item.ttl}))
+            .collect()
     }
 
     fn claims(&self, items: &[Item]) -> Value {
@@ -94,7 +108,11 @@ impl Pair<'_> {
         assert_eq!(instant_ms(&real["expiresAt"]), own.deadline_ms);
         let blockers = (!own.blockers.is_empty()).then(|| own.blockers.clone());
         assert_eq!(real["acquiredBlockers"], json!(blockers), "{item:?}");
-        let slot = self.model.place(physical).filter(|(_, _, index)| index.is_some()).map(|(pool, _, _)| json!({pool: physical}));
+        let slot = self
+            .model
+            .place(physical)
+            .filter(|(_, _, index)| index.is_some())
+            .map(|(pool, _, _)| json!({pool: physical}));
         // A slot that was taken as a plain name, before its pool was registered, is told as what it was taken as.
         if !real["acquiredSlots"].is_null() || taken.status == "ACQUIRED" {
             assert_eq!(real["acquiredSlots"], slot.unwrap_or_default());
@@ -119,7 +137,11 @@ impl Pair<'_> {
                 let real = self.post("/Reservation/unreserve", &body).await;
                 self.at_its_time(&real);
                 let mut trial = self.model.clone();
-                let expected: Vec<_> = items.iter().zip(body.as_array().unwrap()).map(|(item, body)| release(&mut trial, item, body)).collect();
+                let expected: Vec<_> = items
+                    .iter()
+                    .zip(body.as_array().unwrap())
+                    .map(|(item, body)| release(&mut trial, item, body))
+                    .collect();
                 if expected.iter().any(|(status, _)| *status == "INVALID_RELEASE_TOKEN") {
                     self.refused_for_tokens(&real, &expected);
                     return;
@@ -137,13 +159,15 @@ impl Pair<'_> {
                 let expected: Vec<_> = items
                     .iter()
                     .zip(body.as_array().unwrap())
-                    .map(|(item, body)| match trial.claim(item.requester, item.resource, body["releaseToken"].as_str().unwrap()) {
-                        Ok(physical) => {
-                            let own = trial.held.get_mut(&physical).unwrap().own.as_mut().unwrap();
-                            own.deadline_ms = Some((now_us + 999) / 1000 + item.ttl.unwrap_or(60) * 1000);
-                            ("RENEWED", Vec::new())
+                    .map(|(item, body)| {
+                        match trial.claim(item.requester, item.resource, body["releaseToken"].as_str().unwrap()) {
+                            Ok(physical) => {
+                                let own = trial.held.get_mut(&physical).unwrap().own.as_mut().unwrap();
+                                own.deadline_ms = Some((now_us + 999) / 1000 + item.ttl.unwrap_or(60) * 1000);
+                                ("RENEWED", Vec::new())
+                            }
+                            Err(status) => (status, Vec::new()),
                         }
-                        Err(status) => (status, Vec::new()),
                     })
                     .collect();
                 if expected.iter().any(|(status, _)| *status == "INVALID_RELEASE_TOKEN") {
@@ -164,7 +188,13 @@ impl Pair<'_> {
                 let real = self.post("/Resource/register", &body).await;
                 self.at_its_time(&real);
                 let fits = self.model.register(name, definition);
-                assert_eq!(real.status, if fits { 200 } else { 409 }, "{name} {definition:?} {:?}\n{:#?}", real.body, self.model);
+                assert_eq!(
+                    real.status,
+                    if fits { 200 } else { 409 },
+                    "{name} {definition:?} {:?}\n{:#?}",
+                    real.body,
+                    self.model
+                );
             }
             Op::Delete(name) => {
                 self.turn += 1;
@@ -188,7 +218,12 @@ impl Pair<'_> {
                 let before: Vec<_> = self.model.held.keys().cloned().collect();
                 self.model.force_release(name);
                 let gone: Vec<_> = before.into_iter().filter(|name| !self.model.held.contains_key(name)).collect();
-                let mut released: Vec<_> = real.body["released"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+                let mut released: Vec<_> = real.body["released"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|name| name.as_str().unwrap().to_owned())
+                    .collect();
                 released.sort();
                 assert_eq!(released, gone);
             }
@@ -253,7 +288,10 @@ impl Pair<'_> {
             if *reserve {
                 let (stands, taken) = reserve_group(&mut self.model, method, items, now_us);
                 assert_eq!(real["status"], if stands { "APPLIED" } else { "ROLLED_BACK" }, "{group:?}\n{real}");
-                let fence = results.iter().find(|result| result["status"] == "ACQUIRED").and_then(|result| result["fencingToken"].as_i64());
+                let fence = results
+                    .iter()
+                    .find(|result| result["status"] == "ACQUIRED")
+                    .and_then(|result| result["fencingToken"].as_i64());
                 assert!(fence.is_none_or(|fence| fence > self.position));
                 for ((item, taken), real) in items.iter().zip(&taken).zip(results) {
                     self.compare_taken(item, taken, real, fence);
@@ -285,8 +323,12 @@ impl Pair<'_> {
     async fn look(&mut self) {
         let real = self.get("/Reservation").await;
         self.at_its_time(&real);
-        let rows: BTreeMap<_, _> =
-            real.body["reservations"].as_array().unwrap().iter().map(|row| (row["resource"].as_str().unwrap().to_owned(), row)).collect();
+        let rows: BTreeMap<_, _> = real.body["reservations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| (row["resource"].as_str().unwrap().to_owned(), row))
+            .collect();
         assert_eq!(rows.keys().collect::<Vec<_>>(), self.model.held.keys().collect::<Vec<_>>());
         for (name, hold) in &self.model.held {
             let row = rows[name];
@@ -301,7 +343,12 @@ impl Pair<'_> {
         self.at_its_time(&real);
         for (name, real) in NAMES.iter().zip(real.body.as_array().unwrap()) {
             let (free, takeable) = self.model.availability(name);
-            assert_eq!((real["available"].as_i64(), real["isAvailable"].as_bool()), (Some(free), Some(takeable)), "{name}: {real}\n{:#?}", self.model);
+            assert_eq!(
+                (real["available"].as_i64(), real["isAvailable"].as_bool()),
+                (Some(free), Some(takeable)),
+                "{name}: {real}\n{:#?}",
+                self.model
+            );
             let holder = self.model.held.get(*name).map(|hold| hold.requester.clone());
             assert_eq!(real["holder"], json!(holder));
         }
@@ -343,11 +390,17 @@ fn reserve_group(model: &mut Model, method: &str, items: &[Item], now_us: i64) -
             taken[at] = skipped("SKIPPED");
         }
     }
-    let stands = if method == "ALL_OR_NONE" { taken.iter().all(|taken| taken.physical.is_some()) } else { taken.iter().any(|taken| taken.physical.is_some()) };
+    let stands = if method == "ALL_OR_NONE" {
+        taken.iter().all(|taken| taken.physical.is_some())
+    } else {
+        taken.iter().any(|taken| taken.physical.is_some())
+    };
     if !stands {
         *model = before;
         for (item, taken) in items.iter().zip(&mut taken) {
-            if taken.status == "ACQUIRED" || (taken.status == "ALREADY_HAD" && !model.has(item.requester, item.resource)) {
+            if taken.status == "ACQUIRED"
+                || (taken.status == "ALREADY_HAD" && !model.has(item.requester, item.resource))
+            {
                 *taken = skipped("ROLLED_BACK");
             }
         }
@@ -357,7 +410,12 @@ fn reserve_group(model: &mut Model, method: &str, items: &[Item], now_us: i64) -
 
 /// One UNRESERVE group on the model: whether it stands, what became of each item, and what the tokens alone say of each.
 #[allow(clippy::type_complexity, reason = "three lists that are looked at once")]
-fn release_group(model: &mut Model, method: &str, items: &[Item], sent: &Value) -> (bool, Vec<(&'static str, Vec<String>)>, Vec<(&'static str, Vec<String>)>) {
+fn release_group(
+    model: &mut Model,
+    method: &str,
+    items: &[Item],
+    sent: &Value,
+) -> (bool, Vec<(&'static str, Vec<String>)>, Vec<(&'static str, Vec<String>)>) {
     let before = model.clone();
     let (mut results, mut tokens): (Vec<(&'static str, Vec<String>)>, Vec<_>) = (Vec::new(), Vec::new());
     for (item, body) in items.iter().zip(sent.as_array().unwrap()) {
@@ -420,7 +478,8 @@ fn every_answer_is_the_models() {
         // Unlimited: the calls follow each other faster than a limited tier allows.
         let tenant: Tenant = runtime.block_on(world.tenant_of("Enterprise"));
         let at = [world.at_replica(0, &tenant), world.at_replica(1, &tenant)];
-        let mut pair = Pair { model: Model::default(), at, turn: 0, http: http.clone(), position: 0, tokens: BTreeMap::new() };
+        let mut pair =
+            Pair { model: Model::default(), at, turn: 0, http: http.clone(), position: 0, tokens: BTreeMap::new() };
         runtime.block_on(async {
             if furnished {
                 for (name, capacity, blocks, path) in [
@@ -430,7 +489,8 @@ fn every_answer_is_the_models() {
                     ("pool", 2, vec![], vec!["root", "mid"]),
                 ] {
                     let own = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
-                    pair.step(&Op::Register(name, Definition { capacity, blocks: own(blocks), ancestors: own(path) })).await;
+                    pair.step(&Op::Register(name, Definition { capacity, blocks: own(blocks), ancestors: own(path) }))
+                        .await;
                 }
             }
             for op in &ops {
@@ -444,7 +504,10 @@ fn every_answer_is_the_models() {
     match outcome {
         Ok(()) => {}
         Err(TestError::Fail(why, (furnished, ops))) => {
-            panic!("{why}\nafter (furnished: {furnished}):\n{}", ops.iter().map(|op| format!("{op:?}")).collect::<Vec<_>>().join("\n"))
+            panic!(
+                "{why}\nafter (furnished: {furnished}):\n{}",
+                ops.iter().map(|op| format!("{op:?}")).collect::<Vec<_>>().join("\n")
+            )
         }
         Err(error) => panic!("{error}"),
     }
@@ -454,13 +517,22 @@ fn every_answer_is_the_models() {
 async fn leaves_nothing_behind(world: &World<2>, tenant: &Tenant, pair: &mut Pair<'_>) {
     loop {
         let own = |pair: &Pair<'_>| -> Vec<_> {
-            pair.model.held.iter().filter_map(|(name, hold)| Some((name.clone(), hold.requester.clone(), hold.own.as_ref()?.token.clone()))).collect()
+            pair.model
+                .held
+                .iter()
+                .filter_map(|(name, hold)| {
+                    Some((name.clone(), hold.requester.clone(), hold.own.as_ref()?.token.clone()))
+                })
+                .collect()
         };
         let before = own(pair);
         if before.is_empty() {
             break;
         }
-        let body: Value = before.iter().map(|(name, requester, token)| json!({"requester": requester, "resource": name, "releaseToken": token})).collect();
+        let body: Value = before
+            .iter()
+            .map(|(name, requester, token)| json!({"requester": requester, "resource": name, "releaseToken": token}))
+            .collect();
         let real = pair.post("/Reservation/unreserve", &body).await;
         pair.at_its_time(&real);
         if real.status == 403 && own(pair) != before {
@@ -475,7 +547,8 @@ async fn leaves_nothing_behind(world: &World<2>, tenant: &Tenant, pair: &mut Pai
     let content = |key: &str| -> Vec<String> {
         let mut connection = world.redis.connection();
         let hash: Vec<Vec<u8>> = redis::cmd("HGETALL").arg(key).query(&mut connection).unwrap_or_default();
-        let zset: Vec<Vec<u8>> = redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).query(&mut connection).unwrap_or_default();
+        let zset: Vec<Vec<u8>> =
+            redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).query(&mut connection).unwrap_or_default();
         hash.into_iter().chain(zset).map(|bytes| bytes.escape_ascii().to_string()).collect()
     };
     assert!(extra.is_empty(), "left behind: {:#?}", extra.iter().map(|key| (key, content(key))).collect::<Vec<_>>());

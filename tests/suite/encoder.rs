@@ -13,8 +13,11 @@ use crate::sse::{Parser, Seen};
 /// Texts of what could do harm, and of anything.
 fn hostile() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
-        prop::sample::select(vec!["\r", "\n", "\r\n", "\0", "\u{2028}", "\u{2029}", "\u{feff}", ":", " ", "data:", "event: x", "id: 1", "\"", "\\", "{"])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "\r", "\n", "\r\n", "\0", "\u{2028}", "\u{2029}", "\u{feff}", ":", " ", "data:", "event: x", "id: 1", "\"",
+            "\\", "{"
+        ])
+        .prop_map(str::to_owned),
         any::<char>().prop_map(String::from),
     ];
     prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())

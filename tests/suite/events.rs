@@ -23,7 +23,8 @@ async fn a_stream_begins_with_where_it_starts_and_ids_only_grow() {
 
     let mut events = at.events("").await;
     assert_eq!(events.status, 200);
-    let headers = ["content-type", "cache-control", "x-accel-buffering", "connection", "transfer-encoding"].map(|name| events.headers[name].to_str().unwrap());
+    let headers = ["content-type", "cache-control", "x-accel-buffering", "connection", "transfer-encoding"]
+        .map(|name| events.headers[name].to_str().unwrap());
     assert_eq!(headers, ["text/event-stream", "no-cache, no-transform", "no", "keep-alive", "chunked"]);
     let mut last = events.head().await;
     assert_eq!(before["fencingToken"], last, "the position that the stream starts from is the latest");
@@ -64,7 +65,13 @@ async fn an_event_has_every_key() {
     let grant = &granted.body[0];
     assert_eq!((&event["fencingToken"], &event["expiresAt"]), (&grant["fencingToken"], &grant["expiresAt"]));
     assert_eq!(event["id"], grant["fencingToken"].to_string());
-    for (key, value) in [("explanation", "ACQUIRED"), ("requestType", "RESERVE"), ("resourceType", "Job"), ("apiKeyLabel", "default"), ("requester", "w")] {
+    for (key, value) in [
+        ("explanation", "ACQUIRED"),
+        ("requestType", "RESERVE"),
+        ("resourceType", "Job"),
+        ("apiKeyLabel", "default"),
+        ("requester", "w"),
+    ] {
         assert_eq!(event[key], value, "{key}");
     }
     assert!(!event.to_string().contains(grant["releaseToken"].as_str().unwrap()), "never a token");
@@ -93,7 +100,10 @@ async fn all_replicas_tell_the_same_and_nothing_of_another_tenant() {
         let mut ids = Vec::new();
         for round in 0..20 {
             let (_, event, id) = stream.event().await;
-            assert_eq!((&event["requester"], &event["tenantId"], &event["resource"]), (&json!(tenant), &json!(tenant), &json!(format!("r{round}"))));
+            assert_eq!(
+                (&event["requester"], &event["tenantId"], &event["resource"]),
+                (&json!(tenant), &json!(tenant), &json!(format!("r{round}")))
+            );
             ids.push(id);
         }
         told.push((tenant.clone(), ids));
@@ -118,12 +128,20 @@ async fn refusals_are_told_live_without_an_id() {
     at.unreserve("w1", "nothing", &Value::Null).await; // not reserved: no event
     at.unreserve("w1", "r", &held["releaseToken"]).await;
 
-    for (wanted, explanation, requester) in
-        [("RESERVE_FAILED", "ALREADY_HELD", "w2"), ("UNRESERVE_FAILED", "DOESNT_OWN_RESERVATION", "w2"), ("UNRESERVE_FAILED", "INVALID_RELEASE_TOKEN", "w1")]
-    {
+    for (wanted, explanation, requester) in [
+        ("RESERVE_FAILED", "ALREADY_HELD", "w2"),
+        ("UNRESERVE_FAILED", "DOESNT_OWN_RESERVATION", "w2"),
+        ("UNRESERVE_FAILED", "INVALID_RELEASE_TOKEN", "w1"),
+    ] {
         let (kind, event, last_id) = events.event().await;
-        assert_eq!((kind.as_str(), event["explanation"].as_str(), event["requester"].as_str()), (wanted, Some(explanation), Some(requester)));
-        assert_eq!((&event["id"], last_id.as_str(), &event["fencingToken"]), (&Value::Null, start.to_string().as_str(), &Value::Null));
+        assert_eq!(
+            (kind.as_str(), event["explanation"].as_str(), event["requester"].as_str()),
+            (wanted, Some(explanation), Some(requester))
+        );
+        assert_eq!(
+            (&event["id"], last_id.as_str(), &event["fencingToken"]),
+            (&Value::Null, start.to_string().as_str(), &Value::Null)
+        );
     }
     assert_eq!(events.expect("UNRESERVED").await["explanation"], "RELINQUISHED");
     let mut later = at.events("").await;
@@ -165,21 +183,30 @@ async fn the_key_may_stand_in_the_query_of_a_stream() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let mut in_query = EventStream::open(&url(&world, 0, &format!("?api_key={}", tenant.key)), &[]).await;
-    let mut in_bearer = EventStream::open(&url(&world, 1, ""), &[("authorization", &format!("Bearer {}", tenant.key))]).await;
+    let mut in_bearer =
+        EventStream::open(&url(&world, 1, ""), &[("authorization", &format!("Bearer {}", tenant.key))]).await;
     in_query.head().await;
     in_bearer.head().await;
     world.at(&tenant).acquire("w", "r", None).await;
     in_query.expect("RESERVED").await;
     in_bearer.expect("RESERVED").await;
 
-    for (query, headers) in
-        [("", &[][..]), ("?api_key=", &[]), ("?api_key=nonsense", &[]), (&*format!("?api_key={}", tenant.key), &[("x-api-key", "nonsense")])]
-    {
+    for (query, headers) in [
+        ("", &[][..]),
+        ("?api_key=", &[]),
+        ("?api_key=nonsense", &[]),
+        (&*format!("?api_key={}", tenant.key), &[("x-api-key", "nonsense")]),
+    ] {
         let refused = crate::world::answer(
             reqwest::Client::new()
                 .get(url(&world, 0, query))
                 .headers(
-                    headers.iter().map(|(name, value): &(&str, &str)| (name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap())).collect(),
+                    headers
+                        .iter()
+                        .map(|(name, value): &(&str, &str)| {
+                            (name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap())
+                        })
+                        .collect(),
                 )
                 .send()
                 .await
@@ -204,7 +231,11 @@ async fn a_silent_stream_says_every_fifteen_seconds_that_it_lives() {
 
     assert_eq!(next, Some(Seen::Comment("keepalive".into())));
     assert!((14..30).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-    assert_eq!(events.next().await, Some(Seen::Id(filtered["fencingToken"].to_string())), "the cursor moves past what was filtered out");
+    assert_eq!(
+        events.next().await,
+        Some(Seen::Id(filtered["fencingToken"].to_string())),
+        "the cursor moves past what was filtered out"
+    );
 }
 
 /// Waits until a stream has ended; how long that took.

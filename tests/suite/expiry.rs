@@ -60,9 +60,13 @@ async fn each_expiry_is_told_exactly_once_by_three_replicas_to_all() {
         stream.head().await;
         streams.push(stream);
     }
-    let items = (0..100).map(|number| json!({"requester": "w", "resource": format!("r{number}"), "ttlSeconds": 1})).collect::<Value>();
+    let items = (0..100)
+        .map(|number| json!({"requester": "w", "resource": format!("r{number}"), "ttlSeconds": 1}))
+        .collect::<Value>();
     let granted = world.at(&tenant).post("/Reservation/reserve", items).await;
-    let fence_of = |name: &str| granted.body.as_array().unwrap().iter().find(|grant| grant["resource"] == name).unwrap()["fencingToken"].clone();
+    let fence_of = |name: &str| {
+        granted.body.as_array().unwrap().iter().find(|grant| grant["resource"] == name).unwrap()["fencingToken"].clone()
+    };
 
     let mut told = Vec::new();
     for stream in &mut streams {
@@ -110,7 +114,9 @@ async fn lateness(world: &World<1>) -> Vec<i64> {
     let mut events = at.events("?types=RESERVATION_EXPIRED").await;
     events.head().await;
     for batch in 0..4 {
-        let items = (0..5).map(|number| json!({"requester": "w", "resource": format!("{batch}/{number}"), "ttlSeconds": 1})).collect::<Value>();
+        let items = (0..5)
+            .map(|number| json!({"requester": "w", "resource": format!("{batch}/{number}"), "ttlSeconds": 1}))
+            .collect::<Value>();
         at.post("/Reservation/reserve", items).await;
         // Not waiting for anything: this is how the deadlines come to lie apart.
         tokio::time::sleep(Duration::from_millis(130)).await;
@@ -143,7 +149,10 @@ async fn nobody_asking_an_expiry_is_told_soon_after_its_time() {
 async fn deadlines_hold_while_no_replica_lives() {
     let mut world = World::<1>::start().await;
     let tenant = world.tenant().await;
-    let (lost, kept) = (world.at(&tenant).acquire("w", "short", Some(1)).await, world.at(&tenant).acquire("w", "long", Some(600)).await);
+    let (lost, kept) = (
+        world.at(&tenant).acquire("w", "short", Some(1)).await,
+        world.at(&tenant).acquire("w", "long", Some(600)).await,
+    );
 
     world.replicas[0].kill();
     let clock = || {
@@ -156,7 +165,11 @@ async fn deadlines_hold_while_no_replica_lives() {
     world.replicas[0].ready().await;
 
     let at = world.at(&tenant);
-    assert_eq!(at.renew("w", "short", &lost["releaseToken"], 60).await.statuses(), ["NOT_RESERVED"], "a lapsed reservation is never revived");
+    assert_eq!(
+        at.renew("w", "short", &lost["releaseToken"], 60).await.statuses(),
+        ["NOT_RESERVED"],
+        "a lapsed reservation is never revived"
+    );
     assert_eq!(at.listed().await, ["long"]);
     assert_eq!(at.reserve("w", "long", None).await["releaseToken"], kept["releaseToken"]);
     let next = at.acquire("other", "short", None).await;
@@ -206,7 +219,10 @@ async fn the_words_of_the_end_come_before_those_of_the_next_grant() {
         }
     }
     let order: Vec<_> = told.iter().map(|(kind, requester, _)| (kind.as_str(), requester.as_str())).collect();
-    assert_eq!(order, [("RESERVED", "first"), ("RESERVATION_EXPIRED", "first"), ("UNRESERVED", "first"), ("RESERVED", "next")]);
+    assert_eq!(
+        order,
+        [("RESERVED", "first"), ("RESERVATION_EXPIRED", "first"), ("UNRESERVED", "first"), ("RESERVED", "next")]
+    );
     assert!(told.is_sorted_by(|a, b| a.2.parse::<i64>().unwrap() < b.2.parse::<i64>().unwrap()));
 }
 
@@ -217,7 +233,9 @@ async fn hundreds_that_lapse_together_all_go_and_a_caller_waits_for_none_of_them
     let at = world.at(&tenant);
     let mut events = at.events("?types=UNRESERVED,RESERVED").await;
     events.head().await;
-    let items = (0..1000).map(|number| json!({"requester": "w", "resource": format!("r{number}"), "ttlSeconds": 1})).collect::<Value>();
+    let items = (0..1000)
+        .map(|number| json!({"requester": "w", "resource": format!("r{number}"), "ttlSeconds": 1}))
+        .collect::<Value>();
     let granted = at.post("/Reservation/reserve", items).await;
     assert_eq!(granted.statuses().len(), 1000);
     for _ in 0..1000 {
@@ -276,7 +294,9 @@ async fn what_is_not_due_is_not_read() {
     let bench = Bench::start(Tier::Pro).await;
     let partition = Partition::of(&bench.tenant.id);
     let clock = bench.store.clock().await.unwrap();
-    let put = |deadline_ms: i64| bench.redis.ask::<()>(&format!("ZADD {} {deadline_ms} {}", partition.due(), TenantId::random().as_str()));
+    let put = |deadline_ms: i64| {
+        bench.redis.ask::<()>(&format!("ZADD {} {deadline_ms} {}", partition.due(), TenantId::random().as_str()))
+    };
     let told = || bench.redis.info("stats", "total_net_output_bytes").unwrap().parse::<i64>().unwrap();
     let look = async || {
         let before = told();
@@ -294,5 +314,9 @@ async fn what_is_not_due_is_not_read() {
     (0..90).for_each(|number| put(clock.now_ms - 90 + number));
     assert_eq!(seen(&look().await.0), (90, Some(clock.now_ms + 600_000)));
     (0..90).for_each(|number| put(clock.now_ms - 200 + number));
-    assert_eq!(seen(&look().await.0), (AT_MOST, Some(clock.now_ms - 90 + 10)), "the next follows those that are taken on");
+    assert_eq!(
+        seen(&look().await.0),
+        (AT_MOST, Some(clock.now_ms - 90 + 10)),
+        "the next follows those that are taken on"
+    );
 }

@@ -52,7 +52,10 @@ async fn each_tenant_hears_only_its_own() {
     join_all(tenants.iter().map(|tenant| async { world.at(tenant).acquire("w", &tenant.id, None).await })).await;
     for (stream, tenant) in streams.iter_mut().zip(&tenants) {
         let told = stream.expect("RESERVED").await;
-        assert_eq!((told["tenantId"].as_str(), told["resource"].as_str()), (Some(tenant.id.as_str()), Some(tenant.id.as_str())));
+        assert_eq!(
+            (told["tenantId"].as_str(), told["resource"].as_str()),
+            (Some(tenant.id.as_str()), Some(tenant.id.as_str()))
+        );
     }
 }
 
@@ -67,9 +70,13 @@ async fn a_storm_of_returning_readers_asks_redis_a_few_questions() {
     }
     let before = world.redis.scripts();
 
-    let mut streams = join_all(
-        (0..150).map(|_| async { EventStream::open(&format!("{}/api/v1/events", at.replica.url), &[("x-api-key", at.key), ("last-event-id", &from)]).await }),
-    )
+    let mut streams = join_all((0..150).map(|_| async {
+        EventStream::open(
+            &format!("{}/api/v1/events", at.replica.url),
+            &[("x-api-key", at.key), ("last-event-id", &from)],
+        )
+        .await
+    }))
     .await;
     for stream in &mut streams {
         assert_eq!(stream.head().await.to_string(), from);
@@ -89,7 +96,10 @@ async fn one_who_does_not_read_delays_nobody_and_can_come_back() {
     let at = world.at(&tenant);
     let address = at.replica.url.trim_start_matches("http://").to_owned();
     let mut stuck = TcpStream::connect(&address).await.unwrap();
-    stuck.write_all(format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", tenant.key).as_bytes()).await.unwrap();
+    stuck
+        .write_all(format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", tenant.key).as_bytes())
+        .await
+        .unwrap();
     let mut quick = at.events("").await;
     let from = quick.head().await;
 
@@ -100,7 +110,12 @@ async fn one_who_does_not_read_delays_nobody_and_can_come_back() {
     }
     let mut last = from;
     for _ in 0..800 {
-        let id: i64 = tokio::time::timeout(Duration::from_secs(10), quick.event()).await.expect("nobody waits for the stuck one").2.parse().unwrap();
+        let id: i64 = tokio::time::timeout(Duration::from_secs(10), quick.event())
+            .await
+            .expect("nobody waits for the stuck one")
+            .2
+            .parse()
+            .unwrap();
         assert!(id > last);
         last = id;
     }
@@ -119,7 +134,11 @@ async fn a_crowd_of_readers_of_one_tenant_gets_everything_once() {
     let tenant = world.tenant_of("Enterprise").await;
     let (client, url) = (reqwest::Client::new(), format!("{}/api/v1/events", world.replicas[0].url));
     let headers = [("x-api-key", tenant.key.as_str())];
-    let mut streams: Vec<_> = stream::iter(0..crowd()).map(|_| EventStream::open_by(&client, &url, &headers)).buffer_unordered(64).collect().await;
+    let mut streams: Vec<_> = stream::iter(0..crowd())
+        .map(|_| EventStream::open_by(&client, &url, &headers))
+        .buffer_unordered(64)
+        .collect()
+        .await;
     for stream in &mut streams {
         stream.head().await;
     }
@@ -143,7 +162,10 @@ async fn a_crowd_of_tenants_with_a_reader_each_hear_their_own() {
     let world = World::<1>::start().await;
     let (client, base) = (reqwest::Client::new(), format!("{}/api/v1", world.replicas[0].url));
     let make = |_| async {
-        let made = client.post(format!("{base}/admin/tenants")).header("x-admin-key", ADMIN_KEY).json(&json!({"name": "one of many", "tier": "Pro"}));
+        let made = client
+            .post(format!("{base}/admin/tenants"))
+            .header("x-admin-key", ADMIN_KEY)
+            .json(&json!({"name": "one of many", "tier": "Pro"}));
         let made: Value = made.send().await.unwrap().json().await.unwrap();
         Tenant { id: made["tenantId"].as_str().unwrap().into(), key: made["apiKey"].as_str().unwrap().into() }
     };
@@ -171,6 +193,9 @@ async fn a_crowd_of_tenants_with_a_reader_each_hear_their_own() {
 
     for (tenant, mut stream) in streams {
         let told = stream.expect("RESERVED").await;
-        assert_eq!((told["tenantId"].as_str(), told["resource"].as_str()), (Some(tenant.id.as_str()), Some(tenant.id.as_str())));
+        assert_eq!(
+            (told["tenantId"].as_str(), told["resource"].as_str()),
+            (Some(tenant.id.as_str()), Some(tenant.id.as_str()))
+        );
     }
 }

@@ -28,7 +28,13 @@ async fn a_stream_has_only_what_passes_every_filter() {
 
     assert_eq!(types.expect("RESERVE_FAILED").await["resource"], "printer");
     assert_eq!(types.expect("UNRESERVED").await["resource"], "printer");
-    for (kind, name) in [("RESERVED", "printer"), ("RESERVED", "job-1"), ("RESERVED", "a,b"), ("RESERVE_FAILED", "printer"), ("UNRESERVED", "printer")] {
+    for (kind, name) in [
+        ("RESERVED", "printer"),
+        ("RESERVED", "job-1"),
+        ("RESERVED", "a,b"),
+        ("RESERVE_FAILED", "printer"),
+        ("UNRESERVED", "printer"),
+    ] {
         assert_eq!(resources.expect(kind).await["resource"], name);
     }
     resources.expect("RESET").await;

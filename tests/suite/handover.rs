@@ -51,7 +51,10 @@ async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_t
     }
     let (mut bull_stream, mut celery_stream) = {
         let at = world.at_replica(left, &tenant);
-        (Monitor { at, connection: first.clone() }.stream("job").await, Monitor { at, connection: second.clone() }.stream("job").await)
+        (
+            Monitor { at, connection: first.clone() }.stream("job").await,
+            Monitor { at, connection: second.clone() }.stream("job").await,
+        )
     };
 
     // When the watcher is killed in the middle of a thousand jobs.
@@ -59,7 +62,8 @@ async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_t
     let begun = read_until(&mut bull_stream, "some are told", |seen| seen.len() > 500).await;
     world.replicas[lost].kill();
     let killed = std::time::Instant::now();
-    let gap = read_until(&mut celery_stream, "the gap is told", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
+    let gap =
+        read_until(&mut celery_stream, "the gap is told", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
     assert!(killed.elapsed() < std::time::Duration::from_secs(10), "taken over after {:?}", killed.elapsed());
 
     // Then BullMQ's story is whole: every job completed, and each of its changes told once.
@@ -114,7 +118,11 @@ async fn a_leaving_watcher_gives_its_connections_back_at_once() {
     world.replicas[leaving].signal("-TERM");
     let begun = std::time::Instant::now();
     let seen = read_until(&mut stream, "the gap is told", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
-    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "without waiting for the lease to lapse: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(5),
+        "without waiting for the lease to lapse: {:?}",
+        begun.elapsed()
+    );
     assert_eq!(seen.last().unwrap().1["reason"], "handover");
     assert_eq!(watcher(&world, &connection), 1 - leaving);
 }
@@ -128,14 +136,24 @@ async fn an_outdated_watcher_changes_nothing_and_stops() {
     let paused = watcher(&world, &monitor.connection);
     world.replicas[paused].signal("-STOP");
     let other = Monitor { at: world.at_replica(1 - paused, &tenant), connection: monitor.connection.clone() };
-    let took_over = || world.replicas[1 - paused].log().lines().any(|line| line.contains("watching a connection\"") && line.contains(&monitor.connection));
+    let took_over = || {
+        world.replicas[1 - paused]
+            .log()
+            .lines()
+            .any(|line| line.contains("watching a connection\"") && line.contains(&monitor.connection))
+    };
     until("the other takes it over", || async { took_over() }).await;
     let _celery = Celery::over(&broker, 0, json!({}));
 
     // When the paused one wakes, it learns that it is no longer the watcher.
     world.replicas[paused].signal("-CONT");
-    until("it stops", || async { world.replicas[paused].log().lines().any(|line| line.contains("watching a connection no more") && line.contains("lost")) })
-        .await;
+    until("it stops", || async {
+        world.replicas[paused]
+            .log()
+            .lines()
+            .any(|line| line.contains("watching a connection no more") && line.contains("lost"))
+    })
+    .await;
     assert_eq!(watcher(&world, &monitor.connection), 1 - paused);
     assert_eq!(other.health().await["watched"], json!(true));
 }
@@ -150,8 +168,13 @@ async fn connections_are_shared_among_the_replicas() {
         assert_eq!(at.post("/connections", celery_connection(&broker.url(0))).await.status, 201);
     }
     let listed = async || at.get("/connections").await.body["connections"].as_array().unwrap().clone();
-    until("all are watched", || async { listed().await.iter().all(|connection| connection["health"]["connectedSince"].is_string()) }).await;
-    let watches = |replica: &crate::world::Replica| replica.log().lines().filter(|line| line.contains("watching a connection\"")).count();
+    until("all are watched", || async {
+        listed().await.iter().all(|connection| connection["health"]["connectedSince"].is_string())
+    })
+    .await;
+    let watches = |replica: &crate::world::Replica| {
+        replica.log().lines().filter(|line| line.contains("watching a connection\"")).count()
+    };
     let each = world.replicas.each_ref().map(watches);
     assert_eq!(each.iter().sum::<usize>(), 20, "each once: {each:?}");
     assert!(each.iter().all(|watched| *watched >= 4), "neither has nearly all of them: {each:?}");
@@ -190,7 +213,10 @@ async fn what_comes_faster_than_it_can_be_stored_is_told_as_a_gap() {
     let (_, gap) = seen.last().unwrap();
     assert_eq!(gap["reason"], "overflow");
     let at = |name: &str| chrono::DateTime::parse_from_rfc3339(gap[name].as_str().unwrap()).unwrap();
-    assert!(begun <= at("from") && at("from") <= at("to") && at("to") <= chrono::Utc::now() + chrono::TimeDelta::seconds(1), "{gap}");
+    assert!(
+        begun <= at("from") && at("from") <= at("to") && at("to") <= chrono::Utc::now() + chrono::TimeDelta::seconds(1),
+        "{gap}"
+    );
     redis::cmd("PUBLISH").arg("/0.celeryev/task.sent").arg(task_sent(2)).query::<i64>(&mut connection).unwrap();
     monitor.until_job("task-2", "queued").await;
 }

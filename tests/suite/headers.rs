@@ -10,10 +10,13 @@ use std::{
 use holdfast::{
     domain::{
         access::{Issuer, Scopes},
-        connection::{Health, NewConnection, Options},
         names::TenantId,
         platform::NewEvent,
-        queue::{Framework, JobFilter, JobSighting, JobSort, QueueSighting, Sighting, job_id},
+        queue::{
+            Framework, JobFilter, JobSighting, JobSort, QueueSighting, Sighting,
+            connection::{Health, NewConnection, Options},
+            job_id,
+        },
         reservation::Renewal,
         resource::Definition,
         tier::Tier,
@@ -50,7 +53,10 @@ fn section<'a>(script: &'a Script, title: &str) -> Vec<&'a str> {
 /// `None` for a group whose items have lists of their own.
 fn described_args(script: &Script) -> (usize, Option<usize>) {
     let mut group = Some(0);
-    let numbered: Vec<_> = section(script, "args").into_iter().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
+    let numbered: Vec<_> = section(script, "args")
+        .into_iter()
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()))
+        .collect();
     let mut fixed = numbered.len();
     for (at, line) in numbered.iter().enumerate() {
         let (number, text) = line.split_once(' ').unwrap();
@@ -77,22 +83,30 @@ fn described_args(script: &Script) -> (usize, Option<usize>) {
 #[test]
 fn every_file_is_a_script_with_a_whole_header() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("lua");
-    let files: BTreeSet<String> =
-        std::fs::read_dir(dir).unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".lua").map(Into::into)).collect();
+    let files: BTreeSet<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".lua").map(Into::into))
+        .collect();
     let known: BTreeSet<String> = SCRIPTS.iter().map(|script| script.name.to_owned()).collect();
     assert_eq!(files, known);
 
     for script in SCRIPTS {
         let lines: Vec<_> = script.file().lines().collect();
-        assert!(matches!(lines[0], "#!lua" | "#!lua flags=no-writes" | "#!lua flags=allow-oom"), "{}: {}", script.name, lines[0]);
+        assert!(
+            matches!(lines[0], "#!lua" | "#!lua flags=no-writes" | "#!lua flags=allow-oom"),
+            "{}: {}",
+            script.name,
+            lines[0]
+        );
         assert!(lines[1].starts_with(&format!("-- {}: ", script.name)), "{}: {}", script.name, lines[1]);
         for part in ["keys", "returns", "cost"] {
             assert!(!section(script, part).is_empty(), "{} does not say its {part}", script.name);
         }
         let only_looks = lines[0].ends_with("no-writes");
-        let writes =
-            ["'SET'", "'DEL'", "HSET", "HDEL", "ZADD", "ZREM", "UNLINK", "HINCRBY", "commit()", "tell("].iter().any(|word| script.file().contains(word))
-                || section(script, "uses").first().is_some_and(|uses| uses.contains("change") || uses.contains("open"));
+        let writes = ["'SET'", "'DEL'", "HSET", "HDEL", "ZADD", "ZREM", "UNLINK", "HINCRBY", "commit()", "tell("]
+            .iter()
+            .any(|word| script.file().contains(word))
+            || section(script, "uses").first().is_some_and(|uses| uses.contains("change") || uses.contains("open"));
         assert_eq!(only_looks, !writes, "{}: no-writes is for what only looks", script.name);
     }
 }
@@ -100,7 +114,10 @@ fn every_file_is_a_script_with_a_whole_header() {
 #[test]
 fn the_keys_are_the_ones_that_rust_sends() {
     for script in SCRIPTS {
-        let lines: Vec<_> = section(script, "keys").into_iter().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
+        let lines: Vec<_> = section(script, "keys")
+            .into_iter()
+            .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()))
+            .collect();
         for (at, line) in lines.iter().enumerate() {
             let mut words = line.split_whitespace();
             let number = words.next().unwrap();
@@ -110,7 +127,12 @@ fn the_keys_are_the_ones_that_rust_sends() {
                 break;
             }
             assert_eq!(Some(script.keys[at]), words.next(), "{}: {line}", script.name);
-            assert!(at + 1 < lines.len() || script.keys.len() == lines.len(), "{}: Rust sends {:?}", script.name, script.keys);
+            assert!(
+                at + 1 < lines.len() || script.keys.len() == lines.len(),
+                "{}: Rust sends {:?}",
+                script.name,
+                script.keys
+            );
         }
     }
 }
@@ -125,7 +147,9 @@ fn the_parts_are_put_before_the_script_that_uses_them() {
         for script in SCRIPTS {
             // A part that has places for others is not there to the letter, but its first line is. `open` brings along how it refuses and,
             // unless the script is written straight down, how it ends.
-            let says = |what: &str| section(script, "uses").first().is_some_and(|uses| uses.split(", ").any(|used| used == what));
+            let says = |what: &str| {
+                section(script, "uses").first().is_some_and(|uses| uses.split(", ").any(|used| used == what))
+            };
             let brought = match name {
                 "limit" | "save" => says("open"),
                 "close" => says("open") && !says("straight"),
@@ -133,7 +157,12 @@ fn the_parts_are_put_before_the_script_that_uses_them() {
                 "digits" => says("change"),
                 _ => false,
             };
-            assert_eq!(script.source().contains(part.lines().next().unwrap()), says(name) || brought, "{} and {name}", script.name);
+            assert_eq!(
+                script.source().contains(part.lines().next().unwrap()),
+                says(name) || brought,
+                "{} and {name}",
+                script.name
+            );
         }
     }
     for script in SCRIPTS {
@@ -152,7 +181,8 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     // When each wrapper is called, with two items where it takes items: before anything is registered, and after.
     let two = [wanted("w", "a", 60), wanted("w", "b", 60)];
     let claims = [claim("w", "a", "x"), claim("w", "b", "x")];
-    let definition = |name: &str| Definition { name: name.into(), capacity: 1, blocks: Vec::new(), ancestors: Vec::new() };
+    let definition =
+        |name: &str| Definition { name: name.into(), capacity: 1, blocks: Vec::new(), ancestors: Vec::new() };
     bench.reserve_together("w", &names("together", 6), 60).await;
     for _ in 0..2 {
         bench.store.reserve(&bench.caller, &two).await.unwrap();
@@ -182,7 +212,13 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     bench.store.rotate_key(&bench.caller, &keys[1].id).await.unwrap();
     bench.store.delete_key(&bench.caller, &keys[1].id).await.unwrap();
 
-    let issuer = Issuer { id: "i".into(), kind: "hs256Secret".into(), issuer: Some("iss".into()), audience: Some("aud".into()), sealed: "sealed".into() };
+    let issuer = Issuer {
+        id: "i".into(),
+        kind: "hs256Secret".into(),
+        issuer: Some("iss".into()),
+        audience: Some("aud".into()),
+        sealed: "sealed".into(),
+    };
     bench.store.register_issuer(&bench.tenant.id, &issuer).await.unwrap();
     bench.store.remove_issuer(&bench.tenant.id).await.unwrap();
     let fresh = bench.store.caller(bench.caller.bearer()).await.unwrap().unwrap();
@@ -191,26 +227,39 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     let session = bench.store.caller(&Bearer::Session(Secret::of(&session))).await.unwrap().unwrap();
     bench.store.end_session(&session).await.unwrap();
     let (replica, place) = (ReplicaId::random(), bench.store.place(&bench.tenant.id));
-    bench.store.enter_stream(&fresh, &StreamId { replica: replica.clone(), number: 1 }, &StreamKind::Key).await.unwrap();
+    bench
+        .store
+        .enter_stream(&fresh, &StreamId { replica: replica.clone(), number: 1 }, &StreamKind::Key)
+        .await
+        .unwrap();
     bench.store.beat(place.partition(), &replica).await.unwrap();
     bench.store.heads(&[Ask { place: place.clone(), credentials: vec!["k:x".into()] }]).await.unwrap();
     bench.store.replay(&place, 0, 10).await.unwrap();
-    let event = NewEvent { kind: "trade".into(), company: None, data: "{}".into(), timestamp_ms: None, dedupe_id: None };
+    let event =
+        NewEvent { kind: "trade".into(), company: None, data: "{}".into(), timestamp_ms: None, dedupe_id: None };
     bench.store.publish(&fresh, &[event.clone(), event]).await.unwrap();
     bench.store.put_company(&fresh, "slug", None, "name").await.unwrap();
     bench.store.companies(&fresh, None).await.unwrap();
     bench.store.delete_company(&fresh, "slug").await.unwrap();
     let connection = Store::new_connection_id();
-    let new = NewConnection { name: "n".into(), framework: Framework::Celery, broker_url: None, options: Options::default() };
+    let new =
+        NewConnection { name: "n".into(), framework: Framework::Celery, broker_url: None, options: Options::default() };
     bench.store.create_connection(&fresh, &connection, &new, Some("sealed".into())).await.unwrap();
     bench.store.connections(&fresh).await.unwrap();
     bench.store.look_at_watches(&bench.tenant.id, &[&connection, "gone"]).await.unwrap();
-    let Take::Taken(taken) = bench.store.take_watch(&bench.tenant.id, &connection, &replica).await.unwrap() else { panic!("it is free") };
+    let Take::Taken(taken) = bench.store.take_watch(&bench.tenant.id, &connection, &replica).await.unwrap() else {
+        panic!("it is free")
+    };
     bench.store.keep_watch(&taken.watched, &Health::default()).await.unwrap();
     bench.store.delete_connection(&fresh, &connection).await.unwrap();
 
     let watched = bench.connection();
-    let seen = JobSighting { external_id: "j".into(), at_us: 1_778_673_600_000_000, name: Some("task".into()), ..JobSighting::default() };
+    let seen = JobSighting {
+        external_id: "j".into(),
+        at_us: 1_778_673_600_000_000,
+        name: Some("task".into()),
+        ..JobSighting::default()
+    };
     let seen = Sighting::Job(Box::new(seen));
     let queue = Sighting::Queue(QueueSighting { name: "emails".into(), at_us: 1, depth: Some(1), consumers: None });
     bench.store.observe(&watched, &[seen, queue], &[]).await.unwrap();

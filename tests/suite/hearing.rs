@@ -55,11 +55,14 @@ async fn what_comes_often_is_passed_on_together_and_what_comes_alone_at_once() {
     let partition = Partition::of(&TenantId::random());
     subscription.join(partition).await.unwrap();
     let mut connection = redis.connection();
-    let mut publish = |what: usize| redis::cmd("PUBLISH").arg(partition.channel()).arg(what).exec(&mut connection).unwrap();
+    let mut publish =
+        |what: usize| redis::cmd("PUBLISH").arg(partition.channel()).arg(what).exec(&mut connection).unwrap();
 
     // Alone, each with silence before it. The machine may be busy now and then, not every time.
     let delays = (0..20).map(|number| {
-        eventually("it is silent", || ear.lock().unwrap().passed_on.last().is_none_or(|(at, _)| at.elapsed() > SILENCE));
+        eventually("it is silent", || {
+            ear.lock().unwrap().passed_on.last().is_none_or(|(at, _)| at.elapsed() > SILENCE)
+        });
         let sent = Instant::now();
         publish(number);
         eventually("it is passed on", || ear.lock().unwrap().passed_on.len() > number);
@@ -76,7 +79,8 @@ async fn what_comes_often_is_passed_on_together_and_what_comes_alone_at_once() {
     eventually("all are passed on", || all() == 3_020);
 
     let ear = ear.lock().unwrap();
-    let order: Vec<_> = ear.passed_on.iter().flat_map(|(_, together)| together).map(|text| text.parse::<usize>().unwrap()).collect();
+    let order: Vec<_> =
+        ear.passed_on.iter().flat_map(|(_, together)| together).map(|text| text.parse::<usize>().unwrap()).collect();
     assert_eq!(order, (0..3_020).collect::<Vec<_>>(), "in order, once each");
     let rounds = ear.passed_on.len() - 20;
     assert!(rounds < 3_000 / 3, "{rounds} rounds in {took:?}");
@@ -97,7 +101,10 @@ async fn few_and_many_readers_of_one_tenant_hear_what_is_theirs_in_order() {
 
     let publish = async |kind: &str| {
         for _ in 0..100 {
-            assert_eq!(at.post("/events", json!([{"type": kind, "data": 1}, {"type": kind, "data": 2}])).await.status, 202);
+            assert_eq!(
+                at.post("/events", json!([{"type": kind, "data": 1}, {"type": kind, "data": 2}])).await.status,
+                202
+            );
         }
     };
     // One comes and goes all the while.

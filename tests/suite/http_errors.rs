@@ -30,7 +30,23 @@ async fn a_body_that_cannot_be_read_is_a_validation_error() {
     let url = format!("{}{RESERVE}", world.replicas[0].url);
     let json = [("x-api-key", tenant.key.as_str()), ("content-type", "application/json")];
 
-    for body in ["", " \n", "nonsense", "[", "{]", "[{\"requester\":\"w\",}]", "\"text\"", "{}", "null", "7", "[7]", "[[]]", "[null]", "[{}]", "\u{feff}[]"] {
+    for body in [
+        "",
+        " \n",
+        "nonsense",
+        "[",
+        "{]",
+        "[{\"requester\":\"w\",}]",
+        "\"text\"",
+        "{}",
+        "null",
+        "7",
+        "[7]",
+        "[[]]",
+        "[null]",
+        "[{}]",
+        "\u{feff}[]",
+    ] {
         send(&url, &json, body).await.fails(400, "VALIDATION_ERROR");
     }
     send(&url, &json, vec![b'[', b'"', 0xff, b'"', b']']).await.fails(400, "VALIDATION_ERROR");
@@ -47,7 +63,13 @@ async fn a_body_says_that_it_is_json() {
     let key = ("x-api-key", tenant.key.as_str());
     let body = r#"[{"requester":"w","resource":"r"}]"#;
 
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "application/json5; charset=utf-8", "text/json"] {
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonp",
+        "application/json5; charset=utf-8",
+        "text/json",
+    ] {
         send(&url, &[key, ("content-type", kind)], body).await.fails(415, "UNSUPPORTED_MEDIA_TYPE");
     }
     send(&url, &[key], body).await.fails(415, "UNSUPPORTED_MEDIA_TYPE");
@@ -67,7 +89,8 @@ async fn a_body_of_more_than_a_mebibyte_is_refused_however_it_is_framed() {
         format!("{head}{}\"}}]", "x".repeat(bytes - head.len() - 3))
     };
     let chunked = |text: String| {
-        let pieces: Vec<_> = text.into_bytes().chunks(60_000).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+        let pieces: Vec<_> =
+            text.into_bytes().chunks(60_000).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
         reqwest::Body::wrap_stream(futures_util::stream::iter(pieces))
     };
 
@@ -85,9 +108,15 @@ async fn an_unknown_path_is_not_found_and_a_wrong_method_names_the_right_ones() 
     let tenant = world.tenant().await;
     let base = &world.replicas[0].url;
 
-    for path in
-        ["/nothing", "/api", "/api/v1", "/api/v1/Reservation/nothing", "/api/v2/Reservation/reserve", "/dashboard/nothing.js", "/dashboard/../Cargo.toml"]
-    {
+    for path in [
+        "/nothing",
+        "/api",
+        "/api/v1",
+        "/api/v1/Reservation/nothing",
+        "/api/v2/Reservation/reserve",
+        "/dashboard/nothing.js",
+        "/dashboard/../Cargo.toml",
+    ] {
         for key in [None, Some(tenant.key.as_str())] {
             call(Method::GET, &format!("{base}{path}"), key, None).await.fails(404, "NOT_FOUND");
         }
@@ -149,12 +178,21 @@ async fn every_refused_credential_reads_the_same() {
     }
     assert!(bodies.iter().all(|body| *body == bodies[0]), "whoever tries keys learns nothing: {bodies:?}");
 
-    for headers in [[("x-api-key", good), ("authorization", "Bearer nonsense")], [("authorization", bearer_good.as_str()), ("accept", "*/*")]] {
+    for headers in [
+        [("x-api-key", good), ("authorization", "Bearer nonsense")],
+        [("authorization", bearer_good.as_str()), ("accept", "*/*")],
+    ] {
         let mut headers = headers.to_vec();
         headers.push(("content-type", "application/json"));
-        assert_eq!(send(&url, &headers, r#"[{"requester":"w","resource":"r"}]"#).await.status, 200, "the first present decides");
+        assert_eq!(
+            send(&url, &headers, r#"[{"requester":"w","resource":"r"}]"#).await.status,
+            200,
+            "the first present decides"
+        );
     }
-    call(Method::GET, &format!("{}/api/v1/Reservation?api_key={good}", world.replicas[0].url), None, None).await.fails(401, "UNAUTHORIZED");
+    call(Method::GET, &format!("{}/api/v1/Reservation?api_key={good}", world.replicas[0].url), None, None)
+        .await
+        .fails(401, "UNAUTHORIZED");
 }
 
 #[tokio::test]
@@ -179,10 +217,14 @@ async fn a_key_does_what_its_scopes_say() {
         ("admin", Method::DELETE, "/keys/nobody", Value::Null),
     ];
     for scope in ["read", "write", "admin"] {
-        let key = world.at(&tenant).post("/keys", json!({"label": scope, "scopes": [scope]})).await.body["apiKey"].as_str().unwrap().to_owned();
+        let key = world.at(&tenant).post("/keys", json!({"label": scope, "scopes": [scope]})).await.body["apiKey"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         for (needed, method, path, body) in &routes {
             let body = (!body.is_null()).then(|| body.clone());
-            let answer = call(method.clone(), &format!("{}/api/v1{path}", world.replicas[0].url), Some(&key), body).await;
+            let answer =
+                call(method.clone(), &format!("{}/api/v1{path}", world.replicas[0].url), Some(&key), body).await;
             if scope == *needed {
                 assert!(answer.status.is_success() || answer.status == 404, "{scope} {path}: {answer:?}");
             } else {
@@ -190,7 +232,9 @@ async fn a_key_does_what_its_scopes_say() {
                 assert!(error["message"].as_str().unwrap().contains(needed), "it says which scope is missing");
             }
         }
-        let stream = crate::sse::EventStream::open(&format!("{}/api/v1/events", world.replicas[0].url), &[("x-api-key", &key)]).await;
+        let stream =
+            crate::sse::EventStream::open(&format!("{}/api/v1/events", world.replicas[0].url), &[("x-api-key", &key)])
+                .await;
         assert_eq!(stream.status, if scope == "read" { 200 } else { 403 });
     }
 }
@@ -210,7 +254,9 @@ async fn the_credential_comes_first_and_the_body_second() {
         }
     }
     let url = format!("{}/api/v1/admin/tenants", world.replicas[0].url);
-    send(&url, &[("x-admin-key", "bad"), ("content-type", "application/json")], "nonsense").await.fails(401, "UNAUTHORIZED");
+    send(&url, &[("x-admin-key", "bad"), ("content-type", "application/json")], "nonsense")
+        .await
+        .fails(401, "UNAUTHORIZED");
     assert_eq!(admin(&world.replicas[0], Method::POST, "", Some(json!({}))).await.paths(), ["name", "tier"]);
 }
 
@@ -218,9 +264,15 @@ async fn the_credential_comes_first_and_the_body_second() {
 async fn headers_have_a_bound() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
-    let get = |extra: String| format!("GET /api/v1/Reservation HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {}\r\n{extra}\r\n", tenant.key);
+    let get = |extra: String| {
+        format!(
+            "GET /api/v1/Reservation HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {}\r\n{extra}\r\n",
+            tenant.key
+        )
+    };
 
-    let (status, body) = parsed(&raw(&world.replicas[0], get(format!("x-large: {}\r\n", "x".repeat(40_000))).as_bytes()));
+    let (status, body) =
+        parsed(&raw(&world.replicas[0], get(format!("x-large: {}\r\n", "x".repeat(40_000))).as_bytes()));
     assert_eq!((status, body["error"]["code"].as_str()), (431, Some("HEADERS_TOO_LARGE")));
     let many = |count| (0..count).map(|number| format!("x-{number}: 1\r\n")).collect::<String>();
     let (status, body) = parsed(&raw(&world.replicas[0], get(many(90)).as_bytes()));
@@ -267,11 +319,21 @@ async fn requests_are_counted_by_route_method_and_status() {
     // Names in paths and methods that somebody makes up are no labels: they would make as many time series.
     let told = reqwest::get(format!("{}/metrics", world.replicas[0].url)).await.unwrap().text().await.unwrap();
     let count = |labels: [&str; 3]| {
-        let line = told.lines().find(|line| line.starts_with("holdfast_requests_total{") && labels.iter().all(|label| line.contains(label)));
+        let line = told.lines().find(|line| {
+            line.starts_with("holdfast_requests_total{") && labels.iter().all(|label| line.contains(label))
+        });
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
     };
-    assert_eq!(count([r#"route="/api/v1/Reservation/reserve""#, r#"method="POST""#, r#"status="200""#]), Some(2), "{told}");
-    assert_eq!(count([r#"route="/api/v1/Reservation/check/:param0""#, r#"method="GET""#, r#"status="200""#]), Some(1), "{told}");
+    assert_eq!(
+        count([r#"route="/api/v1/Reservation/reserve""#, r#"method="POST""#, r#"status="200""#]),
+        Some(2),
+        "{told}"
+    );
+    assert_eq!(
+        count([r#"route="/api/v1/Reservation/check/:param0""#, r#"method="GET""#, r#"status="200""#]),
+        Some(1),
+        "{told}"
+    );
     assert_eq!(count([r#"route="unknown""#, r#"method="other""#, r#"status="404""#]), Some(1), "{told}");
     assert!(!told.contains("INVENTED"), "{told}");
 }
@@ -288,8 +350,12 @@ async fn a_body_that_stalls_and_a_head_that_never_comes_are_given_up_after_half_
         tenant.key
     );
     let requests = [stalled, "GET /healthz HTTP/1.1\r\nhost: x\r\n".to_owned(), String::new()];
-    let [body, head, nothing] =
-        std::thread::scope(|scope| requests.each_ref().map(|request| scope.spawn(|| raw(replica, request.as_bytes()))).map(|raw| raw.join().unwrap()));
+    let [body, head, nothing] = std::thread::scope(|scope| {
+        requests
+            .each_ref()
+            .map(|request| scope.spawn(|| raw(replica, request.as_bytes())))
+            .map(|raw| raw.join().unwrap())
+    });
 
     let (status, body) = parsed(&body);
     assert_eq!((status, body["error"]["code"].as_str()), (408, Some("REQUEST_TIMEOUT")));

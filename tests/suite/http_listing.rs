@@ -9,12 +9,16 @@ async fn a_look_shows_the_holder_the_end_and_the_note() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let held = at.post("/Reservation/reserve", json!([{"requester": "w1", "resource": "taken", "ttlSeconds": 60, "note": "ask Ada first"}])).await;
+    let held = at
+        .post(
+            "/Reservation/reserve",
+            json!([{"requester": "w1", "resource": "taken", "ttlSeconds": 60, "note": "ask Ada first"}]),
+        )
+        .await;
 
     let answer = at.post("/Reservation/check", json!({"resources": ["free", "taken", "free"]})).await;
 
-    let free =
-        json!({"resource": "free", "isReserved": false, "holder": null, "expiresAt": null, "isAvailable": true, "capacity": 1, "available": 1, "note": null});
+    let free = json!({"resource": "free", "isReserved": false, "holder": null, "expiresAt": null, "isAvailable": true, "capacity": 1, "available": 1, "note": null});
     let taken = json!({"resource": "taken", "isReserved": true, "holder": "w1", "expiresAt": held.body[0]["expiresAt"], "isAvailable": false, "capacity": 1,
         "available": 0, "note": "ask Ada first"});
     assert_eq!(answer.body, json!([free, taken, free]));
@@ -25,7 +29,10 @@ async fn a_look_shows_the_holder_the_end_and_the_note() {
         assert_eq!(at.post("/Reservation/check", bad).await.paths(), ["resources"]);
     }
     assert_eq!(at.post("/Reservation/check", json!({"resources": ["a", "", "b"]})).await.paths(), ["resources[1]"]);
-    assert_eq!(at.post("/Reservation/check", json!({"resources": vec!["taken"; 1000]})).await.body.as_array().unwrap().len(), 1000);
+    assert_eq!(
+        at.post("/Reservation/check", json!({"resources": vec!["taken"; 1000]})).await.body.as_array().unwrap().len(),
+        1000
+    );
 }
 
 #[tokio::test]
@@ -33,7 +40,12 @@ async fn a_row_of_the_listing_has_every_key_and_never_a_token() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let held = at.post("/Reservation/reserve", json!([{"requester": "w1", "resource": "r", "ttlSeconds": 60, "resourceType": "Job", "note": "n"}])).await;
+    let held = at
+        .post(
+            "/Reservation/reserve",
+            json!([{"requester": "w1", "resource": "r", "ttlSeconds": 60, "resourceType": "Job", "note": "n"}]),
+        )
+        .await;
     let token = held.body[0]["releaseToken"].as_str().unwrap();
 
     for path in ["/Reservation/activeReservations", "/Reservation", "/Reservation/activeReservations?limit=10"] {
@@ -44,8 +56,14 @@ async fn a_row_of_the_listing_has_every_key_and_never_a_token() {
         let keys: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
         let all = "resource requester reservedAt expiresAt resourceType apiKeyLabel note pool reservedAtPath blockers blockerOf fencingToken";
         assert_eq!(keys, all.split(' ').collect::<Vec<_>>());
-        assert_eq!((row["resourceType"].as_str(), row["apiKeyLabel"].as_str(), row["note"].as_str()), (Some("Job"), Some("default"), Some("n")));
-        assert_eq!((&row["fencingToken"], &row["expiresAt"]), (&held.body[0]["fencingToken"], &held.body[0]["expiresAt"]));
+        assert_eq!(
+            (row["resourceType"].as_str(), row["apiKeyLabel"].as_str(), row["note"].as_str()),
+            (Some("Job"), Some("default"), Some("n"))
+        );
+        assert_eq!(
+            (&row["fencingToken"], &row["expiresAt"]),
+            (&held.body[0]["fencingToken"], &held.body[0]["expiresAt"])
+        );
         assert_eq!((&answer.body["asOf"], &answer.body["nextCursor"]), (&held.body[0]["fencingToken"], &Value::Null));
         assert_eq!(answer.body["asOf"], answer.number("holdfast-position"));
     }
@@ -61,7 +79,12 @@ async fn the_listing_is_filtered_by_prefix_and_requester() {
     }
     let names = |query: &'static str| async move {
         let answer = at.get(&format!("/Reservation/activeReservations{query}")).await;
-        let mut names: Vec<String> = answer.body["reservations"].as_array().unwrap().iter().map(|row| row["resource"].as_str().unwrap().to_owned()).collect();
+        let mut names: Vec<String> = answer.body["reservations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["resource"].as_str().unwrap().to_owned())
+            .collect();
         names.sort();
         names
     };
@@ -83,7 +106,8 @@ async fn thousands_of_reservations_come_streamed_and_in_pages() {
     let mut all = Vec::new();
     for batch in 0..5 {
         let names: Vec<_> = (0..500).map(|number| format!("unit/{:04}", batch * 500 + number)).collect();
-        let items = names.iter().map(|name| json!({"requester": "w", "resource": name, "ttlSeconds": 600})).collect::<Value>();
+        let items =
+            names.iter().map(|name| json!({"requester": "w", "resource": name, "ttlSeconds": 600})).collect::<Value>();
         assert_eq!(at.post("/Reservation/reserve", items).await.status, 200);
         all.extend(names);
     }

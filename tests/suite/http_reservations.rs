@@ -11,7 +11,12 @@ async fn a_free_thing_is_acquired_and_every_key_is_there() {
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
 
-    let answer = at.post("/Reservation/reserve", json!([{"requester": "w1", "resource": "job-42", "ttlSeconds": 60, "note": "why"}])).await;
+    let answer = at
+        .post(
+            "/Reservation/reserve",
+            json!([{"requester": "w1", "resource": "job-42", "ttlSeconds": 60, "note": "why"}]),
+        )
+        .await;
 
     assert_eq!(answer.status, 200);
     let granted = &answer.body[0];
@@ -37,7 +42,8 @@ async fn a_free_thing_is_acquired_and_every_key_is_there() {
     uuid::Uuid::parse_str(granted["releaseToken"].as_str().unwrap()).unwrap();
     assert_eq!(granted["fencingToken"].as_i64().unwrap(), answer.number("holdfast-position"));
     let now_us = answer.number("holdfast-time");
-    let expires = chrono::DateTime::parse_from_rfc3339(granted["expiresAt"].as_str().unwrap()).unwrap().timestamp_micros();
+    let expires =
+        chrono::DateTime::parse_from_rfc3339(granted["expiresAt"].as_str().unwrap()).unwrap().timestamp_micros();
     assert!((60_000_000..60_002_000).contains(&(expires - now_us)), "never early, and at once: {}", expires - now_us);
     assert_eq!(granted["acquiredSlots"], Value::Null);
 }
@@ -80,7 +86,11 @@ async fn what_is_given_back_is_free_and_giving_back_twice_is_no_failure() {
 
     let again = at.unreserve("w1", "printer", &held["releaseToken"]).await;
     assert_eq!((again.statuses(), &again.body[0]["released"]), (vec!["NOT_RESERVED"], &json!([])));
-    assert_eq!(again.number("holdfast-position"), back.number("holdfast-position"), "nothing changed, so no position was taken");
+    assert_eq!(
+        again.number("holdfast-position"),
+        back.number("holdfast-position"),
+        "nothing changed, so no position was taken"
+    );
 
     let next = at.acquire("w2", "printer", None).await;
     assert!(next["fencingToken"].as_i64() > held["fencingToken"].as_i64(), "a later grant has a greater fence");
@@ -122,7 +132,12 @@ async fn one_wrong_token_and_nothing_is_freed_or_moved() {
             ]);
             let answer = at.post(&format!("/Reservation/{call}"), items).await;
             answer.fails(403, "INVALID_RELEASE_TOKEN");
-            let results: Vec<_> = answer.body["results"].as_array().unwrap().iter().map(|result| result["status"].as_str().unwrap()).collect();
+            let results: Vec<_> = answer.body["results"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|result| result["status"].as_str().unwrap())
+                .collect();
             assert_eq!(results, ["UNCHANGED", "UNCHANGED", "INVALID_RELEASE_TOKEN", "UNCHANGED"], "{call}");
             assert_eq!(answer.body["results"][2]["resource"], "locked");
         }
@@ -151,7 +166,8 @@ async fn a_renewal_moves_the_end_and_keeps_the_fence() {
     assert_eq!(keys, ["resource", "requester", "status", "explanation", "expiresAt", "fencingToken"]);
     let renewed = &answer.body[0];
     assert_eq!(renewed["fencingToken"], held["fencingToken"]);
-    let expires = chrono::DateTime::parse_from_rfc3339(renewed["expiresAt"].as_str().unwrap()).unwrap().timestamp_micros();
+    let expires =
+        chrono::DateTime::parse_from_rfc3339(renewed["expiresAt"].as_str().unwrap()).unwrap().timestamp_micros();
     assert!((120_000_000..120_002_000).contains(&(expires - answer.number("holdfast-time"))));
     let seen = at.get("/Reservation/check/printer").await;
     assert_eq!(seen.body["expiresAt"], renewed["expiresAt"], "what had no end has one now");
@@ -172,7 +188,8 @@ async fn the_items_of_a_call_see_what_earlier_items_did() {
     let answer = at.post("/Reservation/reserve", items).await;
 
     assert_eq!(answer.statuses(), ["ACQUIRED", "ACQUIRED", "ALREADY_HAD", "ALREADY_HELD"]);
-    let order: Vec<_> = answer.body.as_array().unwrap().iter().map(|result| result["resource"].as_str().unwrap()).collect();
+    let order: Vec<_> =
+        answer.body.as_array().unwrap().iter().map(|result| result["resource"].as_str().unwrap()).collect();
     assert_eq!(order, ["a", "b", "a", "a"], "in the order of the request");
     assert_eq!(answer.body[2]["releaseToken"], answer.body[0]["releaseToken"]);
     assert!(answer.body[1]["fencingToken"].as_i64() > answer.body[0]["fencingToken"].as_i64());
@@ -200,13 +217,25 @@ async fn a_whole_batch_is_validated_before_anything_is_taken() {
         )
         .await;
     assert_eq!(answer.paths(), ["[1].requester", "[2].requester", "[2].resource", "[3].ttlSeconds"]);
-    let answer = at.post("/Reservation/reserve", json!([good, {"requester": "w", "resource": "r", "ttlSeconds": "soon"}, good, {"requester": 7}])).await;
+    let answer = at
+        .post(
+            "/Reservation/reserve",
+            json!([good, {"requester": "w", "resource": "r", "ttlSeconds": "soon"}, good, {"requester": 7}]),
+        )
+        .await;
     assert_eq!(answer.paths(), ["[1].ttlSeconds", "[3].requester"]);
     for ttl in [json!(0), json!(-1), json!(2_147_483_648_i64), json!(1.5), json!("60"), json!(true)] {
-        let answer = at.post("/Reservation/reserve", json!([good, {"requester": "w", "resource": "r2", "ttlSeconds": ttl}])).await;
+        let answer = at
+            .post("/Reservation/reserve", json!([good, {"requester": "w", "resource": "r2", "ttlSeconds": ttl}]))
+            .await;
         assert_eq!(answer.paths(), ["[1].ttlSeconds"], "{ttl}");
     }
-    for (field, bad) in [("resourceType", json!("")), ("resourceType", json!("a\nb")), ("note", json!("n".repeat(1025))), ("resource", json!("a\0b"))] {
+    for (field, bad) in [
+        ("resourceType", json!("")),
+        ("resourceType", json!("a\nb")),
+        ("note", json!("n".repeat(1025))),
+        ("resource", json!("a\0b")),
+    ] {
         let mut item = json!({"requester": "w", "resource": "r2"});
         item[field] = bad;
         assert_eq!(at.post("/Reservation/reserve", json!([good, item])).await.paths(), [format!("[1].{field}")]);
@@ -224,7 +253,8 @@ async fn a_batch_has_one_to_a_thousand_items() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let items = |many: usize| (0..many).map(|at| json!({"requester": "w", "resource": format!("r{at}")})).collect::<Value>();
+    let items =
+        |many: usize| (0..many).map(|at| json!({"requester": "w", "resource": format!("r{at}")})).collect::<Value>();
 
     at.post("/Reservation/reserve", items(0)).await.fails(400, "VALIDATION_ERROR");
     at.post("/Reservation/reserve", items(1001)).await.fails(400, "VALIDATION_ERROR");
@@ -232,7 +262,8 @@ async fn a_batch_has_one_to_a_thousand_items() {
 
     let answer = at.post("/Reservation/reserve", items(1000)).await;
     assert_eq!(answer.statuses(), vec!["ACQUIRED"; 1000]);
-    let fences: Vec<_> = answer.body.as_array().unwrap().iter().map(|result| result["fencingToken"].as_i64().unwrap()).collect();
+    let fences: Vec<_> =
+        answer.body.as_array().unwrap().iter().map(|result| result["fencingToken"].as_i64().unwrap()).collect();
     assert!(fences.is_sorted_by(|a, b| a < b), "each item took a position of its own");
     assert_eq!(at.listed().await.len(), 1000);
 }
@@ -248,7 +279,10 @@ async fn null_is_absent_and_what_is_unknown_is_ignored() {
 
     assert_eq!(answer.statuses(), ["ACQUIRED"]);
     let row = &at.get("/Reservation").await.body["reservations"][0];
-    assert_eq!((&row["expiresAt"], &row["note"], row["resourceType"].as_str()), (&Value::Null, &Value::Null, Some("UserDefined")));
+    assert_eq!(
+        (&row["expiresAt"], &row["note"], row["resourceType"].as_str()),
+        (&Value::Null, &Value::Null, Some("UserDefined"))
+    );
     let longest = at.reserve("w", "long", Some(2_147_483_647)).await;
     assert_eq!(longest["status"], "ACQUIRED");
 }
@@ -303,7 +337,11 @@ async fn any_name_comes_back_as_it_went() {
             continue; // a client that follows the URL standard takes it for the parent directory, encoded or not
         }
         let seen = at.get(&format!("/Reservation/check/{}", percent_encoded(&name))).await;
-        assert_eq!((seen.body["resource"].as_str(), seen.body["holder"].as_str()), (Some(&*name), Some(&*name)), "{seen:?}");
+        assert_eq!(
+            (seen.body["resource"].as_str(), seen.body["holder"].as_str()),
+            (Some(&*name), Some(&*name)),
+            "{seen:?}"
+        );
         assert_eq!(posted.body, json!([seen.body]));
     }
     let mut all = names();
@@ -325,9 +363,15 @@ async fn a_name_in_the_path_may_have_raw_slashes() {
     at.acquire("w1", "rack/3/unit 4", None).await;
     at.acquire("w1", "a/", None).await;
 
-    for (path, name) in [("rack/3/unit%204", "rack/3/unit 4"), ("rack%2F3/unit%204", "rack/3/unit 4"), ("a/", "a/"), ("a%2F", "a/")] {
+    for (path, name) in
+        [("rack/3/unit%204", "rack/3/unit 4"), ("rack%2F3/unit%204", "rack/3/unit 4"), ("a/", "a/"), ("a%2F", "a/")]
+    {
         let seen = at.get(&format!("/Reservation/check/{path}")).await;
-        assert_eq!((seen.status.as_u16(), seen.body["resource"].as_str(), seen.body["isReserved"].as_bool()), (200, Some(name), Some(true)), "{path}");
+        assert_eq!(
+            (seen.status.as_u16(), seen.body["resource"].as_str(), seen.body["isReserved"].as_bool()),
+            (200, Some(name), Some(true)),
+            "{path}"
+        );
     }
     assert_eq!(at.get("/Reservation/check/a").await.body["isReserved"], false);
     at.get("/Reservation/check/%FF").await.fails(400, "VALIDATION_ERROR");
@@ -348,9 +392,16 @@ async fn an_administrator_ends_a_reservation_and_says_why() {
 
     assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!({"released": ["printer"]})));
     let event = events.expect("UNRESERVED").await;
-    assert_eq!((event["explanation"].as_str(), event["reason"].as_str(), event["requester"].as_str()), (Some("FORCE_RELEASED"), Some("on fire"), Some("w1")));
+    assert_eq!(
+        (event["explanation"].as_str(), event["reason"].as_str(), event["requester"].as_str()),
+        (Some("FORCE_RELEASED"), Some("on fire"), Some("w1"))
+    );
     assert_eq!((&event["requestType"], &event["fencingToken"]), (&Value::Null, &held["fencingToken"]));
-    assert_eq!(at.unreserve("w1", "printer", &held["releaseToken"]).await.statuses(), ["NOT_RESERVED"], "the holder learns that it is lost");
+    assert_eq!(
+        at.unreserve("w1", "printer", &held["releaseToken"]).await.statuses(),
+        ["NOT_RESERVED"],
+        "the holder learns that it is lost"
+    );
 
     let nothing = at.post("/Reservation/forceRelease", json!({"resource": "printer"})).await;
     assert_eq!((nothing.status.as_u16(), &nothing.body), (200, &json!({"released": []})));
@@ -375,7 +426,10 @@ async fn a_reset_ends_everything_at_once() {
 
     assert_eq!((answer.status.as_u16(), &answer.body), (200, &json!({"released": 3})));
     let event = events.expect("RESET").await;
-    assert_eq!((&event["resource"], event["id"].as_str()), (&Value::Null, Some(&*answer.number("holdfast-position").to_string())));
+    assert_eq!(
+        (&event["resource"], event["id"].as_str()),
+        (&Value::Null, Some(&*answer.number("holdfast-position").to_string()))
+    );
     assert!(at.listed().await.is_empty());
     assert_eq!(world.at(&neighbour).listed().await, ["r0"], "another tenant's stay");
     assert_eq!(at.post("/Reservation/reset", json!({})).await.body, json!({"released": 0}));
@@ -389,17 +443,25 @@ async fn a_fence_is_valid_while_its_holder_holds() {
     let at = world.at(&tenant);
     let held = at.acquire("w1", "printer", Some(60)).await;
     let fence = held["fencingToken"].as_i64().unwrap();
-    let verify = |fence: i64| async move { at.post("/Reservation/verifyFence", json!({"resource": "printer", "fencingToken": fence})).await.body };
+    let verify = |fence: i64| async move {
+        at.post("/Reservation/verifyFence", json!({"resource": "printer", "fencingToken": fence})).await.body
+    };
 
     assert_eq!(verify(fence).await, json!({"valid": true, "currentFencingToken": fence}));
     assert_eq!(verify(fence - 1).await, json!({"valid": false, "currentFencingToken": fence}));
     at.unreserve("w1", "printer", &held["releaseToken"]).await;
     assert_eq!(verify(fence).await, json!({"valid": false, "currentFencingToken": null}));
     let next = at.acquire("w2", "printer", None).await["fencingToken"].as_i64().unwrap();
-    assert_eq!(verify(fence).await, json!({"valid": false, "currentFencingToken": next}), "the earlier holder was paused past its lease");
+    assert_eq!(
+        verify(fence).await,
+        json!({"valid": false, "currentFencingToken": next}),
+        "the earlier holder was paused past its lease"
+    );
 
     assert_eq!(at.post("/Reservation/verifyFence", json!({"resource": "printer"})).await.paths(), ["fencingToken"]);
-    at.post("/Reservation/verifyFence", json!({"resource": "printer", "fencingToken": "1"})).await.fails(400, "VALIDATION_ERROR");
+    at.post("/Reservation/verifyFence", json!({"resource": "printer", "fencingToken": "1"}))
+        .await
+        .fails(400, "VALIDATION_ERROR");
 }
 
 #[tokio::test]
@@ -407,7 +469,11 @@ async fn beyond_the_tiers_limit_nothing_is_taken() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Free").await;
     let at = world.at(&tenant);
-    let items = |from: usize, to: usize| (from..to).map(|at| json!({"requester": "w", "resource": format!("r{at}"), "ttlSeconds": 40})).collect::<Value>();
+    let items = |from: usize, to: usize| {
+        (from..to)
+            .map(|at| json!({"requester": "w", "resource": format!("r{at}"), "ttlSeconds": 40}))
+            .collect::<Value>()
+    };
     assert_eq!(at.post("/Reservation/reserve", items(0, 49)).await.statuses().len(), 49);
     let before = world.redis.snapshot();
 
@@ -415,7 +481,8 @@ async fn beyond_the_tiers_limit_nothing_is_taken() {
     let answer = at.post("/Reservation/reserve", items(48, 51)).await;
 
     answer.fails(429, "RATE_LIMITED");
-    let beside = (&answer.body["upgradeRequired"], &answer.body["limitType"], &answer.body["limit"], &answer.body["tier"]);
+    let beside =
+        (&answer.body["upgradeRequired"], &answer.body["limitType"], &answer.body["limit"], &answer.body["tier"]);
     assert_eq!(beside, (&json!(true), &json!("ConcurrentReservations"), &json!(50), &json!("Free")));
     assert!((30..=41).contains(&answer.number("retry-after")), "until the earliest expiry: {answer:?}");
     assert_eq!(world.redis.snapshot(), before, "byte for byte");
@@ -431,10 +498,13 @@ async fn of_many_who_ask_at_once_on_two_replicas_one_gets_it() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
 
-    let asking = (0..20).map(|number| {
-        let at = world.at_replica(number % 2, &tenant);
-        async move { at.reserve(&format!("w{number}"), "the one", Some(60)).await["status"].as_str().unwrap().to_owned() }
-    });
+    let asking =
+        (0..20).map(|number| {
+            let at = world.at_replica(number % 2, &tenant);
+            async move {
+                at.reserve(&format!("w{number}"), "the one", Some(60)).await["status"].as_str().unwrap().to_owned()
+            }
+        });
     let mut answers = futures_util::future::join_all(asking).await;
 
     answers.sort();

@@ -87,7 +87,9 @@ impl Signer {
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
                 json!({"kty": "EC", "kid": kid, "crv": "P-256", "alg": "ES256", "x": B64.encode(x), "y": B64.encode(y)})
             }
-            Self::Ed(pair) => json!({"kty": "OKP", "kid": kid, "crv": "Ed25519", "x": B64.encode(pair.public_key().as_ref())}),
+            Self::Ed(pair) => {
+                json!({"kty": "OKP", "kid": kid, "crv": "Ed25519", "x": B64.encode(pair.public_key().as_ref())})
+            }
             Self::Secret(_) => unreachable!("a secret is in no set of public keys"),
         }
     }
@@ -170,12 +172,20 @@ async fn every_kind_of_key_vouches_for_its_users() {
         assert_eq!(granted.body[0]["status"], "ACQUIRED", "{keys} {granted:?}");
     }
     let listed = world.at(&tenant).get("/Reservation").await;
-    assert!(listed.body["reservations"].as_array().unwrap().iter().all(|row| row["apiKeyLabel"] == "ada"), "{listed:?}");
+    assert!(
+        listed.body["reservations"].as_array().unwrap().iter().all(|row| row["apiKeyLabel"] == "ada"),
+        "{listed:?}"
+    );
     // The older path, and what may be shown of the registration.
-    let request = reqwest::Client::new().post(format!("{}/auth/token", south.url)).json(&json!({"jwt": secret.jwt(None, &claims("ada"))}));
+    let request = reqwest::Client::new()
+        .post(format!("{}/auth/token", south.url))
+        .json(&json!({"jwt": secret.jwt(None, &claims("ada"))}));
     assert_eq!(request.send().await.unwrap().status(), 200);
     let shown = admin(south, Method::GET, &format!("/{}", tenant.id), None).await;
-    assert_eq!(shown.body["jwt"], json!({"kind": "hs256Secret", "issuer": "https://issuer.example", "audience": "locks"}));
+    assert_eq!(
+        shown.body["jwt"],
+        json!({"kind": "hs256Secret", "issuer": "https://issuer.example", "audience": "locks"})
+    );
 }
 
 #[tokio::test]
@@ -185,7 +195,9 @@ async fn no_forgery_is_exchanged() {
     let (tenant, other) = (world.tenant().await, world.tenant().await);
     let (rsa, ec) = (Signer::rsa(), Signer::ec());
     trust(north, &tenant, json!({"jwks": {"keys": [rsa.jwk("r"), ec.jwk("e")]}})).await;
-    let registered = register(north, &other, json!({"hs256Secret": SECRET, "issuer": "https://other.example", "audience": "locks"})).await;
+    let registered =
+        register(north, &other, json!({"hs256Secret": SECRET, "issuer": "https://other.example", "audience": "locks"}))
+            .await;
     assert_eq!(registered.status, 200);
     let good = claims("mallory");
     let unsigned = format!("{}.{}.", B64.encode(r#"{"alg":"none"}"#), B64.encode(good.to_string()));
@@ -198,7 +210,11 @@ async fn no_forgery_is_exchanged() {
         ("no signature", unsigned),
         (
             "none, with the signature of another",
-            whole.replacen(&B64.encode(json!({"alg": "RS256", "kid": "r"}).to_string()), &B64.encode(r#"{"alg":"none"}"#), 1),
+            whole.replacen(
+                &B64.encode(json!({"alg": "RS256", "kid": "r"}).to_string()),
+                &B64.encode(r#"{"alg":"none"}"#),
+                1,
+            ),
         ),
         ("the signature cut off", format!("{message}.")),
         ("HMAC over the public PEM", confused(RSA_PUBLIC.as_bytes())),
@@ -208,7 +224,10 @@ async fn no_forgery_is_exchanged() {
         ("the other key's id", rsa.jwt_as(&json!({"alg": "RS256", "kid": "e"}), &good)),
         ("an unknown key's id", Signer::ec().jwt(Some("x"), &good)),
         ("a stranger's key under a known id", Signer::ec().jwt(Some("e"), &good)),
-        ("its own key in the header", Signer::ec().jwt_as(&json!({"alg": "ES256", "kid": "e", "jwk": Signer::ec().jwk("e")}), &good)),
+        (
+            "its own key in the header",
+            Signer::ec().jwt_as(&json!({"alg": "ES256", "kid": "e", "jwk": Signer::ec().jwk("e")}), &good),
+        ),
         ("a demand in crit", rsa.jwt_as(&json!({"alg": "RS256", "kid": "r", "crit": ["exp"]}), &good)),
         ("expired this second", rsa.jwt(Some("r"), &with(good.clone(), "exp", json!(now_s())))),
         ("no end", rsa.jwt(Some("r"), &with(good.clone(), "exp", Value::Null))),
@@ -216,7 +235,10 @@ async fn no_forgery_is_exchanged() {
         ("not yet", rsa.jwt(Some("r"), &with(good.clone(), "nbf", json!(now_s() + 30)))),
         ("for somebody else", rsa.jwt(Some("r"), &with(good.clone(), "aud", json!("others")))),
         ("from somebody else", rsa.jwt(Some("r"), &with(good.clone(), "iss", json!("https://evil.example")))),
-        ("for another tenant, signed by the first one's issuer", rsa.jwt(Some("r"), &with(good.clone(), "iss", json!("https://other.example")))),
+        (
+            "for another tenant, signed by the first one's issuer",
+            rsa.jwt(Some("r"), &with(good.clone(), "iss", json!("https://other.example"))),
+        ),
         ("for nobody", rsa.jwt(Some("r"), &with(good.clone(), "sub", Value::Null))),
         ("for an empty name", rsa.jwt(Some("r"), &with(good.clone(), "sub", json!("")))),
         ("for a name with a line feed", rsa.jwt(Some("r"), &with(good.clone(), "sub", json!("a\nb")))),
@@ -233,9 +255,13 @@ async fn no_forgery_is_exchanged() {
     }
     assert_eq!(wordings.len(), 1, "one wording for all: {wordings:?}");
     // Naming a tenant does not help: the registration's names count, too.
-    for (name, value) in
-        [("aud", json!("others")), ("aud", json!(["others"])), ("aud", Value::Null), ("iss", json!("https://evil.example")), ("iss", Value::Null)]
-    {
+    for (name, value) in [
+        ("aud", json!("others")),
+        ("aud", json!(["others"])),
+        ("aud", Value::Null),
+        ("iss", json!("https://evil.example")),
+        ("iss", Value::Null),
+    ] {
         let jwt = rsa.jwt(Some("r"), &with(good.clone(), name, value.clone()));
         assert_eq!(exchange(north, json!({"jwt": jwt, "tenantId": tenant.id})).await.status, 401, "{name} {value}");
     }
@@ -271,7 +297,9 @@ async fn our_own_tokens_cannot_be_forged_either() {
     }
     assert_eq!(reserve(south, &good, "a").await.status, 200);
     // A token may not govern, opens no session, and is not exchanged again.
-    let bearer = |method, path: &str| reqwest::Client::new().request(method, format!("{}/api/v1{path}", south.url)).bearer_auth(&good);
+    let bearer = |method, path: &str| {
+        reqwest::Client::new().request(method, format!("{}/api/v1{path}", south.url)).bearer_auth(&good)
+    };
     assert_eq!(bearer(Method::GET, "/keys").send().await.unwrap().status(), 403);
     assert_eq!(bearer(Method::POST, "/auth/token").send().await.unwrap().status(), 403);
     let session = reqwest::Client::new().post(format!("{}/api/v1/session", south.url)).json(&json!({"apiKey": good}));
@@ -299,7 +327,10 @@ async fn a_token_dies_with_what_it_came_from() {
     let mut stream = crate::sse::EventStream::open(&url, &[]).await;
     stream.head().await;
 
-    assert_eq!(world.at(&tenant).post(&format!("/keys/{}/rotate", made.body["id"].as_str().unwrap()), json!({})).await.status, 200);
+    assert_eq!(
+        world.at(&tenant).post(&format!("/keys/{}/rotate", made.body["id"].as_str().unwrap()), json!({})).await.status,
+        200
+    );
     for replica in [south, north] {
         assert_eq!(reserve(replica, &of_key, "b").await.status, 401, "its key was rotated");
         assert_eq!(reserve(replica, &vouched, "a").await.status, 200, "it came from elsewhere");
@@ -324,11 +355,18 @@ async fn a_token_ends_on_redis_clock_whatever_a_replica_remembers() {
     let credential = format!("k:{}", Secret::of(&tenant.key).hash());
     let lasting = |seconds: i64| {
         let id = TenantId::parse(&tenant.id).unwrap();
-        let token = Token { tenant: id, credential: credential.clone(), end_user: None, scopes: Scopes::READ_WRITE, ends_ms: (now_s() + seconds) * 1000 };
+        let token = Token {
+            tenant: id,
+            credential: credential.clone(),
+            end_user: None,
+            scopes: Scopes::READ_WRITE,
+            ends_ms: (now_s() + seconds) * 1000,
+        };
         vault.sign(&token, now_s() * 1_000_000).unwrap()
     };
     let (over, short, long) = (lasting(-1), lasting(3), lasting(900));
-    let mut stream = crate::sse::EventStream::open(&format!("{}/api/v1/events?api_key={short}", world.replicas[1].url), &[]).await;
+    let mut stream =
+        crate::sse::EventStream::open(&format!("{}/api/v1/events?api_key={short}", world.replicas[1].url), &[]).await;
     stream.head().await;
 
     for replica in &world.replicas {
@@ -376,7 +414,8 @@ async fn a_pair_of_issuer_and_audience_belongs_to_one_tenant() {
     // Without the pair, the tenant is named.
     let third = world.tenant().await;
     assert_eq!(register(north, &third, json!({"hs256Secret": "another-secret-of-the-tests"})).await.status, 200);
-    let jwt = Signer::Secret("another-secret-of-the-tests".into()).jwt(None, &json!({"sub": "ada", "exp": now_s() + 60}));
+    let jwt =
+        Signer::Secret("another-secret-of-the-tests".into()).jwt(None, &json!({"sub": "ada", "exp": now_s() + 60}));
     assert_eq!(exchange(south, json!({"jwt": jwt})).await.status, 401);
     assert_eq!(exchange(south, json!({"jwt": jwt, "tenantId": third.id})).await.status, 200);
 }
@@ -391,7 +430,10 @@ async fn a_registration_is_read_with_care() {
         (json!({"jwks": {"keys": [ec.jwk("e")]}}), "jwt"),
         (json!({"jwks": {"keys": []}, "issuer": "i", "audience": "a"}), "jwt.jwks"),
         (json!({"jwks": {"keys": [ec.jwk("e"), oct]}, "issuer": "i", "audience": "a"}), "jwt.jwks.keys[1]"),
-        (json!({"jwks": {"keys": [with(ec.jwk("e"), "alg", json!("RS256"))]}, "issuer": "i", "audience": "a"}), "jwt.jwks.keys[0]"),
+        (
+            json!({"jwks": {"keys": [with(ec.jwk("e"), "alg", json!("RS256"))]}, "issuer": "i", "audience": "a"}),
+            "jwt.jwks.keys[0]",
+        ),
         (json!({"publicKeyPem": RSA}), "jwt.publicKeyPem"),
         (json!({"publicKeyPem": "nonsense"}), "jwt.publicKeyPem"),
         (json!({"hs256Secret": "short"}), "jwt.hs256Secret"),
@@ -411,12 +453,18 @@ async fn free_has_no_exchange_and_says_what_has() {
     let tenant = world.tenant_of("Free").await;
     trust(&world.replicas[0], &tenant, json!({"hs256Secret": SECRET})).await;
     let url = format!("{}/api/v1/auth/token", world.replicas[0].url);
-    let by_jwt = exchange(&world.replicas[0], json!({"jwt": Signer::Secret(SECRET.into()).jwt(None, &claims("ada"))})).await;
+    let by_jwt =
+        exchange(&world.replicas[0], json!({"jwt": Signer::Secret(SECRET.into()).jwt(None, &claims("ada"))})).await;
     for refused in [by_jwt, call(Method::POST, &url, Some(&tenant.key), None).await] {
         assert_eq!((refused.status.as_u16(), refused.code()), (403, "FORBIDDEN"));
         assert_eq!((&refused.body["upgradeRequired"], &refused.body["tier"]), (&json!(true), &json!("Free")));
     }
-    assert_eq!(admin(&world.replicas[0], Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": "Starter"}))).await.status, 200);
+    assert_eq!(
+        admin(&world.replicas[0], Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": "Starter"})))
+            .await
+            .status,
+        200
+    );
     assert_eq!(call(Method::POST, &url, Some(&tenant.key), None).await.status, 200);
     assert_eq!(call(Method::POST, &url, None, None).await.status, 401);
 }
@@ -428,13 +476,17 @@ async fn a_release_token_stays_with_its_end_user() {
     let tenant = world.tenant().await;
     let secret = Signer::Secret(SECRET.into());
     trust(north, &tenant, json!({"hs256Secret": SECRET})).await;
-    let (ada, bob) = (token(north, &secret.jwt(None, &claims("ada"))).await, token(north, &secret.jwt(None, &claims("bob"))).await);
+    let (ada, bob) =
+        (token(north, &secret.jwt(None, &claims("ada"))).await, token(north, &secret.jwt(None, &claims("bob"))).await);
     let first = reserve(north, &ada, "a").await;
     let release = first.body[0]["releaseToken"].clone();
     assert!(release.is_string());
 
     let stranger = reserve(south, &bob, "a").await;
-    assert_eq!((&stranger.body[0]["status"], &stranger.body[0]["releaseToken"]), (&json!("ALREADY_HELD"), &Value::Null));
+    assert_eq!(
+        (&stranger.body[0]["status"], &stranger.body[0]["releaseToken"]),
+        (&json!("ALREADY_HELD"), &Value::Null)
+    );
     // A new token of the same user, and the tenant's own key, get it.
     let again = token(south, &secret.jwt(None, &claims("ada"))).await;
     assert_eq!(reserve(south, &again, "a").await.body[0]["releaseToken"], release);

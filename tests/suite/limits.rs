@@ -58,7 +58,8 @@ async fn flood<const N: usize>(world: &World<N>, tenant: &Tenant, per_second: u3
     let mut sum = Flood::default();
     for task in tasks.collect::<Vec<_>>() {
         let came = task.await.unwrap();
-        (sum.admitted, sum.refused, sum.unknown) = (sum.admitted + came.admitted, sum.refused + came.refused, sum.unknown + came.unknown);
+        (sum.admitted, sum.refused, sum.unknown) =
+            (sum.admitted + came.admitted, sum.refused + came.refused, sum.unknown + came.unknown);
     }
     Flood { took: begun.elapsed(), ..sum }
 }
@@ -75,7 +76,9 @@ async fn hold_the_rate<const N: usize>(time: Duration, window: std::ops::RangeIn
         let accuracy = admitted as f64 / allowed;
         let called = world.redis.scripts() - before;
         let per_refused = called.saturating_sub(admitted) as f64 / refused as f64;
-        eprintln!("{N} replicas: admitted {admitted}, refused {refused} in {took:?}: accuracy {accuracy:.4}; {per_refused:.4} scripts per refused request");
+        eprintln!(
+            "{N} replicas: admitted {admitted}, refused {refused} in {took:?}: accuracy {accuracy:.4}; {per_refused:.4} scripts per refused request"
+        );
         assert!(accuracy <= *window.end(), "admitted {admitted} of {allowed} allowed: {accuracy}");
         if unknown > 0 || refused < admitted {
             continue;
@@ -116,7 +119,9 @@ async fn a_revoked_key_is_refused_at_once_by_every_replica() {
     for round in 0..if long() { 100 } else { 10 } {
         let made = at.post("/keys", json!({"label": "brief"})).await;
         let (id, key) = (made.body["id"].as_str().unwrap(), made.body["apiKey"].as_str().unwrap());
-        let status = |replica: usize| call(Method::GET, format!("{}/api/v1/session", world.replicas[replica].url).leak(), Some(key), None);
+        let status = |replica: usize| {
+            call(Method::GET, format!("{}/api/v1/session", world.replicas[replica].url).leak(), Some(key), None)
+        };
         for replica in 0..3 {
             assert_eq!(status(replica).await.status, 200);
         }
@@ -173,7 +178,12 @@ async fn a_refusal_says_what_and_when_and_changes_nothing_but_the_count() {
     for client in [south, north] {
         let refused = client.post("/Reservation/reserve", json!([{"requester": "w", "resource": "a"}])).await;
         assert_eq!((refused.status.as_u16(), refused.code()), (429, "RATE_LIMITED"));
-        for (name, value) in [("upgradeRequired", json!(true)), ("limitType", json!("RequestRate")), ("limit", json!(1)), ("tier", json!("Free"))] {
+        for (name, value) in [
+            ("upgradeRequired", json!(true)),
+            ("limitType", json!("RequestRate")),
+            ("limit", json!(1)),
+            ("tier", json!("Free")),
+        ] {
             assert_eq!(refused.body[name], value, "{refused:?}");
         }
         let seconds = refused.number("retry-after");
@@ -183,7 +193,13 @@ async fn a_refusal_says_what_and_when_and_changes_nothing_but_the_count() {
         assert_eq!((rate(&refused, "ratelimit-policy", "q"), rate(&refused, "ratelimit-policy", "w")), (10, 10));
     }
 
-    let changed: Vec<_> = world.redis.snapshot().into_iter().filter(|(key, value)| before.get(key) != Some(value)).map(|(key, _)| key).collect();
+    let changed: Vec<_> = world
+        .redis
+        .snapshot()
+        .into_iter()
+        .filter(|(key, value)| before.get(key) != Some(value))
+        .map(|(key, _)| key)
+        .collect();
     assert!(changed.iter().all(|key| key.ends_with(":meta") || key.ends_with(":used")), "{changed:?}");
     until("the rate is there again", || async { north.get("/Reservation/check/a").await.status == 200 }).await;
     assert!(north.listed_or_refused().await.is_none_or(|names| names.is_empty()), "nothing was reserved");
@@ -200,10 +216,13 @@ impl Client<'_> {
 #[tokio::test]
 async fn a_call_costs_more_for_each_further_hundred_items() {
     // Slow enough that nothing comes back while we look.
-    let (world, _file) = world_of::<1>("[Free]\nrequests_per_second = 1\nburst = 1000\nconcurrent_reservations = \"unlimited\"\n").await;
+    let (world, _file) =
+        world_of::<1>("[Free]\nrequests_per_second = 1\nburst = 1000\nconcurrent_reservations = \"unlimited\"\n").await;
     let tenant = world.tenant_of("Free").await;
     let at = world.at(&tenant);
-    let items = |count: usize| Value::Array((0..count).map(|at| json!({"requester": "w", "resource": format!("r{at}")})).collect());
+    let items = |count: usize| {
+        Value::Array((0..count).map(|at| json!({"requester": "w", "resource": format!("r{at}")})).collect())
+    };
     let mut left = rate(&at.get("/Reservation/check/a").await, "ratelimit", "r");
     for (count, cost) in [(1, 1), (100, 1), (101, 2), (1_000, 10)] {
         let answer = at.post("/Reservation/reserve", items(count)).await;
@@ -236,14 +255,23 @@ async fn a_higher_tier_serves_on_every_replica_within_a_second() {
     let (world, _file) = world_of::<3>("[Free]\nrequests_per_second = 1\nburst = 10\n").await;
     let tenant = world.tenant_of("Free").await;
     for replica in 0..3 {
-        until("the burst is used up", || async { world.at_replica(replica, &tenant).get("/Reservation/check/a").await.status == 429 }).await;
+        until("the burst is used up", || async {
+            world.at_replica(replica, &tenant).get("/Reservation/check/a").await.status == 429
+        })
+        .await;
     }
 
-    assert_eq!(admin(&world.replicas[0], Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": "Pro"}))).await.status, 200);
+    assert_eq!(
+        admin(&world.replicas[0], Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": "Pro"}))).await.status,
+        200
+    );
     let changed = Instant::now();
 
     for replica in 0..3 {
-        until("the tenant is served", || async { world.at_replica(replica, &tenant).get("/Reservation/check/a").await.status == 200 }).await;
+        until("the tenant is served", || async {
+            world.at_replica(replica, &tenant).get("/Reservation/check/a").await.status == 200
+        })
+        .await;
     }
     // Generous: three replicas, one after the other, on a machine that does something else besides.
     assert!(changed.elapsed() < Duration::from_secs(3), "{:?}", changed.elapsed());
@@ -263,13 +291,19 @@ async fn a_limit_that_is_reached_is_told_once_a_second() {
 
     for resource in ["c", "d", "e"] {
         let refused = at.post("/Reservation/reserve", json!([{"requester": "w", "resource": resource}])).await;
-        assert_eq!((refused.status.as_u16(), &refused.body["limitType"], &refused.body["limit"]), (429, &json!("ConcurrentReservations"), &json!(2)));
+        assert_eq!(
+            (refused.status.as_u16(), &refused.body["limitType"], &refused.body["limit"]),
+            (429, &json!("ConcurrentReservations"), &json!(2))
+        );
         assert_eq!(refused.number("retry-after"), 60, "the earliest ends in 100 s, and 60 is the most");
     }
     assert_eq!(at.post("/Reservation/reset", json!({})).await.status, 200);
 
     let told = stream.expect("TIER_LIMIT_REACHED").await;
-    assert_eq!((&told["limitType"], &told["limit"], &told["apiKeyLabel"]), (&json!("ConcurrentReservations"), &json!(2), &json!("default")));
+    assert_eq!(
+        (&told["limitType"], &told["limit"], &told["apiKeyLabel"]),
+        (&json!("ConcurrentReservations"), &json!(2), &json!("default"))
+    );
     assert_eq!((&told["id"], &told["tenantId"]), (&Value::Null, &json!(tenant.id)));
     // Three refusals may straddle a second on a busy machine, never make three events.
     let (kind, _, _) = stream.event().await;
@@ -286,7 +320,13 @@ async fn a_race_for_the_last_places_is_won_by_as_many_as_there_are() {
     let tenant = world.tenant_of("Starter").await;
     let held = futures_util::future::join_all((0..30).map(|at| {
         let client = world.at_replica(at % 2, &tenant);
-        async move { client.post("/Reservation/reserve", json!([{"requester": "w", "resource": format!("r{at}")}])).await.status.as_u16() }
+        async move {
+            client
+                .post("/Reservation/reserve", json!([{"requester": "w", "resource": format!("r{at}")}]))
+                .await
+                .status
+                .as_u16()
+        }
     }));
     assert_eq!(held.await.into_iter().filter(|status| *status == 200).count(), 10);
 
@@ -306,7 +346,9 @@ async fn a_full_redis_is_still_read_and_reads_are_still_counted() {
     let tenant = world.tenant_of("Free").await;
     let at = world.at(&tenant);
     assert_eq!(at.get("/Reservation/check/a").await.status, 200);
-    let full = |bytes: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).query::<()>(&mut world.redis.connection()).unwrap();
+    let full = |bytes: &str| {
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).query::<()>(&mut world.redis.connection()).unwrap()
+    };
     full("100kb");
     let refused = at.post("/Reservation/reserve", json!([{"requester": "w", "resource": "a"}])).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (503, "UNAVAILABLE"));
@@ -334,8 +376,13 @@ fn a_bad_tiers_file_stops_the_start_and_names_the_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tiers.toml");
     std::fs::write(&file, "[Starter]\nrequests_per_second = 50\nburst = \"many\"\n").unwrap();
-    let said = Replica::try_start(&[("TIERS_FILE", file.to_str().unwrap()), ("REDIS_URL", "redis://127.0.0.1:1")]).err().expect("it does not start");
-    assert!(said.contains("HOLDFAST_TIERS_FILE") && said.contains("line 3") && said.contains("from 10 to 1000000"), "{said}");
+    let said = Replica::try_start(&[("TIERS_FILE", file.to_str().unwrap()), ("REDIS_URL", "redis://127.0.0.1:1")])
+        .err()
+        .expect("it does not start");
+    assert!(
+        said.contains("HOLDFAST_TIERS_FILE") && said.contains("line 3") && said.contains("from 10 to 1000000"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -389,7 +436,8 @@ async fn a_key_tells_when_it_was_last_used() {
     };
     assert_eq!(used().await, Value::Null);
 
-    let answer = call(Method::GET, &format!("{}/api/v1/Reservation/check/a", world.replicas[0].url), Some(worker), None).await;
+    let answer =
+        call(Method::GET, &format!("{}/api/v1/Reservation/check/a", world.replicas[0].url), Some(worker), None).await;
     assert_eq!(answer.status, 200);
 
     until("the use is noted", || async { used().await.is_string() }).await;

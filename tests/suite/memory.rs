@@ -20,7 +20,9 @@ async fn forgetful() -> World<1> {
 /// How many credentials and tenants the replica knows, as it tells its operators.
 async fn known(replica: &Replica) -> [f64; 2] {
     let metrics = reqwest::get(format!("{}/metrics", replica.url)).await.unwrap().text().await.unwrap();
-    let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap().parse().unwrap();
+    let value = |name: &str| {
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap().parse().unwrap()
+    };
     [value("holdfast_known_credentials"), value("holdfast_known_tenants")]
 }
 
@@ -66,12 +68,19 @@ async fn more_tenants_than_a_replica_remembers_are_served_as_before() {
         let again = at.post("/Reservation/reserve", json!([{"requester": "w", "resource": "r"}])).await;
         assert_eq!(again.statuses(), ["ALREADY_HAD"]);
         let fence = again.body[0]["fencingToken"].as_i64().unwrap();
-        assert_eq!(again.number("holdfast-position"), fence, "nothing happened since: what others did is not this tenant's");
+        assert_eq!(
+            again.number("holdfast-position"),
+            fence,
+            "nothing happened since: what others did is not this tenant's"
+        );
         let next = at.acquire("w", "other", None).await["fencingToken"].as_i64().unwrap();
         assert!(next > fence, "{next} after {fence}");
     }
     let [credentials, tenants] = known(&world.replicas[0]).await;
-    assert!(credentials <= 1.5 * REMEMBERED as f64 && tenants <= 3.0 * REMEMBERED as f64, "{credentials} credentials, {tenants} tenants");
+    assert!(
+        credentials <= 1.5 * REMEMBERED as f64 && tenants <= 3.0 * REMEMBERED as f64,
+        "{credentials} credentials, {tenants} tenants"
+    );
 
     // A key that ended while nobody remembered it is refused, like one that is remembered.
     let ended = &crowd[0];

@@ -51,8 +51,10 @@ pub struct Ask<'a> {
 
 pub fn as_slot(name: &str) -> Option<(&str, i64)> {
     let (base, digits) = name.rsplit_once('_')?;
-    let canonical =
-        !base.is_empty() && (1..=6).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    let canonical = !base.is_empty()
+        && (1..=6).contains(&digits.len())
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && (digits == "0" || !digits.starts_with('0'));
     canonical.then(|| (base, digits.parse().unwrap()))
 }
 
@@ -68,7 +70,9 @@ impl Model {
     }
 
     pub fn lapse(&mut self, now_us: i64) {
-        let lapsed = |hold: &Hold| hold.own.as_ref().and_then(|own| own.deadline_ms).is_some_and(|deadline| deadline * 1000 <= now_us);
+        let lapsed = |hold: &Hold| {
+            hold.own.as_ref().and_then(|own| own.deadline_ms).is_some_and(|deadline| deadline * 1000 <= now_us)
+        };
         while let Some(name) = self.held.iter().find(|(_, hold)| lapsed(hold)).map(|(name, _)| name.clone()) {
             self.give_up(&name);
         }
@@ -81,7 +85,8 @@ impl Model {
             if index.is_some() && !hold.slot {
                 return false;
             }
-            Some(hold.requester.as_str()) != requester && (definition.ancestors.contains(&place) || other.ancestors.iter().any(|ancestor| ancestor == name))
+            Some(hold.requester.as_str()) != requester
+                && (definition.ancestors.contains(&place) || other.ancestors.iter().any(|ancestor| ancestor == name))
         })
     }
 
@@ -97,8 +102,9 @@ impl Model {
         let Some((place, definition, index)) = self.place(name) else { return Ok((name.into(), true)) };
         let mut physical = name.to_owned();
         if definition.capacity > 1 && index.is_none() {
-            let mine =
-                self.held.iter().find(|(held, hold)| hold.via_pool && hold.requester == requester && as_slot(held).is_some_and(|(base, _)| base == name));
+            let mine = self.held.iter().find(|(held, hold)| {
+                hold.via_pool && hold.requester == requester && as_slot(held).is_some_and(|(base, _)| base == name)
+            });
             if let Some((mine, _)) = mine {
                 return Ok((mine.clone(), false));
             }
@@ -106,7 +112,11 @@ impl Model {
         } else if index.is_some_and(|index| index >= definition.capacity) {
             return Err("NOT_VALID");
         }
-        if self.refused_by_tree(&place, definition, Some(requester)) { Err("ALREADY_HELD") } else { Ok((physical, true)) }
+        if self.refused_by_tree(&place, definition, Some(requester)) {
+            Err("ALREADY_HELD")
+        } else {
+            Ok((physical, true))
+        }
     }
 
     fn occupy(&mut self, requester: &str, named: &str, physical: &str) {
@@ -116,7 +126,10 @@ impl Model {
         let path = place
             .filter(|(_, definition, _)| !definition.ancestors.is_empty())
             .map(|(_, definition, _)| format!("{}>{physical}", definition.ancestors.join(">")));
-        self.held.insert(physical.into(), Hold { requester: requester.into(), own: None, users: BTreeSet::new(), via_pool, slot, path });
+        self.held.insert(
+            physical.into(),
+            Hold { requester: requester.into(), own: None, users: BTreeSet::new(), via_pool, slot, path },
+        );
     }
 
     pub fn take(&mut self, ask: &Ask<'_>, now_us: i64) -> Taken {
@@ -160,7 +173,12 @@ impl Model {
         for blocker in &own.blockers {
             self.held.get_mut(blocker).unwrap().users.remove(name);
         }
-        let free: Vec<_> = self.held.iter().filter(|(_, hold)| hold.own.is_none() && hold.users.is_empty()).map(|(name, _)| name.clone()).collect();
+        let free: Vec<_> = self
+            .held
+            .iter()
+            .filter(|(_, hold)| hold.own.is_none() && hold.users.is_empty())
+            .map(|(name, _)| name.clone())
+            .collect();
         self.held.retain(|name, _| !free.contains(name));
         free
     }
@@ -175,8 +193,14 @@ impl Model {
             };
         }
         if self.definitions.get(name).is_some_and(|definition| definition.capacity > 1) {
-            let slots: Vec<_> = self.held.iter().filter(|(held, hold)| hold.slot && as_slot(held).is_some_and(|(base, _)| base == name)).collect();
-            let mine = slots.iter().find(|(_, hold)| hold.requester == requester && hold.own.as_ref().is_some_and(|own| own.token == token));
+            let slots: Vec<_> = self
+                .held
+                .iter()
+                .filter(|(held, hold)| hold.slot && as_slot(held).is_some_and(|(base, _)| base == name))
+                .collect();
+            let mine = slots.iter().find(|(_, hold)| {
+                hold.requester == requester && hold.own.as_ref().is_some_and(|own| own.token == token)
+            });
             if let Some((slot, _)) = mine {
                 return Ok((*slot).clone());
             }
@@ -192,21 +216,30 @@ impl Model {
 
     /// Whether a requester has a reservation by this name.
     pub fn has(&self, requester: &str, name: &str) -> bool {
-        let own = |held: &str| self.held.get(held).is_some_and(|hold| hold.requester == requester && hold.own.is_some());
+        let own =
+            |held: &str| self.held.get(held).is_some_and(|hold| hold.requester == requester && hold.own.is_some());
         if self.held.contains_key(name) {
             return own(name);
         }
         let pool = self.definitions.get(name).is_some_and(|definition| definition.capacity > 1);
-        pool && self.held.iter().any(|(held, hold)| hold.via_pool && as_slot(held).is_some_and(|(base, _)| base == name) && own(held))
+        pool && self
+            .held
+            .iter()
+            .any(|(held, hold)| hold.via_pool && as_slot(held).is_some_and(|(base, _)| base == name) && own(held))
     }
 
     pub fn force_release(&mut self, name: &str) {
         let mut named = vec![name.to_owned()];
         if self.definitions.get(name).is_some_and(|definition| definition.capacity > 1) {
-            named
-                .extend(self.held.iter().filter(|(held, hold)| hold.slot && as_slot(held).is_some_and(|(base, _)| base == name)).map(|(held, _)| held.clone()));
+            named.extend(
+                self.held
+                    .iter()
+                    .filter(|(held, hold)| hold.slot && as_slot(held).is_some_and(|(base, _)| base == name))
+                    .map(|(held, _)| held.clone()),
+            );
         }
-        let users: Vec<_> = named.iter().filter_map(|name| self.held.get(name)).flat_map(|hold| hold.users.clone()).collect();
+        let users: Vec<_> =
+            named.iter().filter_map(|name| self.held.get(name)).flat_map(|hold| hold.users.clone()).collect();
         for name in named.into_iter().chain(users) {
             if self.held.get(&name).is_some_and(|hold| hold.own.is_some()) {
                 self.give_up(&name);
@@ -238,11 +271,17 @@ impl Model {
     }
 
     fn below(&self, name: &str) -> Vec<String> {
-        self.definitions.iter().filter(|(_, definition)| definition.ancestors.iter().any(|ancestor| ancestor == name)).map(|(name, _)| name.clone()).collect()
+        self.definitions
+            .iter()
+            .filter(|(_, definition)| definition.ancestors.iter().any(|ancestor| ancestor == name))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     fn is_held(&self, name: &str) -> bool {
-        self.held.iter().any(|(held, hold)| held == name || (hold.slot && as_slot(held).is_some_and(|(base, _)| base == name)))
+        self.held
+            .iter()
+            .any(|(held, hold)| held == name || (hold.slot && as_slot(held).is_some_and(|(base, _)| base == name)))
     }
 
     fn register_one(&mut self, name: &str, wanted: Definition) -> Result<(), ()> {
@@ -253,7 +292,9 @@ impl Model {
         if as_slot(name).is_some_and(|(base, _)| self.definitions.get(base).is_some_and(|pool| pool.capacity > 1)) {
             return Err(());
         }
-        if wanted.capacity > 1 && self.definitions.keys().any(|other| as_slot(other).is_some_and(|(base, _)| base == name)) {
+        if wanted.capacity > 1
+            && self.definitions.keys().any(|other| as_slot(other).is_some_and(|(base, _)| base == name))
+        {
             return Err(());
         }
         let moves = before.as_ref().map_or(!wanted.ancestors.is_empty(), |before| before.ancestors != wanted.ancestors);
@@ -264,15 +305,18 @@ impl Model {
             for below in self.below(name) {
                 let definition = self.definitions.get_mut(&below).unwrap();
                 let at = definition.ancestors.iter().position(|ancestor| ancestor == name).unwrap();
-                definition.ancestors = wanted.ancestors.iter().cloned().chain(definition.ancestors[at..].iter().cloned()).collect();
+                definition.ancestors =
+                    wanted.ancestors.iter().cloned().chain(definition.ancestors[at..].iter().cloned()).collect();
             }
         }
         let was_pool = before.as_ref().is_some_and(|before| before.capacity > 1);
-        if was_pool != (wanted.capacity > 1) && if was_pool { self.is_held(name) } else { self.held.contains_key(name) } {
+        if was_pool != (wanted.capacity > 1) && if was_pool { self.is_held(name) } else { self.held.contains_key(name) }
+        {
             return Err(());
         }
         for (held, hold) in &mut self.held {
-            if as_slot(held).is_some_and(|(base, index)| base == name && wanted.capacity > 1 && index < wanted.capacity) {
+            if as_slot(held).is_some_and(|(base, index)| base == name && wanted.capacity > 1 && index < wanted.capacity)
+            {
                 hold.slot = true;
             }
         }
@@ -287,7 +331,9 @@ impl Model {
             let above = wanted.ancestors[..depth].to_vec();
             let fits = match self.definitions.get(ancestor) {
                 Some(known) => known.ancestors == above,
-                None => self.register_one(ancestor, Definition { capacity: 1, blocks: Vec::new(), ancestors: above }).is_ok(),
+                None => self
+                    .register_one(ancestor, Definition { capacity: 1, blocks: Vec::new(), ancestors: above })
+                    .is_ok(),
             };
             if !fits {
                 *self = before;
@@ -307,10 +353,10 @@ impl Model {
             return 404;
         }
         let needed = self.is_held(name)
-            || self
-                .definitions
-                .values()
-                .any(|other| other.ancestors.last().is_some_and(|parent| parent == name) || other.blocks.iter().any(|block| block == name));
+            || self.definitions.values().any(|other| {
+                other.ancestors.last().is_some_and(|parent| parent == name)
+                    || other.blocks.iter().any(|block| block == name)
+            });
         if needed {
             return 409;
         }

@@ -26,7 +26,10 @@ async fn without_a_credential_everybody_here_is_the_default_tenant() {
     stream.head().await;
     assert_eq!(reserve(north, &[("origin", &north.url)]).await.body[0]["status"], "ALREADY_HAD");
     let (_, listed) = south.get("/api/v1/Reservation").await;
-    assert_eq!((&listed["reservations"][0]["resource"], &listed["reservations"][0]["apiKeyLabel"]), (&json!("a"), &Value::Null));
+    assert_eq!(
+        (&listed["reservations"][0]["resource"], &listed["reservations"][0]["apiKeyLabel"]),
+        (&json!("a"), &Value::Null)
+    );
     // Other tenants are served beside it, with their keys.
     let tenant = world.tenant().await;
     assert!(world.at_replica(1, &tenant).listed().await.is_empty());
@@ -51,7 +54,12 @@ async fn nobody_comes_from_elsewhere() {
         let refused = reserve(replica, &[header]).await;
         assert_eq!((refused.status.as_u16(), refused.code()), (403, "FORBIDDEN"), "{header:?}");
     }
-    for bad in [("x-api-key", "hf_live_wrong"), ("authorization", "Bearer x"), ("authorization", "Basic x"), ("cookie", "holdfast_session=x")] {
+    for bad in [
+        ("x-api-key", "hf_live_wrong"),
+        ("authorization", "Bearer x"),
+        ("authorization", "Basic x"),
+        ("cookie", "holdfast_session=x"),
+    ] {
         assert_eq!(reserve(replica, &[bad]).await.status, 401, "{bad:?}");
     }
     let (_, listed) = replica.get("/api/v1/Reservation").await;
@@ -62,6 +70,8 @@ async fn nobody_comes_from_elsewhere() {
 
 #[test]
 fn it_does_not_start_where_others_could_come() {
-    let said = Replica::try_start(&[("AUTH", "open"), ("LISTEN", "0.0.0.0:0"), ("REDIS_URL", "redis://127.0.0.1:1")]).err().expect("it does not start");
+    let said = Replica::try_start(&[("AUTH", "open"), ("LISTEN", "0.0.0.0:0"), ("REDIS_URL", "redis://127.0.0.1:1")])
+        .err()
+        .expect("it does not start");
     assert!(said.contains("HOLDFAST_AUTH=open") && said.contains("loopback"), "{said}");
 }

@@ -45,7 +45,9 @@ async fn with_redis_gone_calls_are_refused_and_when_it_is_back_all_is_as_before(
         refused(&try_reserve(&at, "other").await, "");
         refused(&at.get("/Reservation/check/printer").await, "");
         refused(&at.post("/keys", json!({"label": "x"})).await, "");
-        call(Method::GET, &format!("{}/api/v1/Reservation", at.replica.url), Some(NEVER_SEEN), None).await.fails(503, "UNAVAILABLE");
+        call(Method::GET, &format!("{}/api/v1/Reservation", at.replica.url), Some(NEVER_SEEN), None)
+            .await
+            .fails(503, "UNAVAILABLE");
         until("it is not ready", || async { at.replica.get("/readyz").await.0 == 503 }).await;
         assert_eq!(at.replica.get("/healthz").await.0, 200, "the process itself is well");
     }
@@ -145,7 +147,9 @@ async fn a_redis_that_cannot_save_is_not_written_to() {
     let mut config = redis::cmd("CONFIG");
     config.arg("SET").arg("save").arg("3600 1").exec(&mut world.redis.connection()).unwrap();
     world.redis.ask::<String>("BGSAVE");
-    eventually("saving has failed", || world.redis.info("persistence", "rdb_last_bgsave_status").as_deref() == Some("err"));
+    eventually("saving has failed", || {
+        world.redis.info("persistence", "rdb_last_bgsave_status").as_deref() == Some("err")
+    });
     refused(&try_reserve(&at, "other").await, "MISCONF");
     // What only looks is counted too, so it waits with the rest.
     refused(&at.get("/Reservation").await, "MISCONF");
@@ -220,7 +224,9 @@ async fn a_replica_that_starts_before_its_redis_serves_as_soon_as_that_is_there(
     let replica = crate::world::Replica::start(&[("REDIS_URL", &url)]);
     assert_eq!(replica.get("/healthz").await.0, 200);
     assert_eq!(replica.get("/readyz").await.0, 503);
-    call(Method::GET, &format!("{}/api/v1/Reservation", replica.url), Some(NEVER_SEEN), None).await.fails(503, "UNAVAILABLE");
+    call(Method::GET, &format!("{}/api/v1/Reservation", replica.url), Some(NEVER_SEEN), None)
+        .await
+        .fails(503, "UNAVAILABLE");
 
     let _redis = Redis::start(dir.path(), &[]);
     replica.ready().await;

@@ -16,7 +16,12 @@ async fn what_is_published_comes_in_the_tenants_one_order() {
     let trade = json!({"type": "trade", "companyId": "clx9", "data": {"tokenSymbol": "$ALPHA", "price": 0.045, "big": 1}, "timestamp": "2026-03-28T12:01:00Z"});
     let one = north.post("/events", trade).await;
     assert_eq!(one.status, 202, "{one:?}");
-    let many = south.post("/events", json!([{"type": "decision", "data": []}, {"type": "own.kind", "data": "text\nand more\u{2028}"}])).await;
+    let many = south
+        .post(
+            "/events",
+            json!([{"type": "decision", "data": []}, {"type": "own.kind", "data": "text\nand more\u{2028}"}]),
+        )
+        .await;
     let after = north.acquire("w", "b", None).await;
 
     assert_eq!(stream.event().await.2, before["fencingToken"].to_string());
@@ -24,10 +29,19 @@ async fn what_is_published_comes_in_the_tenants_one_order() {
     assert_eq!((kind.as_str(), id.as_str()), ("trade", one.body["ids"][0].as_str().unwrap()));
     let keys: Vec<_> = data.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["id", "type", "companyId", "data", "timestamp"]);
-    assert_eq!((data["id"].as_str(), data["type"].as_str(), data["companyId"].as_str()), (Some(id.as_str()), Some("trade"), Some("clx9")));
-    assert_eq!((data["data"]["price"].as_f64(), data["timestamp"].as_str()), (Some(0.045), Some("2026-03-28T12:01:00.000Z")));
+    assert_eq!(
+        (data["id"].as_str(), data["type"].as_str(), data["companyId"].as_str()),
+        (Some(id.as_str()), Some("trade"), Some("clx9"))
+    );
+    assert_eq!(
+        (data["data"]["price"].as_f64(), data["timestamp"].as_str()),
+        (Some(0.045), Some("2026-03-28T12:01:00.000Z"))
+    );
     let (kind, data, id) = stream.event().await;
-    assert_eq!((kind.as_str(), id.as_str(), &data["companyId"]), ("decision", many.body["ids"][0].as_str().unwrap(), &Value::Null));
+    assert_eq!(
+        (kind.as_str(), id.as_str(), &data["companyId"]),
+        ("decision", many.body["ids"][0].as_str().unwrap(), &Value::Null)
+    );
     let (kind, data, id) = stream.event().await;
     assert_eq!((kind.as_str(), id.as_str()), ("own.kind", many.body["ids"][1].as_str().unwrap()));
     assert_eq!(data["data"], "text\nand more\u{2028}");
@@ -51,7 +65,14 @@ async fn data_is_handed_on_to_the_byte() {
     let data = "{\"n\":123456789012345678901234567890.10,\"s\":\"\\u2028 \\\" { }\",\"e\":1E+2}";
     let body = format!("{{ \"type\" : \"raw\",\r\n \"data\" : {} }}", data.replace(',', " ,\n\t"));
     let url = format!("{}/api/v1/events", world.replicas[0].url);
-    let sent = reqwest::Client::new().post(url).header("x-api-key", &tenant.key).header("content-type", "application/json").body(body).send().await.unwrap();
+    let sent = reqwest::Client::new()
+        .post(url)
+        .header("x-api-key", &tenant.key)
+        .header("content-type", "application/json")
+        .body(body)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(sent.status(), 202);
     loop {
         if let Some(crate::sse::Seen::Event { data: line, .. }) = stream.next().await {
@@ -103,17 +124,29 @@ async fn companies_are_registered_and_filtered_by_slug_or_id() {
     stream.head().await;
     at.acquire("w", "alphavault", None).await;
     let event = |at: &str, company: Value| json!({"type": "trade", at: company, "data": at});
-    let events = [event("companyId", json!("c-1")), event("company", json!("betacorp")), event("companyId", json!("c-9")), event("companyId", Value::Null)];
+    let events = [
+        event("companyId", json!("c-1")),
+        event("company", json!("betacorp")),
+        event("companyId", json!("c-9")),
+        event("companyId", Value::Null),
+    ];
     assert_eq!(at.post("/events", json!(events)).await.status, 202);
     assert_eq!(stream.expect("trade").await["companyId"], "c-1");
     assert_eq!(stream.expect("trade").await["companyId"], beta["id"]);
 
-    let unknown = at.post("/events", json!([event("company", json!("alphavault")), event("company", json!("nobody"))])).await;
-    assert_eq!((unknown.status.as_u16(), unknown.body["error"]["details"][0]["path"].as_str()), (400, Some("[1].company")));
+    let unknown =
+        at.post("/events", json!([event("company", json!("alphavault")), event("company", json!("nobody"))])).await;
+    assert_eq!(
+        (unknown.status.as_u16(), unknown.body["error"]["details"][0]["path"].as_str()),
+        (400, Some("[1].company"))
+    );
     assert_eq!(at.delete("/companies/alphavault").await.status, 204);
     assert_eq!(at.delete("/companies/alphavault").await.status, 404);
     assert_eq!(at.get("/companies/alphavault").await.status, 404);
-    assert_eq!(at.post("/events", event("company", json!("alphavault"))).await.body["error"]["details"][0]["path"], "company");
+    assert_eq!(
+        at.post("/events", event("company", json!("alphavault"))).await.body["error"]["details"][0]["path"],
+        "company"
+    );
 
     // The tier's rate is low as well: what comes too early is asked again.
     let patiently = async |slug: &str| loop {
@@ -126,7 +159,10 @@ async fn companies_are_registered_and_filtered_by_slug_or_id() {
         assert_eq!(patiently(&format!("more-{number}")).await.status, 200);
     }
     let full = patiently("too-many").await;
-    assert_eq!((full.status.as_u16(), full.body["limitType"].as_str(), full.body["limit"].as_i64()), (429, Some("Companies"), Some(10)));
+    assert_eq!(
+        (full.status.as_u16(), full.body["limitType"].as_str(), full.body["limit"].as_i64()),
+        (429, Some("Companies"), Some(10))
+    );
 }
 
 #[tokio::test]
@@ -137,11 +173,19 @@ async fn what_cannot_be_published_is_named() {
     let paths = async |body: Value| {
         let answer = at.post("/events", body).await;
         assert_eq!(answer.status, 400, "{answer:?}");
-        answer.body["error"]["details"].as_array().unwrap().iter().map(|fault| fault["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        answer.body["error"]["details"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|fault| fault["path"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(paths(json!({"type": "message", "data": 1})).await, ["type"]);
     assert_eq!(paths(json!({"type": "Bad\nkind"})).await, ["type", "data"]);
-    assert_eq!(paths(json!([{"type": "a", "data": 1}, {"type": "a", "data": 1, "timestamp": "soon"}])).await, ["[1].timestamp"]);
+    assert_eq!(
+        paths(json!([{"type": "a", "data": 1}, {"type": "a", "data": 1, "timestamp": "soon"}])).await,
+        ["[1].timestamp"]
+    );
     assert_eq!(paths(json!({"type": "a", "data": "x".repeat(17 << 10)})).await, ["data"]);
     assert_eq!(paths(json!([])).await, [""]);
     assert_eq!(paths(json!(vec![json!({"type": "a", "data": 1}); 1_001])).await, [""]);

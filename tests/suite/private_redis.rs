@@ -22,7 +22,11 @@ fn processes_over(dir: &Path) -> Vec<u32> {
         String::from_utf8_lossy(&line).contains(&format!("{}/", dir.display()))
             || std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at.starts_with(&dir))
     };
-    std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(named).collect()
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(named)
+        .collect()
 }
 
 async fn tenant(replica: &Replica) -> String {
@@ -72,7 +76,11 @@ fn holds(dir: &Path, wanted: &[u8]) -> bool {
     let Ok(entries) = std::fs::read_dir(dir) else { return false };
     entries.filter_map(Result::ok).any(|entry| {
         let path = entry.path();
-        if path.is_dir() { holds(&path, wanted) } else { std::fs::read(&path).is_ok_and(|bytes| bytes.windows(wanted.len()).any(|window| window == wanted)) }
+        if path.is_dir() {
+            holds(&path, wanted)
+        } else {
+            std::fs::read(&path).is_ok_and(|bytes| bytes.windows(wanted.len()).any(|window| window == wanted))
+        }
     })
 }
 
@@ -88,7 +96,10 @@ async fn a_kill_and_a_start_at_once_never_run_two_servers_over_one_directory() {
         first.ready().await;
         Client { replica: &first, key: &key }.acquire("w", &resource, None).await;
         assert_eq!(processes_over(dir.path()).len(), 1);
-        let token = Client { replica: &first, key: &key }.reserve("w", &resource, None).await["releaseToken"].as_str().unwrap().to_owned();
+        let token = Client { replica: &first, key: &key }.reserve("w", &resource, None).await["releaseToken"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         eventually("the reservation is on the disk", || holds_token(&dir.path().join("redis"), &token));
     }
     assert_eq!(Client { replica: &first, key: &key }.listed().await, ["r0", "r1", "r2"]);
@@ -143,7 +154,8 @@ async fn the_demo_prints_lines_that_work_when_pasted_and_keeps_its_key() {
         replica.said()
     };
     let said = lines(&first);
-    let key_of = |said: &str| said.lines().find_map(|line| line.trim().strip_prefix("demo key")).unwrap().trim().to_owned();
+    let key_of =
+        |said: &str| said.lines().find_map(|line| line.trim().strip_prefix("demo key")).unwrap().trim().to_owned();
     let key = key_of(&said);
     assert!(key.starts_with("hf_live_") && said.contains(&first.url), "{said}");
 
@@ -157,7 +169,10 @@ async fn the_demo_prints_lines_that_work_when_pasted_and_keeps_its_key() {
     let second = Replica::start_demo(&settings);
     let said = lines(&second);
     assert_eq!(key_of(&said), key, "the demo tenant is made once");
-    let again = Command::new("sh").args(["-c", said.lines().find(|line| line.contains("/Reservation/reserve")).unwrap().trim()]).output().unwrap();
+    let again = Command::new("sh")
+        .args(["-c", said.lines().find(|line| line.contains("/Reservation/reserve")).unwrap().trim()])
+        .output()
+        .unwrap();
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!((&again[0]["status"], &again[0]["releaseToken"]), (&json!("ALREADY_HAD"), &granted[0]["releaseToken"]));
     assert!(!second.log().contains(&key), "the key is for the terminal, not for the log");
@@ -193,5 +208,11 @@ fn without_a_redis_server_it_says_what_to_install() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("redis-server") && said.contains("apt-get install") && said.contains("HOLDFAST_REDIS_URL"), "{said}");
+    assert!(
+        !output.status.success()
+            && said.contains("redis-server")
+            && said.contains("apt-get install")
+            && said.contains("HOLDFAST_REDIS_URL"),
+        "{said}"
+    );
 }

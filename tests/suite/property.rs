@@ -89,7 +89,12 @@ struct Model {
 impl Model {
     /// Drops what has lapsed when a call is made that writes.
     fn at(&mut self, now_us: i64) {
-        let lapsed: Vec<_> = self.held.iter().filter(|(_, held)| held.deadline_ms.is_some_and(|ms| ms <= now_us / 1000)).map(|(name, _)| *name).collect();
+        let lapsed: Vec<_> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.deadline_ms.is_some_and(|ms| ms <= now_us / 1000))
+            .map(|(name, _)| *name)
+            .collect();
         for name in lapsed {
             self.drop(name);
         }
@@ -123,7 +128,9 @@ fn ceil_ms(now_us: i64) -> i64 {
 /// An answer, unless this machine was too busy for Redis to answer in time: then the sequence tells nothing.
 fn known<T>(answer: Result<T, StoreError>) -> Result<T, TestCaseError> {
     match answer {
-        Err(StoreError::OutcomeUnknown { .. } | StoreError::Unreachable) => Err(TestCaseError::reject("no answer in time")),
+        Err(StoreError::OutcomeUnknown { .. } | StoreError::Unreachable) => {
+            Err(TestCaseError::reject("no answer in time"))
+        }
         answer => Ok(answer.unwrap()),
     }
 }
@@ -141,7 +148,9 @@ async fn run(bench: &Bench, steps: &[Step]) -> Result<(), TestCaseError> {
                 let name = RESOURCES[*resource];
                 let told = known(bench.store.force_release(&bench.caller, name, "").await)?;
                 model.at(told.now_us);
-                let Verdict::Done(freed) = told.answer else { return Err(TestCaseError::fail("a forced release is refused for nothing here")) };
+                let Verdict::Done(freed) = told.answer else {
+                    return Err(TestCaseError::fail("a forced release is refused for nothing here"));
+                };
                 prop_assert_eq!(freed.len(), usize::from(model.held.contains_key(name)));
                 if model.held.contains_key(name) {
                     model.drop(name);
@@ -164,7 +173,8 @@ async fn run(bench: &Bench, steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 async fn reserve(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(), TestCaseError> {
-    let wanted: Vec<Wanted> = items.iter().map(|item| wanted(REQUESTERS[item.requester], RESOURCES[item.resource], item.ttl_s)).collect();
+    let wanted: Vec<Wanted> =
+        items.iter().map(|item| wanted(REQUESTERS[item.requester], RESOURCES[item.resource], item.ttl_s)).collect();
     let told = known(bench.store.reserve(&bench.caller, &wanted).await)?;
     model.at(told.now_us);
     let Verdict::Done(answers) = told.answer else { return Err(TestCaseError::fail("a limit that is none")) };
@@ -188,7 +198,10 @@ async fn reserve(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(),
                 prop_assert_eq!(&answer.status, if own { "ALREADY_HAD" } else { "ALREADY_HELD" });
                 prop_assert_eq!(answer.token.as_ref(), own.then_some(&held.token));
                 prop_assert_eq!(answer.fence, own.then_some(held.fence));
-                prop_assert_eq!((answer.holder.as_deref(), answer.holder_deadline_ms), (Some(held.requester), held.deadline_ms));
+                prop_assert_eq!(
+                    (answer.holder.as_deref(), answer.holder_deadline_ms),
+                    (Some(held.requester), held.deadline_ms)
+                );
             }
         }
     }
@@ -197,12 +210,20 @@ async fn reserve(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(),
 
 /// Which items have a wrong token for what their requester holds, as the state is before the call.
 fn wrong_tokens(model: &Model, items: &[Item], tokens: &[String]) -> Vec<bool> {
-    items.iter().zip(tokens).map(|(item, token)| model.owned(item) == Some(true) && model.held[RESOURCES[item.resource]].token != *token).collect()
+    items
+        .iter()
+        .zip(tokens)
+        .map(|(item, token)| model.owned(item) == Some(true) && model.held[RESOURCES[item.resource]].token != *token)
+        .collect()
 }
 
 async fn unreserve(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(), TestCaseError> {
     let tokens: Vec<_> = items.iter().map(|item| model.token(item)).collect();
-    let claims: Vec<_> = items.iter().zip(&tokens).map(|(item, token)| claim(REQUESTERS[item.requester], RESOURCES[item.resource], token)).collect();
+    let claims: Vec<_> = items
+        .iter()
+        .zip(&tokens)
+        .map(|(item, token)| claim(REQUESTERS[item.requester], RESOURCES[item.resource], token))
+        .collect();
     let told = known(bench.store.unreserve(&bench.caller, &claims).await)?;
     model.at(told.now_us);
     // An item whose resource an earlier item frees finds nothing any more, so its token does not matter.
@@ -247,7 +268,10 @@ async fn renew(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(), T
     let renewals: Vec<_> = items
         .iter()
         .zip(&tokens)
-        .map(|(item, token)| Renewal { claim: claim(REQUESTERS[item.requester], RESOURCES[item.resource], token), ttl_ms: item.ttl_s.max(1) * 1000 })
+        .map(|(item, token)| Renewal {
+            claim: claim(REQUESTERS[item.requester], RESOURCES[item.resource], token),
+            ttl_ms: item.ttl_s.max(1) * 1000,
+        })
         .collect();
     let told = known(bench.store.renew(&bench.caller, &renewals).await)?;
     model.at(told.now_us);
@@ -263,7 +287,10 @@ async fn renew(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(), T
                     Some(true) => {
                         let held = model.held.get_mut(RESOURCES[item.resource]).unwrap();
                         held.deadline_ms = Some(ceil_ms(told.now_us) + renewal.ttl_ms);
-                        prop_assert_eq!((&*answer.status, answer.fence, answer.deadline_ms), ("RENEWED", Some(held.fence), held.deadline_ms));
+                        prop_assert_eq!(
+                            (&*answer.status, answer.fence, answer.deadline_ms),
+                            ("RENEWED", Some(held.fence), held.deadline_ms)
+                        );
                     }
                 }
             }
@@ -277,8 +304,12 @@ async fn listing_agrees(bench: &Bench, model: &mut Model) -> Result<(), TestCase
     let told = known(bench.store.page(&bench.caller, &PageCursor::start(), 100).await)?;
     prop_assert!(told.position >= model.position, "the position only grows");
     model.position = told.position;
-    let listed: BTreeMap<_, _> =
-        told.answer.found.into_iter().map(|active| (active.resource.clone(), (active.requester, active.fence, active.deadline_ms))).collect();
+    let listed: BTreeMap<_, _> = told
+        .answer
+        .found
+        .into_iter()
+        .map(|active| (active.resource.clone(), (active.requester, active.fence, active.deadline_ms)))
+        .collect();
     let expected: BTreeMap<_, _> = model
         .held
         .iter()
@@ -294,7 +325,8 @@ fn every_answer_is_the_models() {
     let cases = if long() { 600 } else { 24 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let bench = runtime.block_on(Bench::start(Tier::Enterprise));
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() });
     let outcome = runner.run(&prop::collection::vec(step(), 1..40), |steps| runtime.block_on(run(&bench, &steps)));
     if let Err(failure) = outcome {
         panic!("{failure}");

@@ -36,7 +36,8 @@ impl<'a> Pushed<'a> {
     }
 
     async fn push_as(&self, key: &str, body: Value) -> Answer {
-        let request = reqwest::Client::new().post(format!("{}/api/ingest", self.at.replica.url)).bearer_auth(key).json(&body);
+        let request =
+            reqwest::Client::new().post(format!("{}/api/ingest", self.at.replica.url)).bearer_auth(key).json(&body);
         answer(request.send().await.unwrap()).await
     }
 
@@ -84,7 +85,9 @@ async fn what_is_pushed_streams_at_once_as_the_document_shows_it() {
     assert_eq!(stream.headers["cache-control"], "no-cache, no-transform");
 
     // When a job goes through its states, a worker is heard and a queue changes.
-    let answer = pushed.push(json!([job("t1", "unknown", 1), job("t1", "active", 2), worker("heartbeat", 3), queue(42, 4)])).await;
+    let answer = pushed
+        .push(json!([job("t1", "unknown", 1), job("t1", "active", 2), worker("heartbeat", 3), queue(42, 4)]))
+        .await;
     assert_eq!((answer.status, &answer.body), (StatusCode::ACCEPTED, &json!({"accepted": 4, "duplicates": 0})));
     let finished = pushed.push(json!([job("t1", "completed", 9)])).await;
     assert_eq!(finished.status, 202);
@@ -99,10 +102,17 @@ async fn what_is_pushed_streams_at_once_as_the_document_shows_it() {
         stream.expect("worker:state_change").await,
         json!({"id": worker_id, "hostname": "celery@worker-1", "state": "online", "previousState": "offline", "timestamp": "2026-05-13T14:00:00.003Z"})
     );
-    assert_eq!(stream.expect("worker:heartbeat").await, json!({"id": worker_id, "hostname": "celery@worker-1", "state": "online", "activeJobs": 3}));
+    assert_eq!(
+        stream.expect("worker:heartbeat").await,
+        json!({"id": worker_id, "hostname": "celery@worker-1", "state": "online", "activeJobs": 3})
+    );
     assert_eq!(stream.expect("queue:snapshot").await, json!({"name": "default", "depth": 42, "consumers": 4}));
     let (kind, data, id) = stream.event().await;
-    assert_eq!((kind.as_str(), data, id.as_str()), ("job:state_change", of("completed", json!("active"), 9), ""), "no frame has an id");
+    assert_eq!(
+        (kind.as_str(), data, id.as_str()),
+        ("job:state_change", of("completed", json!("active"), 9), ""),
+        "no frame has an id"
+    );
 
     // A later reader is shown queues and live workers first, as far as it wants them.
     let mut late = pushed.stream("&types=queue,worker").await;
@@ -139,7 +149,10 @@ async fn a_stream_beats_every_fifteen_seconds_and_shows_its_queues_every_thirty(
     }
     let beats: Vec<_> = seen.iter().filter(|(kind, ..)| kind == "heartbeat").map(|(_, at, _)| *at).collect();
     assert!(matches!(beats[..], [14..=16, 29..=31]), "{seen:?}");
-    assert!(seen.iter().any(|(kind, at, data)| kind == "queue:snapshot" && *at <= 30 && data.contains("\"depth\":7")), "{seen:?}");
+    assert!(
+        seen.iter().any(|(kind, at, data)| kind == "queue:snapshot" && *at <= 30 && data.contains("\"depth\":7")),
+        "{seen:?}"
+    );
     let beat: Value = serde_json::from_str(&seen[0].2).unwrap();
     assert!(beat["timestamp"].as_str().is_some_and(|text| text.len() == 24 && text.ends_with('Z')), "{beat}");
 }
@@ -165,7 +178,10 @@ async fn a_stream_is_for_those_who_may_see_the_connection() {
     // It counts as a stream of the tier, and a client that comes back is told to come again.
     let _one = pushed.stream("").await;
     let refused = ask(Some(&tenant.key), &here).await;
-    assert_eq!((refused.fails(429, "RATE_LIMITED").clone(), refused.body["limitType"].as_str()).1, Some("SseConnections"));
+    assert_eq!(
+        (refused.fails(429, "RATE_LIMITED").clone(), refused.body["limitType"].as_str()).1,
+        Some("SseConnections")
+    );
     let mut back = EventStream::open(&url(&here), &[("x-api-key", &tenant.key), ("last-event-id", "x")]).await;
     assert_eq!(back.status, 200);
     assert!(matches!(back.rest().await.as_slice(), [Seen::Retry(_)]));
@@ -176,7 +192,12 @@ async fn a_stream_ends_with_its_connection_and_with_its_session() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let pushed = Pushed::of(world.at(&tenant)).await;
-    let signed_in = reqwest::Client::new().post(format!("{}/api/v1/session", pushed.at.replica.url)).json(&json!({"apiKey": tenant.key})).send().await.unwrap();
+    let signed_in = reqwest::Client::new()
+        .post(format!("{}/api/v1/session", pushed.at.replica.url))
+        .json(&json!({"apiKey": tenant.key}))
+        .send()
+        .await
+        .unwrap();
     let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     let url = format!("{}/api/events/stream?connectionId={}", pushed.at.replica.url, pushed.id);
     let mut of_session = EventStream::open(&url, &[("cookie", &cookie)]).await;
@@ -184,8 +205,10 @@ async fn a_stream_ends_with_its_connection_and_with_its_session() {
     assert!(matches!(of_session.next().await, Some(Seen::Retry(_))));
     pushed.push(json!([job("t", "active", 1)])).await;
     assert_eq!(of_session.expect("job:state_change").await["state"], "active");
-    let out =
-        reqwest::Client::new().delete(format!("{}/api/v1/session", pushed.at.replica.url)).header("cookie", &cookie).header("origin", &pushed.at.replica.url);
+    let out = reqwest::Client::new()
+        .delete(format!("{}/api/v1/session", pushed.at.replica.url))
+        .header("cookie", &cookie)
+        .header("origin", &pushed.at.replica.url);
     assert_eq!(out.send().await.unwrap().status(), 204);
     of_session.rest().await;
 
@@ -248,12 +271,19 @@ async fn a_batch_is_taken_whole_or_not_at_all_and_names_each_fault() {
     for key in ["sk_live_wrong", &tenant.key, ""] {
         pushed.push_as(key, json!({"events": [good]})).await.fails(401, "UNAUTHORIZED");
     }
-    call(Method::POST, &format!("{}/api/ingest", pushed.at.replica.url), Some(&pushed.ingest_key), Some(json!({"events": [good]})))
-        .await
-        .fails(401, "UNAUTHORIZED");
+    call(
+        Method::POST,
+        &format!("{}/api/ingest", pushed.at.replica.url),
+        Some(&pushed.ingest_key),
+        Some(json!({"events": [good]})),
+    )
+    .await
+    .fails(401, "UNAUTHORIZED");
     assert_eq!(world.redis.snapshot(), before);
     // And it opens nothing else.
-    call(Method::GET, &format!("{}/api/jobs", pushed.at.replica.url), Some(&pushed.ingest_key), None).await.fails(401, "UNAUTHORIZED");
+    call(Method::GET, &format!("{}/api/jobs", pushed.at.replica.url), Some(&pushed.ingest_key), None)
+        .await
+        .fails(401, "UNAUTHORIZED");
 
     // The three spellings of a type are one.
     for (at, kind) in ["job:state_change", "job.state_change", "job_state_change"].into_iter().enumerate() {
@@ -268,7 +298,9 @@ async fn the_tiers_day_ends_the_pushing() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Free").await;
     let pushed = Pushed::of(world.at(&tenant)).await;
-    let batch = |name: &str, len: u32| (0..len).map(|number| job(&format!("{name}-{number}"), "active", number)).collect::<Vec<_>>();
+    let batch = |name: &str, len: u32| {
+        (0..len).map(|number| job(&format!("{name}-{number}"), "active", number)).collect::<Vec<_>>()
+    };
     // The rate of the tier holds here, too: a push waits for it.
     let push = async |events: Vec<Value>| loop {
         let answer = pushed.push(json!(events)).await;
@@ -286,7 +318,10 @@ async fn the_tiers_day_ends_the_pushing() {
     assert_eq!(push(batch("rest", 600)).await.body["accepted"], 600);
     let refused = push(batch("one more", 1)).await;
     refused.fails(429, "RATE_LIMITED");
-    assert_eq!((refused.body["limitType"].as_str(), refused.body["limit"].as_i64()), (Some("EventsPerDay"), Some(10_000)));
+    assert_eq!(
+        (refused.body["limitType"].as_str(), refused.body["limit"].as_i64()),
+        (Some("EventsPerDay"), Some(10_000))
+    );
     let left_s = 86_400 - chrono::Utc::now().timestamp() % 86_400;
     assert!((left_s - 60..=left_s + 1).contains(&refused.number("retry-after")), "{refused:?}");
     // A higher tier goes on at once.
@@ -340,7 +375,10 @@ async fn a_reader_that_falls_behind_is_told_of_the_gap_and_goes_on() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
     let mut slow = socket.connect(pushed.at.replica.address().parse().unwrap()).await.unwrap();
-    let ask = format!("GET /api/events/stream?connectionId={} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", pushed.id, tenant.key);
+    let ask = format!(
+        "GET /api/events/stream?connectionId={} HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n",
+        pushed.id, tenant.key
+    );
     slow.write_all(ask.as_bytes()).await.unwrap();
     let mut read = String::new();
     read_until(&mut slow, &mut read, "retry:").await;

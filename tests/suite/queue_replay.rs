@@ -33,13 +33,21 @@ fn course(random: &mut Random, number: usize, ms: i64) -> Vec<Sighting> {
     let worker = format!("celery@worker-{}", random.below(4));
     let mut events = Vec::new();
     let mut clock = 0;
-    let mut add = |random: &mut Random, state: Option<JobState>, attempt: Option<u32>, change: &dyn Fn(&mut JobSighting)| {
-        us += 1 + random.below(150_000) as i64;
-        clock += 1;
-        let mut seen = JobSighting { external_id: id.clone(), at_us: NOON_US + us, clock, state, attempt, ..JobSighting::default() };
-        change(&mut seen);
-        events.push(job(seen));
-    };
+    let mut add =
+        |random: &mut Random, state: Option<JobState>, attempt: Option<u32>, change: &dyn Fn(&mut JobSighting)| {
+            us += 1 + random.below(150_000) as i64;
+            clock += 1;
+            let mut seen = JobSighting {
+                external_id: id.clone(),
+                at_us: NOON_US + us,
+                clock,
+                state,
+                attempt,
+                ..JobSighting::default()
+            };
+            change(&mut seen);
+            events.push(job(seen));
+        };
     let sent = |seen: &mut JobSighting| {
         seen.name = Some("app.tasks.send_email".into());
         seen.queue = Some("emails".into());
@@ -134,7 +142,8 @@ async fn events_in_random_order_end_in_the_same_state_as_in_order() {
         number += 1;
     }
     events.sort_by_key(time_of);
-    let mut shuffled: Vec<_> = events.iter().map(|event| (time_of(event) + random.below(2_000_000) as i64, event.clone())).collect();
+    let mut shuffled: Vec<_> =
+        events.iter().map(|event| (time_of(event) + random.below(2_000_000) as i64, event.clone())).collect();
     shuffled.sort_by_key(|(at, _)| *at);
     let shuffled: Vec<_> = shuffled.into_iter().map(|(_, event)| event).collect();
 
@@ -158,7 +167,8 @@ async fn events_in_random_order_end_in_the_same_state_as_in_order() {
             // Then what is told never goes back, and names what was told before.
             assert_eq!(previous, last.get(&id).copied());
             if let Some(previous) = previous {
-                let forward = state.rank() > previous.rank() || (state == JobState::Retrying && previous != JobState::Completed);
+                let forward =
+                    state.rank() > previous.rank() || (state == JobState::Retrying && previous != JobState::Completed);
                 assert!(forward, "{id}: from {previous:?} to {state:?}");
             }
             last.insert(id, state);
@@ -169,7 +179,9 @@ async fn events_in_random_order_end_in_the_same_state_as_in_order() {
 
     // And both end alike.
     let by_name = |jobs: Vec<Job>| -> BTreeMap<String, Job> {
-        jobs.into_iter().map(|job| (job.external_id.clone(), Job { id: Uuid::nil(), connection: Uuid::nil(), ..job })).collect()
+        jobs.into_iter()
+            .map(|job| (job.external_id.clone(), Job { id: Uuid::nil(), connection: Uuid::nil(), ..job }))
+            .collect()
     };
     let (expected, found) = (by_name(orderly.jobs().await), by_name(disorderly.jobs().await));
     assert_eq!(expected.len(), number);
@@ -177,5 +189,8 @@ async fn events_in_random_order_end_in_the_same_state_as_in_order() {
         assert_eq!(Some(job), found.get(name));
         assert_eq!(last[&job_id(disorderly.watched.connection, name)], job.state, "{name} was told to be where it is");
     }
-    assert!(expected.values().all(|job| job.state.rank() >= JobState::Cancelled.rank()), "every course came to its end");
+    assert!(
+        expected.values().all(|job| job.state.rank() >= JobState::Cancelled.rank()),
+        "every course came to its end"
+    );
 }

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use holdfast::{
-    domain::queue::{
-        ConsumersFrom, Job, JobFilter, JobSighting, JobSort, JobState, News, QueueSighting, Sighting, Silence, SortKey, WorkerSighting, WorkerState, job_id,
+    domain::{
+        queue::{
+            ConsumersFrom, Job, JobFilter, JobSighting, JobSort, JobState, News, QueueSighting, Sighting, Silence,
+            SortKey, WorkerSighting, WorkerState, job_id,
+        },
+        tier::Tier,
     },
-    domain::tier::Tier,
     store::{Intake, Message, Note, Observed, Partition, Place, Watched},
 };
 
@@ -53,7 +56,8 @@ impl Monitor {
         let channel = Partition::of(&self.bench.tenant.id).channel();
         redis::cmd("PUBLISH").arg(channel).arg(end).query::<()>(&mut self.bench.redis.connection()).unwrap();
         loop {
-            let (_, _, payload): (String, String, Vec<u8>) = redis::from_redis_value(self.heard.recv_response().unwrap()).unwrap();
+            let (_, _, payload): (String, String, Vec<u8>) =
+                redis::from_redis_value(self.heard.recv_response().unwrap()).unwrap();
             if payload == end.as_bytes() {
                 return told;
             }
@@ -78,7 +82,13 @@ impl Monitor {
     pub async fn jobs(&self) -> Vec<Job> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let page = self.bench.store.jobs(&self.bench.caller, &JobFilter::default(), (JobSort::CreatedAt, true), after.as_ref(), 1000).await.unwrap().answer;
+            let page = self
+                .bench
+                .store
+                .jobs(&self.bench.caller, &JobFilter::default(), (JobSort::CreatedAt, true), after.as_ref(), 1000)
+                .await
+                .unwrap()
+                .answer;
             after = page.jobs.last().map(|(standing, _)| standing.clone());
             found.extend(page.jobs.into_iter().map(|(_, job)| job));
             if !page.more {
@@ -118,10 +128,19 @@ async fn a_late_word_of_the_sending_moves_nothing_back() {
     monitor.see(&[job(at(20, "a", Some(JobState::Active)))]).await;
 
     // When the sending is heard last, with what only it says.
-    monitor.see(&[job(JobSighting { queue: Some("emails".into()), name: Some("send".into()), ..at(5, "a", Some(JobState::Queued)) })]).await;
+    monitor
+        .see(&[job(JobSighting {
+            queue: Some("emails".into()),
+            name: Some("send".into()),
+            ..at(5, "a", Some(JobState::Queued))
+        })])
+        .await;
 
     let a = monitor.job("a").await;
-    assert_eq!((a.state, a.previous, a.queue.as_deref(), a.name.as_str()), (JobState::Active, Some(JobState::Queued), Some("emails"), "send"));
+    assert_eq!(
+        (a.state, a.previous, a.queue.as_deref(), a.name.as_str()),
+        (JobState::Active, Some(JobState::Queued), Some("emails"), "send")
+    );
     assert_eq!(a.created_ms, NOON_US / 1000 + 5);
     assert_eq!(a.started_ms, Some(NOON_US / 1000 + 20));
     assert_eq!(a.history.iter().map(|passage| passage.at_ms - NOON_US / 1000).collect::<Vec<_>>(), [5, 20]);
@@ -134,7 +153,14 @@ async fn a_retry_goes_round_and_says_so() {
     use JobState::{Active, Completed, Queued, Retrying};
     let mut monitor = Monitor::start(Tier::Free).await;
     let of = |ms, state, attempt| job(JobSighting { attempt, ..at(ms, "a", state) });
-    monitor.see(&[of(1, Some(Queued), Some(1)), of(2, Some(Active), None), of(3, None, Some(2)), of(4, Some(Retrying), None)]).await;
+    monitor
+        .see(&[
+            of(1, Some(Queued), Some(1)),
+            of(2, Some(Active), None),
+            of(3, None, Some(2)),
+            of(4, Some(Retrying), None),
+        ])
+        .await;
     monitor.see(&[of(5, Some(Queued), Some(2)), of(6, Some(Active), None), of(7, Some(Completed), None)]).await;
 
     let a = monitor.job("a").await;
@@ -151,7 +177,15 @@ async fn a_retry_whose_word_comes_after_the_next_attempt_counts_once() {
     use JobState::{Active, Completed, Queued, Retrying};
     let mut monitor = Monitor::start(Tier::Free).await;
     let of = |ms, state, attempt| job(JobSighting { attempt, ..at(ms, "a", Some(state)) });
-    monitor.see(&[of(1, Queued, Some(1)), of(2, Active, None), of(3, Queued, Some(2)), of(4, Retrying, None), of(5, Active, None)]).await;
+    monitor
+        .see(&[
+            of(1, Queued, Some(1)),
+            of(2, Active, None),
+            of(3, Queued, Some(2)),
+            of(4, Retrying, None),
+            of(5, Active, None),
+        ])
+        .await;
     monitor.see(&[of(6, Completed, None)]).await;
 
     let states = [Queued, Active, Retrying, Queued, Active, Completed];
@@ -180,7 +214,9 @@ async fn the_same_event_is_told_once_whichever_way_it_comes() {
     let mut monitor = Monitor::start(Tier::Free).await;
     let event = job(at(1, "a", Some(JobState::Active)));
     assert_eq!(monitor.see(std::slice::from_ref(&event)).await, Intake { accepted: 1, duplicates: 0 });
-    let again = monitor.see(&[event.clone(), job(JobSighting { at_us: NOON_US + 1_900, ..at(1, "a", Some(JobState::Active)) })]).await;
+    let again = monitor
+        .see(&[event.clone(), job(JobSighting { at_us: NOON_US + 1_900, ..at(1, "a", Some(JobState::Active)) })])
+        .await;
     assert_eq!(again, Intake { accepted: 0, duplicates: 2 });
     assert_eq!(monitor.told_of_jobs(), [(JobState::Active, None)]);
     assert_eq!(monitor.job("a").await.history.len(), 1);
@@ -194,7 +230,11 @@ async fn a_watcher_that_was_replaced_changes_nothing() {
     monitor.bench.redis.ask::<()>(&format!("HSET {} fence:{} 2", place.key("watches"), monitor.watched.connection));
     let before = monitor.bench.redis.snapshot();
 
-    let late = monitor.bench.store.observe(&monitor.watched, &[job(at(1, "a", Some(JobState::Active)))], &[("emails".into(), "6-0".into())]).await;
+    let late = monitor
+        .bench
+        .store
+        .observe(&monitor.watched, &[job(at(1, "a", Some(JobState::Active)))], &[("emails".into(), "6-0".into())])
+        .await;
 
     assert_eq!(late.unwrap(), Observed::Outdated);
     assert_eq!(monitor.bench.redis.snapshot(), before);
@@ -224,15 +264,25 @@ async fn a_worker_is_online_while_it_is_heard_and_goes_offline_once() {
         .told()
         .into_iter()
         .map(|news| match news {
-            News::Worker { hostname, state, previous, .. } => format!("{hostname} {} after {}", state.name(), previous.name()),
-            News::Heartbeat { hostname, state, active_jobs, .. } => format!("{hostname} {} {active_jobs}", state.name()),
+            News::Worker { hostname, state, previous, .. } => {
+                format!("{hostname} {} after {}", state.name(), previous.name())
+            }
+            News::Heartbeat { hostname, state, active_jobs, .. } => {
+                format!("{hostname} {} {active_jobs}", state.name())
+            }
             other => format!("{other:?}"),
         })
         .collect();
     told.sort();
     assert_eq!(
         told,
-        ["celery@a online 3", "celery@a online after offline", "celery@b offline after online", "celery@b online 3", "celery@b online after offline"]
+        [
+            "celery@a online 3",
+            "celery@a online after offline",
+            "celery@b offline after online",
+            "celery@b online 3",
+            "celery@b online after offline"
+        ]
     );
 
     // When it is silent for six seconds: told by whoever looks first, and by nobody else.
@@ -245,8 +295,16 @@ async fn a_worker_is_online_while_it_is_heard_and_goes_offline_once() {
     let [(member, heard_ms)] = &beats[..] else { panic!("{beats:?}") };
     monitor.bench.store.tend_queues(&monitor.bench.tenant.id).await.unwrap();
     assert!(monitor.told().is_empty(), "it is not silent yet");
-    redis::cmd("ZADD").arg(place.key("beats")).arg(heard_ms - 6_001).arg(member).query::<()>(&mut monitor.bench.redis.connection()).unwrap();
-    let (one, other) = tokio::join!(monitor.bench.store.tend_queues(&monitor.bench.tenant.id), monitor.bench.store.tend_queues(&monitor.bench.tenant.id));
+    redis::cmd("ZADD")
+        .arg(place.key("beats"))
+        .arg(heard_ms - 6_001)
+        .arg(member)
+        .query::<()>(&mut monitor.bench.redis.connection())
+        .unwrap();
+    let (one, other) = tokio::join!(
+        monitor.bench.store.tend_queues(&monitor.bench.tenant.id),
+        monitor.bench.store.tend_queues(&monitor.bench.tenant.id)
+    );
     one.and(other).unwrap();
     let told = monitor.told();
     assert!(
@@ -255,7 +313,10 @@ async fn a_worker_is_online_while_it_is_heard_and_goes_offline_once() {
     );
 
     let workers = monitor.bench.store.workers(&monitor.bench.caller).await.unwrap().answer;
-    assert!(workers.iter().all(|worker| worker.state == WorkerState::Offline && worker.active_jobs == 0), "{workers:?}");
+    assert!(
+        workers.iter().all(|worker| worker.state == WorkerState::Offline && worker.active_jobs == 0),
+        "{workers:?}"
+    );
     assert_eq!(workers[0].metadata, [("software".into(), "\"py-celery\"".into())]);
 }
 
@@ -263,13 +324,23 @@ async fn a_worker_is_online_while_it_is_heard_and_goes_offline_once() {
 async fn a_queue_is_told_when_it_changes() {
     let mut monitor = Monitor::start(Tier::Free).await;
     let queue = |us, depth, consumers| {
-        Sighting::Queue(QueueSighting { name: "emails".into(), at_us: us, depth: Some(depth), consumers: Some((consumers, ConsumersFrom::Exact)) })
+        Sighting::Queue(QueueSighting {
+            name: "emails".into(),
+            at_us: us,
+            depth: Some(depth),
+            consumers: Some((consumers, ConsumersFrom::Exact)),
+        })
     };
     monitor.see(&[queue(1, 5, 2), queue(2, 5, 2), queue(3, 6, 2)]).await;
-    monitor.see(&[queue(2, 9, 9), Sighting::Silence(Silence { from_ms: 1, to_ms: 2, reason: "handover".into() })]).await;
+    monitor
+        .see(&[queue(2, 9, 9), Sighting::Silence(Silence { from_ms: 1, to_ms: 2, reason: "handover".into() })])
+        .await;
 
     let snapshot = |depth| News::Queue { name: "emails".into(), depth: Some(depth), consumers: Some(2) };
-    assert_eq!(monitor.told(), [snapshot(5), snapshot(6), News::Gap { from_ms: 1, to_ms: 2, reason: "handover".into() }]);
+    assert_eq!(
+        monitor.told(),
+        [snapshot(5), snapshot(6), News::Gap { from_ms: 1, to_ms: 2, reason: "handover".into() }]
+    );
     let queues = monitor.bench.store.queues(&monitor.bench.caller).await.unwrap().answer;
     assert_eq!((queues[0].depth, queues[0].consumers), (Some(6), Some((2, ConsumersFrom::Exact))));
 }
@@ -289,15 +360,24 @@ async fn no_more_jobs_are_kept_than_the_tier_allows_and_the_oldest_finished_go_f
 
     let jobs = monitor.jobs().await;
     assert_eq!(jobs.len(), 10_000);
-    assert_eq!(jobs.iter().filter(|job| job.state == JobState::Active).count(), 1_000, "those that have not ended stay");
+    assert_eq!(
+        jobs.iter().filter(|job| job.state == JobState::Active).count(),
+        1_000,
+        "those that have not ended stay"
+    );
     let place = Place::new(monitor.bench.tenant.id.clone());
     assert_eq!(monitor.bench.redis.ask::<usize>(&format!("HLEN {}", place.key("jobs"))), 10_000);
     assert_eq!(monitor.bench.redis.ask::<usize>(&format!("ZCARD {}", place.key("jobs_finished"))), 9_000);
 
     // And after a day nothing is kept.
     for index in ["jobs_open", "jobs_finished"] {
-        let members: Vec<(Vec<u8>, i64)> =
-            redis::cmd("ZRANGE").arg(place.key(index)).arg(0).arg(-1).arg("WITHSCORES").query(&mut monitor.bench.redis.connection()).unwrap();
+        let members: Vec<(Vec<u8>, i64)> = redis::cmd("ZRANGE")
+            .arg(place.key(index))
+            .arg(0)
+            .arg(-1)
+            .arg("WITHSCORES")
+            .query(&mut monitor.bench.redis.connection())
+            .unwrap();
         let mut aged = redis::cmd("ZADD");
         aged.arg(place.key(index));
         members.iter().for_each(|(member, ms)| {
@@ -327,7 +407,11 @@ async fn jobs_are_listed_page_by_page_without_loss_however_they_are_sorted() {
             job(JobSighting {
                 name: Some(format!("task.{}", number % 7)),
                 queue: (number % 3 != 0).then(|| format!("q{}", number % 5)),
-                ..at((number / 50) * 10, &format!("j{number}"), Some(if number % 2 == 0 { JobState::Active } else { JobState::Completed }))
+                ..at(
+                    (number / 50) * 10,
+                    &format!("j{number}"),
+                    Some(if number % 2 == 0 { JobState::Active } else { JobState::Completed }),
+                )
             })
         })
         .collect();
@@ -337,7 +421,13 @@ async fn jobs_are_listed_page_by_page_without_loss_however_they_are_sorted() {
         for descending in [true, false] {
             let (mut found, mut after) = (Vec::new(), None);
             loop {
-                let page = monitor.bench.store.jobs(&monitor.bench.caller, &JobFilter::default(), (sort, descending), after.as_ref(), 40).await.unwrap().answer;
+                let page = monitor
+                    .bench
+                    .store
+                    .jobs(&monitor.bench.caller, &JobFilter::default(), (sort, descending), after.as_ref(), 40)
+                    .await
+                    .unwrap()
+                    .answer;
                 assert_eq!(page.total, 250);
                 assert!(page.jobs.len() == 40 || !page.more);
                 after = page.jobs.last().map(|(standing, _)| standing.clone());
@@ -351,13 +441,24 @@ async fn jobs_are_listed_page_by_page_without_loss_however_they_are_sorted() {
             ids.sort();
             ids.dedup();
             assert_eq!(ids.len(), 250, "{sort:?}");
-            assert!(found.windows(2).all(|pair| holdfast::domain::queue::compare(descending, &pair[0].0, &pair[1].0).is_lt()), "{sort:?}");
+            assert!(
+                found
+                    .windows(2)
+                    .all(|pair| holdfast::domain::queue::compare(descending, &pair[0].0, &pair[1].0).is_lt()),
+                "{sort:?}"
+            );
             let absent = found.iter().position(|(standing, _)| standing.0 == SortKey::Absent);
             assert!(absent.is_none_or(|at| found[at..].iter().all(|(standing, _)| standing.0 == SortKey::Absent)));
         }
     }
     let filter = JobFilter { state: Some(JobState::Active), search: Some("TASK.3".into()), ..JobFilter::default() };
-    let page = monitor.bench.store.jobs(&monitor.bench.caller, &filter, (JobSort::CreatedAt, true), None, 100).await.unwrap().answer;
+    let page = monitor
+        .bench
+        .store
+        .jobs(&monitor.bench.caller, &filter, (JobSort::CreatedAt, true), None, 100)
+        .await
+        .unwrap()
+        .answer;
     assert_eq!(page.total, (0..250).filter(|number| number % 2 == 0 && number % 7 == 3).count() as i64);
     assert_eq!(page.total, page.jobs.len() as i64);
 }

@@ -101,7 +101,8 @@ impl Redis {
             .filter(|key| !key.ends_with(":used"))
             .map(|key| {
                 if key.ends_with(":meta") {
-                    let mut fields: BTreeMap<String, Vec<u8>> = redis::cmd("HGETALL").arg(&key).query(&mut connection).unwrap();
+                    let mut fields: BTreeMap<String, Vec<u8>> =
+                        redis::cmd("HGETALL").arg(&key).query(&mut connection).unwrap();
                     fields.retain(|field, _| !field.starts_with("told:"));
                     let state = fields.remove("state").map(|packed| Standing::read(&packed).without_counts());
                     return (key, (format!("{state:?} {fields:?}").into_bytes(), false));
@@ -120,12 +121,24 @@ impl Redis {
 
     /// Whatever a test did: where a tenant's state says how many are held, so many are. Nothing is said of a Redis that does not answer.
     fn check_counts(&self) {
-        let Ok(mut connection) = redis::Client::open(self.url()).and_then(|client| client.get_connection_with_timeout(Duration::from_secs(1))) else { return };
+        let Ok(mut connection) = redis::Client::open(self.url())
+            .and_then(|client| client.get_connection_with_timeout(Duration::from_secs(1)))
+        else {
+            return;
+        };
         let _ = connection.set_read_timeout(Some(Duration::from_secs(1)));
         let Ok(metas) = redis::cmd("KEYS").arg("hf:*:meta").query::<Vec<String>>(&mut connection) else { return };
         for meta in metas.iter().take(TENANTS_CHECKED) {
             let held = meta.replace(":meta", ":held");
-            let both = redis::pipe().atomic().cmd("HGET").arg(meta).arg("state").cmd("HLEN").arg(&held).query::<(Option<Vec<u8>>, i64)>(&mut connection);
+            let both =
+                redis::pipe()
+                    .atomic()
+                    .cmd("HGET")
+                    .arg(meta)
+                    .arg("state")
+                    .cmd("HLEN")
+                    .arg(&held)
+                    .query::<(Option<Vec<u8>>, i64)>(&mut connection);
             if let Ok((Some(state), present)) = both
                 && let Some(counted) = Standing::read(&state).held
             {

@@ -36,7 +36,9 @@ async fn told_to_leave_it_finishes_what_it_has_begun_and_ends_its_streams() {
     running.write_all(format!("{head}{}", &body[..10]).as_bytes()).unwrap();
     let mut asking = TcpStream::connect(world.replicas[0].address()).unwrap();
     asking.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n").unwrap();
-    let in_use = |url: String| async move { reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap().contains("holdfast_connections 7") };
+    let in_use = |url: String| async move {
+        reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap().contains("holdfast_connections 7")
+    };
     until("all are known to it", || in_use(world.replicas[0].url.clone())).await;
 
     let begun = Instant::now();
@@ -67,7 +69,9 @@ async fn a_peer_that_holds_on_is_cut_when_the_window_is_over() {
     let mut world = World::<1>::with(&[], &[("DRAIN_SECONDS", "1")]).await;
     let mut stuck = TcpStream::connect(world.replicas[0].address()).unwrap();
     stuck.write_all(b"POST /api/v1/Reservation/reserve HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n").unwrap();
-    let in_use = |url: String| async move { reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap().contains("holdfast_connections 2") };
+    let in_use = |url: String| async move {
+        reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap().contains("holdfast_connections 2")
+    };
     until("it is known", || in_use(world.replicas[0].url.clone())).await;
 
     world.replicas[0].signal("-TERM");
@@ -124,9 +128,15 @@ async fn when_file_descriptors_run_out_others_wait_and_nothing_spins() {
         stream.set_nonblocking(true).unwrap();
     }
     let answered = |stream: &TcpStream| stream.peek(&mut [0]).is_ok_and(|read| read > 0);
-    until("as many are served as have a place", || async { crowd.iter().filter(|stream| answered(stream)).count() == 40 }).await;
+    until("as many are served as have a place", || async {
+        crowd.iter().filter(|stream| answered(stream)).count() == 40
+    })
+    .await;
     let (served, mut waiting): (Vec<_>, Vec<_>) = crowd.into_iter().partition(answered);
-    assert!(!replica.log().contains("could not be accepted"), "the bound on connections keeps it from running out of files");
+    assert!(
+        !replica.log().contains("could not be accepted"),
+        "the bound on connections keeps it from running out of files"
+    );
 
     // When those that have a place leave, the others get theirs.
     drop(served);
@@ -142,8 +152,29 @@ async fn when_file_descriptors_run_out_others_wait_and_nothing_spins() {
 pub fn certificate(dir: &std::path::Path) -> (String, String) {
     let (certificate, key) = (dir.join("cert.pem").display().to_string(), dir.join("key.pem").display().to_string());
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &certificate])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=localhost",
+        ])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+            &key,
+            "-out",
+            &certificate,
+        ])
         .stderr(Stdio::null())
         .status()
         .unwrap();
@@ -158,26 +189,37 @@ async fn https_is_served_from_a_certificate() {
     let (certificate, key) = certificate(dir.path());
     let port = free_port();
     let listen = format!("127.0.0.1:{port}");
-    let settings = [("REDIS_URL", redis.url()), ("TLS_CERT", certificate.clone()), ("TLS_KEY", key.clone()), ("LISTEN", listen)];
+    let settings =
+        [("REDIS_URL", redis.url()), ("TLS_CERT", certificate.clone()), ("TLS_KEY", key.clone()), ("LISTEN", listen)];
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let replica = Replica::start(&settings);
     assert!(replica.url.starts_with("https://"));
 
     let curl = |args: &[&str]| {
-        let output = Command::new("curl").args(["-sS", "--max-time", "20", "--cacert", &certificate]).args(args).output().unwrap();
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "20", "--cacert", &certificate])
+            .args(args)
+            .output()
+            .unwrap();
         (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let healthz = format!("https://localhost:{port}/healthz");
     for version in ["--http1.1", "--http2"] {
         let (out, err) = curl(&[version, "-w", "%{http_version}", &healthz]);
-        assert_eq!((out.as_str(), err.as_str()), (if version == "--http2" { "{\"status\":\"ok\"}2" } else { "{\"status\":\"ok\"}1.1" }, ""));
+        assert_eq!(
+            (out.as_str(), err.as_str()),
+            (if version == "--http2" { "{\"status\":\"ok\"}2" } else { "{\"status\":\"ok\"}1.1" }, "")
+        );
     }
     // Plain HTTP on that port is no service, and harms nobody.
     let (out, _) = curl(&[&format!("http://localhost:{port}/healthz")]);
     assert_eq!(out, "");
     assert_eq!(curl(&[&healthz]).0, "{\"status\":\"ok\"}");
 
-    let broken = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("TLS_CERT", &key), ("TLS_KEY", &certificate)]).err().unwrap();
+    let broken =
+        Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("TLS_CERT", &key), ("TLS_KEY", &certificate)])
+            .err()
+            .unwrap();
     assert!(broken.contains("HOLDFAST_TLS_CERT"), "{broken}");
 }
 
@@ -187,13 +229,24 @@ async fn the_command_line_does_what_the_admin_api_does() {
     let url = world.redis.url();
     let settings = [("REDIS_URL", url.as_str())];
     let holdfast = |args: &[&str]| run(args, &settings);
-    let field = |text: &str, name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {text}")).trim().to_owned();
+    let field = |text: &str, name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_else(|| panic!("{name} in {text}"))
+            .trim()
+            .to_owned()
+    };
 
     let made = holdfast(&["tenant", "create", "by hand", "--tier", "free"]).unwrap();
     let (id, key) = (field(&made, "tenant"), field(&made, "key"));
     let at = crate::world::Client { replica: &world.replicas[0], key: &key };
     at.acquire("w", "r", None).await;
-    assert!(holdfast(&["tenant", "list"]).unwrap().lines().any(|line| line.contains(&id) && line.contains("Free") && line.ends_with("by hand")));
+    assert!(
+        holdfast(&["tenant", "list"])
+            .unwrap()
+            .lines()
+            .any(|line| line.contains(&id) && line.contains("Free") && line.ends_with("by hand"))
+    );
 
     let limit = holdfast(&["key", "create", &id, "second"]).unwrap_err();
     assert!(limit.contains("allows 1 keys"), "{limit}");
@@ -203,7 +256,10 @@ async fn the_command_line_does_what_the_admin_api_does() {
     let reader = crate::world::Client { replica: &world.replicas[0], key: &second_key };
     assert_eq!(reader.listed().await, ["r"]);
     let listed = holdfast(&["key", "list", &id]).unwrap();
-    assert!(listed.contains(&second_id) && listed.contains("read,write,admin") && !listed.contains("hf_live_"), "{listed}");
+    assert!(
+        listed.contains(&second_id) && listed.contains("read,write,admin") && !listed.contains("hf_live_"),
+        "{listed}"
+    );
 
     let rotated = field(&holdfast(&["key", "rotate", &id, &second_id]).unwrap(), "key");
     reader.get("/Reservation").await.fails(401, "UNAUTHORIZED");

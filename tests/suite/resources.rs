@@ -31,7 +31,10 @@ async fn the_last_slot_is_given_once_across_two_replicas() {
     assert!(refused["explanation"].as_str().unwrap().contains("GPU"));
     assert_eq!(north.listed().await, ["GPU_0", "GPU_1"]);
     let check = south.get("/Reservation/check/GPU").await.body;
-    assert_eq!((&check["isReserved"], &check["holder"], &check["capacity"], &check["available"]), (&json!(true), &Value::Null, &json!(2), &json!(0)));
+    assert_eq!(
+        (&check["isReserved"], &check["holder"], &check["capacity"], &check["available"]),
+        (&json!(true), &Value::Null, &json!(2), &json!(0))
+    );
     assert_eq!(check["expiresAt"], first["expiresAt"]);
 }
 
@@ -44,7 +47,10 @@ async fn a_pool_gives_one_slot_per_requester_and_the_lowest_first() {
 
     let by_pool = at.acquire("w1", "Printer", None).await;
     let again = at.reserve("w1", "Printer", None).await;
-    assert_eq!((again["status"].as_str(), &again["acquiredSlots"]), (Some("ALREADY_HAD"), &json!({"Printer": "Printer_0"})));
+    assert_eq!(
+        (again["status"].as_str(), &again["acquiredSlots"]),
+        (Some("ALREADY_HAD"), &json!({"Printer": "Printer_0"}))
+    );
     let by_name = at.acquire("w1", "Printer_2", None).await;
     assert_eq!(by_name["acquiredSlots"], json!({"Printer": "Printer_2"}));
     assert_eq!(at.reserve("w2", "Printer_9", None).await["status"], "NOT_VALID");
@@ -97,8 +103,12 @@ async fn the_last_slot_beyond_a_shrunken_pool_leaves_nothing_behind() {
     let held = at.acquire("w1", "P_2", None).await;
     register(&at, json!([{"name": "P", "capacity": 2}])).await;
     at.unreserve("w1", "P_2", &held["releaseToken"]).await;
-    let kinds: Vec<_> =
-        world.redis.snapshot().into_keys().filter(|key| key.contains(&tenant.id) && (key.ends_with("pools") || key.ends_with("slots"))).collect();
+    let kinds: Vec<_> = world
+        .redis
+        .snapshot()
+        .into_keys()
+        .filter(|key| key.contains(&tenant.id) && (key.ends_with("pools") || key.ends_with("slots")))
+        .collect();
     assert!(kinds.is_empty(), "{kinds:?}");
 }
 
@@ -166,7 +176,11 @@ async fn two_may_block_each_other_but_none_itself() {
     register(&at, json!([{"name": "A", "blocks": ["B"]}, {"name": "B", "blocks": ["A"]}])).await;
     let a = at.acquire("w1", "A", None).await;
     let b = at.acquire("w1", "B", None).await;
-    assert_eq!(at.unreserve("w1", "A", &a["releaseToken"]).await.body[0]["released"], json!([]), "A still blocks for B");
+    assert_eq!(
+        at.unreserve("w1", "A", &a["releaseToken"]).await.body[0]["released"],
+        json!([]),
+        "A still blocks for B"
+    );
     assert_eq!(at.reserve("w2", "A", None).await["status"], "ALREADY_HELD");
     let freed = at.unreserve("w1", "B", &b["releaseToken"]).await.body[0]["released"].clone();
     assert_eq!(freed, json!(["B", "A"]));
@@ -177,7 +191,12 @@ async fn a_held_node_refuses_what_stands_above_and_below_to_others() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let answer = at.post("/Resource/register", json!([{"name": "Printers", "treePath": "Equipment>IT"}, {"name": "Cables", "treePath": "Equipment>IT"}])).await;
+    let answer = at
+        .post(
+            "/Resource/register",
+            json!([{"name": "Printers", "treePath": "Equipment>IT"}, {"name": "Cables", "treePath": "Equipment>IT"}]),
+        )
+        .await;
     assert_eq!(answer.body[0]["ancestors"], json!(["Equipment", "IT"]));
     assert_eq!(at.get("/Resource/IT").await.body["treePath"], "Equipment");
 
@@ -255,7 +274,13 @@ async fn where_registration_is_required_an_unknown_name_is_not_valid() {
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
     at.acquire("w1", "free", None).await;
-    let changed = crate::world::admin(&world.replicas[1], reqwest::Method::PATCH, &format!("/{}", tenant.id), Some(json!({"requireRegistration": true}))).await;
+    let changed = crate::world::admin(
+        &world.replicas[1],
+        reqwest::Method::PATCH,
+        &format!("/{}", tenant.id),
+        Some(json!({"requireRegistration": true})),
+    )
+    .await;
     assert_eq!(changed.body["requireRegistration"], true);
     assert_eq!(at.reserve("w2", "other", None).await["status"], "NOT_VALID");
     register(&at, json!([{"name": "other"}])).await;
@@ -269,7 +294,10 @@ async fn a_tier_bounds_what_is_registered() {
     let at = world.at(&tenant);
     register(&at, json!([{"name": "P", "capacity": 99}])).await;
     let beyond = at.post("/Resource/register", json!([{"name": "Q", "capacity": 2}])).await;
-    assert_eq!((beyond.status.as_u16(), beyond.body["limitType"].as_str(), beyond.body["limit"].as_i64()), (429, Some("Resources"), Some(100)));
+    assert_eq!(
+        (beyond.status.as_u16(), beyond.body["limitType"].as_str(), beyond.body["limit"].as_i64()),
+        (429, Some("Resources"), Some(100))
+    );
     register(&at, json!([{"name": "Q"}])).await;
 }
 
@@ -299,11 +327,19 @@ async fn the_fence_of_a_pool_is_one_of_its_slots() {
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
     register(&at, json!([{"name": "P", "capacity": 3}])).await;
-    let verify = async |fence: &Value| at.post("/Reservation/verifyFence", json!({"resource": "P", "fencingToken": fence})).await.body;
+    let verify = async |fence: &Value| {
+        at.post("/Reservation/verifyFence", json!({"resource": "P", "fencingToken": fence})).await.body
+    };
     assert_eq!(verify(&json!(1)).await, json!({"valid": false, "currentFencingToken": null}));
     let first = at.acquire("w1", "P", None).await;
     let second = at.acquire("w2", "P", None).await;
-    assert_eq!(verify(&first["fencingToken"]).await, json!({"valid": true, "currentFencingToken": first["fencingToken"]}));
+    assert_eq!(
+        verify(&first["fencingToken"]).await,
+        json!({"valid": true, "currentFencingToken": first["fencingToken"]})
+    );
     at.unreserve("w1", "P", &first["releaseToken"]).await;
-    assert_eq!(verify(&first["fencingToken"]).await, json!({"valid": false, "currentFencingToken": second["fencingToken"]}));
+    assert_eq!(
+        verify(&first["fencingToken"]).await,
+        json!({"valid": false, "currentFencingToken": second["fencingToken"]})
+    );
 }

@@ -12,7 +12,8 @@ use crate::{
 
 /// Opens the stream as a client that comes back.
 async fn resume(at: &Client<'_>, id: &str) -> EventStream {
-    EventStream::open(&format!("{}/api/v1/events", at.replica.url), &[("x-api-key", at.key), ("last-event-id", id)]).await
+    EventStream::open(&format!("{}/api/v1/events", at.replica.url), &[("x-api-key", at.key), ("last-event-id", id)])
+        .await
 }
 
 /// Reads the head of a stream that cannot go on where its reader stopped: why, and where it goes on.
@@ -43,7 +44,8 @@ fn tamper(redis: &Redis, tenant: &Tenant, script: &str) {
     let keys: Vec<String> = redis::cmd("KEYS").arg(format!("*:{}:meta", tenant.id)).query(&mut connection).unwrap();
     let meta = &keys[0];
     let history = meta.replace(":meta", ":history");
-    let _: redis::Value = redis::cmd("EVAL").arg(format!("{MOVE}{script}")).arg(2).arg(meta).arg(history).query(&mut connection).unwrap();
+    let _: redis::Value =
+        redis::cmd("EVAL").arg(format!("{MOVE}{script}")).arg(2).arg(meta).arg(history).query(&mut connection).unwrap();
 }
 
 #[tokio::test]
@@ -81,7 +83,10 @@ async fn as_of_of_any_read_is_a_place_to_resume() {
     at.acquire("w", "a", None).await;
     let checked = at.get("/Reservation/check/a").await.number("holdfast-position");
     at.acquire("w", "b", None).await;
-    let refused = at.post("/Reservation/reserve", serde_json::json!([{"requester": "x", "resource": "a"}])).await.number("holdfast-position");
+    let refused = at
+        .post("/Reservation/reserve", serde_json::json!([{"requester": "x", "resource": "a"}]))
+        .await
+        .number("holdfast-position");
 
     for (as_of, after) in [(empty, &["a", "b"][..]), (checked, &["b"]), (refused, &[])] {
         let mut stream = resume(&at, &as_of.to_string()).await;
@@ -156,7 +161,12 @@ async fn cuts_of_the_subscription_lose_and_double_nothing() {
         for round in 0..rounds {
             fences.push(north.acquire("w", &format!("r{round}"), None).await["fencingToken"].as_i64().unwrap());
             if round % 5 == 0 {
-                let _: i64 = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query(&mut world.redis.connection()).unwrap();
+                let _: i64 = redis::cmd("CLIENT")
+                    .arg("KILL")
+                    .arg("TYPE")
+                    .arg("pubsub")
+                    .query(&mut world.redis.connection())
+                    .unwrap();
             }
         }
         fences
@@ -246,9 +256,14 @@ async fn streams_stay_open_while_redis_is_gone_and_are_filled_up_when_it_is_back
 
     let at = world.at(&tenant);
     let after = serde_json::json!([{"requester": "w", "resource": "after"}]);
-    until("every runtime of the replica is connected again", || async { at.post("/Reservation/reserve", after.clone()).await.status == 200 }).await;
-    until("one more is granted", || async { at.post("/Reservation/reserve", serde_json::json!([{"requester": "w", "resource": "last"}])).await.status == 200 })
-        .await;
+    until("every runtime of the replica is connected again", || async {
+        at.post("/Reservation/reserve", after.clone()).await.status == 200
+    })
+    .await;
+    until("one more is granted", || async {
+        at.post("/Reservation/reserve", serde_json::json!([{"requester": "w", "resource": "last"}])).await.status == 200
+    })
+    .await;
     assert_eq!(stream.expect("RESERVED").await["resource"], "after");
     assert_eq!(stream.expect("RESERVED").await["resource"], "last");
 }
@@ -270,7 +285,8 @@ async fn a_revocation_that_nobody_heard_ends_the_stream_all_the_same() {
         "for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do if redis.call('HGET', KEYS[1], field) == '{id}' then redis.call('HDEL', KEYS[1], field) end end"
     );
     tamper(&world.redis, &tenant, &script);
-    let _: i64 = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query(&mut world.redis.connection()).unwrap();
+    let _: i64 =
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query(&mut world.redis.connection()).unwrap();
 
     ends.rest().await;
     at.acquire("w", "a", None).await;
@@ -285,7 +301,8 @@ async fn a_long_absence_is_filled_page_by_page() {
     let from = at.get("/Reservation/activeReservations").await.body["asOf"].as_i64().unwrap();
     let batches = 3;
     for batch in 0..batches {
-        let items: Vec<Value> = (0..300).map(|at| serde_json::json!({"requester": "w", "resource": format!("r{batch}-{at}")})).collect();
+        let items: Vec<Value> =
+            (0..300).map(|at| serde_json::json!({"requester": "w", "resource": format!("r{batch}-{at}")})).collect();
         assert_eq!(at.post("/Reservation/reserve", Value::Array(items)).await.status, 200);
     }
     let mut stream = resume(&world.at_replica(1, &tenant), &from.to_string()).await;

@@ -40,7 +40,18 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
 fn files_by_room() -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     files(&source(), &mut found);
-    let room = |path: &Path| path.strip_prefix(source()).unwrap().components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+    let room = |path: &Path| {
+        path.strip_prefix(source())
+            .unwrap()
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_str()
+            .unwrap()
+            .trim_end_matches(".rs")
+            .to_owned()
+    };
     found.into_iter().map(|path| (room(&path), path)).filter(|(room, _)| room != "main" && room != "lib").collect()
 }
 
@@ -48,7 +59,9 @@ fn files_by_room() -> Vec<(String, PathBuf)> {
 fn imported(text: &str) -> BTreeSet<String> {
     let code: String = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
     let mut rooms = BTreeSet::new();
-    let first_word = |text: &str| text.trim_start().chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect::<String>();
+    let first_word = |text: &str| {
+        text.trim_start().chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect::<String>()
+    };
     for (at, _) in code.match_indices("crate::") {
         if code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == '$') {
             continue;
@@ -86,7 +99,11 @@ fn lists_of_imports_are_understood() {
 fn rooms_import_only_what_they_may() {
     let by_room = files_by_room();
     let rooms: BTreeSet<_> = by_room.iter().map(|(room, _)| room.as_str()).collect();
-    assert_eq!(rooms, MAY_IMPORT.iter().map(|(room, _)| *room).collect(), "every room has its line here and in ARCHITECTURE.md");
+    assert_eq!(
+        rooms,
+        MAY_IMPORT.iter().map(|(room, _)| *room).collect(),
+        "every room has its line here and in ARCHITECTURE.md"
+    );
     for (room, path) in &by_room {
         let (_, allowed) = MAY_IMPORT.iter().find(|(known, _)| known == room).unwrap();
         for import in imported(&std::fs::read_to_string(path).unwrap()) {
@@ -101,8 +118,11 @@ fn only_the_store_knows_our_redis_only_collect_others_and_only_http_poem() {
         let text = std::fs::read_to_string(&path).unwrap();
         let code: Vec<_> = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
         let names = |krate: &str| {
-            code.iter()
-                .any(|line| line.match_indices(krate).any(|(at, _)| !line[..at].ends_with(|before: char| before.is_alphanumeric() || "_:\"".contains(before))))
+            code.iter().any(|line| {
+                line.match_indices(krate).any(|(at, _)| {
+                    !line[..at].ends_with(|before: char| before.is_alphanumeric() || "_:\"".contains(before))
+                })
+            })
         };
         // A broker is somebody else's Redis; ours is reached through the store alone, from there, too.
         assert!(matches!(room.as_str(), "store" | "collect") || !names("redis::"), "{} names redis", path.display());

@@ -41,7 +41,10 @@ async fn reserve_leaves_the_keys_of_the_data_model() {
         ("hf:tenants", "zset"),
         (&*format!("hf:key:{hash}"), "string"),
     ];
-    assert_eq!(keys.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(), expected.iter().map(|(key, _)| *key).collect());
+    assert_eq!(
+        keys.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
+        expected.iter().map(|(key, _)| *key).collect()
+    );
     for (key, kind) in expected {
         let (found, ttl) = &keys[key];
         assert_eq!(found, kind, "{key}");
@@ -62,11 +65,14 @@ async fn after_everything_is_released_the_keys_are_as_at_the_start() {
     let bench = Bench::start(Tier::Pro).await;
     let (before, meta_before) = (bench.keys(), bench.meta());
 
-    let items: Vec<_> = (0..300).map(|number| wanted("w", &format!("r{number}"), if number % 3 == 0 { 0 } else { 60 + number })).collect();
+    let items: Vec<_> = (0..300)
+        .map(|number| wanted("w", &format!("r{number}"), if number % 3 == 0 { 0 } else { 60 + number }))
+        .collect();
     let granted = bench.reserve(&items).await;
     let (one, rest) = granted.split_first().unwrap();
     assert_eq!(bench.unreserve_one("w", "r0", token(one)).await, "RELINQUISHED");
-    let claims: Vec<_> = items[1..].iter().zip(rest).map(|(item, granted)| claim("w", &item.resource, token(granted))).collect();
+    let claims: Vec<_> =
+        items[1..].iter().zip(rest).map(|(item, granted)| claim("w", &item.resource, token(granted))).collect();
     assert_eq!(done(bench.store.unreserve(&bench.caller, &claims).await).len(), 299);
 
     let mut after = bench.keys();
@@ -90,16 +96,22 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
     assert_eq!(bench.reserve_one("w", "r0", 60).await.status, "ALREADY_HAD");
     let told = store.reserve(caller, &[wanted("w", "r0", 60), wanted("w", "r50", 60)]).await.unwrap();
     let Verdict::Limit(limit) = told.answer else { panic!("{told:?}") };
-    assert_eq!((limit.limit_type.as_str(), limit.limit, limit.used, limit.until_ms), ("ConcurrentReservations", 50, 50, granted[0].deadline_ms));
+    assert_eq!(
+        (limit.limit_type.as_str(), limit.limit, limit.used, limit.until_ms),
+        ("ConcurrentReservations", 50, 50, granted[0].deadline_ms)
+    );
     assert_eq!(told.position, position, "a refusal takes no position");
     // Unreserve and renew: wrong token, another's, nobody's.
-    for claims in
-        [vec![claim("w", "r1", token(&granted[1])), claim("w", "r0", "wrong")], vec![claim("other", "r0", token(&granted[0])), claim("w", "nothing", "x")]]
-    {
+    for claims in [
+        vec![claim("w", "r1", token(&granted[1])), claim("w", "r0", "wrong")],
+        vec![claim("other", "r0", token(&granted[0])), claim("w", "nothing", "x")],
+    ] {
         let renewals: Vec<_> = claims.iter().map(|claim| Renewal { claim: claim.clone(), ttl_ms: 1000 }).collect();
         let answers = (store.unreserve(caller, &claims).await.unwrap(), store.renew(caller, &renewals).await.unwrap());
         match (answers.0.answer, answers.1.answer) {
-            (Verdict::WrongToken(unreserve), Verdict::WrongToken(renew)) => assert_eq!((unreserve, renew), (vec![false, true], vec![false, true])),
+            (Verdict::WrongToken(unreserve), Verdict::WrongToken(renew)) => {
+                assert_eq!((unreserve, renew), (vec![false, true], vec![false, true]))
+            }
             (Verdict::Done(unreserve), Verdict::Done(renew)) => {
                 assert_eq!([&*unreserve[0].status, &*unreserve[1].status], ["DOESNT_OWN_RESERVATION", "NOT_RESERVED"]);
                 assert_eq!([&*renew[0].status, &*renew[1].status], ["DOESNT_OWN_RESERVATION", "NOT_RESERVED"]);
@@ -117,9 +129,13 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
     store.keys(caller).await.unwrap();
     store.tenant(&bench.tenant.id).await.unwrap().unwrap();
     // Nothing to end, nothing lapsed, no room, no such key, the last of its kind, no such tenant.
-    assert!(matches!(store.force_release(caller, "nothing", "").await.unwrap().answer, Verdict::Done(freed) if freed.is_empty()));
+    assert!(
+        matches!(store.force_release(caller, "nothing", "").await.unwrap().answer, Verdict::Done(freed) if freed.is_empty())
+    );
     assert_eq!(store.expire(&bench.tenant.id).await.unwrap(), Swept::Done);
-    assert!(matches!(store.create_key(caller, "label", Scopes::ALL).await.unwrap().answer, Verdict::Limit(limit) if limit.limit_type == "ApiKeys"));
+    assert!(
+        matches!(store.create_key(caller, "label", Scopes::ALL).await.unwrap().answer, Verdict::Limit(limit) if limit.limit_type == "ApiKeys")
+    );
     assert!(store.rotate_key(caller, "nobody").await.unwrap().answer.is_none());
     assert_eq!(store.delete_key(caller, "nobody").await.unwrap().answer, KeyRemoval::NotFound);
     assert_eq!(store.delete_key(caller, &bench.key.key.id).await.unwrap().answer, KeyRemoval::LastAdmin);
@@ -190,7 +206,8 @@ async fn no_version_comes_twice() {
     refused(&remembered).await;
 
     // A tenant ends and begins anew under its name.
-    let (tenant, key) = bench.store.create_tenant(TenantId::random(), "short-lived", Tier::Pro).await.unwrap().expect("a free id");
+    let (tenant, key) =
+        bench.store.create_tenant(TenantId::random(), "short-lived", Tier::Pro).await.unwrap().expect("a free id");
     let old = elsewhere.caller(&Bearer::Key(Secret::of(&key.text))).await.unwrap().expect("its key opens");
     bench.store.delete_tenant(&tenant.id).await.unwrap();
     bench.store.create_tenant(tenant.id, "short-lived", Tier::Pro).await.unwrap().expect("the id is free again");
@@ -217,7 +234,11 @@ async fn what_has_lapsed_is_shown_nowhere_though_nobody_has_ended_it_yet() {
     assert_eq!(bench.unreserve_one("w", "short", token(&lapsed)).await, "NOT_RESERVED");
     let place = Place::new(bench.tenant.id.clone());
     assert_eq!(bench.redis.ask::<i64>(&format!("HLEN {}", place.key("held"))), 1);
-    assert_eq!(bench.redis.ask::<i64>(&format!("XLEN {}", place.key("history"))), 4, "two grants, one expiry of two events");
+    assert_eq!(
+        bench.redis.ask::<i64>(&format!("XLEN {}", place.key("history"))),
+        4,
+        "two grants, one expiry of two events"
+    );
 }
 
 #[tokio::test]
@@ -225,7 +246,10 @@ async fn nobody_sleeps_past_the_earliest_deadline_whatever_happens() {
     let bench = Bench::start(Tier::Pro).await;
     let place = Place::new(bench.tenant.id.clone());
     let noted = || {
-        let swept = bench.redis.ask::<Option<f64>>(&format!("ZSCORE {} {}", place.key("due"), bench.tenant.id)).map(|ms| ms as i64);
+        let swept = bench
+            .redis
+            .ask::<Option<f64>>(&format!("ZSCORE {} {}", place.key("due"), bench.tenant.id))
+            .map(|ms| ms as i64);
         assert_eq!(swept, bench.standing().due_ms, "the sweep looks when the tenant says");
         swept
     };
@@ -240,13 +264,19 @@ async fn nobody_sleeps_past_the_earliest_deadline_whatever_happens() {
     let renewals = [Renewal { claim: claim("w", "short", token(&short)), ttl_ms: 900_000 }];
     let renewed = done(bench.store.renew(&bench.caller, &renewals).await).remove(0);
     assert_eq!(noted(), short.deadline_ms);
-    until("the bound has passed", || async { bench.store.position(&bench.caller).await.unwrap().now_us / 1000 > short.deadline_ms.unwrap() }).await;
+    until("the bound has passed", || async {
+        bench.store.position(&bench.caller).await.unwrap().now_us / 1000 > short.deadline_ms.unwrap()
+    })
+    .await;
     bench.store.expire(&bench.tenant.id).await.unwrap();
     assert_eq!(noted(), long.deadline_ms);
     bench.store.force_release(&bench.caller, "long", "").await.unwrap();
     assert!(noted().is_some_and(|noted| noted <= renewed.deadline_ms.unwrap()));
     bench.unreserve_one("w", "short", token(&short)).await;
-    assert!(noted().is_none_or(|noted| noted <= renewed.deadline_ms.unwrap()), "a bound may stay while anything is held");
+    assert!(
+        noted().is_none_or(|noted| noted <= renewed.deadline_ms.unwrap()),
+        "a bound may stay while anything is held"
+    );
     bench.unreserve_one("w", "for ever", token(&for_ever)).await;
     bench.reserve_one("w", "again", 60).await;
     let again = bench.reserve_one("w", "last", 60).await;
@@ -282,7 +312,9 @@ async fn scripts_that_redis_forgot_are_sent_whole() {
 /// All that is in a Redis, to be put back later.
 fn backup(redis: &Redis) -> Vec<(String, Vec<u8>)> {
     let keys: Vec<String> = redis.ask("KEYS *");
-    keys.into_iter().map(|key| (key.clone(), redis::cmd("DUMP").arg(key).query(&mut redis.connection()).unwrap())).collect()
+    keys.into_iter()
+        .map(|key| (key.clone(), redis::cmd("DUMP").arg(key).query(&mut redis.connection()).unwrap()))
+        .collect()
 }
 
 fn restore(redis: &Redis, backup: &[(String, Vec<u8>)]) {
@@ -298,7 +330,10 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
     let old = backup(&bench.redis);
     // Positions run ahead of Redis' clock, as they do after that was set back.
     let ahead = (bench.now_ms() + 3_600_000) * 1000;
-    bench.redis.set_standing(&Place::new(bench.tenant.id.clone()).key("meta").to_string(), &Standing { position: ahead, ..bench.standing() });
+    bench.redis.set_standing(
+        &Place::new(bench.tenant.id.clone()).key("meta").to_string(),
+        &Standing { position: ahead, ..bench.standing() },
+    );
     let before = bench.reserve_one("w", "r", 60).await.fence.unwrap();
     assert!(before > ahead);
 
@@ -332,7 +367,9 @@ async fn every_script_keeps_to_one_slot_of_a_cluster() {
     store.position(caller).await.unwrap();
     assert_eq!(bench.unreserve_one("w", "r", token(&granted)).await, "RELINQUISHED");
     bench.reserve_one("w", "r", 60).await;
-    assert!(matches!(store.force_release(caller, "r", "").await.unwrap().answer, Verdict::Done(freed) if freed == ["r"]));
+    assert!(
+        matches!(store.force_release(caller, "r", "").await.unwrap().answer, Verdict::Done(freed) if freed == ["r"])
+    );
     let together = bench.reserve_together("w", &names("together", 12), 60).await;
     assert!(together.iter().all(|granted| granted.status == "ACQUIRED"), "{together:?}");
     store.reset(caller).await.unwrap();
@@ -367,7 +404,12 @@ async fn a_key_of_another_slot_is_refused_before_anything_is_written() {
     for script in SCRIPTS {
         let shebang = script.source().lines().next().unwrap();
         let reaching = format!("{shebang}\nreturn redis.call('GET', '{}')", theirs.key("meta"));
-        let error = redis::cmd("EVAL").arg(reaching).arg(1).arg(ours.key("meta")).query::<redis::Value>(&mut bench.redis.connection()).unwrap_err();
+        let error = redis::cmd("EVAL")
+            .arg(reaching)
+            .arg(1)
+            .arg(ours.key("meta"))
+            .query::<redis::Value>(&mut bench.redis.connection())
+            .unwrap_err();
         assert!(error.to_string().contains("slot"), "{error}");
     }
 

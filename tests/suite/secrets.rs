@@ -19,33 +19,67 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
     let mut said = String::new();
 
     // Everything that has a secret in it, done once, and done wrong once.
-    let registered =
-        admin(north, Method::PATCH, &format!("/{}", tenant.id), Some(json!({"jwt": {"hs256Secret": ISSUER_SECRET, "issuer": "i", "audience": "a"}}))).await;
+    let registered = admin(
+        north,
+        Method::PATCH,
+        &format!("/{}", tenant.id),
+        Some(json!({"jwt": {"hs256Secret": ISSUER_SECRET, "issuer": "i", "audience": "a"}})),
+    )
+    .await;
     assert_eq!(registered.status, 200);
     said.push_str(&registered.body.to_string());
     let worker = at.post("/keys", json!({"label": "worker"})).await.body["apiKey"].as_str().unwrap().to_owned();
-    let token = call(Method::POST, &format!("{}/api/v1/auth/token", south.url), Some(&worker), None).await.body["accessToken"].as_str().unwrap().to_owned();
-    let signed_in = answer(reqwest::Client::new().post(format!("{}/api/v1/session", north.url)).json(&json!({"apiKey": worker})).send().await.unwrap()).await;
+    let token =
+        call(Method::POST, &format!("{}/api/v1/auth/token", south.url), Some(&worker), None).await.body["accessToken"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+    let signed_in = answer(
+        reqwest::Client::new()
+            .post(format!("{}/api/v1/session", north.url))
+            .json(&json!({"apiKey": worker}))
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     let session = signed_in.headers["set-cookie"].to_str().unwrap().split([';', '=']).nth(1).unwrap().to_owned();
     said.push_str(&signed_in.body.to_string());
-    for (header, value) in [("x-api-key", worker.clone()), ("authorization", format!("Bearer {token}")), ("cookie", format!("holdfast_session={session}"))] {
+    for (header, value) in [
+        ("x-api-key", worker.clone()),
+        ("authorization", format!("Bearer {token}")),
+        ("cookie", format!("holdfast_session={session}")),
+    ] {
         for replica in [north, south] {
-            let good = reqwest::Client::new().get(format!("{}/api/v1/session", replica.url)).header(header, &value).send().await.unwrap();
+            let good = reqwest::Client::new()
+                .get(format!("{}/api/v1/session", replica.url))
+                .header(header, &value)
+                .send()
+                .await
+                .unwrap();
             assert_eq!(good.status(), 200, "{header}");
             said.push_str(&good.text().await.unwrap());
-            let bad = reqwest::Client::new().get(format!("{}/api/v1/session", replica.url)).header(header, format!("{value}x")).send().await.unwrap();
+            let bad = reqwest::Client::new()
+                .get(format!("{}/api/v1/session", replica.url))
+                .header(header, format!("{value}x"))
+                .send()
+                .await
+                .unwrap();
             assert_eq!(bad.status(), 401, "{header}");
             said.push_str(&bad.text().await.unwrap());
         }
     }
     for key in [&worker, &token] {
-        let mut stream = crate::sse::EventStream::open(&format!("{}/api/v1/events?api_key={key}", south.url), &[]).await;
+        let mut stream =
+            crate::sse::EventStream::open(&format!("{}/api/v1/events?api_key={key}", south.url), &[]).await;
         stream.head().await;
         let wrong = reqwest::get(format!("{}/api/v1/events?api_key={key}x", south.url)).await.unwrap();
         assert_eq!(wrong.status(), 401);
         said.push_str(&wrong.text().await.unwrap());
     }
-    let wrong = reqwest::Client::new().get(format!("{}/api/v1/admin/tenants", north.url)).header("x-admin-key", format!("{ADMIN_KEY}x"));
+    let wrong = reqwest::Client::new()
+        .get(format!("{}/api/v1/admin/tenants", north.url))
+        .header("x-admin-key", format!("{ADMIN_KEY}x"));
     said.push_str(&wrong.send().await.unwrap().text().await.unwrap());
     for path in ["/keys", "/session"] {
         said.push_str(&at.get(path).await.body.to_string());
@@ -54,7 +88,8 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
         said.push_str(&reqwest::get(format!("{}/metrics", replica.url)).await.unwrap().text().await.unwrap());
         said.push_str(&replica.log());
     }
-    let stored: Vec<u8> = world.redis.snapshot().into_iter().flat_map(|(key, (value, _))| [key.into_bytes(), value].concat()).collect();
+    let stored: Vec<u8> =
+        world.redis.snapshot().into_iter().flat_map(|(key, (value, _))| [key.into_bytes(), value].concat()).collect();
     let stored = String::from_utf8_lossy(&stored).into_owned();
     // Redis compresses long values in its dumps, so what is in the hashes is read, too.
     let fields = fields_of(&world);
@@ -63,7 +98,9 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
         assert!(secret.len() >= 16);
         // Also not the greater part of it.
         let part = &secret[..secret.len() - 3];
-        for (place, text) in [("an answer, the numbers or a log", &said), ("redis", &stored), ("redis' hashes", &fields)] {
+        for (place, text) in
+            [("an answer, the numbers or a log", &said), ("redis", &stored), ("redis' hashes", &fields)]
+        {
             assert!(!text.contains(part), "{part} is in {place}");
         }
     }
@@ -91,9 +128,13 @@ pub fn fields_of<const N: usize>(world: &World<N>) -> String {
 
 #[test]
 fn without_anything_to_make_a_secret_from_it_does_not_start() {
-    let said = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("ADMIN_KEY", "")]).err().expect("it does not start");
+    let said = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("ADMIN_KEY", "")])
+        .err()
+        .expect("it does not start");
     assert!(said.contains("HOLDFAST_SECRET_KEY"), "{said}");
-    let said = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("SECRET_KEY", "hunter2")]).err().expect("it does not start");
+    let said = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("SECRET_KEY", "hunter2")])
+        .err()
+        .expect("it does not start");
     assert!(said.contains("HOLDFAST_SECRET_KEY") && said.contains("16 bytes") && !said.contains("hunter2"), "{said}");
 }
 
@@ -109,7 +150,9 @@ async fn beside_the_private_redis_a_secret_is_made_once_and_kept() {
     assert!(!replica.log().contains(secret.trim()));
     let made = admin(&replica, Method::POST, "", Some(json!({"name": "t", "tier": "Pro"}))).await;
     let key = made.body["apiKey"].as_str().unwrap().to_owned();
-    let token = call(Method::POST, &format!("{}/api/v1/auth/token", replica.url), Some(&key), None).await.body["accessToken"].clone();
+    let token =
+        call(Method::POST, &format!("{}/api/v1/auth/token", replica.url), Some(&key), None).await.body["accessToken"]
+            .clone();
 
     replica.signal("-TERM");
     assert_eq!(replica.ended(), 0);
@@ -117,7 +160,12 @@ async fn beside_the_private_redis_a_secret_is_made_once_and_kept() {
     replica.ready().await;
 
     assert_eq!(std::fs::read_to_string(&file).unwrap(), secret);
-    let shown = reqwest::Client::new().get(format!("{}/api/v1/session", replica.url)).bearer_auth(token.as_str().unwrap()).send().await.unwrap();
+    let shown = reqwest::Client::new()
+        .get(format!("{}/api/v1/session", replica.url))
+        .bearer_auth(token.as_str().unwrap())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(shown.status(), 200, "a token outlives a restart");
 }
 
@@ -128,9 +176,13 @@ async fn a_secret_is_changed_without_ending_what_the_old_one_made() {
     let url = world.redis.url();
     let jwt = json!({"jwt": {"hs256Secret": ISSUER_SECRET}});
     assert_eq!(admin(&world.replicas[0], Method::PATCH, &format!("/{}", tenant.id), Some(jwt)).await.status, 200);
-    let token = call(Method::POST, &format!("{}/api/v1/auth/token", world.replicas[0].url), Some(&tenant.key), None).await.body["accessToken"].clone();
+    let token = call(Method::POST, &format!("{}/api/v1/auth/token", world.replicas[0].url), Some(&tenant.key), None)
+        .await
+        .body["accessToken"]
+        .clone();
     let status = |replica: &Replica| {
-        let request = reqwest::Client::new().get(format!("{}/api/v1/session", replica.url)).bearer_auth(token.as_str().unwrap());
+        let request =
+            reqwest::Client::new().get(format!("{}/api/v1/session", replica.url)).bearer_auth(token.as_str().unwrap());
         async move { request.send().await.unwrap().status().as_u16() }
     };
 

@@ -17,13 +17,22 @@ struct Browser<'a> {
 async fn sign_in<'a>(replica: &'a Replica, key: &str) -> (Answer, Browser<'a>) {
     let request = reqwest::Client::new().post(format!("{}/api/v1/session", replica.url)).json(&json!({"apiKey": key}));
     let answer = answer(request.send().await.unwrap()).await;
-    let cookie = answer.headers.get("set-cookie").map_or("", |cookie| cookie.to_str().unwrap()).split(';').next().unwrap().to_owned();
+    let cookie = answer
+        .headers
+        .get("set-cookie")
+        .map_or("", |cookie| cookie.to_str().unwrap())
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
     (answer, Browser { replica, cookie })
 }
 
 impl Browser<'_> {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        reqwest::Client::new().request(method, format!("{}/api/v1{path}", self.replica.url)).header("cookie", &self.cookie)
+        reqwest::Client::new()
+            .request(method, format!("{}/api/v1{path}", self.replica.url))
+            .header("cookie", &self.cookie)
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -32,7 +41,8 @@ impl Browser<'_> {
 
     /// Reserves something, saying with these headers which page it comes from.
     async fn reserve_from(&self, headers: &[(&str, &str)]) -> Answer {
-        let mut request = self.request(Method::POST, "/Reservation/reserve").json(&json!([{"requester": "w", "resource": "r"}]));
+        let mut request =
+            self.request(Method::POST, "/Reservation/reserve").json(&json!([{"requester": "w", "resource": "r"}]));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -40,7 +50,8 @@ impl Browser<'_> {
     }
 
     async fn sign_out(&self) -> Answer {
-        answer(self.request(Method::DELETE, "/session").header("sec-fetch-site", "same-origin").send().await.unwrap()).await
+        answer(self.request(Method::DELETE, "/session").header("sec-fetch-site", "same-origin").send().await.unwrap())
+            .await
     }
 
     /// Opens the event stream with the cookie.
@@ -70,8 +81,16 @@ async fn a_session_is_the_key_that_opened_it_on_every_replica() {
     assert!(!cookie.contains("Secure"), "it is plain HTTP");
     let south = browser.at(&world.replicas[1]);
     let shown = south.get("/session").await;
-    assert_eq!((&shown.body["tenantId"], &shown.body["tier"], &shown.body["scopes"]), (&json!(tenant.id), &json!("Starter"), &json!(["read"])));
-    let usage: Vec<_> = shown.body["usage"].as_array().unwrap().iter().map(|row| (row["limitType"].as_str().unwrap(), row["limit"].as_i64())).collect();
+    assert_eq!(
+        (&shown.body["tenantId"], &shown.body["tier"], &shown.body["scopes"]),
+        (&json!(tenant.id), &json!("Starter"), &json!(["read"]))
+    );
+    let usage: Vec<_> = shown.body["usage"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["limitType"].as_str().unwrap(), row["limit"].as_i64()))
+        .collect();
     let limits = [
         ("RequestRate", Some(200)),
         ("ConcurrentReservations", Some(500)),
@@ -85,7 +104,11 @@ async fn a_session_is_the_key_that_opened_it_on_every_replica() {
     assert_eq!(usage, limits);
     assert_eq!(shown.body["usage"][3]["used"], 2);
     assert_eq!(south.get("/Reservation/activeReservations").await.status, 200);
-    assert_eq!(south.reserve_from(&[("sec-fetch-site", "same-origin")]).await.status, 403, "the key has no scope to write");
+    assert_eq!(
+        south.reserve_from(&[("sec-fetch-site", "same-origin")]).await.status,
+        403,
+        "the key has no scope to write"
+    );
 }
 
 #[tokio::test]
@@ -112,7 +135,8 @@ async fn a_cookie_changes_things_only_from_a_page_of_ours() {
     assert_eq!(browser.reserve_from(&[("origin", &ours)]).await.status, 200);
     assert_eq!(browser.reserve_from(&[("sec-fetch-site", "same-origin")]).await.status, 200);
 
-    let request = reqwest::Client::new().post(format!("{ours}/api/v1/session")).header("origin", "https://evil.example");
+    let request =
+        reqwest::Client::new().post(format!("{ours}/api/v1/session")).header("origin", "https://evil.example");
     assert_eq!(answer(request.json(&json!({"apiKey": tenant.key})).send().await.unwrap()).await.status, 403);
 }
 
@@ -133,7 +157,10 @@ async fn a_session_ends_with_a_sign_out_and_with_its_key() {
     assert_eq!(first.at(&world.replicas[1]).get("/session").await.status, 401, "refused at once, everywhere");
     assert_eq!(second.get("/session").await.status, 200);
 
-    let rotated = world.at_replica(1, &tenant).post(&format!("/keys/{}/rotate", made.body["id"].as_str().unwrap()), json!({})).await;
+    let rotated = world
+        .at_replica(1, &tenant)
+        .post(&format!("/keys/{}/rotate", made.body["id"].as_str().unwrap()), json!({}))
+        .await;
     assert_eq!(rotated.status, 200);
     assert_eq!(second.get("/session").await.status, 401, "the key that opened it is no more");
     assert_eq!(second.sign_out().await.status, 401);
@@ -200,7 +227,8 @@ async fn streams_of_sessions_are_free_of_the_tiers_limit_and_have_their_own() {
     // They took no place of the key's.
     assert_eq!(world.at(&tenant).events("").await.status, 429);
     of_key.remove(0);
-    until("a place of the key's is free", || async { world.at_replica(1, &tenant).events("").await.status == 200 }).await;
+    until("a place of the key's is free", || async { world.at_replica(1, &tenant).events("").await.status == 200 })
+        .await;
 }
 
 #[tokio::test]
@@ -220,7 +248,10 @@ async fn all_sessions_of_a_tenant_have_a_hundred_streams() {
     }
     let refused = browsers[10].get("/events").await;
     assert_eq!((refused.status.as_u16(), refused.code()), (429, "RATE_LIMITED"));
-    assert_eq!((refused.body["limitType"].as_str(), refused.body["limit"].as_i64()), (Some("SseConnections"), Some(100)));
+    assert_eq!(
+        (refused.body["limitType"].as_str(), refused.body["limit"].as_i64()),
+        (Some("SseConnections"), Some(100))
+    );
     open.truncate(99);
     until("there is room again", || async { browsers[10].events().await.status == 200 }).await;
 }
@@ -241,7 +272,14 @@ async fn a_session_lasts_as_long_as_it_is_used_and_no_longer() {
                 redis.call('HSET', KEYS[1], field, cmsgpack.pack(now + ARGV[1], now + ARGV[2], key, idle))
               end
             end";
-        let () = redis::cmd("EVAL").arg(script).arg(1).arg(&meta).arg(ends_in_ms).arg(last_in_ms).query(&mut world.redis.connection()).unwrap();
+        let () = redis::cmd("EVAL")
+            .arg(script)
+            .arg(1)
+            .arg(&meta)
+            .arg(ends_in_ms)
+            .arg(last_in_ms)
+            .query(&mut world.redis.connection())
+            .unwrap();
     };
     let ends_in_ms = || -> i64 {
         let script = "for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
@@ -283,7 +321,11 @@ async fn signing_in_is_limited_per_address() {
         }
     }
     assert!(refused.expect("forty attempts are too many").number("retry-after") >= 1);
-    assert_eq!(sign_in(&world.replicas[0], &tenant.key).await.0.status, 429, "a good key too: else the answer would tell");
+    assert_eq!(
+        sign_in(&world.replicas[0], &tenant.key).await.0.status,
+        429,
+        "a good key too: else the answer would tell"
+    );
 }
 
 #[tokio::test]
@@ -293,7 +335,11 @@ async fn behind_https_the_cookie_is_for_https() {
     let (answer, browser) = sign_in(&world.replicas[0], &tenant.key).await;
     assert!(answer.headers["set-cookie"].to_str().unwrap().contains("; Secure"));
     assert_eq!(browser.reserve_from(&[("origin", "https://locks.example.org")]).await.status, 200);
-    assert_eq!(browser.reserve_from(&[("origin", &world.replicas[0].url)]).await.status, 403, "the public address is the one that counts");
+    assert_eq!(
+        browser.reserve_from(&[("origin", &world.replicas[0].url)]).await.status,
+        403,
+        "the public address is the one that counts"
+    );
 }
 
 #[tokio::test]
@@ -301,10 +347,15 @@ async fn only_listed_origins_read_answers_and_never_by_cookie() {
     let world = World::<1>::with(&[], &[("CORS_ORIGINS", "https://app.example.org")]).await;
     let tenant = world.tenant().await;
     let url = format!("{}/api/v1/Reservation/check/a", world.replicas[0].url);
-    let from = |method: Method, origin: &'static str| reqwest::Client::new().request(method, &url).header("origin", origin).header("x-api-key", &tenant.key);
+    let from = |method: Method, origin: &'static str| {
+        reqwest::Client::new().request(method, &url).header("origin", origin).header("x-api-key", &tenant.key)
+    };
 
     let listed = answer(from(Method::GET, "https://app.example.org").send().await.unwrap()).await;
-    assert_eq!((listed.status.as_u16(), listed.headers["access-control-allow-origin"].to_str().unwrap()), (200, "https://app.example.org"));
+    assert_eq!(
+        (listed.status.as_u16(), listed.headers["access-control-allow-origin"].to_str().unwrap()),
+        (200, "https://app.example.org")
+    );
     let exposed = listed.headers["access-control-expose-headers"].to_str().unwrap().to_lowercase();
     for name in ["holdfast-position", "holdfast-time", "ratelimit", "ratelimit-policy", "retry-after"] {
         assert!(exposed.split(", ").any(|header| header == name), "{name} in {exposed}");
@@ -321,7 +372,9 @@ async fn only_listed_origins_read_answers_and_never_by_cookie() {
     assert!(preflight("https://evil.example").await.unwrap().headers().get("access-control-allow-methods").is_none());
 
     let any = World::<1>::with(&[], &[("CORS_ORIGINS", "*")]).await;
-    let request = reqwest::Client::new().get(format!("{}/api/v1/session", any.replicas[0].url)).header("origin", "https://x.example");
+    let request = reqwest::Client::new()
+        .get(format!("{}/api/v1/session", any.replicas[0].url))
+        .header("origin", "https://x.example");
     let open = request.send().await.unwrap();
     assert_eq!((open.status().as_u16(), open.headers()["access-control-allow-origin"].to_str().unwrap()), (401, "*"));
     assert!(open.headers().get("access-control-allow-credentials").is_none());

@@ -24,7 +24,10 @@ use holdfast::{
         resource::Definition,
         tier::{Tier, Tiers},
     },
-    store::{self, Address, Bearer, Caller, Callers, Link, Message, Note, PageCursor, Place, REMEMBERED, Secret, Store, StoreError, Verdict},
+    store::{
+        self, Address, Bearer, Caller, Callers, Link, Message, Note, PageCursor, Place, REMEMBERED, Secret, Store,
+        StoreError, Verdict,
+    },
 };
 
 use crate::{
@@ -58,7 +61,8 @@ async fn settle(bench: &Bench) {
 async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Caller) {
     let mut tiers = Tiers::default();
     change(&mut tiers);
-    let store = Store::new(Link::open(Address::parse(&bench.redis.url()).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
+    let store =
+        Store::new(Link::open(Address::parse(&bench.redis.url()).unwrap()), Arc::new(Callers::of(tiers, REMEMBERED)));
     tokio::time::timeout(PATIENCE, store.link().up()).await.expect("redis is reached");
     let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
     (store, caller)
@@ -69,7 +73,9 @@ type Holding = (String, String, Option<String>, bool);
 
 async fn held(bench: &Bench) -> BTreeMap<String, Holding> {
     let listed = bench.store.stretch(&bench.caller, &PageCursor::start()).await.unwrap().answer;
-    let holding = |active: Active| (active.resource, (active.requester, active.resource_type, active.note, active.deadline_ms.is_some()));
+    let holding = |active: Active| {
+        (active.resource, (active.requester, active.resource_type, active.note, active.deadline_ms.is_some()))
+    };
     listed.found.into_iter().map(holding).collect()
 }
 
@@ -96,7 +102,11 @@ async fn calls_of_one_credential_share_scripts() {
     for (name, released) in names.iter().zip(join_all(free).await) {
         assert_eq!((released.status.as_str(), released.freed), ("RELINQUISHED", vec![name.clone()]));
     }
-    assert_eq!(bench.redis.scripts() - before, 5, "many ask: one goes alone, three times so many as go at once, and what is left");
+    assert_eq!(
+        bench.redis.scripts() - before,
+        5,
+        "many ask: one goes alone, three times so many as go at once, and what is left"
+    );
     assert_eq!(held(&bench).await.into_keys().collect::<Vec<_>>(), ["known"]);
 
     // Two share nothing; that tells that few ask, again.
@@ -113,7 +123,11 @@ async fn from_afar_calls_go_alone() {
     let (store, caller) = limited(&bench, |_| {}).await;
     let reserve = |names: Vec<String>| {
         let (store, caller) = (&store, &caller);
-        join_all(names.into_iter().map(move |name| async move { done(store.reserve(caller, &[wanted("w", &name, 60)]).await) }))
+        join_all(
+            names
+                .into_iter()
+                .map(move |name| async move { done(store.reserve(caller, &[wanted("w", &name, 60)]).await) }),
+        )
     };
     let before = bench.redis.scripts();
     bench.redis.signal("-STOP");
@@ -125,7 +139,11 @@ async fn from_afar_calls_go_alone() {
     until("the use of the key is noted", || async { bench.redis.scripts() == before + 2 }).await;
     let before = bench.redis.scripts();
     reserve(names("r", TOGETHER + 8)).await;
-    assert_eq!(bench.redis.scripts() - before, TOGETHER as u64 + 1, "as many as Redis decides while one travels, and what is left");
+    assert_eq!(
+        bench.redis.scripts() - before,
+        TOGETHER as u64 + 1,
+        "as many as Redis decides while one travels, and what is left"
+    );
 }
 
 /// What is asked of one resource, and the token that is shown.
@@ -146,7 +164,8 @@ async fn ask(bench: &Bench, resource: &str, what: &Ask, tokens: &BTreeMap<String
     };
     match *what {
         Ask::Reserve { requester, ttl_s, resource_type, note } => {
-            let item = Wanted { resource_type: resource_type.into(), note: note.into(), ..wanted(requester, resource, ttl_s) };
+            let item =
+                Wanted { resource_type: resource_type.into(), note: note.into(), ..wanted(requester, resource, ttl_s) };
             let granted = bench.reserve(&[item]).await.remove(0);
             ((granted.status, granted.holder, granted.deadline_ms.is_some()), granted.token)
         }
@@ -160,13 +179,15 @@ async fn ask(bench: &Bench, resource: &str, what: &Ask, tokens: &BTreeMap<String
                 refused => ((format!("{refused:?}"), None, false), None),
             }
         }
-        Ask::Unreserve { requester, wrong } => match bench.store.unreserve(&bench.caller, &[claim_of(requester, wrong)]).await.unwrap().answer {
-            Verdict::Done(mut released) => {
-                let released = released.remove(0);
-                ((released.status, released.holder.map(|holder| holder.holder), !released.freed.is_empty()), None)
+        Ask::Unreserve { requester, wrong } => {
+            match bench.store.unreserve(&bench.caller, &[claim_of(requester, wrong)]).await.unwrap().answer {
+                Verdict::Done(mut released) => {
+                    let released = released.remove(0);
+                    ((released.status, released.holder.map(|holder| holder.holder), !released.freed.is_empty()), None)
+                }
+                refused => ((format!("{refused:?}"), None, false), None),
             }
-            refused => ((format!("{refused:?}"), None, false), None),
-        },
+        }
     }
 }
 
@@ -204,8 +225,11 @@ async fn what_becomes_of_a_call_is_what_would_become_of_it_alone() {
         for (resource, what) in &asks {
             one_by_one.push(ask(&alone, resource, what, &alone_tokens).await);
         }
-        let at_once = join_all(asks.iter().map(|(resource, what)| ask(&together, resource, what, &together_tokens))).await;
-        for (((resource, what), (alone, alone_token)), (together, together_token)) in asks.iter().zip(one_by_one).zip(at_once) {
+        let at_once =
+            join_all(asks.iter().map(|(resource, what)| ask(&together, resource, what, &together_tokens))).await;
+        for (((resource, what), (alone, alone_token)), (together, together_token)) in
+            asks.iter().zip(one_by_one).zip(at_once)
+        {
             assert_eq!(together, alone, "round {round}: {what:?} of {resource}");
             *seen.entry(alone.0).or_insert(0) += 1;
             alone_tokens.extend(alone_token.map(|token| (resource.clone(), token)));
@@ -213,7 +237,16 @@ async fn what_becomes_of_a_call_is_what_would_become_of_it_alone() {
         }
         assert_eq!(held(&together).await, held(&alone).await, "after round {round}");
     }
-    let all = ["ACQUIRED", "ALREADY_HAD", "ALREADY_HELD", "DOESNT_OWN_RESERVATION", "NOT_RESERVED", "RELINQUISHED", "RENEWED", "WrongToken([true])"];
+    let all = [
+        "ACQUIRED",
+        "ALREADY_HAD",
+        "ALREADY_HELD",
+        "DOESNT_OWN_RESERVATION",
+        "NOT_RESERVED",
+        "RELINQUISHED",
+        "RENEWED",
+        "WrongToken([true])",
+    ];
     assert_eq!(seen.keys().collect::<Vec<_>>(), all, "everything happened");
 
     // What was told is the same, too, and each event names the one before it.
@@ -233,9 +266,18 @@ async fn told(bench: &Bench) -> Vec<(i64, i64, String)> {
     let notes = told_after(&bench.store, &Place::new(bench.tenant.id.clone()), 0, 100).await;
     let told = |note: Note| {
         let (previous, position) = note.positions().unwrap();
-        let Message::Reservation { event, .. } = note.message else { panic!("{:?} is of no reservation", note.message) };
+        let Message::Reservation { event, .. } = note.message else {
+            panic!("{:?} is of no reservation", note.message)
+        };
         // All but the moment.
-        let event = ReservationEvent { id: None, timestamp: DateTime::UNIX_EPOCH, fencing_token: None, expires_at: None, tenant_id: String::new(), ..*event };
+        let event = ReservationEvent {
+            id: None,
+            timestamp: DateTime::UNIX_EPOCH,
+            fencing_token: None,
+            expires_at: None,
+            tenant_id: String::new(),
+            ..*event
+        };
         (previous, position, format!("{event:?}"))
     };
     notes.into_iter().map(told).collect()
@@ -246,9 +288,15 @@ async fn what_many_want_has_one_holder() {
     let bench = Bench::start(Tier::Enterprise).await;
     let requesters = names("w", 40);
     let granted = join_all(requesters.iter().map(|name| bench.reserve_one(name, "one", 60))).await;
-    let holders: Vec<_> = granted.iter().filter(|granted| granted.status == "ACQUIRED").filter_map(|granted| granted.holder.clone()).collect();
+    let holders: Vec<_> = granted
+        .iter()
+        .filter(|granted| granted.status == "ACQUIRED")
+        .filter_map(|granted| granted.holder.clone())
+        .collect();
     assert_eq!(holders.len(), 1);
-    let refused = granted.iter().filter(|granted| granted.status == "ALREADY_HELD" && granted.holder.as_ref() == Some(&holders[0]));
+    let refused = granted
+        .iter()
+        .filter(|granted| granted.status == "ALREADY_HELD" && granted.holder.as_ref() == Some(&holders[0]));
     assert_eq!(refused.count(), requesters.len() - 1);
 }
 
@@ -270,7 +318,8 @@ async fn the_limits_count_each_call() {
     assert_eq!(verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Done(_))).count(), 10);
     for verdict in verdicts {
         assert!(
-            matches!(verdict, Verdict::Done(_)) || matches!(verdict, Verdict::Limit(ref reached) if reached.limit == 10 && reached.used == 10),
+            matches!(verdict, Verdict::Done(_))
+                || matches!(verdict, Verdict::Limit(ref reached) if reached.limit == 10 && reached.used == 10),
             "{verdict:?}"
         );
     }
@@ -302,14 +351,25 @@ async fn what_is_given_back_makes_room_for_what_is_taken_with_it() {
     let (old, new) = (names("old", LIMIT - 1), names("new", 12));
     // With what is known from before, as many as may be held.
     let before = bench.redis.scripts();
-    let held: Vec<_> = done(store.reserve(&caller, &old.iter().map(|name| wanted("w", name, 60)).collect::<Vec<_>>()).await);
-    let claims: Vec<_> = old.iter().zip(&held).map(|(name, granted)| claim("w", name, granted.token.as_deref().unwrap())).collect();
+    let held: Vec<_> =
+        done(store.reserve(&caller, &old.iter().map(|name| wanted("w", name, 60)).collect::<Vec<_>>()).await);
+    let claims: Vec<_> =
+        old.iter().zip(&held).map(|(name, granted)| claim("w", name, granted.token.as_deref().unwrap())).collect();
     until("the use of the key is noted", || async { bench.redis.scripts() == before + 2 }).await;
 
     let before = bench.redis.scripts();
-    let renew = join_all(claims[..ALONE].iter().map(async |claim| done(store.renew(&caller, &[Renewal { claim: claim.clone(), ttl_ms: 60_000 }]).await)));
-    let take = join_all(new.iter().map(async |name| done(store.reserve(&caller, &[wanted("w", name, 60)]).await).remove(0)));
-    let give_back = join_all(claims[ALONE..][..12].iter().map(async |claim| done(store.unreserve(&caller, std::slice::from_ref(claim)).await)));
+    let renew = join_all(
+        claims[..ALONE]
+            .iter()
+            .map(async |claim| done(store.renew(&caller, &[Renewal { claim: claim.clone(), ttl_ms: 60_000 }]).await)),
+    );
+    let take =
+        join_all(new.iter().map(async |name| done(store.reserve(&caller, &[wanted("w", name, 60)]).await).remove(0)));
+    let give_back = join_all(
+        claims[ALONE..][..12]
+            .iter()
+            .map(async |claim| done(store.unreserve(&caller, std::slice::from_ref(claim)).await)),
+    );
     let (_, granted, _) = join3(renew, take, give_back).await;
     assert!(granted.iter().all(|granted| granted.status == "ACQUIRED"), "{granted:?}");
     assert_eq!(bench.redis.scripts() - before, ALONE as u64 + 1, "what was taken was not asked again");
@@ -320,7 +380,8 @@ async fn who_gave_up_takes_nothing_and_holds_nobody_up() {
     let bench = Bench::start(Tier::Enterprise).await;
     settle(&bench).await;
     let names = names("r", ALONE + 12);
-    let mut calls: Vec<Pin<Box<dyn Future<Output = Granted> + '_>>> = names.iter().map(|name| Box::pin(bench.reserve_one("w", name, 60)) as _).collect();
+    let mut calls: Vec<Pin<Box<dyn Future<Output = Granted> + '_>>> =
+        names.iter().map(|name| Box::pin(bench.reserve_one("w", name, 60)) as _).collect();
     for call in &mut calls {
         assert!(poll!(call).is_pending());
     }
@@ -343,7 +404,8 @@ async fn where_memory_is_full_what_is_asked_together_is_still_given_back() {
     bench.redis.ask::<()>("CONFIG SET maxmemory 1");
     let (store, caller) = (&bench.store, &bench.caller);
     let each = names.iter().zip(&granted).map(|(name, granted)| async move {
-        let (more, claims) = ([wanted("w", &format!("{name} more"), 60)], [claim("w", name, granted.token.as_deref().unwrap())]);
+        let (more, claims) =
+            ([wanted("w", &format!("{name} more"), 60)], [claim("w", name, granted.token.as_deref().unwrap())]);
         tokio::join!(store.reserve(caller, &more), store.unreserve(caller, &claims))
     });
     for (taken, freed) in join_all(each).await {
@@ -440,7 +502,10 @@ async fn what_has_lapsed_is_free_for_calls_that_come_together() {
     let names = names("r", 400);
     let items: Vec<_> = names.iter().map(|name| wanted("w", name, 1)).collect();
     bench.reserve(&items).await;
-    until("they have lapsed", || async { bench.store.check(&bench.caller, &names[..1]).await.unwrap().answer[0].takeable }).await;
+    until("they have lapsed", || async {
+        bench.store.check(&bench.caller, &names[..1]).await.unwrap().answer[0].takeable
+    })
+    .await;
     let granted = bench.reserve_together("other", &names, 60).await;
     assert!(granted.iter().all(|granted| granted.status == "ACQUIRED"), "{granted:?}");
     assert!(held(&bench).await.values().all(|(requester, ..)| requester == "other"));

@@ -23,14 +23,22 @@ async fn the_sdk_in_a_real_worker_pushes_what_its_tasks_do() {
     let at = world.at(&tenant);
     let made = at.post("/connections", json!({"name": "shop", "framework": "celery"})).await;
     assert_eq!(made.status, 201, "{made:?}");
-    let (connection, key) = (made.body["id"].as_str().unwrap().to_owned(), made.body["ingestKey"].as_str().unwrap().to_owned());
+    let (connection, key) =
+        (made.body["id"].as_str().unwrap().to_owned(), made.body["ingestKey"].as_str().unwrap().to_owned());
     let dir = tempfile::tempdir().unwrap();
     let broker = Redis::start(dir.path(), &[]);
     let broker_url = format!("redis+socket://{}", broker.dir().join("redis.sock").display());
     let python = |args: &[&str]| {
         let mut command = with_us(directory().join(".venv/bin/python").to_str().unwrap());
-        command.args(args).current_dir(directory().join("sluice")).env("BROKER_URL", &broker_url).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.env("SLUICE_BASE_URL", &world.replicas[0].url).env("SLUICE_API_KEY", &key).env("SLUICE_CONNECTION_ID", &connection);
+        command
+            .args(args)
+            .current_dir(directory().join("sluice"))
+            .env("BROKER_URL", &broker_url)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+            .env("SLUICE_BASE_URL", &world.replicas[0].url)
+            .env("SLUICE_API_KEY", &key)
+            .env("SLUICE_CONNECTION_ID", &connection);
         command
     };
     let mut worker = python(&["-m", "celery", "-A", "tasks", "worker", "--pool", "solo", "--loglevel", "INFO"])
@@ -57,7 +65,12 @@ async fn the_sdk_in_a_real_worker_pushes_what_its_tasks_do() {
         until(&format!("{task} is {state}"), async || show().await.body["state"] == state).await;
         let shown = show().await.body;
         assert_eq!(shown["name"], format!("shop.{task}"));
-        let history: Vec<_> = shown["stateHistory"].as_array().unwrap().iter().map(|passage| passage["state"].as_str().unwrap()).collect();
+        let history: Vec<_> = shown["stateHistory"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|passage| passage["state"].as_str().unwrap())
+            .collect();
         assert_eq!(history, states, "{shown}");
         if task == "fail" {
             assert_eq!(shown["error"], "declined");

@@ -66,7 +66,11 @@ impl Parser {
                 self.last_id.clone_from(id);
             }
             match (self.data.take(), id) {
-                (Some(data), _) => seen.push(Seen::Event { kind: if kind.is_empty() { "message".into() } else { kind }, data, last_id: self.last_id.clone() }),
+                (Some(data), _) => seen.push(Seen::Event {
+                    kind: if kind.is_empty() { "message".into() } else { kind },
+                    data,
+                    last_id: self.last_id.clone(),
+                }),
                 (None, Some(id)) => seen.push(Seen::Id(id)),
                 (None, None) => {}
             }
@@ -76,7 +80,9 @@ impl Parser {
             seen.push(Seen::Comment(comment.strip_prefix(' ').unwrap_or(comment).into()));
             return;
         }
-        let (field, value) = text.split_once(':').map_or((text.as_str(), ""), |(field, value)| (field, value.strip_prefix(' ').unwrap_or(value)));
+        let (field, value) = text
+            .split_once(':')
+            .map_or((text.as_str(), ""), |(field, value)| (field, value.strip_prefix(' ').unwrap_or(value)));
         match field {
             "event" => self.kind = value.into(),
             "data" => match &mut self.data {
@@ -87,7 +93,9 @@ impl Parser {
                 None => self.data = Some(value.into()),
             },
             "id" if !value.contains('\0') => self.id = Some(value.into()),
-            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => seen.extend(value.parse().ok().map(Seen::Retry)),
+            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                seen.extend(value.parse().ok().map(Seen::Retry))
+            }
             _ => {}
         }
     }
@@ -158,7 +166,9 @@ impl EventStream {
         let coming = async {
             loop {
                 match self.next().await {
-                    Some(Seen::Event { kind, data, last_id }) => return (kind, serde_json::from_str(&data).unwrap(), last_id),
+                    Some(Seen::Event { kind, data, last_id }) => {
+                        return (kind, serde_json::from_str(&data).unwrap(), last_id);
+                    }
                     Some(_) => {}
                     None => panic!("the stream ended"),
                 }

@@ -16,8 +16,11 @@ pub struct Standing {
 
 impl Standing {
     pub fn read(packed: &[u8]) -> Self {
-        let numbers: Vec<_> = packed.chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect();
-        let [position, due_ms, upkeep_us, rate_us, version, held, ref cut @ ..] = numbers[..] else { panic!("{packed:?} is no state") };
+        let numbers: Vec<_> =
+            packed.chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect();
+        let [position, due_ms, upkeep_us, rate_us, version, held, ref cut @ ..] = numbers[..] else {
+            panic!("{packed:?} is no state")
+        };
         Self {
             position: position as i64,
             due_ms: (due_ms > 0.0).then_some(due_ms as i64),
@@ -31,7 +34,14 @@ impl Standing {
 
     pub fn packed(&self) -> Vec<u8> {
         let due_ms = self.due_ms.unwrap_or(0) as f64;
-        let numbers = [self.position as f64, due_ms, self.upkeep_us as f64, self.rate_us, self.version as f64, self.held.unwrap_or(-1) as f64];
+        let numbers = [
+            self.position as f64,
+            due_ms,
+            self.upkeep_us as f64,
+            self.rate_us,
+            self.version as f64,
+            self.held.unwrap_or(-1) as f64,
+        ];
         numbers.into_iter().chain(self.cut).flat_map(f64::to_le_bytes).collect()
     }
 

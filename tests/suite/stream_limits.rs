@@ -147,7 +147,10 @@ async fn a_reader_that_takes_no_byte_is_cut_off_and_its_place_is_free() {
     let tenant = world.tenant_of("Free").await;
     let at = world.at(&tenant);
     let mut stuck = TcpStream::connect(at.replica.url.trim_start_matches("http://")).await.unwrap();
-    stuck.write_all(format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", tenant.key).as_bytes()).await.unwrap();
+    stuck
+        .write_all(format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", tenant.key).as_bytes())
+        .await
+        .unwrap();
     until("its place is taken", || async { !comes_in(&at).await }).await;
     let event = json!({"type": "blob", "data": "x".repeat(15_000)});
     let soonest = Instant::now();
@@ -171,9 +174,19 @@ impl Island {
     fn start(redis: &str) -> Self {
         let mut command = Command::new("unshare");
         // The kernel forgets to end a process with us when it enters a network: so it is asked afterwards.
-        command.args(["--user", "--map-root-user", "--net", "sh", "-c", "ip link set lo up && exec setpriv --pdeathsig KILL \"$0\" \"$@\""]);
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--net",
+            "sh",
+            "-c",
+            "ip link set lo up && exec setpriv --pdeathsig KILL \"$0\" \"$@\"",
+        ]);
         command.arg(env!("CARGO_BIN_EXE_holdfast"));
-        Self(Replica::launch(command, &["serve"], &[("REDIS_URL", redis)]).expect("unshare (util-linux) and ip (iproute2) make a network"))
+        Self(
+            Replica::launch(command, &["serve"], &[("REDIS_URL", redis)])
+                .expect("unshare (util-linux) and ip (iproute2) make a network"),
+        )
     }
 
     fn shell(&self, script: &str) -> Command {
@@ -206,7 +219,9 @@ async fn the_place_of_a_reader_that_vanished_is_free_within_half_a_minute() {
     assert!(!comes_in(&south).await);
 
     // When nothing that it sends arrives any more: neither an acknowledgement, nor a word of farewell.
-    let cut = format!("ip rule add pref 20 lookup local && ip rule del pref 0 && ip rule add pref 10 ipproto tcp dport {port} blackhole");
+    let cut = format!(
+        "ip rule add pref 20 lookup local && ip rule del pref 0 && ip rule add pref 10 ipproto tcp dport {port} blackhole"
+    );
     assert!(north.shell(&cut).status().unwrap().success());
     let begun = Instant::now();
 

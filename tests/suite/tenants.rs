@@ -9,7 +9,9 @@ use crate::world::{ADMIN_KEY, Answer, Replica, World, admin, answer, call};
 
 /// A call with exactly this admin key, or none.
 async fn as_admin(replica: &Replica, method: Method, path: &str, key: Option<&str>) -> Answer {
-    let mut request = reqwest::Client::new().request(method, format!("{}/api/v1/admin/tenants{path}", replica.url)).json(&json!({"name": "n", "tier": "Free"}));
+    let mut request = reqwest::Client::new()
+        .request(method, format!("{}/api/v1/admin/tenants{path}", replica.url))
+        .json(&json!({"name": "n", "tier": "Free"}));
     if let Some(key) = key {
         request = request.header("x-admin-key", key);
     }
@@ -30,18 +32,27 @@ async fn a_tenant_is_made_shown_changed_and_ended() {
     assert!(key.starts_with("hf_live_") && key.len() >= "hf_live_".len() + 22, "at least 128 random bits: {key}");
 
     let shown = admin(south, Method::GET, &format!("/{id}"), None).await;
-    assert_eq!((shown.status.as_u16(), &shown.body["tier"], &shown.body["requireRegistration"]), (200, &json!("Starter"), &json!(false)));
+    assert_eq!(
+        (shown.status.as_u16(), &shown.body["tier"], &shown.body["requireRegistration"]),
+        (200, &json!("Starter"), &json!(false))
+    );
     assert_eq!(shown.body["createdAt"].as_str().unwrap().len(), "2026-05-13T12:01:00.000Z".len());
     assert!(shown.body.get("apiKey").is_none());
 
-    let changed = admin(south, Method::PATCH, &format!("/{id}"), Some(json!({"tier": "Pro", "requireRegistration": true}))).await;
-    assert_eq!((changed.status.as_u16(), &changed.body["tier"], &changed.body["requireRegistration"]), (200, &json!("Pro"), &json!(true)));
+    let changed =
+        admin(south, Method::PATCH, &format!("/{id}"), Some(json!({"tier": "Pro", "requireRegistration": true}))).await;
+    assert_eq!(
+        (changed.status.as_u16(), &changed.body["tier"], &changed.body["requireRegistration"]),
+        (200, &json!("Pro"), &json!(true))
+    );
     let unchanged = admin(north, Method::PATCH, &format!("/{id}"), Some(json!({}))).await;
     assert_eq!(unchanged.body, changed.body, "what is absent stays");
 
     assert_eq!(admin(north, Method::DELETE, &format!("/{id}"), None).await.status, 204);
     for replica in [north, south] {
-        call(Method::GET, &format!("{}/api/v1/Reservation", replica.url), Some(key), None).await.fails(401, "UNAUTHORIZED");
+        call(Method::GET, &format!("{}/api/v1/Reservation", replica.url), Some(key), None)
+            .await
+            .fails(401, "UNAUTHORIZED");
         for (method, body) in [(Method::GET, None), (Method::PATCH, Some(json!({}))), (Method::DELETE, None)] {
             admin(replica, method, &format!("/{id}"), body).await.fails(404, "NOT_FOUND");
         }
@@ -64,7 +75,9 @@ async fn bad_input_of_an_administrator_is_named() {
     ] {
         assert_eq!(admin(replica, Method::POST, "", Some(body)).await.paths(), paths);
     }
-    for (body, paths) in [(json!({"tier": "Gold"}), &["tier"][..]), (json!({"requireRegistration": "yes"}), &["requireRegistration"])] {
+    for (body, paths) in
+        [(json!({"tier": "Gold"}), &["tier"][..]), (json!({"requireRegistration": "yes"}), &["requireRegistration"])]
+    {
         assert_eq!(admin(replica, Method::PATCH, &format!("/{}", tenant.id), Some(body)).await.paths(), paths);
     }
     for query in ["?limit=0", "?limit=1001", "?limit=x", "?cursor=nonsense"] {
@@ -88,7 +101,13 @@ async fn tenants_are_listed_in_pages_each_once() {
     let (mut listed, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = admin(&world.replicas[0], Method::GET, &format!("?limit=3{cursor}"), None).await;
-        listed.extend(page.body["tenants"].as_array().unwrap().iter().map(|tenant| tenant["tenantId"].as_str().unwrap().to_owned()));
+        listed.extend(
+            page.body["tenants"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|tenant| tenant["tenantId"].as_str().unwrap().to_owned()),
+        );
         match page.body["nextCursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
@@ -102,28 +121,39 @@ async fn tenants_are_listed_in_pages_each_once() {
 async fn the_admin_routes_open_to_the_admin_key_alone() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
-    let unset = Replica::start(&[("REDIS_URL", &world.redis.url()), ("ADMIN_KEY", ""), ("SECRET_KEY", "a-secret-key-of-the-tests")]);
+    let unset = Replica::start(&[
+        ("REDIS_URL", &world.redis.url()),
+        ("ADMIN_KEY", ""),
+        ("SECRET_KEY", "a-secret-key-of-the-tests"),
+    ]);
     unset.ready().await;
     let before = world.redis.snapshot();
 
-    let routes = [(Method::POST, ""), (Method::GET, ""), (Method::GET, "/x"), (Method::PATCH, "/x"), (Method::DELETE, "/x")];
+    let routes =
+        [(Method::POST, ""), (Method::GET, ""), (Method::GET, "/x"), (Method::PATCH, "/x"), (Method::DELETE, "/x")];
     for (method, path) in routes {
         let path = path.replace('x', &tenant.id);
-        for key in [None, Some(""), Some("admin-key-of-the-test"), Some("admin-key-of-the-testsx"), Some(tenant.key.as_str())] {
+        for key in
+            [None, Some(""), Some("admin-key-of-the-test"), Some("admin-key-of-the-testsx"), Some(tenant.key.as_str())]
+        {
             as_admin(&world.replicas[0], method.clone(), &path, key).await.fails(401, "UNAUTHORIZED");
         }
         for key in [None, Some(""), Some(ADMIN_KEY)] {
             as_admin(&unset, method.clone(), &path, key).await.fails(401, "UNAUTHORIZED");
         }
         // A tenant's key opens nothing there, however it comes.
-        call(method, &format!("{}/api/v1/admin/tenants{path}", world.replicas[0].url), Some(&tenant.key), None).await.fails(401, "UNAUTHORIZED");
+        call(method, &format!("{}/api/v1/admin/tenants{path}", world.replicas[0].url), Some(&tenant.key), None)
+            .await
+            .fails(401, "UNAUTHORIZED");
     }
     assert_eq!(world.redis.snapshot(), before);
 }
 
 #[tokio::test]
 async fn a_short_admin_key_is_refused_at_the_start() {
-    let said = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("ADMIN_KEY", "tiny-key")]).err().expect("it does not start");
+    let said = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("ADMIN_KEY", "tiny-key")])
+        .err()
+        .expect("it does not start");
     assert!(said.contains("HOLDFAST_ADMIN_KEY") && said.contains("16") && !said.contains("tiny-key"), "{said}");
 }
 
@@ -142,14 +172,18 @@ async fn keys_are_made_listed_rotated_and_deleted() {
     assert_eq!(usual.body["scopes"], json!(["read", "write"]), "unless it says otherwise");
 
     let listed = at.get("/keys").await;
-    let labels: Vec<_> = listed.body["keys"].as_array().unwrap().iter().map(|key| key["label"].as_str().unwrap()).collect();
+    let labels: Vec<_> =
+        listed.body["keys"].as_array().unwrap().iter().map(|key| key["label"].as_str().unwrap()).collect();
     assert_eq!((labels, &listed.body["nextCursor"]), (vec!["default", "worker", "usual"], &Value::Null));
     assert_eq!(listed.body["keys"][0]["scopes"], json!(["read", "write", "admin"]));
     assert!(!listed.body.to_string().contains("hf_live_"), "never the text");
 
     let (id, old) = (made.body["id"].as_str().unwrap(), made.body["apiKey"].as_str().unwrap());
     let rotated = at.post(&format!("/keys/{id}/rotate"), Value::Null).await;
-    assert_eq!((rotated.status.as_u16(), &rotated.body["id"], &rotated.body["scopes"]), (200, &json!(id), &json!(["write"])));
+    assert_eq!(
+        (rotated.status.as_u16(), &rotated.body["id"], &rotated.body["scopes"]),
+        (200, &json!(id), &json!(["write"]))
+    );
     assert_ne!(rotated.body["apiKey"], old);
     assert_eq!(at.delete(&format!("/keys/{id}")).await.status, 204);
     for gone in [id, "nobody", "a%2Fb"] {
@@ -196,10 +230,14 @@ async fn the_tier_bounds_the_keys_and_a_new_tier_counts_at_once() {
 
     let refused = south.post("/keys", json!({"label": "second"})).await;
     refused.fails(429, "RATE_LIMITED");
-    let beside = (&refused.body["upgradeRequired"], &refused.body["limitType"], &refused.body["limit"], &refused.body["tier"]);
+    let beside =
+        (&refused.body["upgradeRequired"], &refused.body["limitType"], &refused.body["limit"], &refused.body["tier"]);
     assert_eq!(beside, (&json!(true), &json!("ApiKeys"), &json!(1), &json!("Free")));
 
-    assert_eq!(admin(north.replica, Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": "Starter"}))).await.status, 200);
+    assert_eq!(
+        admin(north.replica, Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": "Starter"}))).await.status,
+        200
+    );
     assert_eq!(south.post("/keys", json!({"label": "second"})).await.status, 201);
 }
 
@@ -237,7 +275,8 @@ fn holds(dir: &Path, bytes: &[u8]) -> bool {
         if path.is_dir() {
             holds(&path, bytes)
         } else {
-            path.extension().is_none_or(|kind| kind != "sock") && std::fs::read(&path).unwrap().windows(bytes.len()).any(|window| window == bytes)
+            path.extension().is_none_or(|kind| kind != "sock")
+                && std::fs::read(&path).unwrap().windows(bytes.len()).any(|window| window == bytes)
         }
     })
 }
@@ -254,8 +293,10 @@ async fn secrets_are_nowhere_but_with_their_bearers() {
     at.unreserve("w", "r", &json!("a wrong token")).await.fails(403, "INVALID_RELEASE_TOKEN");
     at.renew("w", "r", &held["releaseToken"], 60).await;
     at.get("/Reservation?prefix=asked-in-the-query").await;
-    call(Method::GET, &format!("{}/api/v1/Reservation/reserve?api_key={}", at.replica.url, tenant.key), None, None).await;
-    let mut events = crate::sse::EventStream::open(&format!("{}/api/v1/events?api_key={}", at.replica.url, tenant.key), &[]).await;
+    call(Method::GET, &format!("{}/api/v1/Reservation/reserve?api_key={}", at.replica.url, tenant.key), None, None)
+        .await;
+    let mut events =
+        crate::sse::EventStream::open(&format!("{}/api/v1/events?api_key={}", at.replica.url, tenant.key), &[]).await;
     events.head().await;
     let metrics = at.replica.get("/metrics").await.1;
 

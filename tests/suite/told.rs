@@ -29,7 +29,13 @@ fn various(what: &str) -> Vec<Wanted> {
 }
 
 /// What is to be told of an item, but for the position and the moment.
-fn told_of(bench: &Bench, item: &Wanted, [kind, explanation, request]: [&str; 3], fence: Option<i64>, deadline_ms: Option<i64>) -> ReservationEvent {
+fn told_of(
+    bench: &Bench,
+    item: &Wanted,
+    [kind, explanation, request]: [&str; 3],
+    fence: Option<i64>,
+    deadline_ms: Option<i64>,
+) -> ReservationEvent {
     ReservationEvent {
         resource: Some(item.resource.clone()),
         requester: Some(item.requester.clone()),
@@ -53,7 +59,11 @@ fn told_of_grants(bench: &Bench, items: &[Wanted], granted: &[Granted]) -> Vec<R
 }
 
 fn told_of_renewals(bench: &Bench, items: &[Wanted], renewed: &[Renewed]) -> Vec<ReservationEvent> {
-    items.iter().zip(renewed).map(|(item, renewed)| told_of(bench, item, RENEWED, renewed.fence, renewed.deadline_ms)).collect()
+    items
+        .iter()
+        .zip(renewed)
+        .map(|(item, renewed)| told_of(bench, item, RENEWED, renewed.fence, renewed.deadline_ms))
+        .collect()
 }
 
 fn told_of_returns(bench: &Bench, items: &[Wanted], granted: &[Granted]) -> Vec<ReservationEvent> {
@@ -62,7 +72,8 @@ fn told_of_returns(bench: &Bench, items: &[Wanted], granted: &[Granted]) -> Vec<
 
 fn claims(items: &[Wanted], granted: &[Granted]) -> Vec<Claim> {
     let each = items.iter().zip(granted);
-    each.map(|(item, granted)| claim(&item.requester, &item.resource, granted.token.as_deref().unwrap_or_default())).collect()
+    each.map(|(item, granted)| claim(&item.requester, &item.resource, granted.token.as_deref().unwrap_or_default()))
+        .collect()
 }
 
 fn renewals(items: &[Wanted], granted: &[Granted]) -> Vec<Renewal> {
@@ -78,7 +89,9 @@ async fn told_after(bench: &Bench, mut from: i64) -> (Vec<ReservationEvent>, i64
         assert!(previous == from && position > previous, "{previous} is before {position}, after {from}");
         from = position;
         assert_eq!(note.tenant, bench.tenant.id.as_str());
-        let Message::Reservation { event, .. } = note.message else { panic!("{:?} is of no reservation", note.message) };
+        let Message::Reservation { event, .. } = note.message else {
+            panic!("{:?} is of no reservation", note.message)
+        };
         assert_eq!(event.id.as_deref(), Some(&*position.to_string()));
         assert!(event.timestamp > DateTime::UNIX_EPOCH);
         all.push(ReservationEvent { id: None, timestamp: DateTime::UNIX_EPOCH, ..*event });
@@ -121,7 +134,8 @@ async fn of_each_call_that_shares_a_script_everything_is_told() {
     let take = async |item: &Wanted| done(store.reserve(caller, std::slice::from_ref(item)).await).remove(0);
     let (kept, returned, taken) = (various("kept"), various("returned"), various("taken"));
     let begin = store.position(caller).await.unwrap().position;
-    let (granted_kept, granted_returned) = join(join_all(kept.iter().map(take)), join_all(returned.iter().map(take))).await;
+    let (granted_kept, granted_returned) =
+        join(join_all(kept.iter().map(take)), join_all(returned.iter().map(take))).await;
     let (told, from) = told_after(&bench, begin).await;
     let expected = [told_of_grants(&bench, &kept, &granted_kept), told_of_grants(&bench, &returned, &granted_returned)];
     assert_eq!(in_order(told), in_order(expected.concat()));
@@ -142,7 +156,11 @@ async fn of_each_call_that_shares_a_script_everything_is_told() {
     }
     assert!(bench.redis.scripts() - before < MANY as u64, "most shared a script");
     let (told, _) = told_after(&bench, from).await;
-    let expected = [told_of_renewals(&bench, &kept, &renewed), told_of_returns(&bench, &returned, &granted_returned), told_of_grants(&bench, &taken, &granted)];
+    let expected = [
+        told_of_renewals(&bench, &kept, &renewed),
+        told_of_returns(&bench, &returned, &granted_returned),
+        told_of_grants(&bench, &taken, &granted),
+    ];
     assert_eq!(in_order(told), in_order(expected.concat()));
 }
 

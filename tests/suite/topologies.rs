@@ -41,15 +41,22 @@ impl Sentinel {
             dir.display()
         );
         std::fs::write(&file, text).unwrap();
-        let child = with_us("redis-server").arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().expect("a sentinel starts");
+        let child = with_us("redis-server")
+            .arg(&file)
+            .arg("--sentinel")
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("a sentinel starts");
         eventually("the sentinel answers", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { child, port }
     }
 
     /// What it knows of the primary.
     fn knows(&self, what: &str) -> Option<String> {
-        let mut connection = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap().get_connection().ok()?;
-        let known: BTreeMap<String, String> = redis::cmd("SENTINEL").arg("MASTER").arg("house").query(&mut connection).ok()?;
+        let mut connection =
+            redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap().get_connection().ok()?;
+        let known: BTreeMap<String, String> =
+            redis::cmd("SENTINEL").arg("MASTER").arg("house").query(&mut connection).ok()?;
         known.get(what).cloned()
     }
 }
@@ -81,7 +88,11 @@ impl Watched {
         let dir = tempfile::tempdir().unwrap();
         let (first_port, second_port) = (free_port(), free_port());
         let first = node(dir.path(), first_port, &["--repl-diskless-sync-delay", "0"]);
-        let second = node(dir.path(), second_port, &["--replicaof", "127.0.0.1", &first_port.to_string(), "--repl-diskless-sync-delay", "0"]);
+        let second = node(
+            dir.path(),
+            second_port,
+            &["--replicaof", "127.0.0.1", &first_port.to_string(), "--repl-diskless-sync-delay", "0"],
+        );
         eventually("the replica follows", || second.info("replication", "master_link_status").as_deref() == Some("up"));
         let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(dir.path(), first_port)).collect();
         for sentinel in &sentinels {
@@ -125,7 +136,8 @@ async fn with_sentinel_it_follows_the_primary() {
     let [north, south] = house.ours.each_ref().map(|replica| Client { replica, key: &tenant.key });
     for at in [north, south] {
         let item = json!([{"requester": "w", "resource": at.replica.url}]);
-        until("granting works again", || async { at.post("/Reservation/reserve", item.clone()).await.status == 200 }).await;
+        until("granting works again", || async { at.post("/Reservation/reserve", item.clone()).await.status == 200 })
+            .await;
         at.serves().await;
     }
     let again = north.reserve("w", "printer", None).await;
@@ -196,7 +208,8 @@ async fn a_fail_over_under_streams_loses_nothing_untold_and_doubles_nothing() {
     let [north, south] = house.ours.each_ref().map(|replica| Client { replica, key: &tenant.key });
     for at in [north, south] {
         let item = json!([{"requester": "w", "resource": at.replica.url}]);
-        until("granting works again", || async { at.post("/Reservation/reserve", item.clone()).await.status == 200 }).await;
+        until("granting works again", || async { at.post("/Reservation/reserve", item.clone()).await.status == 200 })
+            .await;
     }
     stop.cancel();
     let fences = reserving.await.unwrap();
@@ -225,10 +238,28 @@ fn cluster(dir: &Path) -> (Vec<Redis>, String) {
     let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
     let nodes: Vec<_> = ports
         .iter()
-        .map(|port| node(dir, *port, &["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string(), "--cluster-node-timeout", "2000"]))
+        .map(|port| {
+            node(
+                dir,
+                *port,
+                &[
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-port",
+                    &free_port().to_string(),
+                    "--cluster-node-timeout",
+                    "2000",
+                ],
+            )
+        })
         .collect();
     let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-    let made = Command::new("redis-cli").args(["--cluster", "create"]).args(&hosts).args(["--cluster-yes"]).output().expect("redis-cli is there");
+    let made = Command::new("redis-cli")
+        .args(["--cluster", "create"])
+        .args(&hosts)
+        .args(["--cluster-yes"])
+        .output()
+        .expect("redis-cli is there");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
     for node in &nodes {
         eventually("the cluster is whole", || node.ask::<String>("CLUSTER INFO").contains("cluster_state:ok"));
@@ -270,7 +301,9 @@ async fn on_a_cluster_tenants_live_on_all_nodes_and_each_works_whole() {
 
         // Then each of ours tells all of it, the expiry too.
         for stream in &mut streams {
-            for wanted in ["RESERVED", "RESERVE_FAILED", "RENEWED", "UNRESERVED", "RESERVED", "RESERVATION_EXPIRED", "UNRESERVED"] {
+            for wanted in
+                ["RESERVED", "RESERVE_FAILED", "RENEWED", "UNRESERVED", "RESERVED", "RESERVATION_EXPIRED", "UNRESERVED"]
+            {
                 stream.expect(wanted).await;
             }
         }
@@ -309,7 +342,10 @@ async fn a_cluster_that_lost_a_node_refuses_and_heals() {
 
     // The tenant's own node stops, and comes back.
     nodes[home].signal("-STOP");
-    until("it is refused, or nobody knows", || async { [503, 504].contains(&at.post("/Reservation/reserve", item("x")).await.status.as_u16()) }).await;
+    until("it is refused, or nobody knows", || async {
+        [503, 504].contains(&at.post("/Reservation/reserve", item("x")).await.status.as_u16())
+    })
+    .await;
     nodes[home].signal("-CONT");
     until("it heals", || async { at.post("/Reservation/reserve", item("after a pause")).await.status == 200 }).await;
 
@@ -321,7 +357,10 @@ async fn a_cluster_that_lost_a_node_refuses_and_heals() {
     until("it heals", || async { at.post("/Reservation/reserve", item("after a loss")).await.status == 200 }).await;
     at.serves().await;
     let names = at.listed().await;
-    assert!(["before", "after a pause", "after a loss"].iter().all(|name| names.contains(&(*name).to_owned())), "{names:?}");
+    assert!(
+        ["before", "after a pause", "after a loss"].iter().all(|name| names.contains(&(*name).to_owned())),
+        "{names:?}"
+    );
     let mut events = at.events("").await;
     events.head().await;
     at.acquire("w", "told", None).await;

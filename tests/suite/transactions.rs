@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use crate::world::{Answer, Client, World};
 
 async fn reserve_all(at: &Client<'_>, method: &str, requester: &str, resources: &[&str]) -> Answer {
-    let requests: Value = resources.iter().map(|resource| json!({"requester": requester, "resource": resource})).collect();
-    at.post("/Reservation/transactions", json!([{"method": method, "requestType": "RESERVE", "requests": requests}])).await
+    let requests: Value =
+        resources.iter().map(|resource| json!({"requester": requester, "resource": resource})).collect();
+    at.post("/Reservation/transactions", json!([{"method": method, "requestType": "RESERVE", "requests": requests}]))
+        .await
 }
 
 fn statuses(answer: &Answer) -> Vec<&str> {
@@ -33,7 +35,10 @@ async fn all_or_none_takes_everything_or_nothing() {
     let first = reserve_all(&north, "ALL_OR_NONE", "w1", &["a", "b"]).await;
     assert_eq!((first.body[0]["status"].as_str(), statuses(&first)), (Some("APPLIED"), vec!["ACQUIRED", "ACQUIRED"]));
     let event = stream.expect("TRANSACTION_APPLIED").await;
-    assert_eq!((&event["method"], &event["requester"], &event["resource"]), (&json!("ALL_OR_NONE"), &json!("w1"), &Value::Null));
+    assert_eq!(
+        (&event["method"], &event["requester"], &event["resource"]),
+        (&json!("ALL_OR_NONE"), &json!("w1"), &Value::Null)
+    );
     let fence = &first.body[0]["results"][0]["fencingToken"];
     assert_eq!(event["id"], fence.to_string());
     assert_eq!(event["changes"][1]["resource"], "b");
@@ -43,7 +48,10 @@ async fn all_or_none_takes_everything_or_nothing() {
     north.acquire("w2", "c", None).await;
     stream.expect("RESERVED").await;
     let second = reserve_all(&south, "ALL_OR_NONE", "w1", &["a", "d", "c"]).await;
-    assert_eq!((second.body[0]["status"].as_str(), statuses(&second)), (Some("ROLLED_BACK"), vec!["ALREADY_HAD", "ROLLED_BACK", "ALREADY_HELD"]));
+    assert_eq!(
+        (second.body[0]["status"].as_str(), statuses(&second)),
+        (Some("ROLLED_BACK"), vec!["ALREADY_HAD", "ROLLED_BACK", "ALREADY_HELD"])
+    );
     assert_eq!(second.body[0]["results"][1]["releaseToken"], Value::Null);
     assert!(second.body[0]["explanation"].as_str().unwrap().contains("\"c\""));
     assert_eq!(north.listed().await, ["a", "b", "c"]);
@@ -52,7 +60,10 @@ async fn all_or_none_takes_everything_or_nothing() {
 
     // A repeat changes nothing and emits nothing.
     let repeat = reserve_all(&south, "ALL_OR_NONE", "w1", &["a", "b"]).await;
-    assert_eq!((repeat.body[0]["status"].as_str(), statuses(&repeat)), (Some("APPLIED"), vec!["ALREADY_HAD", "ALREADY_HAD"]));
+    assert_eq!(
+        (repeat.body[0]["status"].as_str(), statuses(&repeat)),
+        (Some("APPLIED"), vec!["ALREADY_HAD", "ALREADY_HAD"])
+    );
     north.acquire("w1", "marker", None).await;
     assert_eq!(stream.expect("RESERVED").await["resource"], "marker");
 }
@@ -64,7 +75,10 @@ async fn as_many_as_possible_skips_what_is_taken() {
     let at = world.at(&tenant);
     at.acquire("w2", "b", None).await;
     let some = reserve_all(&at, "AS_MANY_AS_POSSIBLE", "w1", &["a", "b", "c"]).await;
-    assert_eq!((some.body[0]["status"].as_str(), statuses(&some)), (Some("APPLIED"), vec!["ACQUIRED", "ALREADY_HELD", "ACQUIRED"]));
+    assert_eq!(
+        (some.body[0]["status"].as_str(), statuses(&some)),
+        (Some("APPLIED"), vec!["ACQUIRED", "ALREADY_HELD", "ACQUIRED"])
+    );
     let none = reserve_all(&at, "AS_MANY_AS_POSSIBLE", "w3", &["a", "b"]).await;
     assert_eq!(none.body[0]["status"], "ROLLED_BACK");
 }
@@ -76,10 +90,16 @@ async fn first_takes_one_and_repeating_never_takes_a_second() {
     let at = world.at(&tenant);
     let other = at.acquire("w2", "a", None).await;
     let first = reserve_all(&at, "FIRST", "w1", &["a", "b", "c"]).await;
-    assert_eq!((first.body[0]["status"].as_str(), statuses(&first)), (Some("APPLIED"), vec!["ALREADY_HELD", "ACQUIRED", "SKIPPED"]));
+    assert_eq!(
+        (first.body[0]["status"].as_str(), statuses(&first)),
+        (Some("APPLIED"), vec!["ALREADY_HELD", "ACQUIRED", "SKIPPED"])
+    );
     at.unreserve("w2", "a", &other["releaseToken"]).await;
     let repeat = reserve_all(&at, "FIRST", "w1", &["a", "b", "c"]).await;
-    assert_eq!((repeat.body[0]["status"].as_str(), statuses(&repeat)), (Some("APPLIED"), vec!["SKIPPED", "ALREADY_HAD", "SKIPPED"]));
+    assert_eq!(
+        (repeat.body[0]["status"].as_str(), statuses(&repeat)),
+        (Some("APPLIED"), vec!["SKIPPED", "ALREADY_HAD", "SKIPPED"])
+    );
     assert_eq!(at.listed().await, ["b"]);
 }
 
@@ -90,25 +110,42 @@ async fn releases_are_grouped_too_and_a_bad_token_anywhere_refuses_the_call() {
     let at = world.at(&tenant);
     let (a, b) = (at.acquire("w1", "a", None).await, at.acquire("w1", "b", None).await);
     at.acquire("w2", "c", None).await;
-    let release = |resource: &str, token: &Value| json!({"requester": "w1", "resource": resource, "releaseToken": token});
+    let release =
+        |resource: &str, token: &Value| json!({"requester": "w1", "resource": resource, "releaseToken": token});
     let call = async |method: &str, requests: Value| {
-        at.post("/Reservation/transactions", json!([{"method": method, "requestType": "UNRESERVE", "requests": requests}])).await
+        at.post(
+            "/Reservation/transactions",
+            json!([{"method": method, "requestType": "UNRESERVE", "requests": requests}]),
+        )
+        .await
     };
 
-    let conflict = call("ALL_OR_NONE", json!([release("a", &a["releaseToken"]), release("c", &a["releaseToken"])])).await;
-    assert_eq!((conflict.body[0]["status"].as_str(), statuses(&conflict)), (Some("ROLLED_BACK"), vec!["ROLLED_BACK", "DOESNT_OWN_RESERVATION"]));
+    let conflict =
+        call("ALL_OR_NONE", json!([release("a", &a["releaseToken"]), release("c", &a["releaseToken"])])).await;
+    assert_eq!(
+        (conflict.body[0]["status"].as_str(), statuses(&conflict)),
+        (Some("ROLLED_BACK"), vec!["ROLLED_BACK", "DOESNT_OWN_RESERVATION"])
+    );
     let two = json!([
         {"method": "ALL_OR_NONE", "requestType": "RESERVE", "requests": [{"requester": "w1", "resource": "new"}]},
         {"method": "AS_MANY_AS_POSSIBLE", "requestType": "UNRESERVE", "requests": [release("a", &a["releaseToken"]), release("b", &json!("wrong"))]}
     ]);
     let refused = at.post("/Reservation/transactions", two).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (403, "INVALID_RELEASE_TOKEN"));
-    let results: Vec<_> = refused.body["results"].as_array().unwrap().iter().map(|result| result["status"].as_str().unwrap()).collect();
+    let results: Vec<_> =
+        refused.body["results"].as_array().unwrap().iter().map(|result| result["status"].as_str().unwrap()).collect();
     assert_eq!(results, ["UNCHANGED", "UNCHANGED", "INVALID_RELEASE_TOKEN"]);
     assert_eq!(at.listed().await, ["a", "b", "c"]);
 
-    let freed = call("ALL_OR_NONE", json!([release("a", &a["releaseToken"]), release("gone", &json!("x")), release("b", &b["releaseToken"])])).await;
-    assert_eq!((freed.body[0]["status"].as_str(), statuses(&freed)), (Some("APPLIED"), vec!["RELINQUISHED", "NOT_RESERVED", "RELINQUISHED"]));
+    let freed = call(
+        "ALL_OR_NONE",
+        json!([release("a", &a["releaseToken"]), release("gone", &json!("x")), release("b", &b["releaseToken"])]),
+    )
+    .await;
+    assert_eq!(
+        (freed.body[0]["status"].as_str(), statuses(&freed)),
+        (Some("APPLIED"), vec!["RELINQUISHED", "NOT_RESERVED", "RELINQUISHED"])
+    );
     assert_eq!(at.listed().await, ["c"]);
 }
 
@@ -123,7 +160,10 @@ async fn a_passed_limit_anywhere_refuses_the_call() {
         {"method": "FIRST", "requestType": "RESERVE", "requests": [{"requester": "w", "resource": "one more"}]}
     ]);
     let refused = at.post("/Reservation/transactions", groups).await;
-    assert_eq!((refused.status.as_u16(), refused.body["limitType"].as_str(), refused.body["limit"].as_i64()), (429, Some("ConcurrentReservations"), Some(50)));
+    assert_eq!(
+        (refused.status.as_u16(), refused.body["limitType"].as_str(), refused.body["limit"].as_i64()),
+        (429, Some("ConcurrentReservations"), Some(50))
+    );
     assert!(at.listed().await.is_empty());
 }
 
@@ -155,9 +195,17 @@ async fn bad_groups_are_named() {
     ]);
     let refused = at.post("/Reservation/transactions", bad).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (400, "VALIDATION_ERROR"));
-    let mut paths: Vec<_> = refused.body["error"]["details"].as_array().unwrap().iter().map(|fault| fault["path"].as_str().unwrap().to_owned()).collect();
+    let mut paths: Vec<_> = refused.body["error"]["details"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fault| fault["path"].as_str().unwrap().to_owned())
+        .collect();
     paths.sort();
-    assert_eq!(paths, ["[0].method", "[1].requestType", "[2].requests[0].requester", "[2].requests[0].ttlSeconds", "[3].requests"]);
+    assert_eq!(
+        paths,
+        ["[0].method", "[1].requestType", "[2].requests[0].requester", "[2].requests[0].ttlSeconds", "[3].requests"]
+    );
 }
 
 /// Many clients, three replicas, groups of 5 out of 16 in random order: no deadlock, no half-taken group, no two holders.
@@ -203,7 +251,12 @@ async fn groups_in_any_order_never_deadlock_and_are_never_half_held() {
             let tokens = answer.body[0]["results"].as_array().unwrap();
             let requests: Value =
                 tokens.iter().map(|granted| json!({"requester": me, "resource": granted["resource"], "releaseToken": granted["releaseToken"]})).collect();
-            let released = at.post("/Reservation/transactions", json!([{"method": "ALL_OR_NONE", "requestType": "UNRESERVE", "requests": requests}])).await;
+            let released = at
+                .post(
+                    "/Reservation/transactions",
+                    json!([{"method": "ALL_OR_NONE", "requestType": "UNRESERVE", "requests": requests}]),
+                )
+                .await;
             assert_eq!(released.body[0]["status"], "APPLIED", "{released:?}");
             groups.fetch_add(1, Ordering::Relaxed);
         }

@@ -2,8 +2,10 @@
 
 use holdfast::{
     domain::{
-        connection::{Health, NewConnection, Options},
-        queue::Framework,
+        queue::{
+            Framework,
+            connection::{Health, NewConnection, Options},
+        },
         tier::Tier,
     },
     store::{Free, ReplicaId, Store, Take, Taken, Watched},
@@ -13,7 +15,8 @@ use crate::{bench::Bench, world::until};
 
 async fn connection(bench: &Bench) -> String {
     let id = Store::new_connection_id();
-    let new = NewConnection { name: "n".into(), framework: Framework::Celery, broker_url: None, options: Options::default() };
+    let new =
+        NewConnection { name: "n".into(), framework: Framework::Celery, broker_url: None, options: Options::default() };
     bench.store.create_connection(&bench.caller, &id, &new, Some("sealed".into())).await.unwrap();
     id
 }
@@ -96,5 +99,8 @@ async fn what_is_gone_is_watched_by_nobody() {
     assert_eq!(bench.store.keep_watch(&taken.watched, &Health::default()).await.unwrap(), None);
     assert_eq!(bench.store.look_at_watches(tenant, &[&left]).await.unwrap(), [Free::Never]);
     let keys: Vec<String> = bench.redis.ask("KEYS *");
-    assert!(keys.iter().all(|key| key == "hf:connections"), "a list of what is to be watched is mended by who looks: {keys:?}");
+    assert!(
+        keys.iter().all(|key| key == "hf:connections"),
+        "a list of what is to be watched is mended by who looks: {keys:?}"
+    );
 }

@@ -15,7 +15,18 @@ async fn every_way_to_redis_carries_calls_and_events() {
     let (trusted, key) = certificate(dir.path());
     let (port, tls_port) = (free_port(), free_port());
     let (port_text, tls_port_text) = (port.to_string(), tls_port.to_string());
-    let options = ["--port", &port_text, "--tls-port", &tls_port_text, "--tls-cert-file", &trusted, "--tls-key-file", &key, "--tls-auth-clients", "no"];
+    let options = [
+        "--port",
+        &port_text,
+        "--tls-port",
+        &tls_port_text,
+        "--tls-cert-file",
+        &trusted,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        "no",
+    ];
     let guards = ["--requirepass", "open sesame", "--user", "worker", "on", ">secret", "~*", "&*", "+@all"];
     let redis = Redis::start(dir.path(), &[&options[..], &guards].concat());
     let socket = dir.path().join("redis.sock");
@@ -31,14 +42,18 @@ async fn every_way_to_redis_carries_calls_and_events() {
         let replica = Replica::launch(command, &["serve"], &[("REDIS_URL", url)]).unwrap();
         replica.ready().await;
         let made = admin(&replica, Method::POST, "", Some(json!({"name": "here", "tier": "Pro"}))).await;
-        let tenant = Tenant { id: made.body["tenantId"].as_str().unwrap().into(), key: made.body["apiKey"].as_str().unwrap().into() };
+        let tenant = Tenant {
+            id: made.body["tenantId"].as_str().unwrap().into(),
+            key: made.body["apiKey"].as_str().unwrap().into(),
+        };
         let at = Client { replica: &replica, key: &tenant.key };
         let mut events = at.events("").await;
         events.head().await;
         let held = at.acquire("me", "door", Some(60)).await;
         assert_eq!(events.expect("RESERVED").await["resource"], "door", "{url}");
         assert_eq!(at.unreserve("me", "door", &held["releaseToken"]).await.statuses(), ["RELINQUISHED"], "{url}");
-        let mut there = redis::Client::open(format!("redis+unix://{}?db={db}&pass=open%20sesame", socket.display())).unwrap();
+        let mut there =
+            redis::Client::open(format!("redis+unix://{}?db={db}&pass=open%20sesame", socket.display())).unwrap();
         let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut there).unwrap();
         assert!(keys.iter().any(|key| key.contains(&tenant.id)), "{url} has its own database: {keys:?}");
     }

@@ -40,17 +40,27 @@ impl Replica {
 
     /// Starts one that prints a demo for people; see [`Replica::said`].
     pub fn start_demo(settings: &[(&str, &str)]) -> Self {
-        Self::launch(with_us(env!("CARGO_BIN_EXE_holdfast")), &["serve", "--demo"], settings).expect("the replica starts")
+        Self::launch(with_us(env!("CARGO_BIN_EXE_holdfast")), &["serve", "--demo"], settings)
+            .expect("the replica starts")
     }
 
     /// Starts one by way of another program, which is given the binary's path and arguments.
     pub fn launch(mut command: Command, args: &[&str], settings: &[(&str, &str)]) -> Result<Self, String> {
         without_settings(&mut command);
-        command.args(args).env("HOLDFAST_LISTEN", "127.0.0.1:0").env("HOLDFAST_ADMIN_KEY", ADMIN_KEY).env("HOLDFAST_LOG", "debug");
+        command
+            .args(args)
+            .env("HOLDFAST_LISTEN", "127.0.0.1:0")
+            .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
+            .env("HOLDFAST_LOG", "debug");
         // Whatever the machine: on one worker nothing would be seen of what goes on between several.
         command.env("HOLDFAST_LOG_FORMAT", "json").env("HOLDFAST_DRAIN_SECONDS", "5").env("HOLDFAST_WORKERS", "2");
         command.envs(settings.iter().map(|(name, value)| (format!("HOLDFAST_{name}"), value)));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
         let said = collect(child.stdout.take().unwrap());
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let mut replica = Self { child, url: String::new(), log: Arc::default(), said };
@@ -123,7 +133,10 @@ impl Drop for Replica {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = self.log();
-            let worth: Vec<_> = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR") || line.contains("panicked")).collect();
+            let worth: Vec<_> = log
+                .lines()
+                .filter(|line| line.contains("WARN") || line.contains("ERROR") || line.contains("panicked"))
+                .collect();
             eprintln!("--- log of {}:\n{}", self.url, worth.join("\n"));
         }
     }
@@ -206,7 +219,9 @@ impl Client<'_> {
 
     /// Reserves one thing; its result.
     pub async fn reserve(&self, requester: &str, resource: &str, ttl: Option<i64>) -> Value {
-        let answer = self.post("/Reservation/reserve", json!([{"requester": requester, "resource": resource, "ttlSeconds": ttl}])).await;
+        let answer = self
+            .post("/Reservation/reserve", json!([{"requester": requester, "resource": resource, "ttlSeconds": ttl}]))
+            .await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body[0].clone()
     }
@@ -220,11 +235,19 @@ impl Client<'_> {
 
     /// Gives one thing back; the call's answer.
     pub async fn unreserve(&self, requester: &str, resource: &str, token: &Value) -> Answer {
-        self.post("/Reservation/unreserve", json!([{"requester": requester, "resource": resource, "releaseToken": token}])).await
+        self.post(
+            "/Reservation/unreserve",
+            json!([{"requester": requester, "resource": resource, "releaseToken": token}]),
+        )
+        .await
     }
 
     pub async fn renew(&self, requester: &str, resource: &str, token: &Value, ttl: i64) -> Answer {
-        self.post("/Reservation/renew", json!([{"requester": requester, "resource": resource, "releaseToken": token, "ttlSeconds": ttl}])).await
+        self.post(
+            "/Reservation/renew",
+            json!([{"requester": requester, "resource": resource, "releaseToken": token, "ttlSeconds": ttl}]),
+        )
+        .await
     }
 
     /// Waits until every worker of the replica serves again: each finds its own way back to Redis, and a new connection lands on any.
@@ -241,7 +264,12 @@ impl Client<'_> {
     pub async fn listed(&self) -> Vec<String> {
         let answer = self.get("/Reservation/activeReservations").await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let mut names: Vec<_> = answer.body["reservations"].as_array().unwrap().iter().map(|row| row["resource"].as_str().unwrap().to_owned()).collect();
+        let mut names: Vec<_> = answer.body["reservations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["resource"].as_str().unwrap().to_owned())
+            .collect();
         names.sort();
         names
     }
@@ -294,7 +322,12 @@ impl Answer {
 
     /// The places that a refused request's details name.
     pub fn paths(&self) -> Vec<&str> {
-        self.fails(400, "VALIDATION_ERROR")["details"].as_array().unwrap().iter().map(|fault| fault["path"].as_str().unwrap()).collect()
+        self.fails(400, "VALIDATION_ERROR")["details"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|fault| fault["path"].as_str().unwrap())
+            .collect()
     }
 
     /// The status word of each result.
@@ -325,7 +358,9 @@ pub async fn answer(response: reqwest::Response) -> Answer {
 
 /// A call of the admin API: `path` is what follows `/api/v1/admin/tenants`.
 pub async fn admin(replica: &Replica, method: Method, path: &str, body: Option<Value>) -> Answer {
-    let mut request = reqwest::Client::new().request(method, format!("{}/api/v1/admin/tenants{path}", replica.url)).header("x-admin-key", ADMIN_KEY);
+    let mut request = reqwest::Client::new()
+        .request(method, format!("{}/api/v1/admin/tenants{path}", replica.url))
+        .header("x-admin-key", ADMIN_KEY);
     if let Some(body) = body {
         request = request.json(&body);
     }

@@ -3,15 +3,16 @@
 //! A [`Sighting`] is one thing that a watcher or a pushing client saw, in the same words whatever the framework. Sightings may come
 //! late, twice and in any order: what follows from them is decided where they are stored, by the time at which they happened.
 
-mod news;
+mod change;
+pub mod connection;
+mod observation;
 mod query;
 mod shown;
-mod sighting;
 
-pub use news::News;
+pub use change::News;
+pub use observation::{Extensions, JobSighting, QueueSighting, Sighting, Silence, WorkerSighting, bounded};
 pub use query::{Best, JobFilter, JobSort, SortKey, Standing, compare};
 pub use shown::{Job, JobDetail, Passage, Queue, Tally, Worker};
-pub use sighting::{Extensions, JobSighting, QueueSighting, Sighting, Silence, WorkerSighting, bounded};
 
 use uuid::Uuid;
 

@@ -1,0 +1,4 @@
+//! The routes of events: the stream, publishing, companies.
+
+pub(super) mod publish;
+pub(super) mod stream;

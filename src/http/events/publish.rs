@@ -1,0 +1,382 @@
+//! Events of the tenant's own platform: `POST /api/v1/events`, and the companies that they are about.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::{
+    Object, OpenApi, Union,
+    param::Path,
+    registry::{MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::{Deserialize, Serialize, de};
+use serde_json::value::RawValue;
+
+use crate::{
+    domain::{
+        fault::{Fault, Faults},
+        names,
+        platform::{self, Company, NewEvent, Registered},
+        time::{instant, wire},
+    },
+    http::{
+        app_state::{Here, Tag},
+        auth::{Governing, Let, Reading},
+        wire::{
+            error::{ApiError, Code},
+            request::Body,
+            response::{Answer, Nothing},
+        },
+    },
+    store::{Caller, CompanyRemoval, Published, Registering, Store, Told, Verdict},
+};
+
+/// The most events of one call.
+const BATCH: usize = 1_000;
+
+pub(in crate::http) struct Platform;
+
+#[OpenApi(tag = "Tag::Events")]
+impl Platform {
+    /// Register a company under a slug, or change it. Without an `id` it keeps the one that it has, or gets a random one.
+    #[oai(path = "/companies/:slug", method = "put", operation_id = "putCompany")]
+    async fn put(
+        &self,
+        caller: Let<Governing>,
+        here: Here,
+        slug: Path<String>,
+        body: Body<CompanyRequest>,
+    ) -> Result<Answer<CompanyRow>, ApiError> {
+        let mut faults = Faults::default();
+        let slug = faults.keep(|| "slug".into(), names::label(Some(slug.0)));
+        let id = body.0.id.map(|id| faults.keep(|| "id".into(), names::label(Some(id))));
+        let name = faults.keep(|| "name".into(), names::label(body.0.name));
+        let (slug, id, name) = faults
+            .or((slug.unwrap_or_default(), id.flatten(), name.unwrap_or_default()))
+            .map_err(ApiError::validation)?;
+        let Told { now_us, position, answer } =
+            here.store().put_company(&caller.0, &slug, id.as_deref(), &name).await?;
+        match answer {
+            Verdict::Done(Registering::Done(company)) => Ok(Answer(Told { now_us, position, answer: company.into() })),
+            Verdict::Done(Registering::Taken(owner)) => Err(ApiError::new(
+                Code::Conflict,
+                format!("That id belongs to the company \"{owner}\"; give another, or none."),
+            )
+            .at(now_us)),
+            Verdict::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
+            Verdict::WrongToken(_) | Verdict::TooMany => {
+                Err(ApiError::new(Code::Internal, "A company has no release token."))
+            }
+        }
+    }
+
+    /// Show a company.
+    #[oai(path = "/companies/:slug", method = "get", operation_id = "getCompany")]
+    async fn show(&self, caller: Let<Reading>, here: Here, slug: Path<String>) -> Result<Answer<CompanyRow>, ApiError> {
+        let Told { now_us, position, answer } = here.store().companies(&caller.0, Some(&slug.0)).await?;
+        let company = answer.into_iter().next().ok_or_else(|| ApiError::not_found("company").at(now_us))?;
+        Ok(Answer(Told { now_us, position, answer: company.into() }))
+    }
+
+    /// List the companies, in the order of their slugs.
+    #[oai(path = "/companies", method = "get", operation_id = "listCompanies")]
+    async fn list(&self, caller: Let<Reading>, here: Here) -> Result<Answer<CompanyList>, ApiError> {
+        let told = here.store().companies(&caller.0, None).await?;
+        Ok(Answer(told.map(|companies| CompanyList {
+            companies: companies.into_iter().map(Into::into).collect(),
+            next_cursor: None,
+        })))
+    }
+
+    /// Remove a company. What was told of it stays as it was told.
+    #[oai(path = "/companies/:slug", method = "delete", operation_id = "deleteCompany")]
+    async fn delete(&self, caller: Let<Governing>, here: Here, slug: Path<String>) -> Result<Nothing, ApiError> {
+        let told = here.store().delete_company(&caller.0, &slug.0).await?;
+        match told.answer {
+            CompanyRemoval::Removed => Ok(Nothing),
+            CompanyRemoval::NotFound => Err(ApiError::not_found("company").at(told.now_us)),
+        }
+    }
+}
+
+/// Publishes what a caller sent: the handler of `POST /events`, which stands beside the stream's, since they share a path.
+pub(in crate::http) async fn publish(
+    caller: &Caller,
+    store: &Store,
+    sent: OneOrMany,
+) -> Result<Answer<PublishedIds, 202>, ApiError> {
+    let (many, items) = match sent {
+        OneOrMany::One(item) => (false, vec![*item]),
+        OneOrMany::Many(items) => (true, items),
+    };
+    let events = parse(many, items)?;
+    let Told { now_us, position, answer } = store.publish(caller, &events).await?;
+    match answer {
+        Published::Done(positions) => {
+            let ids = positions.iter().map(ToString::to_string).collect();
+            Ok(Answer(Told { now_us, position, answer: PublishedIds { ids } }))
+        }
+        Published::UnknownCompany(unknown) => {
+            let at = unknown.iter().enumerate().filter(|(_, unknown)| **unknown);
+            let faults = at.map(|(at, _)| Fault {
+                path: place(many, at, "company"),
+                message: "is not a registered company's slug".into(),
+            });
+            Err(ApiError::validation(faults.collect()).at(now_us))
+        }
+    }
+}
+
+/// Where a field stands in the body, as the client wrote it.
+fn place(many: bool, at: usize, field: &str) -> String {
+    if many { format!("[{at}].{field}") } else { field.to_owned() }
+}
+
+fn parse(many: bool, items: Vec<PublishItem>) -> Result<Vec<NewEvent>, ApiError> {
+    if items.is_empty() || items.len() > BATCH {
+        return Err(ApiError::fault("", format!("the body has {} events; 1 to {BATCH} are allowed", items.len())));
+    }
+    let mut faults = Faults::default();
+    let mut events = Vec::with_capacity(items.len());
+    for (at, item) in items.into_iter().enumerate() {
+        let place = |field: &str| place(many, at, field);
+        let kind = faults.keep(|| place("type"), platform::kind(item.r#type));
+        let company = match (item.company_id, item.company) {
+            (Some(_), Some(_)) => {
+                faults.add(place("company"), "and companyId are both there; name the company once");
+                None
+            }
+            (Some(id), None) => faults.keep(|| place("companyId"), names::label(Some(id))).map(Company::Id),
+            (None, Some(slug)) => faults.keep(|| place("company"), names::label(Some(slug))).map(Company::Slug),
+            (None, None) => None,
+        };
+        let data = faults.keep(|| place("data"), data(item.data.as_deref()));
+        let timestamp_ms = item.timestamp.and_then(|text| faults.keep(|| place("timestamp"), timestamp(&text)));
+        let dedupe_id = item.dedupe_id.and_then(|id| faults.keep(|| place("dedupeId"), platform::dedupe_id(id)));
+        if let (Some(kind), Some(data)) = (kind, data) {
+            events.push(NewEvent { kind, company, data, timestamp_ms, dedupe_id });
+        }
+    }
+    faults.or(events).map_err(ApiError::validation)
+}
+
+fn data(raw: Option<&RawValue>) -> Result<String, String> {
+    let line = platform::one_line(raw.ok_or("is required")?.get());
+    if line.len() > platform::DATA_BYTES {
+        return Err(format!("is {} bytes long; at most {} are allowed", line.len(), platform::DATA_BYTES));
+    }
+    Ok(line)
+}
+
+fn timestamp(text: &str) -> Result<i64, String> {
+    let parsed =
+        DateTime::parse_from_rfc3339(text).map_err(|_| "must be an ISO 8601 time like 2026-05-13T12:01:00.000Z")?;
+    Ok(parsed.timestamp_millis())
+}
+
+/// One event, or a list of them.
+pub(in crate::http) enum OneOrMany {
+    One(Box<PublishItem>),
+    Many(Vec<PublishItem>),
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: de::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> de::Visitor<'de> for Either {
+            type Value = OneOrMany;
+
+            fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                to.write_str("an event, or a list of events")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<OneOrMany, A::Error> {
+                PublishItem::deserialize(de::value::MapAccessDeserializer::new(map))
+                    .map(|item| OneOrMany::One(Box::new(item)))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<OneOrMany, A::Error> {
+                Vec::deserialize(de::value::SeqAccessDeserializer::new(list)).map(OneOrMany::Many)
+            }
+        }
+        from.deserialize_any(Either)
+    }
+}
+
+/// How [`OneOrMany`] stands in the document.
+type Described = Vec<PublishItemDescribed>;
+
+impl Type for OneOrMany {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> std::borrow::Cow<'static, str> {
+        "OneOrManyEvents".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        let one_of = vec![PublishItemDescribed::schema_ref(), Described::schema_ref()];
+        let schema = poem_openapi::registry::MetaSchema { one_of, ..poem_openapi::registry::MetaSchema::ANY };
+        MetaSchemaRef::Inline(Box::new(schema))
+    }
+
+    fn register(registry: &mut Registry) {
+        PublishItemDescribed::register(registry);
+        KnownData::register(registry);
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+/// An event to publish, read in place: its data is never taken apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct PublishItem {
+    r#type: Option<String>,
+    company_id: Option<String>,
+    company: Option<String>,
+    data: Option<Box<RawValue>>,
+    timestamp: Option<String>,
+    dedupe_id: Option<String>,
+}
+
+/// An event to publish.
+#[derive(Object)]
+#[oai(rename = "PublishItem", rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes; PublishItem is what is read")]
+struct PublishItemDescribed {
+    /// A small letter, then up to 63 of small letters, digits, `.`, `_`, `:` and `-`. Not `open`, `error`, `message`, `connected` or
+    /// `heartbeat`. `decision`, `trade`, `score` and `season` are described; others are your own.
+    r#type: String,
+    /// The company's id, registered or not; null where none is meant.
+    company_id: Option<String>,
+    /// Instead of the id: the slug of a registered company.
+    company: Option<String>,
+    /// At most 16 KiB of JSON, handed on as it is. For the described types one of those shapes, which is not checked.
+    data: KnownData,
+    /// When it happened; without it the moment of publishing.
+    timestamp: Option<DateTime<Utc>>,
+    /// 1 to 256 bytes: within an hour the same id publishes once.
+    dedupe_id: Option<String>,
+}
+
+/// The data of a described type, or anything else.
+#[derive(Union)]
+#[allow(dead_code, reason = "it only describes")]
+enum KnownData {
+    Decision(DecisionData),
+    Trade(TradeData),
+    Score(ScoreData),
+    Season(SeasonData),
+    Own(OwnData),
+}
+
+/// `decision`: an agent's round of decisions was completed.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct DecisionData {
+    /// Which round.
+    round: Option<i64>,
+    /// Who decided.
+    agent: Option<String>,
+    /// What was decided.
+    action: Option<String>,
+    /// Why, in words.
+    reasoning: Option<String>,
+}
+
+/// `trade`: a token was bought or sold.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct TradeData {
+    /// `$ALPHA`
+    token_symbol: Option<String>,
+    /// `buy` or `sell`.
+    side: Option<String>,
+    /// A decimal number as a string.
+    amount: Option<String>,
+    /// A decimal number as a string.
+    price: Option<String>,
+}
+
+/// `score`: a company's score was updated.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct ScoreData {
+    /// The new score.
+    score: Option<f64>,
+    /// The one before.
+    previous_score: Option<f64>,
+    /// Its place among all.
+    rank: Option<i64>,
+}
+
+/// `season`: a season or epoch began or ended.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+struct SeasonData {
+    /// Which season.
+    season: Option<i64>,
+    /// Which epoch of it.
+    epoch: Option<i64>,
+    /// `started` or `ended`.
+    phase: Option<String>,
+}
+
+/// Your own shape: any JSON.
+#[derive(Object)]
+#[allow(dead_code, reason = "it only describes")]
+struct OwnData {}
+
+/// The ids of what was published, in the order of the request.
+#[derive(Debug, Serialize, Object)]
+pub(in crate::http) struct PublishedIds {
+    /// Each the `id` of its frame.
+    ids: Vec<String>,
+}
+
+/// A company to register.
+#[derive(Debug, Deserialize, Object)]
+struct CompanyRequest {
+    /// 1 to 256 bytes; belongs to one slug.
+    id: Option<String>,
+    /// What people call it. 1 to 256 bytes.
+    name: Option<String>,
+}
+
+/// A registered company.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename = "Company", rename_all = "camelCase")]
+struct CompanyRow {
+    slug: String,
+    id: String,
+    name: String,
+    #[serde(with = "wire")]
+    created_at: DateTime<Utc>,
+}
+
+impl From<Registered> for CompanyRow {
+    fn from(company: Registered) -> Self {
+        Self { slug: company.slug, id: company.id, name: company.name, created_at: instant(company.created_ms) }
+    }
+}
+
+/// Companies.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct CompanyList {
+    companies: Vec<CompanyRow>,
+    /// Always null: the list is whole.
+    next_cursor: Option<String>,
+}

@@ -1,0 +1,53 @@
+//! What operators ask: is the process alive, is it ready, what has it counted.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use poem::{Request, Response, handler, http::StatusCode};
+use serde_json::json;
+
+use crate::http::auth::app;
+
+/// Ready means that Redis answered this recently.
+const RECENT: Duration = Duration::from_secs(2);
+/// The process is alive.
+#[handler]
+pub(super) fn healthz() -> Response {
+    json_answer(StatusCode::OK, json!({"status": "ok"}))
+}
+
+/// Requests can be served: Redis answered lately, and we are not about to leave.
+#[handler]
+pub(super) fn readyz(request: &Request) -> poem::Result<Response> {
+    let app = app(request)?;
+    let draining = app.replica.drain.is_cancelled();
+    let redis = app.links.answered_within(RECENT);
+    let stepped = app.replica.clock_stepped.load(Ordering::Relaxed);
+    let ready = redis && !draining;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(json_answer(
+        status,
+        json!({"status": if ready { "ready" } else { "not ready" }, "redis": redis, "draining": draining, "redisClockStepped": stepped}),
+    ))
+}
+
+/// The counters, as Prometheus reads them.
+#[handler]
+pub(super) fn numbers(request: &Request) -> poem::Result<Response> {
+    let app = app(request)?;
+    metrics::gauge!("holdfast_event_streams").set(app.feed.streams() as f64);
+    let (credentials, tenants) = app.store.callers().count();
+    metrics::gauge!("holdfast_known_credentials").set(credentials as f64);
+    metrics::gauge!("holdfast_known_tenants").set(tenants as f64);
+    metrics::gauge!("holdfast_connections").set(app.replica.connections.load(Ordering::Relaxed) as f64);
+    metrics::gauge!("holdfast_ready").set(if app.links.answered_within(RECENT) { 1.0 } else { 0.0 });
+    let text = app.replica.metrics.render();
+    Ok(Response::builder().content_type("text/plain; version=0.0.4").body(text))
+}
+
+fn json_answer(status: StatusCode, body: serde_json::Value) -> Response {
+    Response::builder()
+        .status(status)
+        .content_type("application/json")
+        .header("Cache-Control", "no-store")
+        .body(body.to_string())
+}

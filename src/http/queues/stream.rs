@@ -1,0 +1,79 @@
+//! The stream of a connection: `GET /api/events/stream`.
+
+use poem::Request;
+use poem_openapi::{OpenApi, param::Query};
+use uuid::Uuid;
+
+use crate::{
+    feed::{Filter, LiveEntry},
+    http::{
+        app_state::Tag,
+        auth::{app, enter_stream},
+        events::stream::{EventStream, Source, come_again, reconnects, serve},
+        wire::error::ApiError,
+    },
+    store::StreamKind,
+};
+
+pub(in crate::http) struct QueueEvents;
+
+#[OpenApi(tag = "Tag::Queues")]
+impl QueueEvents {
+    /// Watch the jobs, workers and queues of one connection, as server-sent events.
+    ///
+    /// First comes `retry`, then a `queue:snapshot` of each known queue and a `worker:heartbeat` of each live worker, then what
+    /// changes: `job:state_change` `{id, name, state, previousState, timestamp}`, `worker:heartbeat` `{id, hostname, state,
+    /// activeJobs}`, `worker:state_change` `{id, hostname, state, previousState, timestamp}` when a worker comes online or goes
+    /// offline, `queue:snapshot` `{name, depth, consumers}` when it changes and at least every 30 s. `depth` and `consumers` are null
+    /// while nobody has told them. Whatever the filter, `heartbeat` `{timestamp}` comes every 15 s, and `gap` `{from, to, reason}`
+    /// after a time of which something may be missing: `handover` to another replica, `slow` reading, an `interrupted` connection.
+    ///
+    /// The events have no ids and are not replayed: after a reconnect read `GET /jobs` again.
+    #[oai(path = "/events/stream", method = "get", operation_id = "queueEvents")]
+    async fn events(
+        &self,
+        request: &Request,
+        /// The API key, for clients that cannot set headers. It is never logged.
+        api_key: Query<Option<String>>,
+        /// The connection: a UUID.
+        #[oai(name = "connectionId")]
+        connection_id: Query<Option<String>>,
+        /// Groups (`job`, `worker`, `queue`) or full names, as a comma list. Without it all.
+        types: Query<Vec<String>>,
+    ) -> Result<EventStream, ApiError> {
+        let asked = Asked { api_key: api_key.0, connection: connection_id.0, types: types.0 };
+        match open(request, asked).await {
+            Ok(stream) => Ok(stream),
+            Err(error) if reconnects(request) && matches!(error.status().as_u16(), 429 | 503 | 504) => {
+                Ok(come_again(request))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+struct Asked {
+    api_key: Option<String>,
+    connection: Option<String>,
+    types: Vec<String>,
+}
+
+async fn open(request: &Request, asked: Asked) -> Result<EventStream, ApiError> {
+    let app = app(request)?;
+    let caller = enter_stream(request, asked.api_key.as_deref()).await?;
+    let connection =
+        asked.connection.ok_or_else(|| ApiError::fault("connectionId", "is required: the id of a connection"))?;
+    let connection = Uuid::try_parse(&connection).map_err(|_| ApiError::fault("connectionId", "is not a UUID"))?;
+    if app.replica.drain.is_cancelled() {
+        return Ok(come_again(request));
+    }
+    let kind = caller.session().map_or(StreamKind::Key, StreamKind::Session);
+    let filter = Filter::of_queues(&asked.types);
+    match app.feed.enter_live(&app.store, &caller, kind, filter, connection).await? {
+        LiveEntry::Open { reader, standing, now_us } => {
+            Ok(serve(request, &standing, Source::Live(reader), caller.lasts(now_us)))
+        }
+        LiveEntry::Full { reached, now_us } => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
+        LiveEntry::NotFound => Err(ApiError::not_found("connection")),
+    }
+}

@@ -1,0 +1,179 @@
+//! Tokens in exchange: for what a tenant's own issuer vouches for, or for an API key.
+
+use std::sync::Arc;
+
+use poem::Request;
+use poem_openapi::{Object, OpenApi};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{
+        access::{Scopes, Token},
+        fault::Faults,
+        names::TenantId,
+    },
+    http::{
+        App,
+        app_state::Tag,
+        auth::{admit, app, enter, failed, may_fail},
+        wire::{
+            error::{ApiError, Code},
+            request::MaybeBody,
+            response::Answer,
+        },
+    },
+    store::{Bearer, Caller, Secret, Told},
+    trust::{Keys, Registration, TOKEN_LIFE_S, claimed},
+};
+
+/// No issuer's token is longer.
+const JWT_BYTES: usize = 16 << 10;
+
+pub(in crate::http) struct Exchange;
+
+#[OpenApi(tag = "Tag::Tokens")]
+impl Exchange {
+    /// Get a token of 900 s, for a JWT of the tenant's own issuer or for an API key.
+    ///
+    /// With `jwt` in the body: it must be signed by the issuer that the tenant registered, with an `exp` that is not over to the second,
+    /// an `nbf` that has begun, and the registered `iss` and `aud`. Its `sub` (1 to 256 bytes) becomes the end user: events show it as
+    /// `apiKeyLabel`, and what it reserves gives its release tokens to no other end user. Without a body: the API key in the header is
+    /// exchanged, so that the key itself need not travel; the token has no end user and no scope that the key does not have.
+    ///
+    /// Tokens have the scopes read and write, end with the key or the registration that they came from, open no session, and are not
+    /// exchanged again. Every fault of a JWT is the one 401.
+    #[oai(path = "/auth/token", method = "post", operation_id = "exchangeToken")]
+    async fn exchange(
+        &self,
+        request: &Request,
+        body: MaybeBody<ExchangeRequest>,
+    ) -> Result<Answer<Exchanged>, ApiError> {
+        let app = app(request)?;
+        match body.0.unwrap_or_default() {
+            ExchangeRequest { jwt: Some(jwt), tenant_id } => for_jwt(request, app, &jwt, tenant_id.as_deref()).await,
+            ExchangeRequest { jwt: None, tenant_id: None } => for_key(request, app).await,
+            ExchangeRequest { jwt: None, .. } => Err(ApiError::fault("jwt", "is required beside tenantId")),
+        }
+    }
+}
+
+async fn for_key(request: &Request, app: &App) -> Result<Answer<Exchanged>, ApiError> {
+    let caller = enter(request, None, None).await?;
+    let (Bearer::Key(_), Some(credential)) = (caller.bearer(), caller.credential()) else {
+        return Err(ApiError::new(
+            Code::Forbidden,
+            "Only an API key, or a JWT of the tenant's issuer, is exchanged for a token.",
+        ));
+    };
+    let scopes = Scopes::READ_WRITE.and(caller.scopes());
+    if scopes.names().is_empty() {
+        return Err(ApiError::new(Code::Forbidden, "A token has the scopes read and write; this key has neither."));
+    }
+    let told = app.store.position(&caller).await?;
+    let caller = as_of_now(app, caller);
+    let token =
+        Token { tenant: caller.tenant().id.clone(), credential, end_user: None, scopes, ends_ms: end_of(told.now_us) };
+    give(app, &caller, &token, told)
+}
+
+async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) -> Result<Answer<Exchanged>, ApiError> {
+    may_fail(request, app)?;
+    let refused = || failed(request, app, ApiError::unauthorized());
+    if jwt.len() > JWT_BYTES {
+        return Err(refused());
+    }
+    let tenant = match tenant {
+        Some(id) => TenantId::parse(id),
+        None => tenant_of(app, jwt).await?,
+    };
+    let Some(tenant) = tenant else { return Err(refused()) };
+    let Some(Told { now_us, answer: (tenant, Some(issuer)), .. }) = app.store.tenant_with_issuer(&tenant).await? else {
+        return Err(refused());
+    };
+    let Some(keys) = app.vault.unseal(tenant.id.as_str(), &issuer.sealed) else {
+        tracing::error!(tenant = %tenant.id, "the keys of an issuer cannot be opened: was HOLDFAST_SECRET_KEY changed without keeping the old one in its list?");
+        return Err(ApiError::new(
+            Code::Internal,
+            "The keys of the tenant's issuer cannot be opened here; the administrator must register it again.",
+        ));
+    };
+    let registration: Registration = serde_json::from_str(&keys).unwrap_or_default();
+    let end_user =
+        Keys::parse(&registration, &mut Faults::default()).and_then(|keys| keys.end_user(&issuer, jwt, now_us));
+    let Some(end_user) = end_user else { return Err(refused()) };
+
+    let credential = format!("i:{}", issuer.id);
+    let token = Token {
+        tenant: tenant.id,
+        credential,
+        end_user: Some(end_user),
+        scopes: Scopes::READ_WRITE,
+        ends_ms: end_of(now_us),
+    };
+    // The token is its own first caller: so its tenant's rate is counted and its registration proved.
+    let text = app.vault.sign(&token, now_us).unwrap_or_default();
+    let caller = app
+        .store
+        .caller(&Bearer::Token(Secret::of(&text), Arc::new(token.clone())))
+        .await?
+        .ok_or_else(ApiError::unauthorized)?;
+    admit(request, app, &caller)?;
+    let told = app.store.position(&caller).await?;
+    let caller = as_of_now(app, caller);
+    give(app, &caller, &token, told)
+}
+
+/// Which tenant registered the issuer and audience that a JWT claims.
+async fn tenant_of(app: &App, jwt: &str) -> Result<Option<TenantId>, ApiError> {
+    for (issuer, audience) in claimed(jwt) {
+        if let Some(tenant) = app.store.tenant_of_issuer(&issuer, &audience).await? {
+            return Ok(Some(tenant));
+        }
+    }
+    Ok(None)
+}
+
+/// The caller as the call before this one found it: the tier may have changed.
+fn as_of_now(app: &App, caller: Caller) -> Caller {
+    app.store.known_caller(caller.bearer()).unwrap_or(caller)
+}
+
+/// When a token that is made now ends, in milliseconds: a whole second, as JWTs count.
+fn end_of(now_us: i64) -> i64 {
+    (now_us / 1_000_000 + TOKEN_LIFE_S) * 1000
+}
+
+fn give(app: &App, caller: &Caller, token: &Token, told: Told<()>) -> Result<Answer<Exchanged>, ApiError> {
+    if !caller.limits().exchange {
+        return Err(ApiError::tier_too_low(caller.tenant().tier, "tokens in exchange").at(told.now_us));
+    }
+    let access_token = app
+        .vault
+        .sign(token, told.now_us)
+        .ok_or_else(|| ApiError::new(Code::Internal, "The token could not be signed."))?;
+    Ok(Answer(told.map(|()| Exchanged { access_token, token_type: "Bearer".into(), expires_in: TOKEN_LIFE_S })))
+}
+
+/// What to exchange; without a body, the API key in the header.
+#[derive(Debug, Default, Deserialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct ExchangeRequest {
+    /// A JWT that the tenant's registered issuer signed.
+    jwt: Option<String>,
+    /// Whose issuer it is; needed only where it was registered without issuer and audience.
+    tenant_id: Option<String>,
+}
+
+/// A token of ours.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct Exchanged {
+    /// To send as `Authorization: Bearer`, or, on streams, as `?api_key=`.
+    access_token: String,
+    /// `Bearer`.
+    token_type: String,
+    /// In seconds.
+    expires_in: i64,
+}

@@ -1,0 +1,5 @@
+//! Bodies, answers and errors as they stand on the wire.
+
+pub(super) mod error;
+pub(super) mod request;
+pub(super) mod response;

@@ -1,0 +1,242 @@
+//! A request's JSON body: counted, timed, and read with faults that name their place.
+
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use poem::{Request, RequestBody, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaMediaType, MetaRequest, Registry},
+    types::Type,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{
+    domain::fault::Fault,
+    http::wire::error::{ApiError, Code},
+};
+
+/// The most bytes of a body.
+pub(in crate::http) const BODY_BYTES: usize = 1 << 20;
+/// The most bytes of a body that carries many events.
+pub(in crate::http) const LARGE_BODY_BYTES: usize = 16 << 20;
+/// How long a body may stall.
+const STALL: Duration = Duration::from_secs(30);
+/// How much of a refused body is still read, so that the answer reaches a client that writes first and reads then. A proxy before us
+/// would otherwise see a broken connection instead of the answer.
+const DRAINED_BYTES: usize = 4 << 20;
+
+/// The body as `T`. Credentials stand before it in a handler's arguments, so that nobody's body is read before they are let in.
+pub(in crate::http) struct Body<T, const LIMIT: usize = BODY_BYTES>(pub(in crate::http) T);
+
+/// A body of the routes that take many events at once.
+pub(in crate::http) type Large<T> = Body<T, LARGE_BODY_BYTES>;
+
+impl<'a, T: DeserializeOwned + Type + Send, const LIMIT: usize> ApiExtractor<'a> for Body<T, LIMIT> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let body = body.take()?;
+        let length = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if !is_json(request) {
+            drain(body).await;
+            return Err(ApiError::new(
+                Code::UnsupportedMediaType,
+                "Send the body as application/json, and say so in Content-Type.",
+            )
+            .into());
+        }
+        if length.is_some_and(|length| length > LIMIT) {
+            drain(body).await;
+            return Err(too_large(LIMIT).into());
+        }
+        let bytes = read(body, LIMIT).await?;
+        Ok(Self(parse(&bytes)?))
+    }
+}
+
+/// The body as `T`, or none where nothing was sent.
+pub(in crate::http) struct MaybeBody<T>(pub(in crate::http) Option<T>);
+
+impl<'a, T: DeserializeOwned + Type + Send> ApiExtractor<'a> for MaybeBody<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: false })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let bytes = read(body.take()?, BODY_BYTES).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(None));
+        }
+        if !is_json(request) {
+            return Err(ApiError::new(
+                Code::UnsupportedMediaType,
+                "Send the body as application/json, and say so in Content-Type.",
+            )
+            .into());
+        }
+        Ok(Self(Some(parse(&bytes)?)))
+    }
+}
+
+fn is_json(request: &Request) -> bool {
+    let Some(kind) = request.content_type() else { return false };
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn too_large(limit: usize) -> ApiError {
+    ApiError::new(
+        Code::PayloadTooLarge,
+        format!("The body is larger than the {limit} bytes that this route takes; send it in parts."),
+    )
+}
+
+/// Reads and forgets what a client still sends, within bounds.
+pub(in crate::http) async fn drain(body: poem::Body) {
+    let mut pieces = body.into_bytes_stream();
+    let mut read = 0;
+    while let Ok(Some(Ok(piece))) = tokio::time::timeout(Duration::from_secs(1), pieces.next()).await {
+        read += piece.len();
+        if read > DRAINED_BYTES {
+            return;
+        }
+    }
+}
+
+/// Reads a body of at most `limit` bytes, however it is framed.
+async fn read(body: poem::Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let mut pieces = body.into_bytes_stream();
+    let mut bytes = Vec::new();
+    loop {
+        // What is there already needs no deadline.
+        let piece = match pieces.next().now_or_never() {
+            Some(piece) => Ok(piece),
+            None => tokio::time::timeout(STALL, pieces.next()).await,
+        };
+        match piece {
+            Err(_) => {
+                return Err(ApiError::new(Code::RequestTimeout, "The body stalled for 30 s; send the request again."));
+            }
+            Ok(None) => return Ok(bytes),
+            Ok(Some(Err(error))) => return Err(ApiError::fault("", format!("the body broke off: {error}"))),
+            Ok(Some(Ok(piece))) if bytes.len() + piece.len() > limit => {
+                drop(piece);
+                drain(poem::Body::from_bytes_stream(pieces)).await;
+                return Err(too_large(limit));
+            }
+            Ok(Some(Ok(piece))) => bytes.extend_from_slice(&piece),
+        }
+    }
+}
+
+/// Reads JSON; only when that fails is it read again, slower, to name the place of each fault.
+pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(ApiError::fault("", "the body is empty; it must be JSON"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_syntax() || error.is_eof() {
+            return ApiError::fault("", format!("the body is not JSON: {error}"));
+        }
+        let faults = faults_of::<T>(bytes);
+        if faults.is_empty() { ApiError::fault("", error.to_string()) } else { ApiError::validation(faults) }
+    })
+}
+
+/// The faults of a body that is JSON but not a `T`: in a list, the first one of each item.
+fn faults_of<T: DeserializeOwned>(bytes: &[u8]) -> Vec<Fault> {
+    let fault_of = |value: Value| {
+        serde_path_to_error::deserialize::<_, T>(value)
+            .err()
+            .map(|error| (error.path().to_string(), error.inner().to_string()))
+    };
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Array(items)) => {
+            let each = items.into_iter().enumerate().filter_map(|(at, item)| {
+                let (path, message) = fault_of(Value::Array(vec![item]))?;
+                let path = path.strip_prefix("[0]").map_or(path.clone(), |rest| format!("[{at}]{rest}"));
+                Some(Fault { path, message })
+            });
+            each.collect()
+        }
+        Ok(value) => fault_of(value)
+            .into_iter()
+            .map(|(path, message)| Fault { path: if path == "." { String::new() } else { path }, message })
+            .collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Item {
+        #[allow(dead_code, reason = "only its parsing is looked at")]
+        ttl_seconds: Option<i64>,
+    }
+
+    fn faults(body: &str) -> Vec<Fault> {
+        match parse::<Vec<Item>>(body.as_bytes()) {
+            Ok(_) => Vec::new(),
+            Err(_) => faults_of::<Vec<Item>>(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn every_wrong_item_is_named() {
+        let faults = faults(r#"[{"ttlSeconds":1},{"ttlSeconds":"x"},{},{"ttlSeconds":1.5}]"#);
+        assert_eq!(
+            faults.iter().map(|fault| fault.path.as_str()).collect::<Vec<_>>(),
+            ["[1].ttlSeconds", "[3].ttlSeconds"]
+        );
+    }
+
+    #[test]
+    fn null_is_absent_and_unknown_fields_are_ignored() {
+        assert!(parse::<Vec<Item>>(br#"[{"ttlSeconds":null,"colour":"red"}]"#).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_json_says_so() {
+        for body in ["", "  ", "[", "nonsense", "{]"] {
+            assert!(parse::<Vec<Item>>(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+}

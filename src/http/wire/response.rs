@@ -1,0 +1,117 @@
+//! A successful answer: JSON, and the instant of Redis' clock at which it was true.
+
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+};
+use poem_openapi::{
+    ApiResponse,
+    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::Serialize;
+
+use crate::{http::wire::error::digits, store::Told};
+
+/// Redis' clock in microseconds as the script read it.
+pub(in crate::http) static HOLDFAST_TIME: HeaderName = HeaderName::from_static("holdfast-time");
+/// The tenant's latest position.
+pub(in crate::http) static HOLDFAST_POSITION: HeaderName = HeaderName::from_static("holdfast-position");
+
+/// Room for most bodies, and for all headers of an answer: growing costs more.
+const BODY_BYTES: usize = 512;
+const HEADERS: usize = 12;
+
+/// What a script told, as JSON; `STATUS` is 200 or 201.
+pub(in crate::http) struct Answer<T, const STATUS: u16 = 200>(pub(in crate::http) Told<T>);
+
+impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Answer<T, STATUS> {
+    fn into_response(self) -> Response {
+        let Told { now_us, position, answer } = self.0;
+        let mut response = json(STATUS, &answer);
+        response.headers_mut().insert(HOLDFAST_TIME.clone(), digits(now_us));
+        response.headers_mut().insert(HOLDFAST_POSITION.clone(), digits(position));
+        response
+    }
+}
+
+impl<T: Type, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
+    fn meta() -> MetaResponses {
+        let header = |name: &str, description: &str| MetaHeader {
+            name: name.into(),
+            description: Some(description.into()),
+            required: true,
+            deprecated: false,
+            schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("integer", "int64"))),
+        };
+        let headers = vec![
+            header("Holdfast-Time", "Redis' clock in microseconds since the Unix epoch, as the call read it."),
+            header("Holdfast-Position", "The tenant's latest position: where a stream may start without a hole."),
+        ];
+        MetaResponses { responses: vec![MetaResponse { headers, ..described::<T>(STATUS, "Done.") }] }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+/// JSON that no script told: of the administrator's routes.
+pub(in crate::http) struct Plain<T, const STATUS: u16 = 200>(pub(in crate::http) T);
+
+impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Plain<T, STATUS> {
+    fn into_response(self) -> Response {
+        json(STATUS, &self.0)
+    }
+}
+
+impl<T: Type, const STATUS: u16> ApiResponse for Plain<T, STATUS> {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![described::<T>(STATUS, "Done.")] }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+/// 204: done, and nothing to say.
+pub(in crate::http) struct Nothing;
+
+impl IntoResponse for Nothing {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl ApiResponse for Nothing {
+    fn meta() -> MetaResponses {
+        MetaResponses {
+            responses: vec![MetaResponse {
+                description: "Done.",
+                status: Some(204),
+                status_range: None,
+                content: vec![],
+                headers: vec![],
+            }],
+        }
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
+fn json(status: u16, body: &impl Serialize) -> Response {
+    let mut text = Vec::with_capacity(BODY_BYTES);
+    // Our own types always serialise: text, numbers, lists, and maps with text for keys.
+    let _ = serde_json::to_writer(&mut text, body);
+    let mut response = Response::from(text);
+    response.set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
+    response.headers_mut().reserve(HEADERS);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn described<T: Type>(status: u16, description: &'static str) -> MetaResponse {
+    let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+    MetaResponse { description, status: Some(status), status_range: None, content, headers: vec![] }
+}

@@ -1,0 +1,132 @@
+//! Events of the tenant's own platform, and the companies that they are about.
+
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        platform::{Company, NewEvent, Registered},
+        rate::cost,
+    },
+    store::{Arg, Caller, Store, StoreError, Told, Verdict, codec::Reader, scripts},
+};
+
+/// What became of events to publish.
+#[derive(Debug, Clone)]
+pub enum Published {
+    /// All are told: the position of each, in their order.
+    Done(Vec<i64>),
+    /// None is: the company of each event marked `true` is not registered.
+    UnknownCompany(Vec<bool>),
+}
+
+/// What became of a company's registration.
+#[derive(Debug, Clone)]
+pub enum Registering {
+    /// It stands so now.
+    Done(Registered),
+    /// Nothing changed: the company of this slug has that id.
+    Taken(String),
+}
+
+/// What became of a company's removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompanyRemoval {
+    /// It is registered no more.
+    Removed,
+    /// It was not.
+    NotFound,
+}
+
+impl Store {
+    /// Publishes events, all or none, each with a position in the tenant's one order.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
+    pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Told<Published>, StoreError> {
+        let mut args = Vec::with_capacity(events.len() * 6);
+        for event in events {
+            let (id, slug) = match &event.company {
+                Some(Company::Id(id)) => (id.as_str(), ""),
+                Some(Company::Slug(slug)) => ("", slug.as_str()),
+                None => ("", ""),
+            };
+            args.extend([Arg::Text(&event.kind), Arg::Text(id), Arg::Text(slug), Arg::Text(&event.data)]);
+            args.extend([
+                Arg::Number(event.timestamp_ms.unwrap_or(0)),
+                Arg::Text(event.dedupe_id.as_deref().unwrap_or("")),
+            ]);
+        }
+        let reply = self.ask_at_cost(cost(events.len()), &scripts::PUBLISH, caller, &args).await?;
+        match reply.verdict() {
+            "OK" => Ok(reply.told(Published::Done(reply.each(1, Reader::int)?))),
+            "UNKNOWN_COMPANY" => Ok(reply.told(Published::UnknownCompany(reply.each(1, Reader::boolean)?))),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    /// Registers a company, or changes it; without an `id` it keeps the one that it has, or gets a random one.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    pub async fn put_company(
+        &self,
+        caller: &Caller,
+        slug: &str,
+        id: Option<&str>,
+        name: &str,
+    ) -> Result<Told<Verdict<Registering>>, StoreError> {
+        let fresh = Uuid::new_v4().to_string();
+        let caller = &self.fresh(caller).await?;
+        let most = caller.limits().companies.unwrap_or(0);
+        let args = [
+            Arg::Text(slug),
+            Arg::Text(id.unwrap_or("")),
+            Arg::Text(&fresh),
+            Arg::Text(name),
+            Arg::Number(most as i64),
+        ];
+        let reply = self.ask(&scripts::COMPANY_PUT, caller, &args).await?;
+        if reply.verdict() == "TAKEN" {
+            let owner = reply.whole(|reader| reader.text().map(str::to_owned))?;
+            return Ok(reply.told(Verdict::Done(Registering::Taken(owner))));
+        }
+        reply.verdict_of(|reply| reply.whole(|reader| read_company(slug, reader.bytes()?)).map(Registering::Done))
+    }
+
+    /// One company, or all of them, in the order of their slugs.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn companies(&self, caller: &Caller, slug: Option<&str>) -> Result<Told<Vec<Registered>>, StoreError> {
+        let reply = self.ask(&scripts::COMPANY_READ, caller, &[Arg::Text(slug.unwrap_or(""))]).await?;
+        let mut companies = reply.each(2, |reader| {
+            let slug = reader.text()?;
+            read_company(slug, reader.bytes()?)
+        })?;
+        companies.sort_by(|a, b| a.slug.cmp(&b.slug));
+        Ok(reply.told(companies))
+    }
+
+    /// Removes a company; what was told of it stays.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    pub async fn delete_company(&self, caller: &Caller, slug: &str) -> Result<Told<CompanyRemoval>, StoreError> {
+        let reply = self.ask(&scripts::COMPANY_DELETE, caller, &[Arg::Text(slug)]).await?;
+        match reply.verdict() {
+            "OK" => Ok(reply.told(CompanyRemoval::Removed)),
+            "NOT_FOUND" => Ok(reply.told(CompanyRemoval::NotFound)),
+            _ => Err(reply.unexpected()),
+        }
+    }
+}
+
+fn read_company(slug: &str, packed: &[u8]) -> Option<Registered> {
+    let mut reader = Reader::new(packed);
+    Some(Registered {
+        slug: slug.into(),
+        id: reader.text()?.into(),
+        name: reader.text()?.into(),
+        created_ms: reader.int()?,
+    })
+}

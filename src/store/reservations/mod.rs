@@ -1,0 +1,504 @@
+//! The reservation scripts, typed: what each is given and what it answers.
+
+pub(super) mod batcher;
+pub(super) mod expiry;
+pub(super) mod plain;
+pub(super) mod resources;
+pub(super) mod transactions;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        rate::cost,
+        reservation::{Active, Checked, Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
+    },
+    store::{
+        Arg, Caller, Store, StoreError, Told, Verdict,
+        codec::Reader,
+        redis::resp::Arguments,
+        reservations::batcher::Asked,
+        scripts::{self, Pair},
+    },
+};
+
+const RESERVE: Pair = Pair { plan: &scripts::RESERVE, plain: &scripts::RESERVE_PLAIN };
+const UNRESERVE: Pair = Pair { plan: &scripts::UNRESERVE, plain: &scripts::UNRESERVE_PLAIN };
+const RENEW: Pair = Pair { plan: &scripts::RENEW, plain: &scripts::RENEW_PLAIN };
+
+/// How many reservations are looked at in one call of the listing, when the caller wants all of them.
+const LIST_STEP: usize = 1_000;
+
+impl Store {
+    /// Takes what is free, each on its own; one answer per item, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is held comes back as `ALREADY_HAD`.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not undo a call that was already sent; one that still waits for others to go with is not sent.
+    pub async fn reserve(&self, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
+        match wanted {
+            [one] if !caller.needs_plan() => {
+                let ask = |to| Asked::Reserve(one.clone(), to);
+                self.share(caller, &one.resource, ask, async |cost| self.reserve_at_cost(cost, caller, wanted).await)
+                    .await
+            }
+            _ => self.reserve_at_cost(cost(wanted.len()), caller, wanted).await,
+        }
+    }
+
+    async fn reserve_at_cost(
+        &self,
+        cost: u32,
+        caller: &Caller,
+        wanted: &[Wanted],
+    ) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
+        let plan =
+            |_: &Caller, to: &mut dyn Arguments| wanted.iter().flat_map(wanted_args).for_each(|arg| arg.write(to));
+        let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_wanted(to, caller, wanted);
+        self.ask_either(cost, &RESERVE, caller, plan, short).await?.verdict_of(|reply| {
+            let mut at = wanted.iter();
+            if reply.is_plain(&RESERVE) {
+                reply.each(1, |reader| plain::read_granted(reader, at.next()?))
+            } else {
+                reply.each(12, read_granted)
+            }
+        })
+    }
+
+    /// Gives back what the caller proves it holds; one wrong token and nothing is freed.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is free comes back as `NOT_RESERVED`.
+    pub async fn unreserve(
+        &self,
+        caller: &Caller,
+        claims: &[Claim],
+    ) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
+        match claims {
+            [one] if !caller.needs_plan() => {
+                let ask = |to| Asked::Unreserve(one.clone(), to);
+                self.share(caller, &one.resource, ask, async |cost| self.unreserve_at_cost(cost, caller, claims).await)
+                    .await
+            }
+            _ => self.unreserve_at_cost(cost(claims.len()), caller, claims).await,
+        }
+    }
+
+    async fn unreserve_at_cost(
+        &self,
+        cost: u32,
+        caller: &Caller,
+        claims: &[Claim],
+    ) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
+        let plan =
+            |_: &Caller, to: &mut dyn Arguments| claims.iter().flat_map(claim_args).for_each(|arg| arg.write(to));
+        let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_claims(to, caller, claims);
+        self.ask_either(cost, &UNRESERVE, caller, plan, short).await?.verdict_of(|reply| {
+            let mut at = claims.iter();
+            let (width, read): (_, fn(&mut _, &_) -> _) =
+                if reply.is_plain(&UNRESERVE) { (1, plain::read_released) } else { (4, read_released) };
+            reply.each(width, |reader| read(reader, at.next()?))
+        })
+    }
+
+    /// Moves the deadline of what the caller proves it holds; one wrong token and nothing is moved.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    pub async fn renew(
+        &self,
+        caller: &Caller,
+        renewals: &[Renewal],
+    ) -> Result<Told<Verdict<Vec<Renewed>>>, StoreError> {
+        match renewals {
+            [one] if !caller.needs_plan() => {
+                let ask = |to| Asked::Renew(one.clone(), to);
+                self.share(caller, &one.claim.resource, ask, async |cost| {
+                    self.renew_at_cost(cost, caller, renewals).await
+                })
+                .await
+            }
+            _ => self.renew_at_cost(cost(renewals.len()), caller, renewals).await,
+        }
+    }
+
+    async fn renew_at_cost(
+        &self,
+        cost: u32,
+        caller: &Caller,
+        renewals: &[Renewal],
+    ) -> Result<Told<Verdict<Vec<Renewed>>>, StoreError> {
+        let plan = |_: &Caller, to: &mut dyn Arguments| {
+            for renewal in renewals {
+                claim_args(&renewal.claim).iter().for_each(|arg| arg.write(to));
+                to.int(renewal.ttl_ms);
+            }
+        };
+        let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_renewals(to, caller, renewals);
+        self.ask_either(cost, &RENEW, caller, plan, short).await?.verdict_of(|reply| {
+            let mut at = renewals.iter();
+            let (width, read): (_, fn(&mut _, &_) -> _) =
+                if reply.is_plain(&RENEW) { (1, plain::read_renewed) } else { (5, read_renewed) };
+            reply.each(width, |reader| read(reader, &at.next()?.claim))
+        })
+    }
+
+    /// Looks who holds these resources.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn check(&self, caller: &Caller, resources: &[String]) -> Result<Told<Vec<Checked>>, StoreError> {
+        let args: Vec<_> = resources.iter().map(|resource| Arg::Text(resource)).collect();
+        let reply = self.ask_at_cost(cost(resources.len()), &scripts::CHECK, caller, &args).await?;
+        let checked = reply.each(6, |reader| {
+            Some(Checked {
+                holder: reader.maybe_text()?,
+                deadline_ms: reader.maybe_int()?,
+                note: reader.maybe_text()?,
+                capacity: reader.int()?,
+                available: reader.int()?,
+                takeable: reader.boolean()?,
+            })
+        })?;
+        Ok(reply.told(checked))
+    }
+
+    /// The fencing token of the resource's present holder; `None` when it is free. Of a pool it is `fence` where that is one of its
+    /// slots', else the latest of its slots'.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn verify_fence(
+        &self,
+        caller: &Caller,
+        resource: &str,
+        fence: i64,
+    ) -> Result<Told<Option<i64>>, StoreError> {
+        let reply = self.ask(&scripts::VERIFY_FENCE, caller, &[Arg::Text(resource), Arg::Number(fence)]).await?;
+        let fence = reply.whole(Reader::maybe_int)?;
+        Ok(reply.told(fence))
+    }
+
+    /// The tenant's latest position, if the caller's credential still holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Unauthorized`] when it does not.
+    pub async fn position(&self, caller: &Caller) -> Result<Told<()>, StoreError> {
+        Ok(self.ask(&scripts::POSITION, caller, &[]).await?.told(()))
+    }
+
+    /// Ends a reservation whoever holds it; answers what was freed.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done.
+    pub async fn force_release(
+        &self,
+        caller: &Caller,
+        resource: &str,
+        reason: &str,
+    ) -> Result<Told<Verdict<Vec<String>>>, StoreError> {
+        let reply = self.ask(&scripts::FORCE_RELEASE, caller, &[Arg::Text(resource), Arg::Text(reason)]).await?;
+        reply.verdict_of(|reply| reply.each(1, |reader| reader.text().map(Into::into)))
+    }
+
+    /// Ends every reservation of the tenant; answers how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    pub async fn reset(&self, caller: &Caller) -> Result<Told<i64>, StoreError> {
+        let reply = self.ask(&scripts::RESET, caller, &[]).await?;
+        let ended = reply.whole(Reader::int)?;
+        Ok(reply.told(ended))
+    }
+
+    /// A piece of the active reservations: from `cursor` on, at most `limit`, perhaps fewer.
+    ///
+    /// A step of the scan can hold more than fits in a page. The rest of it is then found again by name: the cursor keeps the step and
+    /// the last name given, in the order of bytes, so nothing that stays held is left out.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Told<Page>, StoreError> {
+        let (told, next_step) = self.scan(1, caller, &cursor.step, limit).await?;
+        let as_of = cursor.as_of.unwrap_or(told.position);
+        Ok(told.map(|found| {
+            let (found, next) = cursor.cut(found, |active| &active.resource, limit, next_step, as_of);
+            Page { found, as_of, next }
+        }))
+    }
+
+    /// The next piece of the whole list, as large as is good for one call.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
+        self.stretch_at_cost(1, caller, cursor).await
+    }
+
+    /// The piece after that, of the same call, which was paid for.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn further_stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
+        self.stretch_at_cost(0, caller, cursor).await
+    }
+
+    async fn stretch_at_cost(&self, cost: u32, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
+        let (told, next_step) = self.scan(cost, caller, &cursor.step, LIST_STEP).await?;
+        let as_of = cursor.as_of.unwrap_or(told.position);
+        let next = (next_step != "0").then_some(PageCursor { step: next_step, after: None, as_of: Some(as_of) });
+        Ok(told.map(|found| Page { found, as_of, next }))
+    }
+
+    async fn scan(
+        &self,
+        cost: u32,
+        caller: &Caller,
+        step: &str,
+        count: usize,
+    ) -> Result<(Told<Vec<Active>>, String), StoreError> {
+        let reply =
+            self.ask_at_cost(cost, &scripts::LIST, caller, &[Arg::Text(step), Arg::Number(count as i64)]).await?;
+        let (next, found) = reply.whole(|reader| {
+            let next = reader.text()?.to_owned();
+            let mut found = Vec::new();
+            while reader.left() > 0 {
+                let resource = reader.text()?.to_owned();
+                let active = read_active(resource, reader.bytes()?)?;
+                found.push(Active { deadline_ms: reader.maybe_int()?, blocker_of: reader.maybe_texts()?, ..active });
+            }
+            Some((next, found))
+        })?;
+        Ok((reply.told(found), next))
+    }
+}
+
+pub(in crate::store) fn wanted_args(item: &Wanted) -> [Arg<'_>; 6] {
+    [
+        Arg::Text(&item.requester),
+        Arg::Text(&item.resource),
+        Arg::Token(item.token),
+        Arg::Number(item.ttl_ms.unwrap_or(0)),
+        Arg::Text(&item.resource_type),
+        Arg::Text(&item.note),
+    ]
+}
+
+pub(in crate::store) fn claim_args(claim: &Claim) -> [Arg<'_>; 3] {
+    [Arg::Text(&claim.requester), Arg::Text(&claim.resource), Arg::Token(shown_token(claim))]
+}
+
+/// The token that a caller shows, of which Redis keeps the 16 bytes: exactly as we write it, or it is no token of ours. Zero stands for that,
+/// which is nobody's.
+pub(in crate::store) fn shown_token(claim: &Claim) -> Uuid {
+    let text = claim.token.as_deref().unwrap_or("");
+    let token = Uuid::try_parse(text).unwrap_or_default();
+    if *token.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text { token } else { Uuid::nil() }
+}
+
+/// Reads a token as callers get it; `Some(None)` where there is none.
+pub(in crate::store) fn read_token(reader: &mut Reader<'_>) -> Option<Option<String>> {
+    if reader.absent() {
+        Some(None)
+    } else {
+        Uuid::from_slice(reader.bytes()?).ok().map(|token| Some(token.to_string()))
+    }
+}
+
+pub(in crate::store) fn read_granted(reader: &mut Reader<'_>) -> Option<Granted> {
+    let status = reader.text()?.into();
+    let token = read_token(reader)?;
+    let fence = reader.maybe_int()?;
+    let deadline_ms = reader.maybe_int()?;
+    let holder = reader.maybe_text()?;
+    let holder_deadline_ms = reader.maybe_int()?;
+    let pool = reader.maybe_text()?;
+    let slot = reader.maybe_text()?;
+    let blockers = reader.maybe_texts()?;
+    let path = reader.maybe_text()?;
+    let kind = reader.maybe_text()?;
+    let resource = reader.maybe_text()?;
+    let obstacle = kind.zip(resource).map(|(kind, resource)| Obstacle {
+        kind,
+        resource,
+        holder: holder.clone().unwrap_or_default(),
+        holder_deadline_ms,
+    });
+    Some(Granted {
+        status,
+        token,
+        fence,
+        deadline_ms,
+        holder,
+        holder_deadline_ms,
+        slot: pool.zip(slot),
+        blockers,
+        path,
+        obstacle,
+    })
+}
+
+pub(in crate::store) fn read_released(reader: &mut Reader<'_>, claim: &Claim) -> Option<Released> {
+    let (status, freed) = (reader.text()?.into(), reader.maybe_texts()?.unwrap_or_default());
+    Some(Released { status, freed, holder: read_holder(reader, &claim.resource)? })
+}
+
+fn read_renewed(reader: &mut Reader<'_>, claim: &Claim) -> Option<Renewed> {
+    let (status, fence, deadline_ms) = (reader.text()?.into(), reader.maybe_int()?, reader.maybe_int()?);
+    Some(Renewed { status, fence, deadline_ms, holder: read_holder(reader, &claim.resource)? })
+}
+
+fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Obstacle>> {
+    let (holder, holder_deadline_ms) = (reader.maybe_text()?, reader.maybe_int()?);
+    Some(holder.map(|holder| Obstacle {
+        kind: "resource".into(),
+        resource: resource.into(),
+        holder,
+        holder_deadline_ms,
+    }))
+}
+
+/// Reads a packed reservation; its layout stands in `lua/README.md`.
+fn read_active(resource: String, packed: &[u8]) -> Option<Active> {
+    let mut reader = Reader::new(packed);
+    let fence = reader.int()?;
+    let deadline_ms = reader.maybe_int()?;
+    let reserved_ms = reader.int()?;
+    read_token(&mut reader)?; // which nobody is shown; a blocker has none
+    let requester = reader.text()?.into();
+    let resource_type = reader.text()?.into();
+    let label = reader.maybe_text()?;
+    reader.maybe_text()?; // the end user, which is the label's where there is one
+    let note = reader.maybe_text()?;
+    let pool = reader.maybe_text()?;
+    let path = reader.maybe_text()?;
+    let blockers = reader.maybe_texts()?;
+    Some(Active {
+        resource,
+        requester,
+        fence,
+        deadline_ms,
+        reserved_ms,
+        resource_type,
+        label,
+        note,
+        pool,
+        path,
+        blockers,
+        blocker_of: None,
+    })
+}
+
+/// A piece of the listing.
+#[derive(Debug)]
+pub struct Page {
+    /// What was found, in no order that means anything.
+    pub found: Vec<Active>,
+    /// The position as of which the listing holds: the first piece's.
+    pub as_of: i64,
+    /// Where the next piece begins; `None` at the end.
+    pub next: Option<PageCursor>,
+}
+
+/// Where a piece of the listing begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageCursor {
+    step: String,
+    after: Option<String>,
+    as_of: Option<i64>,
+}
+
+impl PageCursor {
+    /// The beginning.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { step: "0".into(), after: None, as_of: None }
+    }
+
+    /// Where a scan of Redis continues.
+    pub(in crate::store) fn step(&self) -> &str {
+        &self.step
+    }
+
+    /// Cuts what a step of a scan found to at most `limit`, and says where the next page begins.
+    pub(in crate::store) fn cut<T>(
+        &self,
+        mut found: Vec<T>,
+        name: impl Fn(&T) -> &String,
+        limit: usize,
+        next_step: String,
+        as_of: i64,
+    ) -> (Vec<T>, Option<Self>) {
+        found.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        if let Some(after) = &self.after {
+            found.retain(|one| name(one) > after);
+        }
+        let cut = found.len() > limit;
+        found.truncate(limit);
+        let next = match found.last() {
+            Some(last) if cut => {
+                Some(Self { step: self.step.clone(), after: Some(name(last).clone()), as_of: Some(as_of) })
+            }
+            _ if next_step == "0" => None,
+            _ => Some(Self { step: next_step, after: None, as_of: Some(as_of) }),
+        };
+        (found, next)
+    }
+
+    /// As clients carry it: opaque, and safe in a URL.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let as_of = self.as_of.unwrap_or(0);
+        URL_SAFE_NO_PAD.encode(match &self.after {
+            Some(after) => format!("{as_of}:{}:{after}", self.step),
+            None => format!("{as_of}:{}", self.step),
+        })
+    }
+
+    /// Reads one that a client gives back.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let mut parts = text.splitn(3, ':');
+        let as_of: i64 = parts.next()?.parse().ok()?;
+        let step = parts.next()?;
+        step.parse::<u64>().ok()?;
+        Some(Self { step: step.into(), after: parts.next().map(Into::into), as_of: Some(as_of) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_taken_as_we_write_it_or_not_at_all() {
+        let token = Uuid::from_u128(0x0f8f_ad5b_d9cb_469f_a165_7086_7728_950e);
+        let shown =
+            |text: &str| shown_token(&Claim { requester: "w".into(), resource: "r".into(), token: Some(text.into()) });
+        assert_eq!(shown("0f8fad5b-d9cb-469f-a165-70867728950e"), token);
+        for other in [
+            "",
+            "x",
+            "0F8FAD5B-D9CB-469F-A165-70867728950E",
+            "0f8fad5bd9cb469fa16570867728950e",
+            "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
+        ] {
+            assert_eq!(shown(other), Uuid::nil(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        for after in [None, Some("a:b/é".to_owned()), Some(String::new())] {
+            let cursor = PageCursor { step: "17179869184".into(), after, as_of: Some(1_790_000_000_000_000) };
+            assert_eq!(PageCursor::decode(&cursor.encode()), Some(cursor));
+        }
+        for bad in ["", "!", "AAAA", &URL_SAFE_NO_PAD.encode("1"), &URL_SAFE_NO_PAD.encode("1:x")] {
+            assert_eq!(PageCursor::decode(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The short scripts of tenants that never registered anything: what they are sent ready-made, and what they answer.
+//!
+//! What does not depend on the moment is packed here, so that Redis, which is one thread for everybody, only puts it together.
+
+use std::collections::HashSet;
+
+use crate::{
+    domain::reservation::{Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
+    store::{
+        Caller,
+        codec::{Reader, Writer},
+        redis::resp::Arguments,
+        reservations::{read_token, shown_token},
+    },
+};
+
+pub(in crate::store) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, items: &[Wanted]) {
+    let packed = column(Writer::default(), items, |to, item| to.int(item.ttl_ms.unwrap_or(0)));
+    let packed = column(packed, items, |to, item| to.text(&item.resource));
+    let packed = column(packed, items, |to, item| to.binary(item.token.as_bytes()));
+    let packed = new_column(packed, items, is_alike, |item| kept(item, caller));
+    let packed = new_column(packed, items, is_alike, |item| told_of_wanted(item, caller));
+    to.bytes(&packed.done());
+    write_twice(to, items.iter().map(|item| &*item.resource));
+}
+
+pub(in crate::store) fn write_claims(to: &mut dyn Arguments, caller: &Caller, claims: &[Claim]) {
+    to.bytes(&claim_columns(Writer::default(), caller, claims, |claim| claim).done());
+    write_twice(to, claims.iter().map(|claim| &*claim.resource));
+}
+
+pub(in crate::store) fn write_renewals(to: &mut dyn Arguments, caller: &Caller, renewals: &[Renewal]) {
+    let packed = column(Writer::default(), renewals, |to, renewal| to.int(renewal.ttl_ms));
+    to.bytes(&claim_columns(packed, caller, renewals, |renewal| &renewal.claim).done());
+}
+
+fn claim_columns<T>(packed: Writer, caller: &Caller, items: &[T], claim: impl Fn(&T) -> &Claim) -> Writer {
+    let alike = |a: &T, b: &T| claim(a).requester == claim(b).requester;
+    let packed = column(packed, items, |to, item| to.text(&claim(item).resource));
+    let packed = column(packed, items, |to, item| to.binary(shown_token(claim(item)).as_bytes()));
+    let packed = new_column(packed, items, alike, |item| who(claim(item)));
+    new_column(packed, items, alike, |item| told_of_claim(claim(item), caller))
+}
+
+/// One value of each item. A script unpacks all columns at once, which costs Redis less than item after item.
+pub(in crate::store) fn column<T>(packed: Writer, items: &[T], write: impl Fn(Writer, &T) -> Writer) -> Writer {
+    items.iter().fold(packed, write)
+}
+
+/// Whether the same is known of both beforehand.
+pub(in crate::store) fn is_alike(a: &Wanted, b: &Wanted) -> bool {
+    a.requester == b.requester && a.resource_type == b.resource_type && a.note == b.note
+}
+
+/// One packed value of each item, or nothing where it is as of the item before: what most of a batch have in common is sent once.
+pub(in crate::store) fn new_column<T>(
+    packed: Writer,
+    items: &[T],
+    alike: impl Fn(&T, &T) -> bool,
+    value: impl Fn(&T) -> Vec<u8>,
+) -> Writer {
+    let before = std::iter::once(None).chain(items.iter().map(Some));
+    items.iter().zip(before).fold(packed, |packed, (item, before)| {
+        let is_alike = before.is_some_and(|before| alike(before, item));
+        if is_alike { packed.text("") } else { packed.binary(&value(item)) }
+    })
+}
+
+/// Whether a resource is named twice: only then does the script look what an item before has done to it.
+fn write_twice<'a>(to: &mut dyn Arguments, mut resources: impl ExactSizeIterator<Item = &'a str>) {
+    let mut seen = HashSet::new();
+    if resources.len() > 1 && !resources.all(|resource| seen.insert(resource)) {
+        to.text("twice");
+    }
+}
+
+/// A reservation's fields from its requester on; its layout stands in `lua/README.md`.
+pub(in crate::store) fn kept(item: &Wanted, caller: &Caller) -> Vec<u8> {
+    let Wanted { requester, resource_type, note, .. } = item;
+    Writer::default()
+        .text(requester)
+        .text(resource_type)
+        .maybe_text(caller.label())
+        .maybe_text(caller.end_user())
+        .maybe_text((!note.is_empty()).then_some(note))
+        .boolean(false) // no pool
+        .boolean(false) // no path
+        .boolean(false) // no blockers
+        .int(0) // nobody blocks with it
+        .done()
+}
+
+/// What proves, beside the token, who holds it.
+pub(in crate::store) fn who(claim: &Claim) -> Vec<u8> {
+    Writer::default().text(&claim.requester).done()
+}
+
+/// Of the event RESERVED, the fields from the resource type to the resource; its layout stands in `lua/README.md`.
+pub(in crate::store) fn told_of_wanted(item: &Wanted, caller: &Caller) -> Vec<u8> {
+    told(Writer::default().text(&item.resource_type), &item.requester, caller)
+}
+
+/// Of the events UNRESERVED and RENEWED, those from the requester to the resource.
+pub(in crate::store) fn told_of_claim(claim: &Claim, caller: &Caller) -> Vec<u8> {
+    told(Writer::default(), &claim.requester, caller)
+}
+
+fn told(to: Writer, requester: &str, caller: &Caller) -> Vec<u8> {
+    to.text(requester)
+        .maybe_text(caller.label())
+        .boolean(false) // no pool
+        .boolean(false) // no blockers
+        .boolean(false) // no method
+        .boolean(false) // no changes
+        .done()
+}
+
+pub(in crate::store) fn read_granted(reader: &mut Reader<'_>, wanted: &Wanted) -> Option<Granted> {
+    let (status, token) = match reader.text_ahead() {
+        None => ("ACQUIRED", wanted.token.to_string()),
+        Some("ALREADY_HAD") => ("ALREADY_HAD", read_token(reader)??),
+        Some(status) => {
+            let obstacle = read_obstacle(reader, &wanted.resource)?;
+            let (holder, holder_deadline_ms) = (Some(obstacle.holder.clone()), obstacle.holder_deadline_ms);
+            return Some(Granted { holder, holder_deadline_ms, obstacle: Some(obstacle), ..Granted::of(status) });
+        }
+    };
+    let (fence, deadline_ms) = (Some(reader.int()?), reader.maybe_int()?);
+    if status == "ACQUIRED" {
+        reader.int()?; // since when: now
+    }
+    let holder = Some(wanted.requester.clone());
+    Some(Granted {
+        token: Some(token),
+        fence,
+        deadline_ms,
+        holder,
+        holder_deadline_ms: deadline_ms,
+        ..Granted::of(status)
+    })
+}
+
+pub(in crate::store) fn read_released(reader: &mut Reader<'_>, claim: &Claim) -> Option<Released> {
+    if reader.truth() {
+        return Some(Released { status: "RELINQUISHED".into(), freed: vec![claim.resource.clone()], holder: None });
+    }
+    let status = reader.text()?;
+    Some(Released { status: status.into(), freed: Vec::new(), holder: read_owner(reader, status, claim)? })
+}
+
+pub(in crate::store) fn read_renewed(reader: &mut Reader<'_>, claim: &Claim) -> Option<Renewed> {
+    let Some(status) = reader.text_ahead() else {
+        return Some(Renewed {
+            status: "RENEWED".into(),
+            fence: Some(reader.int()?),
+            deadline_ms: Some(reader.int()?),
+            holder: None,
+        });
+    };
+    Some(Renewed { status: status.into(), fence: None, deadline_ms: None, holder: read_owner(reader, status, claim)? })
+}
+
+/// Who holds it instead, where that is the answer.
+fn read_owner(reader: &mut Reader<'_>, status: &str, claim: &Claim) -> Option<Option<Obstacle>> {
+    if status == "DOESNT_OWN_RESERVATION" { read_obstacle(reader, &claim.resource).map(Some) } else { Some(None) }
+}
+
+fn read_obstacle(reader: &mut Reader<'_>, resource: &str) -> Option<Obstacle> {
+    Some(Obstacle {
+        kind: "resource".into(),
+        resource: resource.into(),
+        holder: reader.text()?.into(),
+        holder_deadline_ms: reader.maybe_int()?,
+    })
+}
