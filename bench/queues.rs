@@ -10,10 +10,10 @@ use std::{sync::Arc, time::Instant};
 use holdfast::{
     domain::{
         names::TenantId,
-        queue::{Framework, JobSighting, JobState, Sighting},
+        queue::{Framework, JobObservation, JobState, Observation},
         tier::Tier,
     },
-    store::{Address, Callers, Intake, Link, Observed, PrivateRedis, SIGHTINGS, Store, Watched},
+    store::{Address, Callers, Intake, MAX_OBSERVATIONS, Observed, PrivateRedis, RedisHandle, Store, Watched},
 };
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ const BEGIN_US: i64 = 1_778_673_600_000_000;
 async fn main() {
     let dir = tempfile::tempdir().unwrap();
     let redis = PrivateRedis::start(dir.path()).await.unwrap();
-    let store = Store::new(Link::open(Address::parse(&redis.url()).unwrap()), Arc::new(Callers::default()));
+    let store = Store::new(RedisHandle::open(Address::parse(&redis.url()).unwrap()), Arc::new(Callers::default()));
     store.link().up().await;
     let (tenant, _) = store.create_tenant(TenantId::random(), "bench", Tier::Enterprise).await.unwrap().unwrap();
     let watched = Watched { tenant: tenant.id.clone(), connection: Uuid::new_v4(), framework: Framework::Celery, fence: 1 };
@@ -39,7 +39,7 @@ async fn main() {
     store.link().send(redis::cmd("CONFIG").arg("RESETSTAT")).await.unwrap();
     let (mut events, begun) = (0, Instant::now());
     for first in (0..JOBS).step_by(MIXED) {
-        for batch in course(first).chunks(SIGHTINGS) {
+        for batch in course(first).chunks(MAX_OBSERVATIONS) {
             let taken = store.observe(&watched, batch, &[]).await.unwrap();
             assert_eq!(taken, Observed::Done(Intake { accepted: batch.len(), duplicates: 0 }));
             events += batch.len();
@@ -48,24 +48,24 @@ async fn main() {
     let took = begun.elapsed().as_secs_f64();
     let redis_us = figure(&store, "commandstats", "cmdstat_evalsha:calls=").await;
     let memory = figure(&store, "memory", "used_memory:").await - before;
-    println!("{events} events of {JOBS} jobs, {SIGHTINGS} at once: {:.0} events/s", events as f64 / took);
+    println!("{events} events of {JOBS} jobs, {MAX_OBSERVATIONS} at once: {:.0} events/s", events as f64 / took);
     println!("in Redis: {:.1} us per event", redis_us / events as f64);
     println!("in memory: {:.1} MB, {:.0} bytes per job", memory / 1e6, memory / JOBS as f64);
     redis.stop().await;
 }
 
 /// What happens to some jobs, in the order in which it happens.
-fn course(first: usize) -> Vec<Sighting> {
-    let steps = [JobState::Queued, JobState::Queued, JobState::Active, JobState::Completed];
+fn course(first: usize) -> Vec<Observation> {
+    let steps = [JobState::Queued, JobState::Queued, JobState::HeldReservation, JobState::Completed];
     let seen = |number: usize, step: usize| {
         let job = first + number;
         let text = |text: String| Some(text);
-        let mut seen = JobSighting {
+        let mut seen = JobObservation {
             external_id: Uuid::from_u128(job as u128).to_string(),
             at_us: BEGIN_US + (job * 100 + step * 30_000) as i64,
             clock: step as i64,
             state: Some(steps[step]),
-            ..JobSighting::default()
+            ..JobObservation::default()
         };
         match step {
             0 | 1 => {
@@ -83,7 +83,7 @@ fn course(first: usize) -> Vec<Sighting> {
                 seen.runtime_ms = Some(30);
             }
         }
-        Sighting::Job(Box::new(seen))
+        Observation::Job(Box::new(seen))
     };
     (0..steps.len()).flat_map(|step| (0..MIXED).map(move |number| (number, step))).map(|(number, step)| seen(number, step)).collect()
 }

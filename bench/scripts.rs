@@ -10,12 +10,12 @@ use std::{path::Path, sync::Arc};
 use holdfast::{
     domain::{
         names::TenantId,
-        reservation::{Claim, Wanted},
+        reservation::{ReleaseRequest, ReserveRequest},
         resource::Definition,
         tier::Tier,
         transaction::{Items, Method, Transaction},
     },
-    store::{Address, Bearer, Caller, Callers, Link, PrivateRedis, Secret, Store, Verdict},
+    store::{Address, Bearer, Caller, Callers, Outcome, PrivateRedis, RedisHandle, Secret, Store},
 };
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ const CALLS: usize = 300;
 async fn main() {
     let dir = tempfile::tempdir().unwrap();
     let redis = PrivateRedis::start(dir.path()).await.unwrap();
-    let store = Store::new(Link::open(Address::parse(&redis.url()).unwrap()), Arc::new(Callers::default()));
+    let store = Store::new(RedisHandle::open(Address::parse(&redis.url()).unwrap()), Arc::new(Callers::default()));
     store.link().up().await;
     println!("{:<52} {:>9}   {:>15}", "per call, in Redis", "median us", "min .. max");
     for held in [10, 1_000, 1_000_000] {
@@ -104,7 +104,7 @@ impl<'a> Bench<'a> {
     async fn pair(&self, what: &str, names: &[&str]) {
         self.median(what, async |_| {
             let wanted: Vec<_> = names.iter().map(|name| wanted("bench", name, Some(60_000))).collect();
-            let Verdict::Done(granted) = self.store.reserve(&self.caller, &wanted).await.unwrap().answer else { panic!("refused") };
+            let Outcome::Done(granted) = self.store.reserve(&self.caller, &wanted).await.unwrap().answer else { panic!("refused") };
             let claims: Vec<_> = names.iter().zip(granted).map(|(name, granted)| claim(name, granted.token)).collect();
             self.store.unreserve(&self.caller, &claims).await.unwrap();
         })
@@ -120,7 +120,7 @@ impl<'a> Bench<'a> {
                 let tokens: Vec<_> = wanted.iter().map(|wanted| wanted.token.to_string()).collect();
                 let group = |items| [Transaction { method: Method::AllOrNone, items }];
                 let told = self.store.transactions(&self.caller, &group(Items::Reserve(wanted))).await.unwrap();
-                assert!(matches!(&told.answer, Verdict::Done(outcomes) if outcomes[0].applied));
+                assert!(matches!(&told.answer, Outcome::Done(outcomes) if outcomes[0].applied));
                 let claims = names.iter().zip(tokens).map(|(name, token)| claim(name, Some(token))).collect();
                 self.store.transactions(&self.caller, &group(Items::Unreserve(claims))).await.unwrap();
             }
@@ -154,12 +154,19 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn wanted(requester: &str, resource: &str, ttl_ms: Option<i64>) -> Wanted {
-    Wanted { requester: requester.into(), resource: resource.into(), token: Uuid::new_v4(), ttl_ms, resource_type: "UserDefined".into(), note: String::new() }
+fn wanted(requester: &str, resource: &str, ttl_ms: Option<i64>) -> ReserveRequest {
+    ReserveRequest {
+        requester: requester.into(),
+        resource: resource.into(),
+        token: Uuid::new_v4(),
+        ttl_ms,
+        resource_type: "UserDefined".into(),
+        note: String::new(),
+    }
 }
 
-fn claim(resource: &str, token: Option<String>) -> Claim {
-    Claim { requester: "bench".into(), resource: resource.into(), token }
+fn claim(resource: &str, token: Option<String>) -> ReleaseRequest {
+    ReleaseRequest { requester: "bench".into(), resource: resource.into(), token }
 }
 
 fn print(what: &str, mut rounds: Vec<f64>) {

@@ -13,11 +13,12 @@ use crate::{
     config::{Auth, Config},
     domain::{names::TenantId, tier::Tier},
     feed::Feed,
-    http::{self, App, Guards, Listener, ListenerError, Serving},
+    http::{self, App, Limiters, Listener, ListenerError, Serving},
     monitor,
     replica::Replica,
     store::{
-        Address, AddressError, Bearer, Callers, Link, Links, PrivateRedis, PrivateRedisError, Secret, Store, StoreError,
+        Address, AddressError, Bearer, Callers, PrivateRedis, PrivateRedisError, RedisHandle, RedisHandles, Secret,
+        Store, StoreError,
     },
     sweeper,
     trust::{SecretKeys, Vault},
@@ -89,16 +90,16 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     let bound = listener.address();
     let callers = Arc::new(Callers::of(config.tiers.clone(), config.known_credentials));
     let replica = Arc::new(Replica::begin());
-    let store = Store::new(Link::open(address.clone()), callers.clone());
+    let store = Store::new(RedisHandle::open(address.clone()), callers.clone());
     let feeds = Feed::open(store.clone(), config.workers)?;
     let feed = feeds.first().cloned();
 
     let config = Arc::new(config);
-    let (guards, vault) = (Arc::new(Guards::default()), Arc::new(vault));
+    let (guards, vault) = (Arc::new(Limiters::default()), Arc::new(vault));
     if config.auth == Auth::Open {
         tokio::spawn(make_default_tenant(store.clone()));
     }
-    let links = Arc::new(Links::expecting(config.workers));
+    let links = Arc::new(RedisHandles::expecting(config.workers));
     let places = Arc::new(Semaphore::new(connection_places()));
     let workers: Vec<_> = listener
         .into_sockets()
@@ -112,7 +113,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
             let serving = Serving::new(socket, tls.clone(), places.clone(), replica.clone(), config.drain);
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
                 runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-                    let store = Store::new(Link::open(address), callers);
+                    let store = Store::new(RedisHandle::open(address), callers);
                     links.add(store.link().clone());
                     // A worker that serves before it has reached Redis would refuse what another one, which is ready, promised.
                     let _ = tokio::time::timeout(FIRST_LINK, store.link().up()).await;
@@ -134,7 +135,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
             (address.clone(), callers.clone(), config.clone(), vault.clone(), replica.clone());
         std::thread::Builder::new().name("collect".into()).spawn(move || -> io::Result<()> {
             runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-                let store = Store::new(Link::open(address), callers);
+                let store = Store::new(RedisHandle::open(address), callers);
                 monitor::collect(store, config, vault, replica).await;
             });
             Ok(())

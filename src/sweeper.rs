@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     replica::Replica,
-    store::{Look, Partition, Reading, Store, StoreError},
+    store::{ClockSample, DueTenants, Partition, Store, StoreError},
 };
 
 /// How often a partition is looked at when nothing is due there.
@@ -83,7 +83,7 @@ impl Rhythm {
     }
 
     /// When to look again: at the next deadline, or with the group.
-    fn next_wake(&self, look: &Look) -> Wake {
+    fn next_wake(&self, look: &DueTenants) -> Wake {
         let at = Wake::from_std(look.now.at);
         let turns = at.saturating_duration_since(self.first).as_millis() / LOOK.as_millis() + 1;
         let usual = self.first + LOOK * turns as u32;
@@ -92,7 +92,7 @@ impl Rhythm {
 }
 
 /// Looks, and ends what has lapsed.
-async fn turn(store: &Store, partition: Partition, clock: &Clock) -> Result<Look, StoreError> {
+async fn turn(store: &Store, partition: Partition, clock: &Clock) -> Result<DueTenants, StoreError> {
     let look = store.look(partition, TENANTS, clock.read(store).await?).await?;
     for tenant in &look.lapsed {
         store.expire(tenant).await?;
@@ -110,13 +110,13 @@ struct Clock {
 }
 
 struct Seen {
-    reading: Reading,
+    reading: ClockSample,
     stepped: Option<Instant>,
 }
 
 impl Clock {
     /// What it shows, or showed a moment ago.
-    async fn read(&self, store: &Store) -> Result<Reading, StoreError> {
+    async fn read(&self, store: &Store) -> Result<ClockSample, StoreError> {
         // Those who come meanwhile wait for the same reading.
         let mut last = self.last.lock().await;
         if let Some(seen) = &*last
@@ -142,7 +142,7 @@ impl Clock {
 }
 
 /// By how much Redis' clock went otherwise than ours, in milliseconds, if that is a step.
-fn step_between(then: Reading, now: Reading) -> Option<i64> {
+fn step_between(then: ClockSample, now: ClockSample) -> Option<i64> {
     let step_ms = now.now_ms - then.at(now.at).now_ms;
     (now.now_ms < then.now_ms || step_ms.unsigned_abs() > STEP.as_millis() as u64).then_some(step_ms)
 }
@@ -153,11 +153,11 @@ mod tests {
 
     #[test]
     fn a_step_is_what_no_delay_explains() {
-        let then = Reading { now_ms: 1_000_000, at: Instant::now() };
+        let then = ClockSample { now_ms: 1_000_000, at: Instant::now() };
         let after = |ours_ms: u64, theirs_ms: i64| {
             step_between(
                 then,
-                Reading { now_ms: then.now_ms + theirs_ms, at: then.at + Duration::from_millis(ours_ms) },
+                ClockSample { now_ms: then.now_ms + theirs_ms, at: then.at + Duration::from_millis(ours_ms) },
             )
         };
         assert_eq!((after(500, 500), after(500, 5_400), after(6_000, 1_100)), (None, None, None));

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use crate::{
     config::Config,
     domain::{access::Scopes, names::TenantId, tier::Tier},
-    store::{Address, Caller, Callers, KeyRemoval, Link, Store, StoreError, Verdict},
+    store::{Address, Caller, Callers, KeyRemoval, Outcome, RedisHandle, Store, StoreError},
 };
 
 /// What can be asked of the program.
@@ -168,14 +168,14 @@ pub async fn key(config: &Config, act: KeyAct) -> Result<(), CliError> {
             let label = crate::domain::names::label(Some(label))
                 .map_err(|fault| CliError::Input(format!("the label {fault}")))?;
             match store.create_key(&caller, &label, scopes).await?.answer {
-                Verdict::Done(new) => print(&format!("id     {}\nkey    {}\n", new.key.id, new.text)),
-                Verdict::Limit(limit) => {
+                Outcome::Done(new) => print(&format!("id     {}\nkey    {}\n", new.key.id, new.text)),
+                Outcome::Limit(limit) => {
                     return Err(CliError::Input(format!(
                         "the tier allows {} keys, and there are {}",
                         limit.limit, limit.used
                     )));
                 }
-                Verdict::WrongToken(_) | Verdict::TooMany => return Err(CliError::NotFound("key")),
+                Outcome::WrongToken(_) | Outcome::TooMany => return Err(CliError::NotFound("key")),
             }
         }
         KeyAct::List { tenant } => {
@@ -221,8 +221,8 @@ async fn open(config: &Config) -> Result<Store, CliError> {
                 .map_err(|error| CliError::Input(error.to_string()))?
         }
     };
-    let link = Link::open(address);
-    if tokio::time::timeout(crate::store::PATIENCE, link.up()).await.is_err() {
+    let link = RedisHandle::open(address);
+    if tokio::time::timeout(crate::store::TIMEOUT, link.up()).await.is_err() {
         return Err(StoreError::Unreachable.into());
     }
     Ok(Store::new(link, std::sync::Arc::new(Callers::of(config.tiers.clone(), config.known_credentials))))

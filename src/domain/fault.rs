@@ -2,7 +2,7 @@
 
 /// One fault of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct FieldError {
     /// Where it is, as the client wrote it: `[3].ttlSeconds`.
     pub path: String,
     /// What is wrong and what would be right.
@@ -11,12 +11,12 @@ pub struct Fault {
 
 /// Collects every fault of one call, so that a client mends them all at once.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<Fault>);
+pub struct FieldErrors(Vec<FieldError>);
 
-impl Faults {
+impl FieldErrors {
     /// Adds a fault at `path`.
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Fault { path: path.into(), message: message.into() });
+        self.0.push(FieldError { path: path.into(), message: message.into() });
     }
 
     /// The value, or the fault is noted and `None` is given.
@@ -34,7 +34,7 @@ impl Faults {
     ///
     /// # Errors
     /// Every fault that was added.
-    pub fn or<T>(self, value: T) -> Result<T, Vec<Fault>> {
+    pub fn or<T>(self, value: T) -> Result<T, Vec<FieldError>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }
 }

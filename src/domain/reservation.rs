@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::domain::{
-    fault::{Fault, Faults},
+    fault::{FieldError, FieldErrors},
     names,
     time::{instant, iso},
 };
@@ -17,7 +17,7 @@ pub const DEFAULT_RESOURCE_TYPE: &str = "UserDefined";
 
 /// One resource wanted by one requester.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct ReserveRequest {
     pub requester: String,
     pub resource: String,
     /// The token that the reservation will carry if it is granted.
@@ -31,7 +31,7 @@ pub struct Wanted {
 
 /// One reservation that its holder gives back, or, with a TTL, prolongs.
 #[derive(Debug, Clone)]
-pub struct Claim {
+pub struct ReleaseRequest {
     pub requester: String,
     pub resource: String,
     /// The proof; `None` when the caller sent none, which proves nothing.
@@ -40,8 +40,8 @@ pub struct Claim {
 
 /// A claim with the time from now that it shall last, in milliseconds.
 #[derive(Debug, Clone)]
-pub struct Renewal {
-    pub claim: Claim,
+pub struct RenewRequest {
+    pub claim: ReleaseRequest,
     pub ttl_ms: i64,
 }
 
@@ -63,9 +63,9 @@ pub fn ttl_ms(seconds: i64) -> Result<i64, String> {
 /// Every fault, each with the path of its item.
 pub fn batch<R, T>(
     raw: Vec<R>,
-    mut item: impl FnMut(&mut Faults, usize, R) -> Option<T>,
-) -> Result<Vec<T>, Vec<Fault>> {
-    let mut faults = Faults::default();
+    mut item: impl FnMut(&mut FieldErrors, usize, R) -> Option<T>,
+) -> Result<Vec<T>, Vec<FieldError>> {
+    let mut faults = FieldErrors::default();
     match raw.len() {
         0 => faults.add("", "the list is empty; send 1 to 1000 items"),
         1..=BATCH => {}
@@ -83,7 +83,7 @@ pub fn batch<R, T>(
 
 /// A requester's and a resource's name at position `at` of a batch.
 pub fn named(
-    faults: &mut Faults,
+    faults: &mut FieldErrors,
     at: usize,
     requester: Option<String>,
     resource: Option<String>,
@@ -95,7 +95,7 @@ pub fn named(
 
 /// What stands in the way of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
+pub struct Conflict {
     /// `resource`: the thing itself; `blocker`, `ancestor`, `descendant`: something that goes with it; `pool`: none of its slots is free;
     /// `registration`: the name needs one and has none.
     pub kind: String,
@@ -107,7 +107,7 @@ pub struct Obstacle {
     pub holder_deadline_ms: Option<i64>,
 }
 
-impl Obstacle {
+impl Conflict {
     /// A sentence that a person can act on.
     #[must_use]
     pub fn sentence(&self) -> String {
@@ -139,7 +139,7 @@ impl Obstacle {
 
 /// What became of one wanted resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Granted {
+pub struct ReserveOutcome {
     /// `ACQUIRED`, `ALREADY_HAD`, `ALREADY_HELD`, `NOT_AVAILABLE` or `NOT_VALID`.
     pub status: String,
     /// The holder's proof, when this requester holds it.
@@ -159,10 +159,10 @@ pub struct Granted {
     /// Where it stands in the tree.
     pub path: Option<String>,
     /// What was in the way.
-    pub obstacle: Option<Obstacle>,
+    pub obstacle: Option<Conflict>,
 }
 
-impl Granted {
+impl ReserveOutcome {
     /// A status, and nothing else yet.
     #[must_use]
     pub fn of(status: &str) -> Self {
@@ -183,18 +183,18 @@ impl Granted {
 
 /// What became of one release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Released {
+pub struct ReleaseOutcome {
     /// `RELINQUISHED`, `NOT_RESERVED` or `DOESNT_OWN_RESERVATION`.
     pub status: String,
     /// Every physical resource that was freed.
     pub freed: Vec<String>,
     /// Who holds it instead.
-    pub holder: Option<Obstacle>,
+    pub holder: Option<Conflict>,
 }
 
 /// What became of one renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Renewed {
+pub struct RenewOutcome {
     /// `RENEWED`, `NOT_RESERVED` or `DOESNT_OWN_RESERVATION`.
     pub status: String,
     /// Unchanged by a renewal.
@@ -202,7 +202,7 @@ pub struct Renewed {
     /// The new deadline, in milliseconds since the Unix epoch.
     pub deadline_ms: Option<i64>,
     /// Who holds it instead.
-    pub holder: Option<Obstacle>,
+    pub holder: Option<Conflict>,
 }
 
 /// What a look at one resource shows.
@@ -222,7 +222,7 @@ pub struct Checked {
 
 /// A reservation as the listing shows it: never its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Active {
+pub struct HeldReservation {
     pub resource: String,
     pub requester: String,
     pub fence: i64,

@@ -1,6 +1,6 @@
 //! Registered resources: pools, what takes what along, and places in the tree.
 
-use crate::domain::{fault::Faults, names};
+use crate::domain::{fault::FieldErrors, names};
 
 /// The largest pool.
 pub const CAPACITY_MAX: i64 = 100_000;
@@ -27,7 +27,7 @@ pub struct Definition {
 impl Definition {
     /// Reads one as a client gives it.
     pub fn parse(
-        faults: &mut Faults,
+        faults: &mut FieldErrors,
         at: usize,
         name: Option<String>,
         capacity: Option<i64>,
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn parsed(name: &str, capacity: i64, blocks: &[&str], path: Option<&str>) -> Result<Definition, Vec<String>> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let blocks = blocks.iter().map(|block| (*block).to_owned()).collect();
         let definition =
             Definition::parse(&mut faults, 0, Some(name.into()), Some(capacity), Some(blocks), path.map(Into::into));

@@ -1,8 +1,8 @@
 //! Transactions: groups of reserves and releases, each group atomic.
 
 use crate::domain::{
-    fault::{Fault, Faults},
-    reservation::{BATCH, Claim, Granted, Released, Wanted},
+    fault::{FieldError, FieldErrors},
+    reservation::{BATCH, ReleaseOutcome, ReleaseRequest, ReserveOutcome, ReserveRequest},
 };
 
 /// What a group does about conflicts.
@@ -56,9 +56,9 @@ pub struct Transaction {
 #[derive(Debug, Clone)]
 pub enum Items {
     /// To be taken.
-    Reserve(Vec<Wanted>),
+    Reserve(Vec<ReserveRequest>),
     /// To be given back.
-    Unreserve(Vec<Claim>),
+    Unreserve(Vec<ReleaseRequest>),
 }
 
 impl Items {
@@ -89,7 +89,7 @@ impl Items {
 
 /// What became of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct TransactionOutcome {
     /// Whether it stands; if not, it changed nothing.
     pub applied: bool,
     /// What became of its items.
@@ -100,13 +100,13 @@ pub struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Results {
     /// Of those to be taken. Beside the statuses of reserve: `ROLLED_BACK`, `SKIPPED`.
-    Reserve(Vec<Granted>),
+    Reserve(Vec<ReserveOutcome>),
     /// Of those to be given back. Beside the statuses of unreserve: `ROLLED_BACK`, `SKIPPED`.
-    Unreserve(Vec<Released>),
+    Unreserve(Vec<ReleaseOutcome>),
 }
 
 /// Checks that a call has 1 to 1,000 items over all its groups, and each group at least one.
-pub fn bound(faults: &mut Faults, groups: &[usize]) {
+pub fn bound(faults: &mut FieldErrors, groups: &[usize]) {
     if groups.is_empty() {
         faults.add("", "the list is empty; send at least one transaction");
     }
@@ -122,8 +122,8 @@ pub fn bound(faults: &mut Faults, groups: &[usize]) {
 }
 
 /// Puts `prefix` before the path of each fault: those of a group's items are told within the call.
-pub fn within(faults: Vec<Fault>, prefix: &str, into: &mut Faults) {
-    for Fault { path, message } in faults {
+pub fn within(faults: Vec<FieldError>, prefix: &str, into: &mut FieldErrors) {
+    for FieldError { path, message } in faults {
         into.add(format!("{prefix}{path}"), message);
     }
 }
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn the_items_of_all_groups_are_counted_together() {
         let faults = |groups: &[usize]| {
-            let mut faults = Faults::default();
+            let mut faults = FieldErrors::default();
             bound(&mut faults, groups);
             faults.or(()).map_err(|faults| faults.len())
         };

@@ -15,7 +15,7 @@ use crate::{
         buffer::ring::Taken,
         delivery::{channel::Channel, live_stream, shard::Shard},
     },
-    store::{Heard, Message, Note},
+    store::{Notification, Payload, SubscriptionEvent},
 };
 
 /// How the field of an ingest key in the tenant's state begins.
@@ -26,16 +26,18 @@ const WRITTEN_AT_ONCE: usize = 32;
 
 impl Hub {
     /// Takes what the subscription hears. Runs on its thread, and must not wait.
-    pub(super) fn hear(self: &Arc<Self>, heard: Heard<'_>) {
+    pub(super) fn hear(self: &Arc<Self>, heard: SubscriptionEvent<'_>) {
         match heard {
-            Heard::Message(bytes) => Note::read_all(bytes).into_iter().for_each(|note| self.take(note)),
-            Heard::Lull => self.pass_on(),
-            Heard::Broken => {
+            SubscriptionEvent::Payload(bytes) => {
+                Notification::read_all(bytes).into_iter().for_each(|note| self.take(note))
+            }
+            SubscriptionEvent::Drained => self.pass_on(),
+            SubscriptionEvent::Broken => {
                 metrics::counter!("holdfast_subscription_breaks_total").increment(1);
                 self.proofs.forget_all();
                 self.deaf.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Utc::now);
             }
-            Heard::Back => {
+            SubscriptionEvent::Resubscribed => {
                 self.back.notify_one();
                 let since = self.deaf.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(since) = since {
@@ -45,8 +47,8 @@ impl Hub {
         }
     }
 
-    fn take(self: &Arc<Self>, note: Note) {
-        if let Message::Queues { connection, news } = &note.message {
+    fn take(self: &Arc<Self>, note: Notification) {
+        if let Payload::Queues { connection, news } = &note.message {
             let Some(tenant) = TenantId::parse(&note.tenant) else { return };
             let channel =
                 self.live_channels().get(&(tenant, *connection)).filter(|channel| channel.readers() > 0).cloned();
@@ -57,7 +59,7 @@ impl Hub {
             return;
         }
         let channel = self.channels().get(note.tenant.as_str()).cloned();
-        if let Message::Ended { credential } = &note.message {
+        if let Payload::Ended { credential } = &note.message {
             let Some(tenant) = TenantId::parse(&note.tenant) else { return };
             self.end(&tenant, channel.as_ref(), credential.as_deref());
             if credential.as_deref().is_some_and(|credential| credential.starts_with(INGEST)) {

@@ -23,20 +23,20 @@ use uuid::Uuid;
 
 use crate::{
     domain::names::TenantId,
-    store::{Caller, LimitReached, Place, Store, StoreError, StreamKind, Subscription, Told, Verdict},
+    store::{Caller, LimitReached, Outcome, Stamped, Store, StoreError, StreamKind, Subscription, TenantHandle},
 };
 
 pub use buffer::filter::{Filter, split_list};
 pub use buffer::frame::{About, Frame, Reason};
 pub use delivery::live_stream::{LiveEntry, LiveReader};
 pub use delivery::stream::{Piece, Reader, Start};
-pub use delivery::subscriber::Outlet;
+pub use delivery::subscriber::ChunkSink;
 
-use buffer::memory_budget::Weight;
+use buffer::memory_budget::MemoryBudget;
 use delivery::channel::{Channel, Page};
 use delivery::{live_stream, shard::Shard};
-use single_flight::Flights;
-use stream_slots::{Lease, Leases};
+use single_flight::SingleFlight;
+use stream_slots::{StreamSlot, StreamSlots};
 
 /// How long a partition stays subscribed after its last reader here has left.
 const LINGER: Duration = Duration::from_secs(30);
@@ -74,12 +74,12 @@ pub struct Hub {
     /// Of the runtime that hears.
     store: Store,
     runtime: tokio::runtime::Handle,
-    pages: Flights<(TenantId, i64), Option<Arc<Page>>>,
-    proofs: Flights<(TenantId, Option<String>), Told<()>>,
-    standings: Flights<(TenantId, Uuid), Arc<live_stream::Standing>>,
-    leases: Arc<Leases>,
+    pages: SingleFlight<(TenantId, i64), Option<Arc<Page>>>,
+    proofs: SingleFlight<(TenantId, Option<String>), Stamped<()>>,
+    standings: SingleFlight<(TenantId, Uuid), Arc<live_stream::Snapshot>>,
+    leases: Arc<StreamSlots>,
     /// Of all rings.
-    weight: Weight,
+    weight: MemoryBudget,
     /// What has got something new that is not passed on yet.
     fresh: Mutex<Vec<Arc<Channel>>>,
     /// Since when nothing is heard, if so.
@@ -89,7 +89,7 @@ pub struct Hub {
 }
 
 /// That the credential holds, and the place that was taken, if places are counted.
-type Proved = (Told<()>, Option<Lease>);
+type Proved = (Stamped<()>, Option<StreamSlot>);
 
 /// What became of a stream that was asked for.
 #[derive(Debug)]
@@ -125,11 +125,11 @@ impl Feed {
             shards: shards.clone(),
             subscription: std::sync::OnceLock::new(),
             runtime: tokio::runtime::Handle::current(),
-            pages: Flights::new(PAGE_KEPT),
-            proofs: Flights::new(PROOF_KEPT),
-            standings: Flights::new(PROOF_KEPT),
-            leases: Leases::new(),
-            weight: Weight::new(),
+            pages: SingleFlight::new(PAGE_KEPT),
+            proofs: SingleFlight::new(PROOF_KEPT),
+            standings: SingleFlight::new(PROOF_KEPT),
+            leases: StreamSlots::new(),
+            weight: MemoryBudget::new(),
             fresh: Mutex::default(),
             deaf: Mutex::default(),
             back: Notify::new(),
@@ -217,11 +217,11 @@ impl Feed {
             return Ok(Ok((proof, None)));
         }
         let mut lease = hub.leases.lease(place, kind);
-        let Told { now_us, position, answer } = store.enter_stream(caller, &lease.id(), kind).await?;
+        let Stamped { now_us, position, answer } = store.enter_stream(caller, &lease.id(), kind).await?;
         lease.settle();
         Ok(match answer {
-            Verdict::Limit(reached) => Err((reached, now_us)),
-            _ => Ok((Told { now_us, position, answer: () }, Some(lease))),
+            Outcome::Limit(reached) => Err((reached, now_us)),
+            _ => Ok((Stamped { now_us, position, answer: () }, Some(lease))),
         })
     }
 
@@ -253,7 +253,7 @@ impl Hub {
         all
     }
 
-    fn live_channel(&self, place: &Arc<Place>, connection: Uuid) -> Arc<Channel> {
+    fn live_channel(&self, place: &Arc<TenantHandle>, connection: Uuid) -> Arc<Channel> {
         let key = (place.tenant().clone(), connection);
         self.live_channels()
             .entry(key)
@@ -261,7 +261,7 @@ impl Hub {
             .clone()
     }
 
-    fn channel(&self, place: &Arc<Place>) -> Arc<Channel> {
+    fn channel(&self, place: &Arc<TenantHandle>) -> Arc<Channel> {
         self.channels()
             .entry(place.tenant().clone())
             .or_insert_with(|| Arc::new(Channel::new(place.clone(), self.shards.len(), self.weight.clone())))
@@ -269,7 +269,7 @@ impl Hub {
     }
 
     /// A page of the history after `from`; `None`: the tenant is gone.
-    async fn page(&self, store: &Store, place: &Arc<Place>, from: i64) -> Result<Option<Arc<Page>>, StoreError> {
+    async fn page(&self, store: &Store, place: &Arc<TenantHandle>, from: i64) -> Result<Option<Arc<Page>>, StoreError> {
         let key = (place.tenant().clone(), from);
         let page = self
             .pages

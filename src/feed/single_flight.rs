@@ -19,12 +19,12 @@ type Begun<K, V> = HashMap<K, (Instant, Arc<OnceCell<V>>)>;
 
 /// Questions under way or just answered.
 #[derive(Debug)]
-pub(super) struct Flights<K, V> {
+pub(super) struct SingleFlight<K, V> {
     kept: Duration,
     begun: Mutex<Begun<K, V>>,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
+impl<K: Hash + Eq + Clone, V: Clone> SingleFlight<K, V> {
     /// Answers are given again for `kept` after their question began.
     pub(super) fn new(kept: Duration) -> Self {
         Self { kept, begun: Mutex::default() }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::store::{Place, ReplicaId, Store, StreamId, StreamKind};
+use crate::store::{ReplicaId, Store, StreamId, StreamKind, TenantHandle};
 
 /// How often the replica says that it lives: four times in the time after which nobody believes it any more.
 const BEAT: Duration = Duration::from_secs(3);
@@ -19,7 +19,7 @@ const UNSETTLED: Duration = Duration::from_secs(5);
 
 /// All places that this replica holds.
 #[derive(Debug)]
-pub(super) struct Leases {
+pub(super) struct StreamSlots {
     replica: ReplicaId,
     next: AtomicU64,
     state: Mutex<State>,
@@ -30,22 +30,22 @@ pub(super) struct Leases {
 
 #[derive(Debug, Default)]
 struct State {
-    held: HashMap<u64, (Arc<Place>, StreamKind)>,
-    given_back: Vec<(u64, Arc<Place>)>,
+    held: HashMap<u64, (Arc<TenantHandle>, StreamKind)>,
+    given_back: Vec<(u64, Arc<TenantHandle>)>,
     /// How many Redis is being told of at present.
     on_their_way: usize,
-    unsettled: Vec<(Instant, u64, Arc<Place>)>,
+    unsettled: Vec<(Instant, u64, Arc<TenantHandle>)>,
 }
 
 /// One place. Dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Lease {
-    leases: Arc<Leases>,
+pub(super) struct StreamSlot {
+    leases: Arc<StreamSlots>,
     number: u64,
     settled: bool,
 }
 
-impl Leases {
+impl StreamSlots {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             replica: ReplicaId::random(),
@@ -61,10 +61,10 @@ impl Leases {
     }
 
     /// A place about to be taken: held from before Redis is asked, so that it is given back however the asking ends.
-    pub(super) fn lease(self: &Arc<Self>, place: &Arc<Place>, kind: &StreamKind) -> Lease {
+    pub(super) fn lease(self: &Arc<Self>, place: &Arc<TenantHandle>, kind: &StreamKind) -> StreamSlot {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.state().held.insert(number, (place.clone(), kind.clone()));
-        Lease { leases: self.clone(), number, settled: false }
+        StreamSlot { leases: self.clone(), number, settled: false }
     }
 
     /// Gives back what has ended, and says that the replica lives, for as long as it does.
@@ -158,7 +158,7 @@ impl Leases {
     }
 }
 
-impl Lease {
+impl StreamSlot {
     pub(super) fn id(&self) -> StreamId {
         self.leases.id(self.number)
     }
@@ -169,7 +169,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         let mut state = self.leases.state();
         if let Some((place, _)) = state.held.remove(&self.number) {

@@ -32,9 +32,9 @@ pub(super) enum Tag {
 }
 
 /// This runtime's store, for a handler; no parameter of the API.
-pub(super) struct Here(Arc<App>);
+pub(super) struct AppState(Arc<App>);
 
-impl Here {
+impl AppState {
     pub(super) fn app(&self) -> &App {
         &self.0
     }
@@ -44,7 +44,7 @@ impl Here {
     }
 }
 
-impl<'a> ApiExtractor<'a> for Here {
+impl<'a> ApiExtractor<'a> for AppState {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::PoemExtractor];
 
     type ParamType = ();

@@ -22,13 +22,13 @@ use crate::{
     config::Config,
     feed::Feed,
     replica::Replica,
-    store::{Links, Store},
+    store::{RedisHandles, Store},
     trust::Vault,
 };
 
-pub use auth::Guards;
+pub use auth::Limiters;
 pub use openapi::document;
-pub use pipeline::Edge;
+pub use pipeline::Pipeline;
 pub(crate) use server::listener::tls;
 pub use server::listener::{Listener, ListenerError, Serving};
 
@@ -37,7 +37,7 @@ pub struct App {
     /// This runtime's way to Redis.
     pub store: Store,
     /// Every runtime's way to Redis.
-    pub links: Arc<Links>,
+    pub links: Arc<RedisHandles>,
     /// The replica's streams.
     pub feed: Feed,
     /// The replica's settings.
@@ -45,13 +45,13 @@ pub struct App {
     /// The replica's condition.
     pub replica: Arc<Replica>,
     /// What the replica refuses by itself.
-    pub guards: Arc<Guards>,
+    pub guards: Arc<Limiters>,
     /// What signs tokens and seals secrets.
     pub vault: Arc<Vault>,
 }
 
 /// Everything that is served.
 #[must_use]
-pub fn edge(app: App) -> Edge {
-    Edge::new(app, routes::routes())
+pub fn edge(app: App) -> Pipeline {
+    Pipeline::new(app, routes::routes())
 }

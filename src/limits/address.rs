@@ -15,7 +15,7 @@ const ADDRESSES: usize = 50_000;
 
 /// A count of attempts per address. One for all runtimes of the replica.
 #[derive(Debug)]
-pub struct Attempts {
+pub struct AddressLimiter {
     quota: Quota,
     addresses: Mutex<HashMap<IpAddr, Address>>,
 }
@@ -26,7 +26,7 @@ struct Address {
     refused_until: Option<Instant>,
 }
 
-impl Attempts {
+impl AddressLimiter {
     /// Allows so many at once, and then so many per minute.
     #[must_use]
     pub fn new(at_once: NonZeroU32, per_minute: NonZeroU32) -> Self {
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn an_address_is_refused_after_its_attempts_and_others_are_not() {
         let (three, one) = (NonZeroU32::new(3).unwrap(), NonZeroU32::new(1).unwrap());
-        let attempts = Attempts::new(three, one);
+        let attempts = AddressLimiter::new(three, one);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let bad = address("2001:db8::1");
         assert!((0..3).all(|_| attempts.count(bad).is_ok()));

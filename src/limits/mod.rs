@@ -6,5 +6,5 @@
 mod address;
 mod tenant;
 
-pub use address::Attempts;
-pub use tenant::Front;
+pub use address::AddressLimiter;
+pub use tenant::TenantLimiter;

@@ -25,11 +25,11 @@ const TENANTS: usize = 2_048;
 
 /// The guards of the tenants that call here. One for all runtimes of the replica.
 #[derive(Debug)]
-pub struct Front {
+pub struct TenantLimiter {
     guards: Cache<TenantId, Arc<Guard>>,
 }
 
-impl Default for Front {
+impl Default for TenantLimiter {
     fn default() -> Self {
         Self { guards: Cache::new(TENANTS) }
     }
@@ -41,7 +41,7 @@ struct Guard {
     limiter: DefaultDirectRateLimiter,
 }
 
-impl Front {
+impl TenantLimiter {
     /// Lets a call go on to Redis.
     ///
     /// # Errors

@@ -17,12 +17,12 @@ use redis::{
 };
 
 use crate::{
-    domain::queue::connection::{BrokerHost, Trouble},
+    domain::queue::connection::{BrokerError, BrokerHost},
     store::{Store, names_in},
 };
 
 /// How long a broker may take to be connected to, and to answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 /// The most addresses of one name that are tried.
 const ADDRESSES: usize = 4;
 
@@ -81,21 +81,22 @@ pub(super) struct Guard {
 
 impl Guard {
     /// The addresses at which the broker may be reached.
-    async fn addresses(&self, broker: &BrokerHost) -> Result<Vec<SocketAddr>, Trouble> {
+    async fn addresses(&self, broker: &BrokerHost) -> Result<Vec<SocketAddr>, BrokerError> {
         if !self.allowed.contains(broker) {
-            return Err(Trouble::NotAllowed);
+            return Err(BrokerError::NotAllowed);
         }
-        let lookup = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((broker.host.as_str(), broker.port))).await;
-        let found: Vec<_> = lookup.map_err(|_| Trouble::Dns)?.map_err(|_| Trouble::Dns)?.take(ADDRESSES).collect();
+        let lookup = tokio::time::timeout(TIMEOUT, tokio::net::lookup_host((broker.host.as_str(), broker.port))).await;
+        let found: Vec<_> =
+            lookup.map_err(|_| BrokerError::Dns)?.map_err(|_| BrokerError::Dns)?.take(ADDRESSES).collect();
         if found.is_empty() {
-            return Err(Trouble::Dns);
+            return Err(BrokerError::Dns);
         }
         if found.iter().any(|address| is_nobodys(address.ip())) {
-            return Err(Trouble::NotAllowed);
+            return Err(BrokerError::NotAllowed);
         }
         let own = self.store.own_addresses().await;
         if found.iter().any(|address| own.contains(address)) {
-            return Err(Trouble::OwnRedis);
+            return Err(BrokerError::OwnRedis);
         }
         Ok(found)
     }
@@ -125,8 +126,8 @@ pub(super) struct Broker {
 
 impl Broker {
     /// Reaches a broker, checks that it may be watched, and opens the connection for queries.
-    pub(super) async fn reach(address: &BrokerAddress, guard: Arc<Guard>) -> Result<Self, Trouble> {
-        let mut last = Trouble::Refused;
+    pub(super) async fn reach(address: &BrokerAddress, guard: Arc<Guard>) -> Result<Self, BrokerError> {
+        let mut last = BrokerError::Refused;
         for pinned in guard.addresses(&address.host).await? {
             let settings =
                 address.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
@@ -135,14 +136,14 @@ impl Broker {
                 .clone()
                 .set_redis_settings(settings)
                 .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-            let client = Client::open(info).map_err(|_| Trouble::Address)?;
+            let client = Client::open(info).map_err(|_| BrokerError::Address)?;
             match connect(&client, pinned, &guard, address.uses_tls(), |config| {
-                config.set_response_timeout(Some(PATIENCE))
+                config.set_response_timeout(Some(TIMEOUT))
             })
             .await
             {
                 Ok(queries) => return Ok(Self { client, tls: address.uses_tls(), pinned, guard, queries }),
-                Err(Trouble::OwnRedis) => return Err(Trouble::OwnRedis),
+                Err(BrokerError::OwnRedis) => return Err(BrokerError::OwnRedis),
                 Err(trouble) => last = trouble,
             }
         }
@@ -153,25 +154,25 @@ impl Broker {
     pub(super) async fn listen(
         &self,
         heard: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<MultiplexedConnection, Trouble> {
+    ) -> Result<MultiplexedConnection, BrokerError> {
         let pushes = Pushes(Arc::new(heard));
-        self.connect(|config| config.set_response_timeout(Some(PATIENCE)).set_push_sender(pushes.clone())).await
+        self.connect(|config| config.set_response_timeout(Some(TIMEOUT)).set_push_sender(pushes.clone())).await
     }
 
     /// Opens a connection for reads that wait up to `longest` for something to come.
-    pub(super) async fn waiting(&self, longest: Duration) -> Result<MultiplexedConnection, Trouble> {
-        self.connect(|config| config.set_response_timeout(Some(longest + PATIENCE))).await
+    pub(super) async fn waiting(&self, longest: Duration) -> Result<MultiplexedConnection, BrokerError> {
+        self.connect(|config| config.set_response_timeout(Some(longest + TIMEOUT))).await
     }
 
     async fn connect(
         &self,
         with: impl Fn(AsyncConnectionConfig) -> AsyncConnectionConfig,
-    ) -> Result<MultiplexedConnection, Trouble> {
+    ) -> Result<MultiplexedConnection, BrokerError> {
         connect(&self.client, self.pinned, &self.guard, self.tls, with).await
     }
 
     /// Sends a command.
-    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Trouble> {
+    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, BrokerError> {
         self.queries
             .clone()
             .send_packed_command(command)
@@ -181,12 +182,12 @@ impl Broker {
     }
 
     /// Sends commands at once; their answers in order.
-    pub(super) async fn ask_all<T: redis::FromRedisValue>(&self, commands: &Pipeline) -> Result<Vec<T>, Trouble> {
+    pub(super) async fn ask_all<T: redis::FromRedisValue>(&self, commands: &Pipeline) -> Result<Vec<T>, BrokerError> {
         commands.query_async(&mut self.queries.clone()).await.map_err(|error| trouble_of(&error, self.tls))
     }
 
     /// What an error of one of its connections means.
-    pub(super) fn trouble(&self, error: &RedisError) -> Trouble {
+    pub(super) fn trouble(&self, error: &RedisError) -> BrokerError {
         trouble_of(error, self.tls)
     }
 }
@@ -198,13 +199,13 @@ async fn connect(
     guard: &Guard,
     tls: bool,
     with: impl Fn(AsyncConnectionConfig) -> AsyncConnectionConfig,
-) -> Result<MultiplexedConnection, Trouble> {
+) -> Result<MultiplexedConnection, BrokerError> {
     let config =
-        with(AsyncConnectionConfig::new()).set_connection_timeout(Some(PATIENCE)).set_dns_resolver(Pinned(pinned));
+        with(AsyncConnectionConfig::new()).set_connection_timeout(Some(TIMEOUT)).set_dns_resolver(Pinned(pinned));
     let mut connection =
         client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| trouble_of(&error, tls))?;
     // While ours does not say who it is, nobody else is let in: it is tried again.
-    let own = guard.store.own_names().await.map_err(|_| Trouble::Broken)?;
+    let own = guard.store.own_names().await.map_err(|_| BrokerError::Broken)?;
     for section in ["server", "replication"] {
         let info: String = redis::cmd("INFO")
             .arg(section)
@@ -213,10 +214,10 @@ async fn connect(
             .map_err(|error| trouble_of(&error, tls))?;
         let names = names_in(&info);
         if names.iter().any(|name| own.contains(*name)) {
-            return Err(Trouble::OwnRedis);
+            return Err(BrokerError::OwnRedis);
         }
         if names.is_empty() {
-            return Err(Trouble::Protocol);
+            return Err(BrokerError::Protocol);
         }
     }
     Ok(connection)
@@ -246,36 +247,36 @@ impl redis::aio::AsyncPushSender for Pushes {
 }
 
 /// The class of an error; its words may hold what nobody should read.
-fn trouble_of(error: &RedisError, tls: bool) -> Trouble {
+fn trouble_of(error: &RedisError, tls: bool) -> BrokerError {
     match error.kind() {
-        ErrorKind::AuthenticationFailed => return Trouble::Auth,
-        ErrorKind::RESP3NotSupported => return Trouble::Protocol,
+        ErrorKind::AuthenticationFailed => return BrokerError::Auth,
+        ErrorKind::RESP3NotSupported => return BrokerError::Protocol,
         _ => {}
     }
     match error.code() {
-        Some("NOAUTH" | "WRONGPASS" | "NOPERM") => return Trouble::Auth,
-        Some(_) => return Trouble::Protocol,
+        Some("NOAUTH" | "WRONGPASS" | "NOPERM") => return BrokerError::Auth,
+        Some(_) => return BrokerError::Protocol,
         None => {}
     }
     if error.is_timeout() {
-        return Trouble::Timeout;
+        return BrokerError::Timeout;
     }
     if error.is_connection_refusal() {
-        return Trouble::Refused;
+        return BrokerError::Refused;
     }
     let Some(io) = io_error_of(error) else {
         return match error.kind() {
-            ErrorKind::Io | ErrorKind::Client if tls => Trouble::Tls,
-            _ if error.is_connection_dropped() => Trouble::Broken,
-            _ => Trouble::Protocol,
+            ErrorKind::Io | ErrorKind::Client if tls => BrokerError::Tls,
+            _ if error.is_connection_dropped() => BrokerError::Broken,
+            _ => BrokerError::Protocol,
         };
     };
     use std::io::ErrorKind as Io;
     match io.kind() {
-        Io::NetworkUnreachable | Io::HostUnreachable | Io::AddrNotAvailable | Io::NetworkDown => Trouble::Refused,
-        Io::InvalidData | Io::UnexpectedEof if tls => Trouble::Tls,
-        Io::TimedOut => Trouble::Timeout,
-        _ => Trouble::Broken,
+        Io::NetworkUnreachable | Io::HostUnreachable | Io::AddrNotAvailable | Io::NetworkDown => BrokerError::Refused,
+        Io::InvalidData | Io::UnexpectedEof if tls => BrokerError::Tls,
+        Io::TimedOut => BrokerError::Timeout,
+        _ => BrokerError::Broken,
     }
 }
 
@@ -320,12 +321,15 @@ mod tests {
     fn an_error_has_a_class() {
         use std::io::{Error, ErrorKind::*};
         let class = |kind, tls| trouble_of(&RedisError::from(Error::from(kind)), tls);
-        assert_eq!((class(InvalidData, true), class(InvalidData, false)), (Trouble::Tls, Trouble::Broken));
+        assert_eq!((class(InvalidData, true), class(InvalidData, false)), (BrokerError::Tls, BrokerError::Broken));
         assert_eq!(
             (class(ConnectionRefused, false), class(TimedOut, true), class(HostUnreachable, false)),
-            (Trouble::Refused, Trouble::Timeout, Trouble::Refused)
+            (BrokerError::Refused, BrokerError::Timeout, BrokerError::Refused)
         );
-        assert_eq!((class(ConnectionReset, false), class(UnexpectedEof, true)), (Trouble::Broken, Trouble::Tls));
+        assert_eq!(
+            (class(ConnectionReset, false), class(UnexpectedEof, true)),
+            (BrokerError::Broken, BrokerError::Tls)
+        );
     }
 
     #[test]

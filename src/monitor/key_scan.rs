@@ -1,6 +1,6 @@
 //! Finds keys of a broker, a few at a time, so that a large broker is not held up.
 
-use crate::{domain::queue::connection::Trouble, monitor::broker::Broker};
+use crate::{domain::queue::connection::BrokerError, monitor::broker::Broker};
 
 /// How many keys one step looks at, and how many steps are made at once: on the first walk, and later.
 const KEYS_AT_ONCE: usize = 500;
@@ -8,7 +8,7 @@ const STEPS_FIRST: usize = 200;
 const STEPS: usize = 4;
 
 /// A walk over all keys of a pattern and a type, begun anew each time it comes to its end.
-pub(super) struct Walk {
+pub(super) struct KeyScan {
     pattern: String,
     kind: &'static str,
     cursor: u64,
@@ -22,13 +22,13 @@ pub(super) struct Found {
     pub(super) end: bool,
 }
 
-impl Walk {
+impl KeyScan {
     pub(super) fn new(pattern: String, kind: &'static str) -> Self {
         Self { pattern, kind, cursor: 0, walked: false }
     }
 
     /// Goes on with the walk. A key may be found twice; one whose name is no text is left out.
-    pub(super) async fn go_on(&mut self, broker: &Broker) -> Result<Found, Trouble> {
+    pub(super) async fn go_on(&mut self, broker: &Broker) -> Result<Found, BrokerError> {
         let steps = if self.walked { STEPS } else { STEPS_FIRST };
         let mut found = Found { keys: Vec::new(), end: false };
         for _ in 0..steps {
@@ -41,7 +41,7 @@ impl Walk {
                 .arg("TYPE")
                 .arg(self.kind);
             let (cursor, keys): (u64, Vec<Vec<u8>>) =
-                redis::from_redis_value(broker.ask(&scan).await?).map_err(|_| Trouble::Protocol)?;
+                redis::from_redis_value(broker.ask(&scan).await?).map_err(|_| BrokerError::Protocol)?;
             found.keys.extend(keys.into_iter().filter_map(|key| String::from_utf8(key).ok()));
             self.cursor = cursor;
             if cursor == 0 {

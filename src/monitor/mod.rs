@@ -44,8 +44,14 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Watches connections, among all replicas each once, until the replica drains; then gives them back.
 pub async fn collect(store: Store, config: Arc<Config>, vault: Arc<Vault>, replica: Arc<Replica>) {
     let guard = Arc::new(Guard { allowed: config.broker_hosts.clone(), store: store.clone() });
-    let mut collector =
-        Collector { store, guard, vault, replica: replica.clone(), name: ReplicaId::random(), watches: HashMap::new() };
+    let mut collector = QueueMonitor {
+        store,
+        guard,
+        vault,
+        replica: replica.clone(),
+        name: ReplicaId::random(),
+        watches: HashMap::new(),
+    };
     tokio::select! {
         () = replica.drain.cancelled() => {}
         () = collector.look_around() => {}
@@ -56,7 +62,7 @@ pub async fn collect(store: Store, config: Arc<Config>, vault: Arc<Vault>, repli
 /// A connection by its tenant and its id.
 type Named = (TenantId, String);
 
-struct Collector {
+struct QueueMonitor {
     store: Store,
     guard: Arc<Guard>,
     vault: Arc<Vault>,
@@ -65,7 +71,7 @@ struct Collector {
     watches: HashMap<Named, JoinHandle<()>>,
 }
 
-impl Collector {
+impl QueueMonitor {
     async fn look_around(&mut self) {
         // Replicas that start together look one after the other.
         sleep(LOOK.mul_f64(chance())).await;

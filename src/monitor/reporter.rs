@@ -9,10 +9,10 @@ use tokio::time::{Instant as Wake, sleep, sleep_until};
 
 use crate::{
     domain::queue::{
-        Framework, Sighting, Silence,
-        connection::{Health, Trouble},
+        Framework, Gap, Observation,
+        connection::{BrokerError, Health},
     },
-    store::{LEASE, Observed, SIGHTINGS, Store, Taken, Watched},
+    store::{LEASE, MAX_OBSERVATIONS, Observed, Store, Taken, Watched},
 };
 
 /// How often the lease is kept: two may fail before it lapses.
@@ -22,21 +22,21 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 /// Why a watch does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Halt {
+pub(super) enum WatchEnd {
     /// It is another's, or the connection is gone: nothing more may be told.
     Lost,
     /// The broker cannot be watched now.
-    Trouble(Trouble),
+    BrokerError(BrokerError),
 }
 
-impl From<Trouble> for Halt {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl From<BrokerError> for WatchEnd {
+    fn from(trouble: BrokerError) -> Self {
+        Self::BrokerError(trouble)
     }
 }
 
 /// One watch's way to the store.
-pub(super) struct Outlet {
+pub(super) struct Reporter {
     store: Store,
     watched: Watched,
     state: Mutex<State>,
@@ -50,7 +50,7 @@ struct State {
     unwatched: Option<(i64, &'static str)>,
 }
 
-impl Outlet {
+impl Reporter {
     pub(super) fn new(store: Store, taken: &Taken) -> Self {
         let reason = if taken.given_back { "handover" } else { "takeover" };
         let unwatched = taken.watched_until_ms.map(|until_ms| (until_ms, reason));
@@ -88,7 +88,7 @@ impl Outlet {
     }
 
     /// The broker is watched from here on. What happened before and cannot be found out is told as a gap, unless the broker keeps it.
-    pub(super) async fn connected(&self, keeps_events: bool) -> Result<(), Halt> {
+    pub(super) async fn connected(&self, keeps_events: bool) -> Result<(), WatchEnd> {
         let now_ms = self.now_us() / 1000;
         let unwatched = {
             let mut state = self.state();
@@ -103,7 +103,7 @@ impl Outlet {
     }
 
     /// The broker is watched no more, since `from_ms`; `None`: since now.
-    pub(super) fn disconnected(&self, trouble: Trouble, from_ms: Option<i64>) {
+    pub(super) fn disconnected(&self, trouble: BrokerError, from_ms: Option<i64>) {
         let now_ms = self.now_us() / 1000;
         let mut state = self.state();
         if state.health.connected_ms.take().is_some() {
@@ -113,16 +113,15 @@ impl Outlet {
     }
 
     /// Says that what happened in between cannot be found out.
-    pub(super) async fn gap(&self, from_ms: i64, to_ms: i64, reason: &str) -> Result<(), Halt> {
+    pub(super) async fn gap(&self, from_ms: i64, to_ms: i64, reason: &str) -> Result<(), WatchEnd> {
         metrics::counter!("holdfast_queue_gaps_total", "reason" => reason.to_owned()).increment(1);
-        self.tell(&[Sighting::Silence(Silence { from_ms: from_ms.min(to_ms), to_ms, reason: reason.into() })], &[])
-            .await
+        self.tell(&[Observation::Gap(Gap { from_ms: from_ms.min(to_ms), to_ms, reason: reason.into() })], &[]).await
     }
 
     /// Puts sightings into the store, with the cursors up to which they lead. Tries again until the store answers or the watch is
     /// lost: what was taken already is taken once.
-    pub(super) async fn tell(&self, sightings: &[Sighting], cursors: &[(String, String)]) -> Result<(), Halt> {
-        debug_assert!(sightings.len() <= SIGHTINGS);
+    pub(super) async fn tell(&self, sightings: &[Observation], cursors: &[(String, String)]) -> Result<(), WatchEnd> {
+        debug_assert!(sightings.len() <= MAX_OBSERVATIONS);
         loop {
             match self.store.observe(&self.watched, sightings, cursors).await {
                 Ok(Observed::Done(intake)) => {
@@ -131,7 +130,7 @@ impl Outlet {
                     self.note_events(sightings);
                     return Ok(());
                 }
-                Ok(Observed::Outdated | Observed::Gone) => return Err(Halt::Lost),
+                Ok(Observed::Outdated | Observed::Gone) => return Err(WatchEnd::Lost),
                 Err(error) => {
                     tracing::warn!(%error, connection = %self.watched.connection, "what was seen could not be stored; trying again")
                 }
@@ -140,13 +139,13 @@ impl Outlet {
         }
     }
 
-    fn note_events(&self, sightings: &[Sighting]) {
+    fn note_events(&self, sightings: &[Observation]) {
         // Celery's workers send events, too; BullMQ's are seen by looking.
         let workers_tell = self.watched.framework == Framework::Celery;
-        let happened = |sighting: &Sighting| match sighting {
-            Sighting::Job(job) => Some(job.at_us),
-            Sighting::Worker(worker) if workers_tell => Some(worker.at_us),
-            Sighting::Worker(_) | Sighting::Queue(_) | Sighting::Silence(_) => None,
+        let happened = |sighting: &Observation| match sighting {
+            Observation::Job(job) => Some(job.at_us),
+            Observation::Worker(worker) if workers_tell => Some(worker.at_us),
+            Observation::Worker(_) | Observation::Queue(_) | Observation::Gap(_) => None,
         };
         if let Some(last_us) = sightings.iter().filter_map(happened).max() {
             let now_us = self.now_us();

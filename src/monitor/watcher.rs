@@ -7,12 +7,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::queue::{
         Framework,
-        connection::{Connection, Trouble},
+        connection::{BrokerError, Connection},
     },
     monitor::{
         broker::{Broker, BrokerAddress, Guard},
         bullmq, celery,
-        reporter::{Halt, Outlet},
+        reporter::{Reporter, WatchEnd},
     },
     store::{Store, Taken},
     trust::Vault,
@@ -26,7 +26,7 @@ const AGAIN_LONGEST: Duration = Duration::from_secs(15);
 pub(super) async fn watch(store: Store, taken: Taken, guard: Arc<Guard>, vault: Arc<Vault>, stop: CancellationToken) {
     let (tenant, id) = (taken.watched.tenant.clone(), taken.watched.connection);
     tracing::info!(%tenant, connection = %id, fence = taken.watched.fence, "watching a connection");
-    let outlet = Arc::new(Outlet::new(store, &taken));
+    let outlet = Arc::new(Reporter::new(store, &taken));
     let ended = tokio::select! {
         () = stop.cancelled() => "given back",
         () = outlet.keep() => "lost",
@@ -39,13 +39,13 @@ pub(super) async fn watch(store: Store, taken: Taken, guard: Arc<Guard>, vault: 
 }
 
 /// Returns when the watch is lost.
-async fn keep_at_it(connection: &Connection, outlet: &Arc<Outlet>, guard: &Arc<Guard>, vault: &Vault) {
+async fn keep_at_it(connection: &Connection, outlet: &Arc<Reporter>, guard: &Arc<Guard>, vault: &Vault) {
     let (mut wait, mut told) = (AGAIN_FIRST, None);
     loop {
         let begun = tokio::time::Instant::now();
         let trouble = match once(connection, outlet, guard, vault).await {
-            Err(Halt::Trouble(trouble)) => trouble,
-            Err(Halt::Lost) => return,
+            Err(WatchEnd::BrokerError(trouble)) => trouble,
+            Err(WatchEnd::Lost) => return,
         };
         outlet.disconnected(trouble, None);
         if told.replace(trouble) == Some(trouble) {
@@ -65,20 +65,20 @@ async fn keep_at_it(connection: &Connection, outlet: &Arc<Outlet>, guard: &Arc<G
 
 async fn once(
     connection: &Connection,
-    outlet: &Arc<Outlet>,
+    outlet: &Arc<Reporter>,
     guard: &Arc<Guard>,
     vault: &Vault,
-) -> Result<std::convert::Infallible, Halt> {
+) -> Result<std::convert::Infallible, WatchEnd> {
     let url = connection
         .sealed_url
         .as_ref()
         .and_then(|sealed| vault.unseal(&connection.id, sealed))
-        .ok_or(Trouble::Address)?;
-    let address = BrokerAddress::parse(&url).ok_or(Trouble::Address)?;
+        .ok_or(BrokerError::Address)?;
+    let address = BrokerAddress::parse(&url).ok_or(BrokerError::Address)?;
     let broker = Arc::new(Broker::reach(&address, guard.clone()).await?);
     match connection.framework {
         Framework::Celery => celery::watch(&broker, &connection.options, address.database(), outlet).await,
         Framework::BullMq => bullmq::watch(&broker, &connection.options, outlet).await,
-        Framework::Sidekiq => Err(Trouble::Protocol.into()),
+        Framework::Sidekiq => Err(BrokerError::Protocol.into()),
     }
 }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     domain::names::TenantId,
-    store::{redis::resp::Arguments, scripts::Script, tenants::rate_state::Pace},
+    store::{redis::resp::Arguments, scripts::Script, tenants::rate_state::RateState},
 };
 
 /// How many parts the tenants are spread over. Part of the data layout: changing it is a migration.
@@ -100,7 +100,7 @@ fn slot(key: &[u8]) -> u16 {
 
 /// Where a tenant's state lives, the highest position that this replica has seen of it, and how fast the tenant goes.
 #[derive(Debug)]
-pub struct Place {
+pub struct TenantHandle {
     tenant: TenantId,
     partition: Partition,
     /// What its keys begin with: they are put together where they are written, for a replica remembers many tenants.
@@ -108,7 +108,7 @@ pub struct Place {
     latest: AtomicI64,
     /// The tenant may have been seen before and been forgotten; then at this position at most.
     forgotten: i64,
-    pace: Pace,
+    pace: RateState,
 }
 
 /// The kinds of keys that a tenant has, by the names that the scripts' headers give them.
@@ -185,13 +185,13 @@ impl Key<'_> {
     }
 }
 
-impl Place {
+impl TenantHandle {
     /// The place of a tenant of which nothing was seen yet.
     #[must_use]
     pub fn new(tenant: TenantId) -> Self {
         let partition = Partition::of(&tenant);
         let prefix = format!("hf:{{{}}}:{tenant}:", partition.tag()).into();
-        Self { tenant, partition, prefix, latest: AtomicI64::new(0), forgotten: 0, pace: Pace::default() }
+        Self { tenant, partition, prefix, latest: AtomicI64::new(0), forgotten: 0, pace: RateState::default() }
     }
 
     /// The place of a tenant of which everything was forgotten but that it was not seen above this position.
@@ -232,7 +232,7 @@ impl Place {
 
     /// How fast the tenant has been going.
     #[must_use]
-    pub fn pace(&self) -> &Pace {
+    pub fn pace(&self) -> &RateState {
         &self.pace
     }
 
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn all_keys_of_a_tenant_share_its_partitions_tag() {
-        let place = Place::new(TenantId::random());
+        let place = TenantHandle::new(TenantId::random());
         let tag = format!("{{{}}}", place.partition().tag());
         assert!(place.own_keys().all(|key| key.to_string().contains(&tag)));
         assert!(place.partition().channel().contains(&tag));
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn the_floor_only_grows() {
-        let place = Place::new(TenantId::random());
+        let place = TenantHandle::new(TenantId::random());
         place.seen(7);
         place.seen(5);
         assert_eq!(place.floor(), 7);

@@ -1,7 +1,7 @@
 //! The only room that knows Redis: connections, keys, one typed wrapper per script.
 //!
 //! Every decision is made by one script on one slot; what stands here names its keys and arguments, sends it, and reads its
-//! answer. A refusal is an answer ([`Verdict`]); a failure is a [`StoreError`]; not knowing is its own case of that.
+//! answer. A refusal is an answer ([`Outcome`]); a failure is a [`StoreError`]; not knowing is its own case of that.
 
 mod callers;
 mod codec;
@@ -17,25 +17,25 @@ use std::{sync::Arc, time::Duration};
 
 pub use callers::{Bearer, Caller, Callers, INGEST_KEY_PREFIX, REMEMBERED, Secret};
 pub use events::history::{Ask, Head, Replay};
-pub use events::notification::{Message, Note};
+pub use events::notification::{Notification, Payload};
 pub use events::platform::{CompanyRemoval, Published, Registering};
 pub use events::stream_slots::{ReplicaId, StreamId, StreamKind};
-pub use keys::{Key, PARTITIONS, Partition, Place};
+pub use keys::{Key, PARTITIONS, Partition, TenantHandle};
 pub use queues::connections::MadeConnection;
-pub use queues::observe::{Intake, Observed, SIGHTINGS, Watched};
+pub use queues::observe::{Intake, MAX_OBSERVATIONS, Observed, Watched};
 pub use queues::query::{JobPage, Range};
 pub use queues::watches::{Free, LEASE, Take, Taken};
 pub use redis::address::{Address, AddressError};
-pub use redis::handle::{Link, Links};
+pub use redis::handle::{RedisHandle, RedisHandles};
 pub use redis::identity::names_in;
 pub use redis::private_server::{PrivateRedis, PrivateRedisError};
-pub use redis::subscription::{Heard, Subscription};
-pub use reservations::expiry::{Look, Reading, Swept};
+pub use redis::subscription::{Subscription, SubscriptionEvent};
+pub use reservations::expiry::{ClockSample, DueTenants, Expired};
 pub use reservations::resources::{Registered, ResourcePage};
 pub use reservations::{Page, PageCursor};
 pub use scripts::{SCRIPTS, Script};
 pub use tenants::issuers::Registration;
-pub use tenants::rate_state::{Pace, PaceNow};
+pub use tenants::rate_state::{RateSnapshot, RateState};
 pub use tenants::sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
 pub use tenants::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey, TenantPage};
 
@@ -47,7 +47,7 @@ use scripts::Pair;
 use crate::domain::rate::TooFast;
 
 /// How long a call waits for Redis before its outcome counts as unknown. One that was asked with others, and is then asked alone, waits anew.
-pub const PATIENCE: Duration = Duration::from_millis(2_000);
+pub const TIMEOUT: Duration = Duration::from_millis(2_000);
 /// How often a script may ask to be called again before that counts as a bug: 256 lapsed reservations are ended each time.
 const AGAIN_MOST: usize = 8_192;
 
@@ -92,7 +92,7 @@ pub enum StoreError {
 
 /// A script's answer, with the instant at which it was true.
 #[derive(Debug, Clone)]
-pub struct Told<T> {
+pub struct Stamped<T> {
     /// Redis' clock as the script read it, in microseconds since the Unix epoch.
     pub now_us: i64,
     /// The tenant's latest position.
@@ -101,16 +101,16 @@ pub struct Told<T> {
     pub answer: T,
 }
 
-impl<T> Told<T> {
+impl<T> Stamped<T> {
     /// The same instant with another answer.
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Told<U> {
-        Told { now_us: self.now_us, position: self.position, answer: change(self.answer) }
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Stamped<U> {
+        Stamped { now_us: self.now_us, position: self.position, answer: change(self.answer) }
     }
 }
 
 /// What a script decided.
 #[derive(Debug, Clone)]
-pub enum Verdict<T> {
+pub enum Outcome<T> {
     /// It was done, item by item.
     Done(T),
     /// Nothing was done: it would pass a limit of the tenant's tier.
@@ -137,7 +137,7 @@ pub struct LimitReached {
 /// One runtime's access to Redis. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    link: Link,
+    link: RedisHandle,
     callers: Arc<Callers>,
     ways: Arc<batcher::Ways>,
 }
@@ -145,13 +145,13 @@ pub struct Store {
 impl Store {
     /// A store over a connection of this runtime and the callers known to the whole replica.
     #[must_use]
-    pub fn new(link: Link, callers: Arc<Callers>) -> Self {
+    pub fn new(link: RedisHandle, callers: Arc<Callers>) -> Self {
         Self { link, callers, ways: Arc::default() }
     }
 
     /// The connection, for what is no script.
     #[must_use]
-    pub fn link(&self) -> &Link {
+    pub fn link(&self) -> &RedisHandle {
         &self.link
     }
 
@@ -243,7 +243,7 @@ impl Store {
         let reply = Reply::read(script, reply.await?)?;
         if reply.verdict() != "STALE" {
             place.seen(reply.position);
-            if caller.bearer() != &Bearer::Keeper {
+            if caller.bearer() != &Bearer::System {
                 // Of several calls that do not fit together, some may.
                 place.pace().note(caller.limits().rate, reply.backlog_us, reply.verdict() == "RATE" && calls == 1);
             }
@@ -333,8 +333,8 @@ impl Reply {
         StoreError::UnexpectedReply { script: self.script.name, got }
     }
 
-    fn told<T>(&self, answer: T) -> Told<T> {
-        Told { now_us: self.now_us, position: self.position, answer }
+    fn told<T>(&self, answer: T) -> Stamped<T> {
+        Stamped { now_us: self.now_us, position: self.position, answer }
     }
 
     /// Reads items of `width` values each.
@@ -373,12 +373,15 @@ impl Reply {
     }
 
     /// The answer of a script that may also refuse for a limit or a wrong token.
-    fn verdict_of<T>(&self, done: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<Told<Verdict<T>>, StoreError> {
+    fn verdict_of<T>(
+        &self,
+        done: impl FnOnce(&Self) -> Result<T, StoreError>,
+    ) -> Result<Stamped<Outcome<T>>, StoreError> {
         let verdict = match self.verdict() {
-            "OK" => Verdict::Done(done(self)?),
-            "TOO_MANY" => Verdict::TooMany,
-            "BAD_TOKEN" => Verdict::WrongToken(self.each(1, Reader::boolean)?),
-            "LIMIT" => Verdict::Limit(self.limit()?),
+            "OK" => Outcome::Done(done(self)?),
+            "TOO_MANY" => Outcome::TooMany,
+            "BAD_TOKEN" => Outcome::WrongToken(self.each(1, Reader::boolean)?),
+            "LIMIT" => Outcome::Limit(self.limit()?),
             _ => return Err(self.unexpected()),
         };
         Ok(self.told(verdict))

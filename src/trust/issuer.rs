@@ -10,7 +10,7 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{access::Issuer, fault::Faults, names};
+use crate::domain::{access::Issuer, fault::FieldErrors, names};
 
 /// The most keys of a set, and the most bytes of a registration.
 const KEYS: usize = 100;
@@ -99,7 +99,7 @@ pub fn claimed(text: &str) -> Vec<(String, String)> {
 
 impl Keys {
     /// Reads a registration's keys; every fault is named under `jwt`.
-    pub fn parse(registration: &Registration, faults: &mut Faults) -> Option<Self> {
+    pub fn parse(registration: &Registration, faults: &mut FieldErrors) -> Option<Self> {
         super::ready();
         if registration.text().len() > BYTES {
             faults.add("jwt", format!("is larger than {BYTES} bytes"));
@@ -128,7 +128,7 @@ impl Keys {
         }
     }
 
-    fn of_set(set: &Value, faults: &mut Faults) -> Option<Self> {
+    fn of_set(set: &Value, faults: &mut FieldErrors) -> Option<Self> {
         let Some(keys) = set.get("keys").and_then(Value::as_array).filter(|keys| (1..=KEYS).contains(&keys.len()))
         else {
             faults.add("jwt.jwks", format!("must be a key set: {{\"keys\":[...]}} with 1 to {KEYS} keys"));

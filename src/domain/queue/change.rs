@@ -6,7 +6,7 @@ use crate::domain::queue::{JobState, WorkerState};
 
 /// One thing that changed. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
-pub enum News {
+pub enum QueueChange {
     /// A job went into another state.
     Job {
         /// Which job.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{fault::Faults, names, queue::Framework};
+use crate::domain::{fault::FieldErrors, names, queue::Framework};
 
 /// The most bytes of a broker's address.
 const URL_BYTES: usize = 2_048;
@@ -126,7 +126,7 @@ impl NewConnection {
     ///
     /// # Errors
     /// Each fault is noted in `faults`; the answer is then `None`.
-    pub fn parse(asked: Asked, faults: &mut Faults) -> Option<Self> {
+    pub fn parse(asked: Asked, faults: &mut FieldErrors) -> Option<Self> {
         let name = faults.keep(|| "name".into(), names::label(asked.name));
         let framework = faults.keep(|| "framework".into(), framework(asked.framework));
         let broker_url = asked.broker_url.filter(|url| !url.is_empty());
@@ -200,7 +200,7 @@ pub struct Connection {
 
 /// Why a broker cannot be watched: a class, never its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum BrokerError {
     /// Its address cannot be used: the secret with which it was encrypted is gone, or it is no address.
     Address,
     /// Its host is not among those that the operator allows.
@@ -223,7 +223,7 @@ pub enum Trouble {
     Broken,
 }
 
-impl Trouble {
+impl BrokerError {
     /// The class as the API spells it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -253,7 +253,7 @@ pub struct Health {
     pub event_ms: Option<i64>,
     /// How long after it happened it was taken in, in milliseconds.
     pub lag_ms: Option<i64>,
-    /// What keeps it from being watched: the name of a [`Trouble`].
+    /// What keeps it from being watched: the name of a [`BrokerError`].
     pub trouble: Option<String>,
 }
 
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_is_celerys_is_refused_elsewhere() {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let options = Options { exact_consumers: true, separator: Some(":".into()), ..Options::default() };
         let asked = Asked { name: Some("n".into()), framework: Some("bullmq".into()), options, ..Asked::default() };
         NewConnection::parse(asked, &mut faults);

@@ -1,6 +1,6 @@
 //! The queue monitor's words: frameworks, states, and what was seen of jobs, workers and queues.
 //!
-//! A [`Sighting`] is one thing that a watcher or a pushing client saw, in the same words whatever the framework. Sightings may come
+//! A [`Observation`] is one thing that a watcher or a pushing client saw, in the same words whatever the framework. Sightings may come
 //! late, twice and in any order: what follows from them is decided where they are stored, by the time at which they happened.
 
 mod change;
@@ -9,10 +9,10 @@ mod observation;
 mod query;
 mod shown;
 
-pub use change::News;
-pub use observation::{Extensions, JobSighting, QueueSighting, Sighting, Silence, WorkerSighting, bounded};
-pub use query::{Best, JobFilter, JobSort, SortKey, Standing, compare};
-pub use shown::{Job, JobDetail, Passage, Queue, Tally, Worker};
+pub use change::QueueChange;
+pub use observation::{Extensions, Gap, JobObservation, Observation, QueueObservation, WorkerObservation, bounded};
+pub use query::{Best, JobFilter, JobSort, SortKey, SortPosition, compare};
+pub use shown::{Job, JobDetail, Queue, StateTransition, Tally, Worker};
 
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub enum JobState {
     /// It waits for a worker.
     Queued,
     /// A worker runs it.
-    Active,
+    HeldReservation,
     /// It failed and will be tried again.
     Retrying,
     /// It was called off.
@@ -105,7 +105,7 @@ macro_rules! words {
 }
 
 words!(Framework: Celery "celery", BullMq "bullmq", Sidekiq "sidekiq");
-words!(JobState: Unknown "unknown", Scheduled "scheduled", Queued "queued", Active "active", Retrying "retrying", Cancelled "cancelled", Failed "failed", Completed "completed");
+words!(JobState: Unknown "unknown", Scheduled "scheduled", Queued "queued", HeldReservation "active", Retrying "retrying", Cancelled "cancelled", Failed "failed", Completed "completed");
 words!(WorkerState: Online "online", Busy "busy", Idle "idle", Offline "offline");
 words!(ConsumersFrom: Inferred "inferred", Exact "exact", Connected "connected", Pushed "pushed");
 
@@ -117,7 +117,7 @@ impl JobState {
             Self::Unknown | Self::Retrying => 0,
             Self::Scheduled => 1,
             Self::Queued => 2,
-            Self::Active => 3,
+            Self::HeldReservation => 3,
             Self::Cancelled => 4,
             Self::Failed => 5,
             Self::Completed => 6,

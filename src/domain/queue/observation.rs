@@ -4,21 +4,21 @@ use crate::domain::queue::{ConsumersFrom, JobState, WorkerState};
 
 /// One thing that was seen.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Sighting {
+pub enum Observation {
     /// Something about a job.
-    Job(Box<JobSighting>),
+    Job(Box<JobObservation>),
     /// Something about a worker.
-    Worker(Box<WorkerSighting>),
+    Worker(Box<WorkerObservation>),
     /// How a queue stands.
-    Queue(QueueSighting),
+    Queue(QueueObservation),
     /// Nobody looked for a while, and what happened meanwhile cannot be found out.
-    Silence(Silence),
+    Gap(Gap),
 }
 
 /// Facts that only one framework has, by name; each value is JSON text.
 pub type Extensions = Vec<(String, String)>;
 
-impl JobSighting {
+impl JobObservation {
     /// The most bytes of an external id, and of a worker's. The other numbers are of the same kind; longer texts are cut by [`bounded`].
     pub const ID_BYTES: usize = 512;
     /// Of a name.
@@ -39,7 +39,7 @@ impl JobSighting {
 ///
 /// The texts need not be bounded by who makes it: the store cuts them.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct JobSighting {
+pub struct JobObservation {
     /// The framework's own id.
     pub external_id: String,
     /// When it happened, in microseconds since the Unix epoch, on the clock of whoever reports it.
@@ -93,7 +93,7 @@ pub struct JobSighting {
 
 /// Something about a worker.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WorkerSighting {
+pub struct WorkerObservation {
     /// The framework's own id; Celery's node name.
     pub external_id: String,
     /// When it happened, in microseconds since the Unix epoch, on the worker's clock. A later one counts, an earlier one does not.
@@ -118,7 +118,7 @@ pub struct WorkerSighting {
 
 /// How a queue stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueSighting {
+pub struct QueueObservation {
     /// Its name.
     pub name: String,
     /// When it was looked at, in microseconds since the Unix epoch. A later one counts, an earlier one does not.
@@ -131,7 +131,7 @@ pub struct QueueSighting {
 
 /// A time of which nothing is known: the stream tells it as `gap`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Silence {
+pub struct Gap {
     /// Since when, in milliseconds since the Unix epoch.
     pub from_ms: i64,
     /// Until when.

@@ -97,11 +97,11 @@ pub enum SortKey {
 }
 
 /// Where something stands in a sorted list: its key, and its id where keys are equal.
-pub type Standing = (SortKey, Uuid);
+pub type SortPosition = (SortKey, Uuid);
 
 /// Which of the two comes first, in the direction that is asked for.
 #[must_use]
-pub fn compare(descending: bool, a: &Standing, b: &Standing) -> Ordering {
+pub fn compare(descending: bool, a: &SortPosition, b: &SortPosition) -> Ordering {
     let directed = |ordering: Ordering| if descending { ordering.reverse() } else { ordering };
     let by_key = match (&a.0, &b.0) {
         (SortKey::Absent, SortKey::Absent) => Ordering::Equal,
@@ -120,7 +120,7 @@ pub fn compare(descending: bool, a: &Standing, b: &Standing) -> Ordering {
 pub struct Best<T> {
     descending: bool,
     most: usize,
-    found: Vec<(Standing, T)>,
+    found: Vec<(SortPosition, T)>,
 }
 
 impl<T> Best<T> {
@@ -131,7 +131,7 @@ impl<T> Best<T> {
     }
 
     /// Takes one in, if it is among the first.
-    pub fn offer(&mut self, standing: Standing, one: T) {
+    pub fn offer(&mut self, standing: SortPosition, one: T) {
         let at = self.found.partition_point(|(known, _)| compare(self.descending, known, &standing) == Ordering::Less);
         if at < self.most {
             self.found.insert(at, (standing, one));
@@ -141,7 +141,7 @@ impl<T> Best<T> {
 
     /// The first ones, with where they stand.
     #[must_use]
-    pub fn take(self) -> Vec<(Standing, T)> {
+    pub fn take(self) -> Vec<(SortPosition, T)> {
         self.found
     }
 }
@@ -150,7 +150,7 @@ impl<T> Best<T> {
 mod tests {
     use super::*;
 
-    fn standing(key: SortKey, id: u128) -> Standing {
+    fn standing(key: SortKey, id: u128) -> SortPosition {
         (key, Uuid::from_u128(id))
     }
 

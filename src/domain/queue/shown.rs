@@ -42,7 +42,7 @@ pub struct Job {
     /// What went wrong last.
     pub error: Option<String>,
     /// The states that it went through, in order.
-    pub history: Vec<Passage>,
+    pub history: Vec<StateTransition>,
 }
 
 /// What a job's own page shows beside.
@@ -62,7 +62,7 @@ pub struct JobDetail {
 
 /// A state that a job went into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passage {
+pub struct StateTransition {
     /// Which.
     pub state: JobState,
     /// When, in milliseconds since the Unix epoch, on the clock of whoever reported it.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     domain::{event::ReservationEvent, platform::PlatformEvent, time::iso},
-    store::{Message, Note},
+    store::{Notification, Payload},
 };
 
 /// A frame: its bytes, and what filters and cursors need to know of it.
@@ -146,11 +146,11 @@ impl Reason {
 impl Frame {
     /// The frame of what a script told; `None` for what is not for subscribers.
     #[must_use]
-    pub fn of(note: &Note) -> Option<Self> {
+    pub fn of(note: &Notification) -> Option<Self> {
         match &note.message {
-            Message::Reservation { position, event, .. } => Some(Self::of_reservation(*position, event)),
-            Message::Platform { position, event, .. } => Some(Self::of_platform(*position, event)),
-            Message::Queues { .. } | Message::Ended { .. } => None,
+            Payload::Reservation { position, event, .. } => Some(Self::of_reservation(*position, event)),
+            Payload::Platform { position, event, .. } => Some(Self::of_platform(*position, event)),
+            Payload::Queues { .. } | Payload::Ended { .. } => None,
         }
     }
 

@@ -18,12 +18,12 @@ const YOUNGEST: Duration = Duration::from_millis(50);
 
 /// The weight of all rings together. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(in crate::feed) struct Weight {
+pub(in crate::feed) struct MemoryBudget {
     bytes: Arc<AtomicUsize>,
     most: usize,
 }
 
-impl Weight {
+impl MemoryBudget {
     /// Nothing yet.
     pub(in crate::feed) fn new() -> Self {
         Self::of_at_most(MOST)
@@ -70,10 +70,10 @@ mod tests {
     use crate::{
         domain::platform::PlatformEvent,
         feed::buffer::ring::{Ring, Taken},
-        store::{Message, Note, Replay},
+        store::{Notification, Payload, Replay},
     };
 
-    fn note(position: i64) -> Note {
+    fn note(position: i64) -> Notification {
         let event = PlatformEvent {
             kind: "trade".into(),
             company_id: None,
@@ -81,15 +81,15 @@ mod tests {
             data: "0".repeat(1_000),
             timestamp: DateTime::UNIX_EPOCH,
         };
-        Note {
+        Notification {
             tenant: "t".into(),
-            message: Message::Platform { previous: position - 1, position, event: Box::new(event) },
+            message: Payload::Platform { previous: position - 1, position, event: Box::new(event) },
         }
     }
 
     #[test]
     fn too_much_together_is_taken_from_the_oldest_whoever_has_them() {
-        let weight = Weight::of_at_most(100_000);
+        let weight = MemoryBudget::of_at_most(100_000);
         let begun = Instant::now();
         // Ring 0 hears its last a minute before ring 1 begins, and so on.
         let mut rings: Vec<_> = (0..4).map(|_| Ring::new(weight.clone())).collect();

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     domain::{
-        queue::{News, Queue, Worker, named},
+        queue::{Queue, QueueChange, Worker, named},
         time::{instant, iso},
     },
     feed::buffer::frame::{About, Frame},
@@ -21,32 +21,32 @@ const QUEUE: &str = "queue:snapshot";
 impl Frame {
     /// The frame of something that changed.
     #[must_use]
-    pub fn of_news(news: &News) -> Self {
+    pub fn of_news(news: &QueueChange) -> Self {
         match news {
-            News::Job { id, name, state, previous, at_ms } => {
+            QueueChange::Job { id, name, state, previous, at_ms } => {
                 let data = json!({"id": id, "name": named(name), "state": state.name(), "previousState": previous.map(|state| state.name()), "timestamp": iso(instant(*at_ms))});
                 Self::live(JOB, About::Everything, &data)
             }
-            News::Heartbeat { id, hostname, state, active_jobs } => Self::live(
+            QueueChange::Heartbeat { id, hostname, state, active_jobs } => Self::live(
                 HEARTBEAT,
                 About::Everything,
                 &json!({"id": id, "hostname": hostname, "state": state.name(), "activeJobs": active_jobs}),
             ),
-            News::Worker { id, hostname, state, previous, at_ms } => {
+            QueueChange::Worker { id, hostname, state, previous, at_ms } => {
                 let data = json!({"id": id, "hostname": hostname, "state": state.name(), "previousState": previous.name(), "timestamp": iso(instant(*at_ms))});
                 Self::live(WORKER, About::Everything, &data)
             }
-            News::Queue { name, depth, consumers } => {
+            QueueChange::Queue { name, depth, consumers } => {
                 Self::live(QUEUE, About::Everything, &json!({"name": name, "depth": depth, "consumers": consumers}))
             }
-            News::Gap { from_ms, to_ms, reason } => Self::gap(instant(*from_ms), instant(*to_ms), reason),
+            QueueChange::Gap { from_ms, to_ms, reason } => Self::gap(instant(*from_ms), instant(*to_ms), reason),
         }
     }
 
     /// How a queue stands.
     #[must_use]
     pub fn of_queue(queue: &Queue) -> Self {
-        Self::of_news(&News::Queue {
+        Self::of_news(&QueueChange::Queue {
             name: queue.name.clone(),
             depth: queue.depth,
             consumers: queue.consumers.map(|(count, _)| count),
@@ -57,7 +57,7 @@ impl Frame {
     #[must_use]
     pub fn of_worker(worker: &Worker) -> Self {
         let Worker { id, hostname, state, active_jobs, .. } = worker;
-        Self::of_news(&News::Heartbeat {
+        Self::of_news(&QueueChange::Heartbeat {
             id: *id,
             hostname: hostname.clone(),
             state: *state,

@@ -12,9 +12,9 @@ use std::{
 use crate::{
     feed::buffer::{
         frame::{Frame, Reason},
-        memory_budget::Weight,
+        memory_budget::MemoryBudget,
     },
-    store::{Note, Replay},
+    store::{Notification, Replay},
 };
 
 /// The most frames a ring holds; a reader that lags further behind is served from the history.
@@ -39,7 +39,7 @@ pub(in crate::feed) struct Ring {
     index: VecDeque<(i64, u64)>,
     /// What it weighs, and what all weigh together.
     bytes: usize,
-    together: Weight,
+    together: MemoryBudget,
     /// The number of its first frame.
     first: u64,
     /// The position before its first frame.
@@ -50,7 +50,7 @@ pub(in crate::feed) struct Ring {
     told: i64,
     /// Whether a hole is being mended.
     mending: bool,
-    held: Vec<Note>,
+    held: Vec<Notification>,
     /// How many notes were held when the history was asked: it must know of these.
     held_before: usize,
 }
@@ -78,7 +78,7 @@ impl Drop for Ring {
 
 impl Ring {
     /// One of which nothing is known yet.
-    pub(in crate::feed) fn new(together: Weight) -> Self {
+    pub(in crate::feed) fn new(together: MemoryBudget) -> Self {
         Self {
             frames: VecDeque::new(),
             index: VecDeque::new(),
@@ -95,7 +95,7 @@ impl Ring {
     }
 
     /// A ring of what has no position: it is whole from the beginning, and takes only what is pushed.
-    pub(in crate::feed) fn live(together: Weight) -> Self {
+    pub(in crate::feed) fn live(together: MemoryBudget) -> Self {
         let mut ring = Self::new(together);
         ring.head = Some(0);
         ring
@@ -138,12 +138,12 @@ impl Ring {
     }
 
     /// Takes what was heard.
-    pub(in crate::feed) fn hear(&mut self, note: Note) -> Taken {
+    pub(in crate::feed) fn hear(&mut self, note: Notification) -> Taken {
         self.hear_at(note, Instant::now())
     }
 
     /// Takes what was heard at that moment.
-    pub(in crate::feed) fn hear_at(&mut self, note: Note, now: Instant) -> Taken {
+    pub(in crate::feed) fn hear_at(&mut self, note: Notification, now: Instant) -> Taken {
         if self.mending || self.head.is_none() {
             if self.held.len() < HELD {
                 self.held.push(note);
@@ -160,7 +160,7 @@ impl Ring {
         }
     }
 
-    fn add(&mut self, note: &Note, now: Instant) -> Taken {
+    fn add(&mut self, note: &Notification, now: Instant) -> Taken {
         let Some(frame) = Frame::of(note) else { return Taken::Nothing };
         if let Some((_, position)) = note.positions() {
             self.head = Some(position);
@@ -263,7 +263,7 @@ impl Ring {
     /// Tells the readers that something is missing for good.
     fn give_up(&mut self, head: i64, replay: &Replay) -> bool {
         let lost = replay.last < head
-            || replay.notes.first().and_then(Note::positions).is_some_and(|(previous, _)| previous < head);
+            || replay.notes.first().and_then(Notification::positions).is_some_and(|(previous, _)| previous < head);
         let reason = if lost { Reason::Lost } else { Reason::TooOld };
         self.head = Some(replay.last);
         self.push(Frame::reset_cursor(reason, self.told), Instant::now());

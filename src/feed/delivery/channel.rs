@@ -14,18 +14,18 @@ use crate::{
     feed::{
         Filter, Frame,
         buffer::{
-            memory_budget::Weight,
+            memory_budget::MemoryBudget,
             ring::{Ring, Taken},
         },
-        delivery::{group::Group, shard::Shard, subscriber::Seat},
+        delivery::{group::Group, shard::Shard, subscriber::Subscriber},
     },
-    store::{Note, Place, Replay},
+    store::{Notification, Replay, TenantHandle},
 };
 
 /// A tenant's stream.
 #[derive(Debug)]
 pub(in crate::feed) struct Channel {
-    pub(in crate::feed) place: Arc<Place>,
+    pub(in crate::feed) place: Arc<TenantHandle>,
     ring: Mutex<Ring>,
     /// The highest position that readers may be told: what one waits for who knows of a later one.
     told: watch::Sender<Option<i64>>,
@@ -45,13 +45,13 @@ pub(in crate::feed) struct Local {
 
 impl Channel {
     /// A channel of which nothing is known yet, for so many runtimes.
-    pub(in crate::feed) fn new(place: Arc<Place>, runtimes: usize, together: Weight) -> Self {
+    pub(in crate::feed) fn new(place: Arc<TenantHandle>, runtimes: usize, together: MemoryBudget) -> Self {
         let locals = std::iter::repeat_with(Local::default).take(runtimes).collect();
         Self { place, ring: Mutex::new(Ring::new(together)), told: watch::Sender::new(None), locals, shown: None }
     }
 
     /// A channel of what is live only.
-    pub(in crate::feed) fn live(place: Arc<Place>, runtimes: usize, together: Weight) -> Self {
+    pub(in crate::feed) fn live(place: Arc<TenantHandle>, runtimes: usize, together: MemoryBudget) -> Self {
         Self {
             ring: Mutex::new(Ring::live(together.clone())),
             shown: Some(Mutex::new(Instant::now())),
@@ -87,7 +87,7 @@ impl Channel {
     }
 
     /// Takes what was heard.
-    pub(in crate::feed) fn hear(&self, note: Note) -> Taken {
+    pub(in crate::feed) fn hear(&self, note: Notification) -> Taken {
         let mut ring = self.ring();
         let taken = ring.hear(note);
         self.show_told(&ring);
@@ -158,7 +158,7 @@ impl Channel {
     }
 
     /// Lets a reader in on one runtime.
-    pub(in crate::feed) fn enter(&self, runtime: usize, filter: Filter, seat: &Arc<Seat>) -> Option<Arc<Group>> {
+    pub(in crate::feed) fn enter(&self, runtime: usize, filter: Filter, seat: &Arc<Subscriber>) -> Option<Arc<Group>> {
         let local = self.locals.get(runtime)?;
         local.readers.fetch_add(1, Ordering::AcqRel);
         let mut groups = local.groups();
@@ -175,7 +175,7 @@ impl Channel {
     }
 
     /// Lets a reader go.
-    pub(in crate::feed) fn leave(&self, runtime: usize, group: &Arc<Group>, seat: &Arc<Seat>) {
+    pub(in crate::feed) fn leave(&self, runtime: usize, group: &Arc<Group>, seat: &Arc<Subscriber>) {
         let Some(local) = self.locals.get(runtime) else { return };
         let mut groups = local.groups();
         if group.remove(seat) {
@@ -212,7 +212,7 @@ impl Channel {
         }
     }
 
-    fn each_seat(&self, mut each: impl FnMut(&Seat)) {
+    fn each_seat(&self, mut each: impl FnMut(&Subscriber)) {
         for local in &self.locals {
             let groups = local.groups().clone();
             for group in groups {
@@ -253,7 +253,7 @@ impl Page {
         });
         let frames: Vec<_> = whole.filter_map(Frame::of).map(Arc::new).collect();
         Self {
-            previous: replay.notes.first().and_then(Note::positions).map(|(previous, _)| previous),
+            previous: replay.notes.first().and_then(Notification::positions).map(|(previous, _)| previous),
             frames,
             last: replay.last,
             now_us: replay.now_us,

@@ -10,7 +10,7 @@ use crate::feed::{
     delivery::{
         channel::Channel,
         shard::Shard,
-        subscriber::{Seat, Seats},
+        subscriber::{Subscriber, Subscribers},
     },
 };
 
@@ -28,19 +28,19 @@ pub(in crate::feed) struct Group {
 
 #[derive(Debug)]
 struct GroupState {
-    seats: Seats,
+    seats: Subscribers,
     /// The number of the next frame to be looked at.
     scanned: u64,
     /// The position up to which everything was looked at.
     scanned_position: Option<i64>,
     /// The number after the last frame that passed.
     passed: u64,
-    piece: Option<(u64, Stretch)>,
+    piece: Option<(u64, EncodedBatch)>,
 }
 
 /// Ready bytes from one cursor to another.
 #[derive(Debug, Clone)]
-pub(in crate::feed) struct Stretch {
+pub(in crate::feed) struct EncodedBatch {
     /// What passed, as a chunk of HTTP/1.1; empty if nothing did.
     chunk: Bytes,
     /// Where in the chunk it begins.
@@ -53,7 +53,7 @@ pub(in crate::feed) struct Stretch {
 
 /// What is written to all readers of a group that have everything before it.
 #[derive(Debug)]
-pub(in crate::feed) struct Round {
+pub(in crate::feed) struct Broadcast {
     pub(in crate::feed) chunk: Bytes,
     /// Nothing passed between these two cursors, so whoever is there has everything before the chunk.
     from: std::ops::RangeInclusive<u64>,
@@ -69,14 +69,14 @@ pub(in crate::feed) struct Round {
     pub(in crate::feed) now_ms: u64,
 }
 
-impl Round {
+impl Broadcast {
     /// Whether the chunk is what comes next at this cursor.
     pub(in crate::feed) fn continues(&self, cursor: u64) -> bool {
         self.from.contains(&cursor)
     }
 }
 
-impl Stretch {
+impl EncodedBatch {
     /// What passed, without a frame; empty if nothing did.
     pub(in crate::feed) fn body(&self) -> Bytes {
         if self.chunk.is_empty() { Bytes::new() } else { self.chunk.slice(self.begins..self.chunk.len() - 2) }
@@ -87,7 +87,7 @@ impl Group {
     /// A group of nobody yet, for whom nothing that is in the ring is new.
     pub(in crate::feed) fn new(filter: Filter, ring: &Ring) -> Self {
         let state = GroupState {
-            seats: Seats::default(),
+            seats: Subscribers::default(),
             scanned: ring.end(),
             scanned_position: ring.head(),
             passed: ring.end(),
@@ -96,18 +96,18 @@ impl Group {
         Self { filter, state: Mutex::new(state) }
     }
 
-    pub(in crate::feed) fn add(&self, seat: &Arc<Seat>) {
+    pub(in crate::feed) fn add(&self, seat: &Arc<Subscriber>) {
         self.state().seats.add(seat);
     }
 
     /// Lets a seat go; whether it was the last.
-    pub(in crate::feed) fn remove(&self, seat: &Arc<Seat>) -> bool {
+    pub(in crate::feed) fn remove(&self, seat: &Arc<Subscriber>) -> bool {
         let mut state = self.state();
         state.seats.remove(seat);
         state.seats.is_empty()
     }
 
-    pub(in crate::feed) fn each_seat(&self, each: &mut impl FnMut(&Seat)) {
+    pub(in crate::feed) fn each_seat(&self, each: &mut impl FnMut(&Subscriber)) {
         self.state().seats.iter().for_each(|seat| each(seat));
     }
 
@@ -125,7 +125,7 @@ impl Group {
     }
 
     /// Looks at what is new; if any of it passes, what is to be written.
-    pub(in crate::feed) fn look(&self, channel: &Channel, now_ms: u64) -> Option<Round> {
+    pub(in crate::feed) fn look(&self, channel: &Channel, now_ms: u64) -> Option<Broadcast> {
         let mut state = self.state();
         let from = {
             let ring = channel.ring();
@@ -154,9 +154,9 @@ impl Group {
         let stretch = state.stretch(&self.filter, channel, *from.end());
         // What has left the ring already is for the tasks to find elsewhere.
         let Some(stretch) = stretch else {
-            return Some(Round { chunk: Bytes::new(), from, to: 0, position: None, end, is_whole: false, now_ms });
+            return Some(Broadcast { chunk: Bytes::new(), from, to: 0, position: None, end, is_whole: false, now_ms });
         };
-        Some(Round {
+        Some(Broadcast {
             is_whole: stretch.to >= end,
             chunk: stretch.chunk,
             from,
@@ -187,7 +187,7 @@ impl Group {
     }
 
     /// Gives every reader a round's chunk, a few at a time; how many.
-    pub(in crate::feed) async fn deliver(&self, round: &Round) -> usize {
+    pub(in crate::feed) async fn deliver(&self, round: &Broadcast) -> usize {
         // From the last seat on: whoever leaves meanwhile makes room for one that was served already, and whoever comes looks by itself.
         let count = self.state().seats.len();
         let mut left = count;
@@ -203,7 +203,7 @@ impl Group {
     }
 
     /// What passes from `cursor` on, up to a bound; `None`: the frame there has left the ring.
-    pub(in crate::feed) fn stretch(&self, channel: &Channel, cursor: u64) -> Option<Stretch> {
+    pub(in crate::feed) fn stretch(&self, channel: &Channel, cursor: u64) -> Option<EncodedBatch> {
         self.state().stretch(&self.filter, channel, cursor)
     }
 }
@@ -224,11 +224,16 @@ impl GroupState {
         false
     }
 
-    fn stretch(&mut self, filter: &Filter, channel: &Channel, cursor: u64) -> Option<Stretch> {
+    fn stretch(&mut self, filter: &Filter, channel: &Channel, cursor: u64) -> Option<EncodedBatch> {
         let ring = channel.ring();
         // Nothing passed since: whatever has left the ring meanwhile was not for this reader.
         if cursor < ring.first() && self.passed <= cursor && self.scanned >= ring.first() {
-            return Some(Stretch { chunk: Bytes::new(), begins: 0, to: self.scanned, position: self.scanned_position });
+            return Some(EncodedBatch {
+                chunk: Bytes::new(),
+                begins: 0,
+                to: self.scanned,
+                position: self.scanned_position,
+            });
         }
         let end = ring.end();
         if let Some((from, piece)) = &self.piece
@@ -256,7 +261,7 @@ impl GroupState {
         }
         let (chunk, begins) = lone.map_or_else(|| framing.finish(), |lone| lone.chunk());
         drop(ring);
-        let stretch = Stretch { chunk, begins, to, position };
+        let stretch = EncodedBatch { chunk, begins, to, position };
         if to == end && self.seats.len() > 1 && !stretch.chunk.is_empty() {
             self.piece = Some((cursor, stretch.clone()));
         }
@@ -275,13 +280,13 @@ mod tests {
     use crate::{
         domain::names::TenantId,
         feed::{
-            buffer::{frame::About, memory_budget::Weight},
-            delivery::subscriber::Outlet,
+            buffer::{frame::About, memory_budget::MemoryBudget},
+            delivery::subscriber::ChunkSink,
         },
-        store::Place,
+        store::TenantHandle,
     };
 
-    impl Outlet for UnixStream {
+    impl ChunkSink for UnixStream {
         fn try_write(&self, chunk: &[u8]) -> io::Result<usize> {
             let mut to = self;
             to.write(chunk)
@@ -289,10 +294,10 @@ mod tests {
     }
 
     /// A seat that waits, and the other end of its socket.
-    fn seat(channel: &Channel, types: &str) -> (Arc<Seat>, UnixStream) {
+    fn seat(channel: &Channel, types: &str) -> (Arc<Subscriber>, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
         far.set_nonblocking(true).unwrap();
-        let seat = Seat::new(None, 0);
+        let seat = Subscriber::new(None, 0);
         channel.enter(0, Filter::parse(&[types.into()], &[], &[]), &seat).unwrap();
         seat.desk().cursor = channel.ring().end();
         seat.desk().outlet = Some(Arc::new(near));
@@ -317,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_passes_nobody_is_nobodys_work_and_what_passes_few_is_written_at_once() {
-        let channel = Channel::live(Arc::new(Place::new(TenantId::random())), 1, Weight::new());
+        let channel = Channel::live(Arc::new(TenantHandle::new(TenantId::random())), 1, MemoryBudget::new());
         let shard = Shard::new(0);
         let few: Vec<_> = (0..2).map(|_| seat(&channel, "score")).collect();
         let many: Vec<_> = (0..5).map(|_| seat(&channel, "trade")).collect();

@@ -22,9 +22,9 @@ use crate::{
             channel::Channel,
             group::Group,
             shard::Shard,
-            subscriber::{Seat, Sign},
+            subscriber::{Subscriber, WakeReason},
         },
-        stream_slots::Lease,
+        stream_slots::StreamSlot,
     },
     store::{Caller, LimitReached, StoreError, StreamKind},
 };
@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How a connection's queues and workers stand.
 #[derive(Debug)]
-pub(in crate::feed) struct Standing {
+pub(in crate::feed) struct Snapshot {
     queues: Vec<Queue>,
     workers: Vec<Worker>,
 }
@@ -70,12 +70,12 @@ pub struct LiveReader {
     shard: Arc<Shard>,
     channel: Arc<Channel>,
     group: Arc<Group>,
-    seat: Arc<Seat>,
+    seat: Arc<Subscriber>,
     /// The number of its next frame.
     cursor: u64,
     /// Up to when it has been told everything.
     whole_until: DateTime<Utc>,
-    _lease: Option<Lease>,
+    _lease: Option<StreamSlot>,
 }
 
 impl Feed {
@@ -104,7 +104,7 @@ impl Feed {
             return Ok(LiveEntry::NotFound);
         }
         let channel = hub.live_channel(caller.place(), connection);
-        let seat = Seat::new(caller.credential(), self.shard.now_ms());
+        let seat = Subscriber::new(caller.credential(), self.shard.now_ms());
         let group = channel.enter(self.shard.number, filter, &seat).ok_or(StoreError::Unreachable)?;
         let cursor = channel.ring().end();
         self.shard.watch(&seat);
@@ -126,11 +126,11 @@ impl Feed {
 
 async fn read_standing(
     store: &crate::store::Store,
-    place: &crate::store::Place,
+    place: &crate::store::TenantHandle,
     connection: Uuid,
-) -> Result<Arc<Standing>, StoreError> {
+) -> Result<Arc<Snapshot>, StoreError> {
     let (queues, workers) = store.standing(place, connection).await?;
-    Ok(Arc::new(Standing { queues, workers }))
+    Ok(Arc::new(Snapshot { queues, workers }))
 }
 
 impl LiveReader {
@@ -170,10 +170,10 @@ impl LiveReader {
                 }
             }
             match self.seat.sign_given().await {
-                Sign::Ended => return Piece::End,
-                Sign::Leave => return Piece::Leave,
-                Sign::Beat => return self.beat(),
-                Sign::Woken => {}
+                WakeReason::Ended => return Piece::End,
+                WakeReason::Leave => return Piece::Leave,
+                WakeReason::Beat => return self.beat(),
+                WakeReason::Woken => {}
             }
         }
     }

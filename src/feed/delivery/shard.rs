@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::feed::delivery::{channel::Channel, subscriber::Seat};
+use crate::feed::delivery::{channel::Channel, subscriber::Subscriber};
 
 /// After this long without a byte a stream says that it lives: proxies cut what is silent for longer.
 pub(in crate::feed) const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ pub(in crate::feed) struct Shard {
 /// Seats by the moment at which they will have been silent for long enough, if they stay silent.
 #[derive(Debug)]
 struct Wheel {
-    slots: Vec<Vec<Weak<Seat>>>,
+    slots: Vec<Vec<Weak<Subscriber>>>,
     turned: u64,
 }
 
@@ -64,7 +64,7 @@ impl Shard {
     }
 
     /// Watches over a seat's silence.
-    pub(in crate::feed) fn watch(&self, seat: &Arc<Seat>) {
+    pub(in crate::feed) fn watch(&self, seat: &Arc<Subscriber>) {
         let due = seat.spoke_ms() + KEEPALIVE.as_millis() as u64;
         self.wheel.lock().unwrap_or_else(PoisonError::into_inner).put(Arc::downgrade(seat), due);
     }
@@ -133,13 +133,13 @@ impl Shard {
 }
 
 impl Wheel {
-    fn put(&mut self, seat: Weak<Seat>, due_ms: u64) {
+    fn put(&mut self, seat: Weak<Subscriber>, due_ms: u64) {
         let tick = (due_ms.div_ceil(TICK.as_millis() as u64)).clamp(self.turned + 1, self.turned + SLOTS as u64 - 1);
         self.slots[tick as usize % SLOTS].push(seat);
     }
 
     /// Turns to the present moment; the seats that were put there and still are.
-    fn due(&mut self, now_ms: u64) -> Vec<Arc<Seat>> {
+    fn due(&mut self, now_ms: u64) -> Vec<Arc<Subscriber>> {
         let until = now_ms / TICK.as_millis() as u64;
         let mut due = Vec::new();
         while self.turned < until {
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn the_wheel_gives_each_seat_once_when_its_time_has_come() {
         let mut wheel = Wheel { slots: vec![Vec::new(); SLOTS], turned: 0 };
-        let seats: Vec<_> = (0..40).map(|_| Seat::new(None, 0)).collect();
+        let seats: Vec<_> = (0..40).map(|_| Subscriber::new(None, 0)).collect();
         for (at, seat) in seats.iter().enumerate() {
             wheel.put(Arc::downgrade(seat), at as u64 * 375);
         }

@@ -11,9 +11,9 @@ use crate::{
             channel::{Channel, Page},
             group::Group,
             shard::Shard,
-            subscriber::{Outlet, Seat, Sign},
+            subscriber::{ChunkSink, Subscriber, WakeReason},
         },
-        stream_slots::Lease,
+        stream_slots::StreamSlot,
     },
     store::{Store, StoreError},
 };
@@ -31,9 +31,9 @@ pub struct Reader {
     store: Store,
     channel: Arc<Channel>,
     group: Arc<Group>,
-    seat: Arc<Seat>,
+    seat: Arc<Subscriber>,
     at: At,
-    _lease: Option<Lease>,
+    _lease: Option<StreamSlot>,
 }
 
 /// Where a reader is; how far, its seat knows.
@@ -74,9 +74,9 @@ impl Reader {
         channel: Arc<Channel>,
         credential: Option<String>,
         filter: Filter,
-        lease: Option<Lease>,
+        lease: Option<StreamSlot>,
     ) -> Option<Self> {
-        let seat = Seat::new(credential, shard.now_ms());
+        let seat = Subscriber::new(credential, shard.now_ms());
         let group = channel.enter(shard.number, filter, &seat)?;
         {
             let (ring, mut desk) = (channel.ring(), seat.desk());
@@ -88,7 +88,7 @@ impl Reader {
 
     /// Lets the runtime's rounds write chunks to this socket while [`Self::next`] waits. Whoever writes to it besides must first write
     /// what [`Self::take_rest`] gives.
-    pub fn write_through(&self, outlet: Arc<dyn Outlet>) {
+    pub fn write_through(&self, outlet: Arc<dyn ChunkSink>) {
         self.seat.desk().outlet = Some(outlet);
     }
 
@@ -204,10 +204,10 @@ impl Reader {
                 None => {}
             }
             match self.seat.sign_given_in_the_ring().await {
-                Sign::Ended => return Piece::End,
-                Sign::Leave => return Piece::Leave,
-                Sign::Woken => {}
-                Sign::Beat => {
+                WakeReason::Ended => return Piece::End,
+                WakeReason::Leave => return Piece::Leave,
+                WakeReason::Woken => {}
+                WakeReason::Beat => {
                     if !self.seat.desk().rest.is_empty() {
                         continue;
                     }
@@ -288,9 +288,9 @@ impl Reader {
             // Its cursor left the history: it is cut off, comes again, and is told so.
             Ok(_) => Some(Piece::End),
             Err(_) => match tokio::time::timeout(RETRY, self.seat.sign_given()).await {
-                Ok(Sign::Ended) => Some(Piece::End),
-                Ok(Sign::Leave) => Some(Piece::Leave),
-                Ok(Sign::Woken | Sign::Beat) | Err(_) => self.beat_if_silent(),
+                Ok(WakeReason::Ended) => Some(Piece::End),
+                Ok(WakeReason::Leave) => Some(Piece::Leave),
+                Ok(WakeReason::Woken | WakeReason::Beat) | Err(_) => self.beat_if_silent(),
             },
         }
     }

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 
-use crate::feed::delivery::group::Round;
+use crate::feed::delivery::group::Broadcast;
 
 /// There may be something to write.
 const WOKEN: u8 = 1;
@@ -27,7 +27,7 @@ const ENDED: u8 = 4;
 const LEAVE: u8 = 8;
 
 /// A socket that takes chunks of HTTP/1.1 as they are.
-pub trait Outlet: fmt::Debug + Send + Sync {
+pub trait ChunkSink: fmt::Debug + Send + Sync {
     /// Writes as much as the socket takes at once.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ pub trait Outlet: fmt::Debug + Send + Sync {
 
 /// A stream's seat.
 #[derive(Debug)]
-pub(in crate::feed) struct Seat {
+pub(in crate::feed) struct Subscriber {
     desk: Mutex<Desk>,
     signs: AtomicU8,
     waker: AtomicWaker,
@@ -58,13 +58,13 @@ pub(in crate::feed) struct Desk {
     /// What a round began to write and the socket did not take: part of a chunk, which comes before anything else.
     pub(in crate::feed) rest: Bytes,
     /// Where a round may write.
-    pub(in crate::feed) outlet: Option<Arc<dyn Outlet>>,
+    pub(in crate::feed) outlet: Option<Arc<dyn ChunkSink>>,
     /// Whether its task waits, with everything written that it had.
     waits: bool,
 }
 
 /// A task that waits. Dropping it says that it does no more.
-struct Waiting<'a>(&'a Seat);
+struct Waiting<'a>(&'a Subscriber);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -74,14 +74,14 @@ impl Drop for Waiting<'_> {
 
 /// Why a stream was woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::feed) enum Sign {
+pub(in crate::feed) enum WakeReason {
     Woken,
     Beat,
     Ended,
     Leave,
 }
 
-impl Seat {
+impl Subscriber {
     pub(in crate::feed) fn new(credential: Option<String>, now_ms: u64) -> Arc<Self> {
         Arc::new(Self {
             desk: Mutex::new(Desk { cursor: 0, position: 0, rest: Bytes::new(), outlet: None, waits: false }),
@@ -104,7 +104,7 @@ impl Seat {
     }
 
     /// Writes a round's chunk, or wakes the task that can.
-    pub(in crate::feed) fn deliver(&self, round: &Round) {
+    pub(in crate::feed) fn deliver(&self, round: &Broadcast) {
         if self.signs.load(Ordering::Acquire) & (ENDED | LEAVE) != 0 {
             return; // its task knows
         }
@@ -174,24 +174,24 @@ impl Seat {
     }
 
     /// Waits for a sign, and takes it. Until then rounds may write.
-    pub(in crate::feed) async fn sign_given_in_the_ring(&self) -> Sign {
+    pub(in crate::feed) async fn sign_given_in_the_ring(&self) -> WakeReason {
         self.desk().waits = true;
         let _waiting = Waiting(self);
         self.sign_given().await
     }
 
     /// Waits for a sign, and takes it.
-    pub(in crate::feed) async fn sign_given(&self) -> Sign {
+    pub(in crate::feed) async fn sign_given(&self) -> WakeReason {
         std::future::poll_fn(|context| {
             self.waker.register(context.waker());
             let signs = self.signs.load(Ordering::Acquire);
             // These two stay: nothing comes after them.
-            for (bit, sign) in [(ENDED, Sign::Ended), (LEAVE, Sign::Leave)] {
+            for (bit, sign) in [(ENDED, WakeReason::Ended), (LEAVE, WakeReason::Leave)] {
                 if signs & bit != 0 {
                     return Poll::Ready(sign);
                 }
             }
-            for (bit, sign) in [(WOKEN, Sign::Woken), (BEAT, Sign::Beat)] {
+            for (bit, sign) in [(WOKEN, WakeReason::Woken), (BEAT, WakeReason::Beat)] {
                 if signs & bit != 0 {
                     self.signs.fetch_and(!bit, Ordering::AcqRel);
                     return Poll::Ready(sign);
@@ -205,15 +205,15 @@ impl Seat {
 
 /// The seats of a group. Adding and removing cost the same however many there are.
 #[derive(Debug, Default)]
-pub(in crate::feed) struct Seats(Vec<Arc<Seat>>);
+pub(in crate::feed) struct Subscribers(Vec<Arc<Subscriber>>);
 
-impl Seats {
-    pub(in crate::feed) fn add(&mut self, seat: &Arc<Seat>) {
+impl Subscribers {
+    pub(in crate::feed) fn add(&mut self, seat: &Arc<Subscriber>) {
         seat.at.store(self.0.len(), Ordering::Relaxed);
         self.0.push(seat.clone());
     }
 
-    pub(in crate::feed) fn remove(&mut self, seat: &Arc<Seat>) {
+    pub(in crate::feed) fn remove(&mut self, seat: &Arc<Subscriber>) {
         let at = seat.at.load(Ordering::Relaxed);
         if self.0.get(at).is_some_and(|present| Arc::ptr_eq(present, seat)) {
             self.0.swap_remove(at);
@@ -224,12 +224,12 @@ impl Seats {
     }
 
     /// Those from one place to another, as far as they are taken.
-    pub(in crate::feed) fn between(&self, from: usize, to: usize) -> &[Arc<Seat>] {
+    pub(in crate::feed) fn between(&self, from: usize, to: usize) -> &[Arc<Subscriber>] {
         let to = to.min(self.0.len());
         &self.0[from.min(to)..to]
     }
 
-    pub(in crate::feed) fn iter(&self) -> impl Iterator<Item = &Arc<Seat>> {
+    pub(in crate::feed) fn iter(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
         self.0.iter()
     }
 

@@ -20,13 +20,13 @@ use crate::{
     domain::access::Scope,
     http::{
         App,
-        pipeline::{Luggage, rate_limit_headers::LetIn},
+        pipeline::{RequestContext, rate_limit_headers::AdmittedCaller},
         wire::{
             error::{ApiError, Code},
             request,
         },
     },
-    limits::{Attempts, Front},
+    limits::{AddressLimiter, TenantLimiter},
     store::{Bearer, Caller, KEY_PREFIX, SESSION_PREFIX, Secret, StoreError},
 };
 
@@ -47,23 +47,23 @@ const LOGINS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// What one replica refuses before it asks Redis. One for all its runtimes.
 #[derive(Debug)]
-pub struct Guards {
-    front: Front,
-    failures: Attempts,
-    logins: Attempts,
+pub struct Limiters {
+    front: TenantLimiter,
+    failures: AddressLimiter,
+    logins: AddressLimiter,
 }
 
-impl Default for Guards {
+impl Default for Limiters {
     fn default() -> Self {
         Self {
-            front: Front::default(),
-            failures: Attempts::new(FAILURES_AT_ONCE, FAILURES_PER_MINUTE),
-            logins: Attempts::new(LOGINS_AT_ONCE, LOGINS_PER_MINUTE),
+            front: TenantLimiter::default(),
+            failures: AddressLimiter::new(FAILURES_AT_ONCE, FAILURES_PER_MINUTE),
+            logins: AddressLimiter::new(LOGINS_AT_ONCE, LOGINS_PER_MINUTE),
         }
     }
 }
 
-impl Guards {
+impl Limiters {
     /// Counts an attempt to sign in.
     pub(in crate::http) fn count_login(&self, request: &Request, app: &App) -> Result<(), ApiError> {
         let address = client_address::client(request, &app.config.trusted_proxies);
@@ -78,32 +78,32 @@ pub(in crate::http) trait Needs: Send + Sync {
 }
 
 /// Nothing but to be somebody.
-pub(in crate::http) struct Being;
+pub(in crate::http) struct AnyScope;
 
 /// Looking.
-pub(in crate::http) struct Reading;
+pub(in crate::http) struct Read;
 /// Changing.
-pub(in crate::http) struct Writing;
+pub(in crate::http) struct Write;
 /// Governing.
-pub(in crate::http) struct Governing;
+pub(in crate::http) struct Govern;
 
-impl Needs for Being {
+impl Needs for AnyScope {
     const SCOPE: Option<Scope> = None;
 }
-impl Needs for Reading {
+impl Needs for Read {
     const SCOPE: Option<Scope> = Some(Scope::Read);
 }
-impl Needs for Writing {
+impl Needs for Write {
     const SCOPE: Option<Scope> = Some(Scope::Write);
 }
-impl Needs for Governing {
+impl Needs for Govern {
     const SCOPE: Option<Scope> = Some(Scope::Admin);
 }
 
 /// A caller who was let in and may do what `N` asks.
-pub(in crate::http) struct Let<N>(pub(in crate::http) Caller, PhantomData<N>);
+pub(in crate::http) struct Authorized<N>(pub(in crate::http) Caller, PhantomData<N>);
 
-impl<'a, N: Needs> ApiExtractor<'a> for Let<N> {
+impl<'a, N: Needs> ApiExtractor<'a> for Authorized<N> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
 
     type ParamType = ();
@@ -200,7 +200,7 @@ pub(in crate::http) fn app(request: &Request) -> Result<&App, ApiError> {
 
 pub(in crate::http) fn shared_app(request: &Request) -> Result<&Arc<App>, ApiError> {
     request
-        .data::<Luggage>()
+        .data::<RequestContext>()
         .map(|luggage| &luggage.app)
         .ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))
 }
@@ -227,7 +227,7 @@ pub(in crate::http) async fn enter(
     let caller = match presented(request.headers(), in_query) {
         Presented::Nothing if app.config.auth == Auth::Open => {
             origin::check_open_call(request, app)?;
-            app.store.caller(&Bearer::Anyone).await?.ok_or_else(ApiError::unauthorized)?
+            app.store.caller(&Bearer::Anonymous).await?.ok_or_else(ApiError::unauthorized)?
         }
         Presented::Nothing => return Err(ApiError::unauthorized()),
         Presented::Unreadable => return Err(failed(request, app, ApiError::unauthorized())),
@@ -248,7 +248,7 @@ pub(in crate::http) async fn enter(
 
 /// Lets a call of this caller go on, unless it comes too fast.
 pub(in crate::http) fn admit(request: &Request, app: &App, caller: &Caller) -> Result<(), ApiError> {
-    LetIn::note(request, caller);
+    AdmittedCaller::note(request, caller);
     app.guards.front.admit(caller).map_err(|refused| {
         metrics::counter!("holdfast_refused_in_front_total").increment(1);
         StoreError::TooFast(refused).into()

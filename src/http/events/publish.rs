@@ -12,21 +12,21 @@ use serde_json::value::RawValue;
 
 use crate::{
     domain::{
-        fault::{Fault, Faults},
+        fault::{FieldError, FieldErrors},
         names,
         platform::{self, Company, NewEvent, Registered},
         time::{instant, wire},
     },
     http::{
-        app_state::{Here, Tag},
-        auth::{Governing, Let, Reading},
+        app_state::{AppState, Tag},
+        auth::{Authorized, Govern, Read},
         wire::{
             error::{ApiError, Code},
             request::Body,
             response::{Answer, Nothing},
         },
     },
-    store::{Caller, CompanyRemoval, Published, Registering, Store, Told, Verdict},
+    store::{Caller, CompanyRemoval, Outcome, Published, Registering, Stamped, Store},
 };
 
 /// The most events of one call.
@@ -40,29 +40,31 @@ impl Platform {
     #[oai(path = "/companies/:slug", method = "put", operation_id = "putCompany")]
     async fn put(
         &self,
-        caller: Let<Governing>,
-        here: Here,
+        caller: Authorized<Govern>,
+        here: AppState,
         slug: Path<String>,
         body: Body<CompanyRequest>,
     ) -> Result<Answer<CompanyRow>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let slug = faults.keep(|| "slug".into(), names::label(Some(slug.0)));
         let id = body.0.id.map(|id| faults.keep(|| "id".into(), names::label(Some(id))));
         let name = faults.keep(|| "name".into(), names::label(body.0.name));
         let (slug, id, name) = faults
             .or((slug.unwrap_or_default(), id.flatten(), name.unwrap_or_default()))
             .map_err(ApiError::validation)?;
-        let Told { now_us, position, answer } =
+        let Stamped { now_us, position, answer } =
             here.store().put_company(&caller.0, &slug, id.as_deref(), &name).await?;
         match answer {
-            Verdict::Done(Registering::Done(company)) => Ok(Answer(Told { now_us, position, answer: company.into() })),
-            Verdict::Done(Registering::Taken(owner)) => Err(ApiError::new(
+            Outcome::Done(Registering::Done(company)) => {
+                Ok(Answer(Stamped { now_us, position, answer: company.into() }))
+            }
+            Outcome::Done(Registering::Taken(owner)) => Err(ApiError::new(
                 Code::Conflict,
                 format!("That id belongs to the company \"{owner}\"; give another, or none."),
             )
             .at(now_us)),
-            Verdict::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
-            Verdict::WrongToken(_) | Verdict::TooMany => {
+            Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
+            Outcome::WrongToken(_) | Outcome::TooMany => {
                 Err(ApiError::new(Code::Internal, "A company has no release token."))
             }
         }
@@ -70,15 +72,20 @@ impl Platform {
 
     /// Show a company.
     #[oai(path = "/companies/:slug", method = "get", operation_id = "getCompany")]
-    async fn show(&self, caller: Let<Reading>, here: Here, slug: Path<String>) -> Result<Answer<CompanyRow>, ApiError> {
-        let Told { now_us, position, answer } = here.store().companies(&caller.0, Some(&slug.0)).await?;
+    async fn show(
+        &self,
+        caller: Authorized<Read>,
+        here: AppState,
+        slug: Path<String>,
+    ) -> Result<Answer<CompanyRow>, ApiError> {
+        let Stamped { now_us, position, answer } = here.store().companies(&caller.0, Some(&slug.0)).await?;
         let company = answer.into_iter().next().ok_or_else(|| ApiError::not_found("company").at(now_us))?;
-        Ok(Answer(Told { now_us, position, answer: company.into() }))
+        Ok(Answer(Stamped { now_us, position, answer: company.into() }))
     }
 
     /// List the companies, in the order of their slugs.
     #[oai(path = "/companies", method = "get", operation_id = "listCompanies")]
-    async fn list(&self, caller: Let<Reading>, here: Here) -> Result<Answer<CompanyList>, ApiError> {
+    async fn list(&self, caller: Authorized<Read>, here: AppState) -> Result<Answer<CompanyList>, ApiError> {
         let told = here.store().companies(&caller.0, None).await?;
         Ok(Answer(told.map(|companies| CompanyList {
             companies: companies.into_iter().map(Into::into).collect(),
@@ -88,7 +95,12 @@ impl Platform {
 
     /// Remove a company. What was told of it stays as it was told.
     #[oai(path = "/companies/:slug", method = "delete", operation_id = "deleteCompany")]
-    async fn delete(&self, caller: Let<Governing>, here: Here, slug: Path<String>) -> Result<Nothing, ApiError> {
+    async fn delete(
+        &self,
+        caller: Authorized<Govern>,
+        here: AppState,
+        slug: Path<String>,
+    ) -> Result<Nothing, ApiError> {
         let told = here.store().delete_company(&caller.0, &slug.0).await?;
         match told.answer {
             CompanyRemoval::Removed => Ok(Nothing),
@@ -108,15 +120,15 @@ pub(in crate::http) async fn publish(
         OneOrMany::Many(items) => (true, items),
     };
     let events = parse(many, items)?;
-    let Told { now_us, position, answer } = store.publish(caller, &events).await?;
+    let Stamped { now_us, position, answer } = store.publish(caller, &events).await?;
     match answer {
         Published::Done(positions) => {
             let ids = positions.iter().map(ToString::to_string).collect();
-            Ok(Answer(Told { now_us, position, answer: PublishedIds { ids } }))
+            Ok(Answer(Stamped { now_us, position, answer: PublishedIds { ids } }))
         }
         Published::UnknownCompany(unknown) => {
             let at = unknown.iter().enumerate().filter(|(_, unknown)| **unknown);
-            let faults = at.map(|(at, _)| Fault {
+            let faults = at.map(|(at, _)| FieldError {
                 path: place(many, at, "company"),
                 message: "is not a registered company's slug".into(),
             });
@@ -134,7 +146,7 @@ fn parse(many: bool, items: Vec<PublishItem>) -> Result<Vec<NewEvent>, ApiError>
     if items.is_empty() || items.len() > BATCH {
         return Err(ApiError::fault("", format!("the body has {} events; 1 to {BATCH} are allowed", items.len())));
     }
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     let mut events = Vec::with_capacity(items.len());
     for (at, item) in items.into_iter().enumerate() {
         let place = |field: &str| place(many, at, field);

@@ -24,10 +24,10 @@ use tokio::{
 
 use crate::{
     domain::time::{instant, iso},
-    feed::{Entry, Filter, Frame, LiveReader, Outlet, Piece, Reader, Start},
+    feed::{ChunkSink, Entry, Filter, Frame, LiveReader, Piece, Reader, Start},
     http::{
-        app_state::{Here, Tag},
-        auth::{Let, Writing, app, enter_stream},
+        app_state::{AppState, Tag},
+        auth::{Authorized, Write, app, enter_stream},
         events::{
             publish,
             publish::{OneOrMany, PublishedIds},
@@ -102,8 +102,8 @@ impl Events {
     #[oai(path = "/events", method = "post", operation_id = "publish")]
     async fn publish(
         &self,
-        caller: Let<Writing>,
-        here: Here,
+        caller: Authorized<Write>,
+        here: AppState,
         body: Large<OneOrMany>,
     ) -> Result<Answer<PublishedIds, 202>, ApiError> {
         publish::publish(&caller.0, here.store(), body.0).await
@@ -144,8 +144,11 @@ pub(in crate::http) fn reconnects(request: &Request) -> bool {
 /// Answers with a stream: when to come again, the head, and then what its source says, for as long as the credential lasts.
 pub(in crate::http) fn serve(request: &Request, head: &[u8], source: Source, lasts: Option<Duration>) -> EventStream {
     let head = [format!("retry: {}\n\n", random_retry_ms()).as_bytes(), head].concat();
-    let handover =
-        Handover::of(EventFeed { head: Bytes::from(head), source, ends: lasts.map(|lasts| Instant::now() + lasts) });
+    let handover = StreamHandoff::of(EventFeed {
+        head: Bytes::from(head),
+        source,
+        ends: lasts.map(|lasts| Instant::now() + lasts),
+    });
     let body = handover.clone();
     let mut answer = answer(request, Body::from_bytes_stream(pieces(body)));
     answer.extensions_mut().insert(handover);
@@ -169,7 +172,7 @@ impl Source {
     }
 
     /// Lets rounds write past the task, where the source has rounds.
-    fn write_through(&self, outlet: Arc<dyn Outlet>) {
+    fn write_through(&self, outlet: Arc<dyn ChunkSink>) {
         if let Self::Events(reader) = self {
             reader.write_through(outlet);
         }
@@ -194,9 +197,9 @@ pub(in crate::http) struct EventFeed {
 
 /// An open stream that goes with its answer: to the body, or past it to the connection, whoever takes it first.
 #[derive(Clone)]
-pub(in crate::http) struct Handover(Arc<Mutex<Option<EventFeed>>>);
+pub(in crate::http) struct StreamHandoff(Arc<Mutex<Option<EventFeed>>>);
 
-impl Handover {
+impl StreamHandoff {
     fn of(feed: EventFeed) -> Self {
         Self(Arc::new(Mutex::new(Some(feed))))
     }
@@ -228,7 +231,7 @@ impl EventFeed {
     pub(in crate::http) async fn write_to(
         mut self,
         to: &mut (impl AsyncWrite + Unpin),
-        outlet: Arc<dyn Outlet>,
+        outlet: Arc<dyn ChunkSink>,
     ) -> io::Result<()> {
         self.source.write_through(outlet);
         loop {
@@ -258,7 +261,7 @@ impl EventFeed {
 }
 
 /// The stream as a body, for connections that keep it.
-fn pieces(handover: Handover) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
+fn pieces(handover: StreamHandoff) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
     stream::unfold(None::<Option<EventFeed>>, move |state| {
         // Taken at the first look: a body that is never looked at leaves it to the connection.
         let state = state.unwrap_or_else(|| handover.take());

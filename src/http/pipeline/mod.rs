@@ -13,23 +13,23 @@ use poem::{Request, Response, endpoint::BoxEndpoint};
 
 use crate::http::{
     App,
-    pipeline::{access_log::Trace, cors::Origin, rate_limit_headers::LetIn},
+    pipeline::{access_log::Trace, cors::Origin, rate_limit_headers::AdmittedCaller},
 };
 
 /// Everything that is served, from a request's first byte to its answer's last.
-pub struct Edge {
+pub struct Pipeline {
     app: Arc<App>,
     routes: BoxEndpoint<'static>,
 }
 
 /// What a request takes along to whoever answers it.
 #[derive(Clone)]
-pub(in crate::http) struct Luggage {
+pub(in crate::http) struct RequestContext {
     pub(in crate::http) app: Arc<App>,
-    pub(in crate::http) let_in: LetIn,
+    pub(in crate::http) let_in: AdmittedCaller,
 }
 
-impl Edge {
+impl Pipeline {
     pub(in crate::http) fn new(app: App, routes: BoxEndpoint<'static>) -> Self {
         Self { app: Arc::new(app), routes }
     }
@@ -45,8 +45,8 @@ impl Edge {
         if let Some(answer) = origin.preflight(&request) {
             return trace.end(origin.tell(answer));
         }
-        let let_in = LetIn::default();
-        request.set_data(Luggage { app: self.app.clone(), let_in: let_in.clone() });
+        let let_in = AdmittedCaller::default();
+        request.set_data(RequestContext { app: self.app.clone(), let_in: let_in.clone() });
         let answer = error_mapping::answer(self.routes.call(request).await, &trace);
         trace.end(origin.tell(let_in.tell_rate(answer)))
     }

@@ -15,7 +15,7 @@ use poem::{
 
 use crate::{
     domain::rate::{Rate, retry_after_s},
-    http::pipeline::Luggage,
+    http::pipeline::RequestContext,
     store::Caller,
 };
 
@@ -24,12 +24,12 @@ static STATE: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Who was let in while a request was answered.
 #[derive(Clone, Default)]
-pub(in crate::http) struct LetIn(Arc<OnceLock<Caller>>);
+pub(in crate::http) struct AdmittedCaller(Arc<OnceLock<Caller>>);
 
-impl LetIn {
+impl AdmittedCaller {
     /// Remembers who it was.
     pub(in crate::http) fn note(request: &Request, caller: &Caller) {
-        if let Some(luggage) = request.data::<Luggage>() {
+        if let Some(luggage) = request.data::<RequestContext>() {
             let _ = luggage.let_in.0.set(caller.clone());
         }
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        fault::Faults,
+        fault::FieldErrors,
         queue::{
             Framework,
             connection::{Asked, Connection, Health, NewConnection, Options},
@@ -15,8 +15,8 @@ use crate::{
         time::{instant, wire, wire_option},
     },
     http::{
-        app_state::{Here, Tag},
-        auth::{Governing, Let},
+        app_state::{AppState, Tag},
+        auth::{Authorized, Govern},
         wire::{
             error::{ApiError, Code},
             request::Body,
@@ -24,7 +24,7 @@ use crate::{
         },
     },
     monitor,
-    store::{MadeConnection, Store, Told, Verdict},
+    store::{MadeConnection, Outcome, Stamped, Store},
 };
 
 pub(in crate::http) struct Connections;
@@ -39,11 +39,11 @@ impl Connections {
     #[oai(path = "/connections", method = "post", operation_id = "createConnection")]
     async fn create(
         &self,
-        caller: Let<Governing>,
-        here: Here,
+        caller: Authorized<Govern>,
+        here: AppState,
         body: Body<NewConnectionRequest>,
     ) -> Result<Answer<ConnectionWithKey, 201>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let new = NewConnection::parse(body.0.into(), &mut faults);
         if let Some(url) = new.as_ref().and_then(|new| new.broker_url.as_ref()) {
             faults.keep(|| "brokerUrl".into(), monitor::check_url(url, &here.app().config.broker_hosts));
@@ -62,12 +62,12 @@ impl Connections {
             ),
             None => None,
         };
-        let Told { now_us, position, answer } =
+        let Stamped { now_us, position, answer } =
             here.store().create_connection(&caller.0, &id, &new, sealed_url).await?;
         match answer {
-            Verdict::Done(made) => Ok(Answer(Told { now_us, position, answer: ConnectionWithKey::of(made) })),
-            Verdict::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
-            Verdict::WrongToken(_) | Verdict::TooMany => {
+            Outcome::Done(made) => Ok(Answer(Stamped { now_us, position, answer: ConnectionWithKey::of(made) })),
+            Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
+            Outcome::WrongToken(_) | Outcome::TooMany => {
                 Err(ApiError::new(Code::Internal, "A connection has no release token."))
             }
         }
@@ -75,7 +75,7 @@ impl Connections {
 
     /// List the tenant's connections, oldest first, each with how its watch goes. Never a broker's address, never an ingest key.
     #[oai(path = "/connections", method = "get", operation_id = "listConnections")]
-    async fn list(&self, caller: Let<Governing>, here: Here) -> Result<Answer<ConnectionList>, ApiError> {
+    async fn list(&self, caller: Authorized<Govern>, here: AppState) -> Result<Answer<ConnectionList>, ApiError> {
         let told = here.store().connections(&caller.0).await?;
         let rows = |connections: Vec<(Connection, Health)>| {
             connections.into_iter().map(|(made, health)| ConnectionRow::of(made, health)).collect()
@@ -86,7 +86,7 @@ impl Connections {
     /// End a connection: its watch stops, its streams end, its ingest key is refused at once on every replica, and what was seen through it
     /// goes within moments.
     #[oai(path = "/connections/:id", method = "delete", operation_id = "deleteConnection")]
-    async fn delete(&self, caller: Let<Governing>, here: Here, id: Path<String>) -> Result<Nothing, ApiError> {
+    async fn delete(&self, caller: Authorized<Govern>, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
         let told = here.store().delete_connection(&caller.0, &id.0).await?;
         if !told.answer {
             return Err(ApiError::not_found("connection").at(told.now_us));

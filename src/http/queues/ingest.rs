@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        fault::Faults,
+        fault::FieldErrors,
         queue::{
-            ConsumersFrom, Extensions, Framework, JobSighting, JobState, NAMELESS, QueueSighting, Sighting,
-            WorkerSighting, WorkerState,
+            ConsumersFrom, Extensions, Framework, JobObservation, JobState, NAMELESS, Observation, QueueObservation,
+            WorkerObservation, WorkerState,
         },
     },
     http::{
-        app_state::{Here, Tag},
+        app_state::{AppState, Tag},
         auth::{admit, app, failed, find},
         queues::payload::{IngestJob, IngestQueue, IngestRequest, IngestWorker},
         wire::{
@@ -29,7 +29,7 @@ use crate::{
             response::Answer,
         },
     },
-    store::{Bearer, Caller, INGEST_KEY_PREFIX, Secret, Told, Verdict},
+    store::{Bearer, Caller, INGEST_KEY_PREFIX, Outcome, Secret, Stamped},
 };
 
 /// The most events of one call.
@@ -54,21 +54,21 @@ impl Ingest {
     async fn ingest(
         &self,
         pusher: Pusher,
-        here: Here,
+        here: AppState,
         body: Large<IngestRequest>,
     ) -> Result<Answer<Ingested, 202>, ApiError> {
         let caller = pusher.0;
         let connection = caller.connection().ok_or_else(unauthorized)?;
         let (framework, sightings) = parse(connection, body.0)?;
-        let Told { now_us, position, answer } = here.store().ingest(&caller, framework, &sightings).await?;
+        let Stamped { now_us, position, answer } = here.store().ingest(&caller, framework, &sightings).await?;
         match answer {
-            Verdict::Done(intake) => Ok(Answer(Told {
+            Outcome::Done(intake) => Ok(Answer(Stamped {
                 now_us,
                 position,
                 answer: Ingested { accepted: intake.accepted as u64, duplicates: intake.duplicates as u64 },
             })),
-            Verdict::Limit(reached) => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
-            Verdict::WrongToken(_) | Verdict::TooMany => {
+            Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
+            Outcome::WrongToken(_) | Outcome::TooMany => {
                 Err(ApiError::new(Code::Internal, "An event has no release token."))
             }
         }
@@ -142,12 +142,12 @@ fn unauthorized() -> ApiError {
     )
 }
 
-fn parse(connection: Uuid, body: IngestRequest) -> Result<(Framework, Vec<Sighting>), ApiError> {
+fn parse(connection: Uuid, body: IngestRequest) -> Result<(Framework, Vec<Observation>), ApiError> {
     let events = body.events.ok_or_else(|| ApiError::fault("events", "is required: a list of events"))?;
     if events.is_empty() || events.len() > BATCH {
         return Err(ApiError::fault("events", format!("has {} events; 1 to {BATCH} are allowed", events.len())));
     }
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     let mut framework = None;
     let mut sightings = Vec::with_capacity(events.len());
     for (at, event) in events.into_iter().enumerate() {
@@ -233,18 +233,23 @@ fn within(text: String, most: usize) -> Result<String, String> {
     if text.len() <= most { Ok(text) } else { Err(format!("is {} bytes long; at most {most} are allowed", text.len())) }
 }
 
-fn job(job: IngestJob, at_us: Option<i64>, faults: &mut Faults, place: &dyn Fn(&str) -> String) -> Option<Sighting> {
+fn job(
+    job: IngestJob,
+    at_us: Option<i64>,
+    faults: &mut FieldErrors,
+    place: &dyn Fn(&str) -> String,
+) -> Option<Observation> {
     let path = |field: &str| place(&format!("job.{field}"));
-    let external_id = faults.keep(|| path("externalId"), needed(job.external_id, JobSighting::ID_BYTES));
-    let name = faults.keep(|| path("name"), needed(job.name, JobSighting::NAME_BYTES));
+    let external_id = faults.keep(|| path("externalId"), needed(job.external_id, JobObservation::ID_BYTES));
+    let name = faults.keep(|| path("name"), needed(job.name, JobObservation::NAME_BYTES));
     let state = faults
         .keep(|| path("state"), known(job.state, JobState::parse, JobState::ALL.iter().map(|known| known.name())));
     let mut text =
         |field: &str, text: Option<String>, most| text.and_then(|text| faults.keep(|| path(field), within(text, most)));
-    let queue = text("queue", job.queue, JobSighting::QUEUE_BYTES);
-    let worker = text("workerId", job.worker_id, JobSighting::ID_BYTES);
-    let parent_id = text("parentId", job.parent_id, JobSighting::ID_BYTES);
-    let root_id = text("rootId", job.root_id, JobSighting::ID_BYTES);
+    let queue = text("queue", job.queue, JobObservation::QUEUE_BYTES);
+    let worker = text("workerId", job.worker_id, JobObservation::ID_BYTES);
+    let parent_id = text("parentId", job.parent_id, JobObservation::ID_BYTES);
+    let root_id = text("rootId", job.root_id, JobObservation::ID_BYTES);
     // A long error is worth more than none: these are cut, not refused.
     let (error, stacktrace) = (job.error, job.stacktrace);
     let mut time = |field: &str, text: Option<String>| {
@@ -262,7 +267,7 @@ fn job(job: IngestJob, at_us: Option<i64>, faults: &mut Faults, place: &dyn Fn(&
         faults
             .keep(|| path("progress"), Some(progress).filter(in_range).ok_or_else(|| "must be from 0 to 1".to_owned()))
     });
-    Some(Sighting::Job(Box::new(JobSighting {
+    Some(Observation::Job(Box::new(JobObservation {
         external_id: external_id?,
         at_us: at_us?,
         state: Some(state?),
@@ -286,7 +291,7 @@ fn job(job: IngestJob, at_us: Option<i64>, faults: &mut Faults, place: &dyn Fn(&
         scheduled_ms,
         runtime_ms: job.duration_ms.map(|ms| ms.max(0.0) as i64),
         extensions: extensions(job.extensions),
-        ..JobSighting::default()
+        ..JobObservation::default()
     })))
 }
 
@@ -302,20 +307,20 @@ fn extensions(map: Option<Map<String, Value>>) -> Extensions {
 fn worker(
     worker: IngestWorker,
     at_us: Option<i64>,
-    faults: &mut Faults,
+    faults: &mut FieldErrors,
     place: &dyn Fn(&str) -> String,
-) -> Option<Sighting> {
+) -> Option<Observation> {
     let path = |field: &str| place(&format!("worker.{field}"));
-    let external_id = faults.keep(|| path("externalId"), needed(worker.external_id, JobSighting::ID_BYTES));
+    let external_id = faults.keep(|| path("externalId"), needed(worker.external_id, JobObservation::ID_BYTES));
     let hostname =
-        worker.hostname.map(|name| faults.keep(|| path("hostname"), needed(Some(name), JobSighting::ID_BYTES)));
+        worker.hostname.map(|name| faults.keep(|| path("hostname"), needed(Some(name), JobObservation::ID_BYTES)));
     let parse = |text: &str| if text == HEARTBEAT { Some(WorkerState::Online) } else { WorkerState::parse(text) };
     let state = faults.keep(
         || path("state"),
         known(worker.state, parse, WorkerState::ALL.iter().map(|known| known.name()).chain([HEARTBEAT])),
     );
     let external_id = external_id?;
-    Some(Sighting::Worker(Box::new(WorkerSighting {
+    Some(Observation::Worker(Box::new(WorkerObservation {
         at_us: at_us?,
         state: state?,
         hostname: match hostname {
@@ -335,12 +340,17 @@ fn worker(
 fn queue(
     queue: IngestQueue,
     at_us: Option<i64>,
-    faults: &mut Faults,
+    faults: &mut FieldErrors,
     place: &dyn Fn(&str) -> String,
-) -> Option<Sighting> {
-    let name = faults.keep(|| place("queue.name"), needed(queue.name, JobSighting::QUEUE_BYTES));
+) -> Option<Observation> {
+    let name = faults.keep(|| place("queue.name"), needed(queue.name, JobObservation::QUEUE_BYTES));
     let consumers = queue.consumers.map(|count| (count, ConsumersFrom::Pushed));
-    Some(Sighting::Queue(QueueSighting { name: name?, at_us: at_us?, depth: queue.depth.map(Into::into), consumers }))
+    Some(Observation::Queue(QueueObservation {
+        name: name?,
+        at_us: at_us?,
+        depth: queue.depth.map(Into::into),
+        consumers,
+    }))
 }
 
 /// What became of the events.

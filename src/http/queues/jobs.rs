@@ -12,16 +12,16 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        fault::Faults,
-        queue::{Framework, Job, JobDetail, JobFilter, JobSort, JobState, SortKey, Standing, named},
+        fault::FieldErrors,
+        queue::{Framework, Job, JobDetail, JobFilter, JobSort, JobState, SortKey, SortPosition, named},
         time::{instant, wire, wire_option},
     },
     http::{
-        app_state::{Here, Tag},
-        auth::{Let, Reading},
+        app_state::{AppState, Tag},
+        auth::{Authorized, Read},
         wire::{error::ApiError, response::Answer},
     },
-    store::Told,
+    store::Stamped,
 };
 
 /// How many jobs a page has without a wish, and at most.
@@ -45,8 +45,8 @@ impl Jobs {
     #[allow(clippy::too_many_arguments, reason = "each is a parameter of the API")]
     async fn list(
         &self,
-        caller: Let<Reading>,
-        here: Here,
+        caller: Authorized<Read>,
+        here: AppState,
         /// Where to go on: `nextCursor` of the page before.
         cursor: Query<Option<String>>,
         /// How many: 1 to 100, 50 by default.
@@ -69,7 +69,7 @@ impl Jobs {
         #[oai(name = "sortOrder")]
         sort_order: Query<Option<String>>,
     ) -> Result<Answer<JobList>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let filter = JobFilter {
             search: search.0.filter(|text| !text.is_empty()).and_then(|text| {
                 let fits = text.len() <= SEARCH_BYTES;
@@ -107,22 +107,27 @@ impl Jobs {
 
     /// Show a job with its details, the states that it went through, and the last others of its name.
     #[oai(path = "/jobs/:id", method = "get", operation_id = "getJob")]
-    async fn show(&self, caller: Let<Reading>, here: Here, id: Path<String>) -> Result<Answer<JobPage>, ApiError> {
+    async fn show(
+        &self,
+        caller: Authorized<Read>,
+        here: AppState,
+        id: Path<String>,
+    ) -> Result<Answer<JobPage>, ApiError> {
         let id = Uuid::try_parse(&id.0).map_err(|_| ApiError::not_found("job"))?;
-        let Told { now_us, position, answer } = here.store().job(&caller.0, id).await?;
+        let Stamped { now_us, position, answer } = here.store().job(&caller.0, id).await?;
         let (job, detail) = answer.ok_or_else(|| ApiError::not_found("job").at(now_us))?;
         let recent = if job.name.is_empty() {
             Vec::new()
         } else {
             here.store().recent_jobs(&caller.0, &job.name, RECENT + 1).await?
         };
-        Ok(Answer(Told { now_us, position, answer: JobPage::of(job, detail, recent) }))
+        Ok(Answer(Stamped { now_us, position, answer: JobPage::of(job, detail, recent) }))
     }
 }
 
 /// One word of several, if it is there.
 pub(in crate::http) fn one_of<T: Copy>(
-    faults: &mut Faults,
+    faults: &mut FieldErrors,
     path: &str,
     text: Option<String>,
     all: &[T],
@@ -136,12 +141,12 @@ pub(in crate::http) fn one_of<T: Copy>(
     )
 }
 
-pub(in crate::http) fn connection_of(faults: &mut Faults, text: Option<String>) -> Option<Uuid> {
+pub(in crate::http) fn connection_of(faults: &mut FieldErrors, text: Option<String>) -> Option<Uuid> {
     let text = text.filter(|text| !text.is_empty())?;
     faults.keep(|| "connectionId".into(), Uuid::try_parse(&text).map_err(|_| "is not a UUID".into()))
 }
 
-pub(in crate::http) fn limit_of(faults: &mut Faults, limit: Option<i64>, default: usize) -> usize {
+pub(in crate::http) fn limit_of(faults: &mut FieldErrors, limit: Option<i64>, default: usize) -> usize {
     let limit = limit.map_or(Some(default), |limit| {
         let fits = (1..=LIMIT_MOST as i64).contains(&limit);
         faults.keep(
@@ -152,12 +157,12 @@ pub(in crate::http) fn limit_of(faults: &mut Faults, limit: Option<i64>, default
     limit.unwrap_or(default)
 }
 
-pub(in crate::http) fn descending_of(faults: &mut Faults, text: Option<String>, default: bool) -> bool {
+pub(in crate::http) fn descending_of(faults: &mut FieldErrors, text: Option<String>, default: bool) -> bool {
     one_of(faults, "sortOrder", text, &[("desc", true), ("asc", false)], |(name, _)| name)
         .map_or(default, |(_, descending)| descending)
 }
 
-fn encode(standing: &Standing, sort: &str, descending: bool) -> String {
+fn encode(standing: &SortPosition, sort: &str, descending: bool) -> String {
     let key = match &standing.0 {
         SortKey::Number(number) => format!("n{number}"),
         SortKey::Text(text) => format!("t{text}"),
@@ -167,7 +172,7 @@ fn encode(standing: &Standing, sort: &str, descending: bool) -> String {
     URL_SAFE_NO_PAD.encode(format!("{direction}{sort}:{}:{key}", standing.1.simple()))
 }
 
-fn decode(cursor: &str, sort: &str, descending: bool) -> Option<Standing> {
+fn decode(cursor: &str, sort: &str, descending: bool) -> Option<SortPosition> {
     if cursor.len() > CURSOR_BYTES {
         return None;
     }

@@ -8,17 +8,17 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        fault::Faults,
+        fault::FieldErrors,
         queue::{Framework, Queue, Tally, Worker, WorkerState},
         time::{instant, wire},
     },
     http::{
-        app_state::{Here, Tag},
-        auth::{Let, Reading},
+        app_state::{AppState, Tag},
+        auth::{Authorized, Read},
         queues::jobs::{LIMIT_MOST, connection_of, descending_of, limit_of, one_of},
         wire::{error::ApiError, response::Answer},
     },
-    store::{Range, Told},
+    store::{Range, Stamped},
 };
 
 /// How many a page has without a wish.
@@ -67,8 +67,8 @@ impl Fleet {
     #[allow(clippy::too_many_arguments, reason = "each is a parameter of the API")]
     async fn workers(
         &self,
-        caller: Let<Reading>,
-        here: Here,
+        caller: Authorized<Read>,
+        here: AppState,
         /// From 1 on.
         page: Query<Option<i64>>,
         /// How many on a page: 1 to 100, 50 by default.
@@ -85,7 +85,7 @@ impl Fleet {
         #[oai(name = "sortOrder")]
         sort_order: Query<Option<String>>,
     ) -> Result<Answer<WorkerList>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let connection = connection_of(&mut faults, connection_id.0);
         let framework = one_of(&mut faults, "framework", framework.0, Framework::ALL, Framework::name);
         let state = one_of(&mut faults, "state", state.0, WorkerState::ALL, WorkerState::name);
@@ -94,7 +94,7 @@ impl Fleet {
         let descending = descending_of(&mut faults, sort_order.0, false);
         let paging = Paging::parse(&mut faults, page.0, limit.0);
         faults.or(()).map_err(ApiError::validation)?;
-        let Told { now_us, position, answer: mut workers } = here.store().workers(&caller.0).await?;
+        let Stamped { now_us, position, answer: mut workers } = here.store().workers(&caller.0).await?;
         workers.retain(|worker| {
             connection.is_none_or(|wanted| wanted == worker.connection)
                 && framework.is_none_or(|wanted| wanted == worker.framework)
@@ -120,7 +120,7 @@ impl Fleet {
             here.store().count_workers(&caller.0, &mut workers, now_us).await?;
         }
         let data = workers.into_iter().map(Into::into).collect();
-        Ok(Answer(Told { now_us, position, answer: WorkerList { data, pagination } }))
+        Ok(Answer(Stamped { now_us, position, answer: WorkerList { data, pagination } }))
     }
 
     /// List queues, each with what ended in it within `timeRange`.
@@ -128,8 +128,8 @@ impl Fleet {
     #[allow(clippy::too_many_arguments, reason = "each is a parameter of the API")]
     async fn queues(
         &self,
-        caller: Let<Reading>,
-        here: Here,
+        caller: Authorized<Read>,
+        here: AppState,
         /// From 1 on.
         page: Query<Option<i64>>,
         /// How many on a page: 1 to 100, 50 by default.
@@ -147,7 +147,7 @@ impl Fleet {
         #[oai(name = "timeRange")]
         time_range: Query<Option<String>>,
     ) -> Result<Answer<QueueList>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let connection = connection_of(&mut faults, connection_id.0);
         let framework = one_of(&mut faults, "framework", framework.0, Framework::ALL, Framework::name);
         let (_, sort) =
@@ -157,7 +157,7 @@ impl Fleet {
             one_of(&mut faults, "timeRange", time_range.0, &Range::ALL, |range| range.name).unwrap_or(Range::ALL[2]);
         let paging = Paging::parse(&mut faults, page.0, limit.0);
         faults.or(()).map_err(ApiError::validation)?;
-        let Told { now_us, position, answer: mut queues } = here.store().queues(&caller.0).await?;
+        let Stamped { now_us, position, answer: mut queues } = here.store().queues(&caller.0).await?;
         queues.retain(|queue| {
             connection.is_none_or(|wanted| wanted == queue.connection)
                 && framework.is_none_or(|wanted| wanted == queue.framework)
@@ -182,7 +182,7 @@ impl Fleet {
             here.store().count_queues(&caller.0, &mut queues, range, now_us).await?;
         }
         let data = queues.into_iter().map(|queue| QueueRow::of(queue, range)).collect();
-        Ok(Answer(Told { now_us, position, answer: QueueList { data, pagination } }))
+        Ok(Answer(Stamped { now_us, position, answer: QueueList { data, pagination } }))
     }
 }
 
@@ -221,7 +221,7 @@ struct Paging {
 }
 
 impl Paging {
-    fn parse(faults: &mut Faults, page: Option<i64>, limit: Option<i64>) -> Self {
+    fn parse(faults: &mut FieldErrors, page: Option<i64>, limit: Option<i64>) -> Self {
         let page = page.map_or(Some(1), |page| {
             let read =
                 usize::try_from(page).ok().filter(|page| *page > 0).ok_or_else(|| "must be 1 or more".to_owned());

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::{
     domain::{
-        fault::Fault,
-        reservation::{Active, BATCH},
+        fault::FieldError,
+        reservation::{BATCH, HeldReservation},
         time::{instant, wire, wire_option},
     },
     http::wire::{
@@ -50,8 +50,8 @@ pub(in crate::http) struct ActiveReservation {
     fencing_token: i64,
 }
 
-impl From<Active> for ActiveReservation {
-    fn from(active: Active) -> Self {
+impl From<HeldReservation> for ActiveReservation {
+    fn from(active: HeldReservation) -> Self {
         Self {
             resource: active.resource,
             requester: active.requester,
@@ -89,7 +89,7 @@ pub(in crate::http) struct Wish {
 }
 
 impl Wish {
-    fn passes(&self, active: &Active) -> bool {
+    fn passes(&self, active: &HeldReservation) -> bool {
         active.resource.starts_with(&self.prefix)
             && self.requester.as_ref().is_none_or(|requester| *requester == active.requester)
     }
@@ -144,12 +144,12 @@ pub(in crate::http) async fn list(
 ) -> Result<Listing, ApiError> {
     let mut faults = Vec::new();
     if limit.is_some_and(|limit| !(1..=BATCH as i64).contains(&limit)) {
-        faults.push(Fault { path: "limit".into(), message: format!("must be from 1 to {BATCH}") });
+        faults.push(FieldError { path: "limit".into(), message: format!("must be from 1 to {BATCH}") });
     }
     let start = cursor.as_deref().map_or(Some(PageCursor::start()), PageCursor::decode);
     match (start, limit) {
         (None, _) => {
-            faults.push(Fault {
+            faults.push(FieldError {
                 path: "cursor".into(),
                 message: "is none that this service gave; begin again without it".into(),
             });

@@ -16,17 +16,17 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        fault::Faults,
+        fault::FieldErrors,
         names,
         reservation::{
-            BATCH, Checked, Claim, DEFAULT_RESOURCE_TYPE, Granted, Obstacle, Released, Renewal, Renewed, Wanted, batch,
-            named, ttl_ms,
+            BATCH, Checked, Conflict, DEFAULT_RESOURCE_TYPE, ReleaseOutcome, ReleaseRequest, RenewOutcome,
+            RenewRequest, ReserveOutcome, ReserveRequest, batch, named, ttl_ms,
         },
         time::{instant, wire_option},
     },
     http::{
-        app_state::{Here, Tag},
-        auth::{Governing, Let, Reading, Writing},
+        app_state::{AppState, Tag},
+        auth::{Authorized, Govern, Read, Write},
         reservations::list::{Listing, Wish, list},
         wire::{
             error::{ApiError, Code},
@@ -34,7 +34,7 @@ use crate::{
             response::Answer,
         },
     },
-    store::{Caller, Told, Verdict},
+    store::{Caller, Outcome, Stamped},
 };
 
 pub(in crate::http) struct Reservations;
@@ -49,8 +49,8 @@ impl Reservations {
     #[oai(path = "/Reservation/reserve", method = "post", operation_id = "reserve")]
     async fn reserve(
         &self,
-        caller: Let<Writing>,
-        here: Here,
+        caller: Authorized<Write>,
+        here: AppState,
         body: Body<Vec<ReserveItem>>,
     ) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
         let wanted = batch(body.0, ReserveItem::parse).map_err(ApiError::validation)?;
@@ -68,8 +68,8 @@ impl Reservations {
     #[oai(path = "/Reservation/unreserve", method = "post", operation_id = "unreserve")]
     async fn unreserve(
         &self,
-        caller: Let<Writing>,
-        here: Here,
+        caller: Authorized<Write>,
+        here: AppState,
         body: Body<Vec<UnreserveItem>>,
     ) -> Result<Answer<Vec<UnreserveResult>>, ApiError> {
         let claims = batch(body.0, UnreserveItem::parse).map_err(ApiError::validation)?;
@@ -87,8 +87,8 @@ impl Reservations {
     #[oai(path = "/Reservation/renew", method = "post", operation_id = "renew")]
     async fn renew(
         &self,
-        caller: Let<Writing>,
-        here: Here,
+        caller: Authorized<Write>,
+        here: AppState,
         body: Body<Vec<RenewItem>>,
     ) -> Result<Answer<Vec<RenewResult>>, ApiError> {
         let renewals = batch(body.0, RenewItem::parse).map_err(ApiError::validation)?;
@@ -103,26 +103,26 @@ impl Reservations {
     #[oai(path = "/Reservation/check/:resource", method = "get", operation_id = "check")]
     async fn check(
         &self,
-        caller: Let<Reading>,
-        here: Here,
+        caller: Authorized<Read>,
+        here: AppState,
         resource: Path<String>,
     ) -> Result<Answer<CheckResult>, ApiError> {
         let resource = names::name(Some(resource.0)).map_err(|message| ApiError::fault("resource", message))?;
         let told = here.store().check(&caller.0, std::slice::from_ref(&resource)).await?;
-        let Told { now_us, position, mut answer } = told;
+        let Stamped { now_us, position, mut answer } = told;
         let checked = answer.pop().ok_or_else(|| ApiError::new(Code::Internal, "The check had no answer."))?;
-        Ok(Answer(Told { now_us, position, answer: CheckResult::of(resource, checked) }))
+        Ok(Answer(Stamped { now_us, position, answer: CheckResult::of(resource, checked) }))
     }
 
     /// Look who holds several resources.
     #[oai(path = "/Reservation/check", method = "post", operation_id = "checkMany")]
     async fn check_many(
         &self,
-        caller: Let<Reading>,
-        here: Here,
+        caller: Authorized<Read>,
+        here: AppState,
         body: Body<CheckRequest>,
     ) -> Result<Answer<Vec<CheckResult>>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let resources = body.0.resources.unwrap_or_default();
         if resources.is_empty() || resources.len() > BATCH {
             faults.add("resources", format!("has {} names; send 1 to {BATCH}", resources.len()));
@@ -144,8 +144,8 @@ impl Reservations {
     #[oai(path = "/Reservation/activeReservations", method = "get", operation_id = "activeReservations")]
     async fn active(
         &self,
-        caller: Let<Reading>,
-        here: Here,
+        caller: Authorized<Read>,
+        here: AppState,
         /// Only names that begin so.
         prefix: Query<Option<String>>,
         /// Only this requester's.
@@ -163,8 +163,8 @@ impl Reservations {
     #[oai(path = "/Reservation", method = "get", operation_id = "activeReservationsShort")]
     async fn active_short(
         &self,
-        caller: Let<Reading>,
-        here: Here,
+        caller: Authorized<Read>,
+        here: AppState,
         /// Only names that begin so.
         prefix: Query<Option<String>>,
         /// Only this requester's.
@@ -182,11 +182,11 @@ impl Reservations {
     #[oai(path = "/Reservation/forceRelease", method = "post", operation_id = "forceRelease")]
     async fn force_release(
         &self,
-        caller: Let<Governing>,
-        here: Here,
+        caller: Authorized<Govern>,
+        here: AppState,
         body: Body<ForceReleaseRequest>,
     ) -> Result<Answer<ForceReleaseResult>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let resource = faults.keep(|| "resource".into(), names::name(body.0.resource));
         let reason = faults.keep(|| "reason".into(), names::note(body.0.reason));
         let (resource, reason) =
@@ -197,7 +197,7 @@ impl Reservations {
 
     /// End every reservation of the tenant at once. No body is needed.
     #[oai(path = "/Reservation/reset", method = "post", operation_id = "reset")]
-    async fn reset(&self, caller: Let<Governing>, here: Here) -> Result<Answer<ResetResult>, ApiError> {
+    async fn reset(&self, caller: Authorized<Govern>, here: AppState) -> Result<Answer<ResetResult>, ApiError> {
         let told = here.store().reset(&caller.0).await?;
         Ok(Answer(told.map(|released| ResetResult { released })))
     }
@@ -208,11 +208,11 @@ impl Reservations {
     #[oai(path = "/Reservation/verifyFence", method = "post", operation_id = "verifyFence")]
     async fn verify_fence(
         &self,
-        caller: Let<Reading>,
-        here: Here,
+        caller: Authorized<Read>,
+        here: AppState,
         body: Body<FenceRequest>,
     ) -> Result<Answer<FenceResult>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let resource = faults.keep(|| "resource".into(), names::name(body.0.resource));
         let fence = faults.keep(|| "fencingToken".into(), body.0.fencing_token.ok_or_else(|| "is required".to_owned()));
         let (resource, fence) = faults.or((resource.unwrap_or_default(), fence)).map_err(ApiError::validation)?;
@@ -225,25 +225,25 @@ impl Reservations {
 }
 
 /// The answers of a call that was done; a limit refuses it whole.
-pub(in crate::http) fn done<T>(told: Told<Verdict<T>>, caller: &Caller) -> Result<Told<T>, ApiError> {
+pub(in crate::http) fn done<T>(told: Stamped<Outcome<T>>, caller: &Caller) -> Result<Stamped<T>, ApiError> {
     done_with_tokens(told, caller, std::iter::empty())
 }
 
 /// The same for a call whose items carry tokens: one wrong one refuses it whole, and every item is told what became of it.
 pub(in crate::http) fn done_with_tokens<'c, T>(
-    told: Told<Verdict<T>>,
+    told: Stamped<Outcome<T>>,
     caller: &Caller,
-    claims: impl Iterator<Item = &'c Claim>,
-) -> Result<Told<T>, ApiError> {
-    let Told { now_us, position, answer } = told;
+    claims: impl Iterator<Item = &'c ReleaseRequest>,
+) -> Result<Stamped<T>, ApiError> {
+    let Stamped { now_us, position, answer } = told;
     match answer {
-        Verdict::Done(answer) => Ok(Told { now_us, position, answer }),
-        Verdict::Limit(reached) => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
-        Verdict::TooMany => {
+        Outcome::Done(answer) => Ok(Stamped { now_us, position, answer }),
+        Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
+        Outcome::TooMany => {
             Err(ApiError::fault("", "the call would change more than 10000 physical resources; ask for less at once")
                 .at(now_us))
         }
-        Verdict::WrongToken(wrong) => {
+        Outcome::WrongToken(wrong) => {
             let results: Vec<_> = claims
                 .zip(wrong)
                 .map(|(claim, wrong)| {
@@ -278,7 +278,7 @@ pub(in crate::http) struct ReserveItem {
 }
 
 impl ReserveItem {
-    pub(in crate::http) fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Wanted> {
+    pub(in crate::http) fn parse(faults: &mut FieldErrors, at: usize, raw: Self) -> Option<ReserveRequest> {
         let names = named(faults, at, raw.requester, raw.resource);
         let ttl_ms = raw
             .ttl_seconds
@@ -287,7 +287,7 @@ impl ReserveItem {
         let resource_type = faults.keep(|| format!("[{at}].resourceType"), names::label(resource_type));
         let note = faults.keep(|| format!("[{at}].note"), names::note(raw.note));
         let ((requester, resource), ttl_ms, resource_type, note) = (names?, ttl_ms?, resource_type?, note?);
-        Some(Wanted { requester, resource, token: Uuid::new_v4(), ttl_ms, resource_type, note })
+        Some(ReserveRequest { requester, resource, token: Uuid::new_v4(), ttl_ms, resource_type, note })
     }
 }
 
@@ -328,7 +328,7 @@ impl ReserveResult {
         matches!(self.status.as_str(), "ALREADY_HELD" | "NOT_AVAILABLE" | "NOT_VALID").then_some(&self.explanation)
     }
 
-    pub(in crate::http) fn of(wanted: Wanted, granted: Granted) -> Self {
+    pub(in crate::http) fn of(wanted: ReserveRequest, granted: ReserveOutcome) -> Self {
         let explanation = match (granted.status.as_str(), &granted.obstacle) {
             ("ACQUIRED" | "ALREADY_HAD", _) | (_, None) => granted.status.clone(),
             (_, Some(obstacle)) => obstacle.sentence(),
@@ -366,9 +366,9 @@ pub(in crate::http) struct UnreserveItem {
 }
 
 impl UnreserveItem {
-    pub(in crate::http) fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Claim> {
+    pub(in crate::http) fn parse(faults: &mut FieldErrors, at: usize, raw: Self) -> Option<ReleaseRequest> {
         let (requester, resource) = named(faults, at, raw.requester, raw.resource)?;
-        Some(Claim { requester, resource, token: raw.release_token })
+        Some(ReleaseRequest { requester, resource, token: raw.release_token })
     }
 }
 
@@ -393,7 +393,7 @@ impl UnreserveResult {
         (self.status == "DOESNT_OWN_RESERVATION").then_some(&self.explanation)
     }
 
-    pub(in crate::http) fn of(claim: Claim, released: Released) -> Self {
+    pub(in crate::http) fn of(claim: ReleaseRequest, released: ReleaseOutcome) -> Self {
         let explanation = explained(&released.status, released.holder.as_ref());
         Self {
             resource: claim.resource,
@@ -423,14 +423,14 @@ struct RenewItem {
 }
 
 impl RenewItem {
-    fn parse(faults: &mut Faults, at: usize, raw: Self) -> Option<Renewal> {
+    fn parse(faults: &mut FieldErrors, at: usize, raw: Self) -> Option<RenewRequest> {
         let names = named(faults, at, raw.requester, raw.resource);
         let ttl_ms = faults.keep(
             || format!("[{at}].ttlSeconds"),
             raw.ttl_seconds.ok_or_else(|| "is required".into()).and_then(ttl_ms),
         );
         let ((requester, resource), ttl_ms) = (names?, ttl_ms?);
-        Some(Renewal { claim: Claim { requester, resource, token: raw.release_token }, ttl_ms })
+        Some(RenewRequest { claim: ReleaseRequest { requester, resource, token: raw.release_token }, ttl_ms })
     }
 }
 
@@ -453,7 +453,7 @@ struct RenewResult {
 }
 
 impl RenewResult {
-    fn of(renewal: Renewal, renewed: Renewed) -> Self {
+    fn of(renewal: RenewRequest, renewed: RenewOutcome) -> Self {
         let explanation = explained(&renewed.status, renewed.holder.as_ref());
         Self {
             resource: renewal.claim.resource,
@@ -466,8 +466,8 @@ impl RenewResult {
     }
 }
 
-fn explained(status: &str, holder: Option<&Obstacle>) -> String {
-    holder.map_or_else(|| status.to_owned(), Obstacle::sentence)
+fn explained(status: &str, holder: Option<&Conflict>) -> String {
+    holder.map_or_else(|| status.to_owned(), Conflict::sentence)
 }
 
 /// Which resources to look at.

@@ -12,15 +12,15 @@ use crate::{
         resource::Definition,
     },
     http::{
-        app_state::{Here, Tag},
-        auth::{Governing, Let, Reading, Writing},
+        app_state::{AppState, Tag},
+        auth::{Authorized, Govern, Read, Write},
         wire::{
             error::{ApiError, Code},
             request::Body,
             response::{Answer, Nothing},
         },
     },
-    store::{PageCursor, Registered, Told},
+    store::{PageCursor, Registered, Stamped},
 };
 
 /// How many resources a page has unless the caller says otherwise.
@@ -38,25 +38,25 @@ impl Resources {
     #[oai(path = "/Resource/register", method = "post", operation_id = "register")]
     async fn register(
         &self,
-        caller: Let<Writing>,
-        here: Here,
+        caller: Authorized<Write>,
+        here: AppState,
         body: Body<Vec<ResourceDefinition>>,
     ) -> Result<Answer<Vec<Resource>>, ApiError> {
         let parse = |faults: &mut _, at, raw: ResourceDefinition| {
             Definition::parse(faults, at, raw.name, raw.capacity, raw.blocks, raw.tree_path)
         };
         let definitions = batch(body.0, parse).map_err(ApiError::validation)?;
-        let Told { now_us, position, answer } = here.store().register(&caller.0, &definitions).await?;
+        let Stamped { now_us, position, answer } = here.store().register(&caller.0, &definitions).await?;
         done(answer, &caller.0, now_us)?;
-        Ok(Answer(Told { now_us, position, answer: definitions.into_iter().map(Into::into).collect() }))
+        Ok(Answer(Stamped { now_us, position, answer: definitions.into_iter().map(Into::into).collect() }))
     }
 
     /// List the registered resources, in no order; follow `nextCursor` until it is null.
     #[oai(path = "/Resource", method = "get", operation_id = "listResources")]
     async fn list(
         &self,
-        caller: Let<Reading>,
-        here: Here,
+        caller: Authorized<Read>,
+        here: AppState,
         /// At most so many per page, 1 to 1,000; 100 without it.
         limit: Query<Option<i64>>,
         /// Where the last page said that the next begins.
@@ -78,15 +78,25 @@ impl Resources {
 
     /// Show what is registered under a name, which is the whole rest of the path.
     #[oai(path = "/Resource/:name", method = "get", operation_id = "getResource")]
-    async fn show(&self, caller: Let<Reading>, here: Here, name: Path<String>) -> Result<Answer<Resource>, ApiError> {
-        let Told { now_us, position, answer } = here.store().resource(&caller.0, &name.0).await?;
+    async fn show(
+        &self,
+        caller: Authorized<Read>,
+        here: AppState,
+        name: Path<String>,
+    ) -> Result<Answer<Resource>, ApiError> {
+        let Stamped { now_us, position, answer } = here.store().resource(&caller.0, &name.0).await?;
         let definition = answer.ok_or_else(|| ApiError::not_found("resource").at(now_us))?;
-        Ok(Answer(Told { now_us, position, answer: definition.into() }))
+        Ok(Answer(Stamped { now_us, position, answer: definition.into() }))
     }
 
     /// Forget a resource. Not while it is held, has children, or is named in another's `blocks` (409).
     #[oai(path = "/Resource/:name", method = "delete", operation_id = "deleteResource")]
-    async fn delete(&self, caller: Let<Governing>, here: Here, name: Path<String>) -> Result<Nothing, ApiError> {
+    async fn delete(
+        &self,
+        caller: Authorized<Govern>,
+        here: AppState,
+        name: Path<String>,
+    ) -> Result<Nothing, ApiError> {
         let told = here.store().delete_resource(&caller.0, &name.0).await?;
         done(told.answer, &caller.0, told.now_us)?;
         Ok(Nothing)

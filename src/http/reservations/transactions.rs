@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        fault::Faults,
-        reservation::{Claim, Wanted, batch},
-        transaction::{Items, Method, Outcome, Results, Transaction, bound, within},
+        fault::FieldErrors,
+        reservation::{ReleaseRequest, ReserveRequest, batch},
+        transaction::{Items, Method, Results, Transaction, TransactionOutcome, bound, within},
     },
     http::{
-        app_state::{Here, Tag},
-        auth::{Let, Writing},
+        app_state::{AppState, Tag},
+        auth::{Authorized, Write},
         reservations::{ReserveItem, ReserveResult, UnreserveItem, UnreserveResult, done_with_tokens},
         wire::{error::ApiError, request::Body, response::Answer},
     },
@@ -29,8 +29,8 @@ impl Transactions {
     #[oai(path = "/Reservation/transactions", method = "post", operation_id = "transactions")]
     async fn transactions(
         &self,
-        caller: Let<Writing>,
-        here: Here,
+        caller: Authorized<Write>,
+        here: AppState,
         body: Body<Vec<TransactionRequest>>,
     ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
         let transactions = parse(body.0)?;
@@ -48,7 +48,7 @@ impl Transactions {
 }
 
 fn parse(raw: Vec<TransactionRequest>) -> Result<Vec<Transaction>, ApiError> {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     bound(&mut faults, &raw.iter().map(|raw| raw.requests.as_ref().map_or(0, Vec::len)).collect::<Vec<_>>());
     let mut transactions = Vec::with_capacity(raw.len());
     for (at, raw) in raw.into_iter().enumerate() {
@@ -80,12 +80,16 @@ fn parse(raw: Vec<TransactionRequest>) -> Result<Vec<Transaction>, ApiError> {
 }
 
 /// The claims of all items in order, so that a refusal for wrong tokens can name each; a wanted resource carries no token.
-fn claims_of(transactions: &[Transaction]) -> Vec<Claim> {
+fn claims_of(transactions: &[Transaction]) -> Vec<ReleaseRequest> {
     let of_one = |transaction: &Transaction| match &transaction.items {
         Items::Unreserve(claims) => claims.clone(),
         Items::Reserve(wanted) => wanted
             .iter()
-            .map(|item| Claim { requester: item.requester.clone(), resource: item.resource.clone(), token: None })
+            .map(|item| ReleaseRequest {
+                requester: item.requester.clone(),
+                resource: item.resource.clone(),
+                token: None,
+            })
             .collect(),
     };
     transactions.iter().flat_map(of_one).collect()
@@ -124,12 +128,12 @@ pub(in crate::http) struct TransactionItem {
 }
 
 impl TransactionItem {
-    fn parse_reserve(faults: &mut Faults, at: usize, raw: Self) -> Option<Wanted> {
+    fn parse_reserve(faults: &mut FieldErrors, at: usize, raw: Self) -> Option<ReserveRequest> {
         let Self { requester, resource, ttl_seconds, resource_type, note, .. } = raw;
         ReserveItem::parse(faults, at, ReserveItem { requester, resource, ttl_seconds, resource_type, note })
     }
 
-    fn parse_unreserve(faults: &mut Faults, at: usize, raw: Self) -> Option<Claim> {
+    fn parse_unreserve(faults: &mut FieldErrors, at: usize, raw: Self) -> Option<ReleaseRequest> {
         let Self { requester, resource, release_token, .. } = raw;
         UnreserveItem::parse(faults, at, UnreserveItem { requester, resource, release_token })
     }
@@ -159,7 +163,7 @@ pub(in crate::http) enum TransactionItemResult {
 }
 
 impl TransactionResult {
-    fn of(transaction: Transaction, outcome: Outcome) -> Self {
+    fn of(transaction: Transaction, outcome: TransactionOutcome) -> Self {
         let method = transaction.method.name().to_owned();
         let request_type = transaction.items.request_type().to_owned();
         let results: Vec<_> = match (transaction.items, outcome.results) {

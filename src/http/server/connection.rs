@@ -18,7 +18,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::feed::Outlet;
+use crate::feed::ChunkSink;
 
 /// At most so much of a stream lies unsent in the kernel: a reader that is stuck would hold megabytes otherwise.
 const SEND_BUFFER: usize = 64 << 10;
@@ -37,7 +37,7 @@ pub(in crate::http) fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(VANISHED))
 }
 
-impl Outlet for OwnedWriteHalf {
+impl ChunkSink for OwnedWriteHalf {
     fn try_write(&self, chunk: &[u8]) -> io::Result<usize> {
         Self::try_write(self, chunk)
     }
@@ -47,22 +47,22 @@ impl Outlet for OwnedWriteHalf {
 ///
 /// In halves because tokio's own reading needs its stream for itself: it knows that a read which did not fill its buffer has emptied the
 /// socket. Reading a shared stream costs a second system call per request that finds nothing: 4 % of a replica's time.
-pub(in crate::http) fn halves(stream: TcpStream) -> (Join<OwnedReadHalf, Patient>, Arc<OwnedWriteHalf>) {
+pub(in crate::http) fn halves(stream: TcpStream) -> (Join<OwnedReadHalf, WriteTimeout>, Arc<OwnedWriteHalf>) {
     let (reads, writes) = stream.into_split();
     let writes = Arc::new(writes);
-    (tokio::io::join(reads, Patient::new(writes.clone())), writes)
+    (tokio::io::join(reads, WriteTimeout::new(writes.clone())), writes)
 }
 
 /// A connection whose peer must take something within [`STUCK`] once something waits for it.
 ///
 /// While it is stuck this clock decides, and the kernel's own (`TCP_USER_TIMEOUT`, which cannot tell a stuck reader from a vanished
 /// one) is put further away.
-pub(in crate::http) struct Patient {
+pub(in crate::http) struct WriteTimeout {
     stream: Arc<OwnedWriteHalf>,
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl WriteTimeout {
     pub(in crate::http) fn new(stream: Arc<OwnedWriteHalf>) -> Self {
         Self { stream, stuck: None }
     }
@@ -111,7 +111,7 @@ impl Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.write_when_ready(context, |stream| stream.try_write(bytes))
     }

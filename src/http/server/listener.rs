@@ -38,11 +38,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     http::{
-        Edge,
-        events::stream::{EventFeed, Handover},
+        Pipeline,
+        events::stream::{EventFeed, StreamHandoff},
         server::{
             connection,
-            connection::{Patient, VANISHED, closed, prepare},
+            connection::{VANISHED, WriteTimeout, closed, prepare},
         },
     },
     replica::Replica,
@@ -153,7 +153,7 @@ impl Serving {
     ///
     /// # Errors
     /// When the socket cannot be used on this runtime.
-    pub async fn run(self, edge: Edge) -> io::Result<()> {
+    pub async fn run(self, edge: Pipeline) -> io::Result<()> {
         let listener = TcpListener::from_std(self.socket)?;
         let edge = Arc::new(edge);
         let (drain, tasks) = (self.replica.drain.clone(), TaskTracker::new());
@@ -203,7 +203,7 @@ async fn serve_tls(
     stream: TcpStream,
     remote: SocketAddr,
     tls: TlsAcceptor,
-    edge: Arc<Edge>,
+    edge: Arc<Pipeline>,
     drain: &CancellationToken,
 ) {
     if let Ok(Ok(stream)) = tokio::time::timeout(HEAD, tls.accept(connection::halves(stream).0)).await {
@@ -213,7 +213,7 @@ async fn serve_tls(
 
 /// Serves a connection without TLS. A stream of events that begins on it goes on without the HTTP library, whose buffers it would
 /// hold for nothing.
-async fn serve_plain(stream: TcpStream, remote: SocketAddr, edge: Arc<Edge>, drain: &CancellationToken) {
+async fn serve_plain(stream: TcpStream, remote: SocketAddr, edge: Arc<Pipeline>, drain: &CancellationToken) {
     let (to, handed) = tokio::sync::oneshot::channel();
     let (stream, writes) = connection::halves(stream);
     let over = {
@@ -225,7 +225,7 @@ async fn serve_plain(stream: TcpStream, remote: SocketAddr, edge: Arc<Edge>, dra
         }
     };
     if let Some((head, feed)) = over {
-        let mut to = Patient::new(writes.clone());
+        let mut to = WriteTimeout::new(writes.clone());
         let writing = async {
             to.write_all(&head).await?;
             feed.write_to(&mut to, writes.clone()).await
@@ -263,7 +263,7 @@ async fn serve<S>(
     stream: S,
     remote: SocketAddr,
     scheme: Scheme,
-    edge: Arc<Edge>,
+    edge: Arc<Pipeline>,
     drain: &CancellationToken,
     over: Option<Over>,
 ) where
@@ -282,7 +282,7 @@ async fn serve<S>(
         async move {
             let (local, remote, scheme) = addresses;
             let mut answer = edge.serve((request, local, remote, scheme).into()).await;
-            let feed = answer.extensions_mut().remove::<Handover>().zip(over).and_then(|(handover, over)| {
+            let feed = answer.extensions_mut().remove::<StreamHandoff>().zip(over).and_then(|(handover, over)| {
                 let over = over.lock().unwrap_or_else(PoisonError::into_inner).take()?;
                 Some((over, handover.take()?))
             });

@@ -12,13 +12,13 @@ use uuid::Uuid;
 use crate::{
     domain::{
         access,
-        fault::Faults,
+        fault::FieldErrors,
         names::{self, TenantId},
         tier::Tier,
         time::{instant, wire},
     },
     http::{
-        app_state::{Here, Tag},
+        app_state::{AppState, Tag},
         auth::Administrator,
         wire::{
             error::{ApiError, Code},
@@ -43,10 +43,10 @@ impl Admin {
     async fn create(
         &self,
         _admin: Administrator,
-        here: Here,
+        here: AppState,
         body: Body<NewTenantRequest>,
     ) -> Result<Plain<NewTenant, 201>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let name = faults.keep(|| "name".into(), names::label(body.0.name));
         let tier = faults.keep(
             || "tier".into(),
@@ -70,13 +70,13 @@ impl Admin {
     async fn list(
         &self,
         _admin: Administrator,
-        here: Here,
+        here: AppState,
         /// At most so many, 1 to 1,000; 100 without it.
         limit: Query<Option<i64>>,
         /// Where the last page said that the next begins.
         cursor: Query<Option<String>>,
     ) -> Result<Plain<TenantList>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let limit = limit.0.unwrap_or(PAGE);
         if !(1..=PAGE_MOST).contains(&limit) {
             faults.add("limit", format!("must be from 1 to {PAGE_MOST}"));
@@ -94,7 +94,7 @@ impl Admin {
 
     /// Show a tenant.
     #[oai(path = "/admin/tenants/:id", method = "get", operation_id = "getTenant")]
-    async fn show(&self, _admin: Administrator, here: Here, id: Path<String>) -> Result<Plain<Tenant>, ApiError> {
+    async fn show(&self, _admin: Administrator, here: AppState, id: Path<String>) -> Result<Plain<Tenant>, ApiError> {
         let tenant =
             here.store().tenant_with_issuer(&known(&id.0)?).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
         Ok(Plain(tenant.answer.into()))
@@ -105,12 +105,12 @@ impl Admin {
     async fn update(
         &self,
         _admin: Administrator,
-        here: Here,
+        here: AppState,
         id: Path<String>,
         body: Body<TenantChange>,
     ) -> Result<Plain<Tenant>, ApiError> {
         let id = known(&id.0)?;
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let tier = body.0.tier.and_then(|tier| faults.keep(|| "tier".into(), Tier::parse(&tier)));
         let issuer = body.0.jwt.map(|change| change.parse(&mut faults));
         let (tier, issuer) = faults.or((tier, issuer)).map_err(ApiError::validation)?;
@@ -149,7 +149,7 @@ impl Admin {
 
     /// End a tenant with all that it has. Its keys are refused at once and its streams end.
     #[oai(path = "/admin/tenants/:id", method = "delete", operation_id = "deleteTenant")]
-    async fn delete(&self, _admin: Administrator, here: Here, id: Path<String>) -> Result<Nothing, ApiError> {
+    async fn delete(&self, _admin: Administrator, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
         if here.store().delete_tenant(&known(&id.0)?).await? { Ok(Nothing) } else { Err(ApiError::not_found("tenant")) }
     }
 }
@@ -217,7 +217,7 @@ enum IssuerWish {
 
 impl IssuerChange {
     /// Reads it; every fault is named under `jwt`.
-    fn parse(self, faults: &mut Faults) -> Option<IssuerWish> {
+    fn parse(self, faults: &mut FieldErrors) -> Option<IssuerWish> {
         let mut named = |name: &str, text: Option<String>| {
             text.and_then(|text| faults.keep(|| format!("jwt.{name}"), names::label(Some(text))))
         };

@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         access::{ApiKey, Scopes},
-        fault::Faults,
+        fault::FieldErrors,
         names,
         time::{instant, wire, wire_option},
     },
     http::{
-        app_state::{Here, Tag},
-        auth::{Governing, Let},
+        app_state::{AppState, Tag},
+        auth::{Authorized, Govern},
         wire::{
             error::{ApiError, Code},
             request::Body,
             response::{Answer, Nothing},
         },
     },
-    store::{KeyRemoval, NewKey, Told, Verdict},
+    store::{KeyRemoval, NewKey, Outcome, Stamped},
 };
 
 pub(in crate::http) struct Keys;
@@ -31,11 +31,11 @@ impl Keys {
     #[oai(path = "/keys", method = "post", operation_id = "createKey")]
     async fn create(
         &self,
-        caller: Let<Governing>,
-        here: Here,
+        caller: Authorized<Govern>,
+        here: AppState,
         body: Body<NewKeyRequest>,
     ) -> Result<Answer<KeyWithText, 201>, ApiError> {
-        let mut faults = Faults::default();
+        let mut faults = FieldErrors::default();
         let label = faults.keep(|| "label".into(), names::label(body.0.label));
         let scopes =
             body.0.scopes.map_or(Ok(Scopes::READ_WRITE), |scopes| Scopes::parse(scopes.iter().map(String::as_str)));
@@ -43,11 +43,11 @@ impl Keys {
         let (label, scopes) = faults
             .or((label.unwrap_or_default(), scopes.unwrap_or(Scopes::READ_WRITE)))
             .map_err(ApiError::validation)?;
-        let Told { now_us, position, answer } = here.store().create_key(&caller.0, &label, scopes).await?;
+        let Stamped { now_us, position, answer } = here.store().create_key(&caller.0, &label, scopes).await?;
         match answer {
-            Verdict::Done(new) => Ok(Answer(Told { now_us, position, answer: KeyWithText::of(new) })),
-            Verdict::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
-            Verdict::WrongToken(_) | Verdict::TooMany => {
+            Outcome::Done(new) => Ok(Answer(Stamped { now_us, position, answer: KeyWithText::of(new) })),
+            Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
+            Outcome::WrongToken(_) | Outcome::TooMany => {
                 Err(ApiError::new(Code::Internal, "A key has no release token."))
             }
         }
@@ -55,7 +55,7 @@ impl Keys {
 
     /// List the tenant's API keys, never their text.
     #[oai(path = "/keys", method = "get", operation_id = "listKeys")]
-    async fn list(&self, caller: Let<Governing>, here: Here) -> Result<Answer<KeyList>, ApiError> {
+    async fn list(&self, caller: Authorized<Govern>, here: AppState) -> Result<Answer<KeyList>, ApiError> {
         let told = here.store().keys(&caller.0).await?;
         Ok(Answer(told.map(|keys| KeyList { keys: keys.into_iter().map(Into::into).collect(), next_cursor: None })))
     }
@@ -64,18 +64,18 @@ impl Keys {
     #[oai(path = "/keys/:id/rotate", method = "post", operation_id = "rotateKey")]
     async fn rotate(
         &self,
-        caller: Let<Governing>,
-        here: Here,
+        caller: Authorized<Govern>,
+        here: AppState,
         id: Path<String>,
     ) -> Result<Answer<KeyWithText>, ApiError> {
-        let Told { now_us, position, answer } = here.store().rotate_key(&caller.0, &id.0).await?;
+        let Stamped { now_us, position, answer } = here.store().rotate_key(&caller.0, &id.0).await?;
         let answer = answer.map(KeyWithText::of).ok_or_else(|| ApiError::not_found("key").at(now_us))?;
-        Ok(Answer(Told { now_us, position, answer }))
+        Ok(Answer(Stamped { now_us, position, answer }))
     }
 
     /// Remove a key. It is refused at once, on every replica, and its streams end. The last key with the scope admin stays (409).
     #[oai(path = "/keys/:id", method = "delete", operation_id = "deleteKey")]
-    async fn delete(&self, caller: Let<Governing>, here: Here, id: Path<String>) -> Result<Nothing, ApiError> {
+    async fn delete(&self, caller: Authorized<Govern>, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
         let told = here.store().delete_key(&caller.0, &id.0).await?;
         match told.answer {
             KeyRemoval::Removed => Ok(Nothing),

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     http::{
         App,
-        app_state::{Here, Tag},
+        app_state::{AppState, Tag},
         auth::{
-            Being, COOKIE, Let, admit, app, find, key_of, leaving,
+            AnyScope, Authorized, COOKIE, admit, app, find, key_of, leaving,
             origin::{self, Page},
         },
         wire::{
@@ -52,7 +52,7 @@ impl Sessions {
 
     /// Show whose session, key or token this is, and how much of what the tier limits is in use.
     #[oai(path = "/session", method = "get", operation_id = "session")]
-    async fn show(&self, caller: Let<Being>, here: Here) -> Result<Answer<Session>, ApiError> {
+    async fn show(&self, caller: Authorized<AnyScope>, here: AppState) -> Result<Answer<Session>, ApiError> {
         let told = here.store().usage(&caller.0).await?;
         Ok(Answer(told.map(|usage| Session::of(&caller.0, usage))))
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         access::{Scopes, Token},
-        fault::Faults,
+        fault::FieldErrors,
         names::TenantId,
     },
     http::{
@@ -22,7 +22,7 @@ use crate::{
             response::Answer,
         },
     },
-    store::{Bearer, Caller, Secret, Told},
+    store::{Bearer, Caller, Secret, Stamped},
     trust::{Keys, Registration, TOKEN_LIFE_S, claimed},
 };
 
@@ -87,7 +87,8 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
         None => tenant_of(app, jwt).await?,
     };
     let Some(tenant) = tenant else { return Err(refused()) };
-    let Some(Told { now_us, answer: (tenant, Some(issuer)), .. }) = app.store.tenant_with_issuer(&tenant).await? else {
+    let Some(Stamped { now_us, answer: (tenant, Some(issuer)), .. }) = app.store.tenant_with_issuer(&tenant).await?
+    else {
         return Err(refused());
     };
     let Some(keys) = app.vault.unseal(tenant.id.as_str(), &issuer.sealed) else {
@@ -99,7 +100,7 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
     };
     let registration: Registration = serde_json::from_str(&keys).unwrap_or_default();
     let end_user =
-        Keys::parse(&registration, &mut Faults::default()).and_then(|keys| keys.end_user(&issuer, jwt, now_us));
+        Keys::parse(&registration, &mut FieldErrors::default()).and_then(|keys| keys.end_user(&issuer, jwt, now_us));
     let Some(end_user) = end_user else { return Err(refused()) };
 
     let credential = format!("i:{}", issuer.id);
@@ -143,7 +144,7 @@ fn end_of(now_us: i64) -> i64 {
     (now_us / 1_000_000 + TOKEN_LIFE_S) * 1000
 }
 
-fn give(app: &App, caller: &Caller, token: &Token, told: Told<()>) -> Result<Answer<Exchanged>, ApiError> {
+fn give(app: &App, caller: &Caller, token: &Token, told: Stamped<()>) -> Result<Answer<Exchanged>, ApiError> {
     if !caller.limits().exchange {
         return Err(ApiError::tier_too_low(caller.tenant().tier, "tokens in exchange").at(told.now_us));
     }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     domain::{
-        fault::Fault,
+        fault::FieldError,
         rate::{TooFast, retry_after_s},
         tier::Tier,
     },
@@ -129,7 +129,7 @@ impl Code {
 pub(in crate::http) struct ApiError {
     code: Code,
     message: String,
-    details: Vec<Fault>,
+    details: Vec<FieldError>,
     /// What stands beside `error` in the body.
     beside: Map<String, Value>,
     retry_after_s: Option<i64>,
@@ -150,17 +150,17 @@ impl ApiError {
         }
     }
 
-    pub(in crate::http) fn validation(details: Vec<Fault>) -> Self {
+    pub(in crate::http) fn validation(details: Vec<FieldError>) -> Self {
         let message = match details.as_slice() {
-            [Fault { path, message }] if path.is_empty() => format!("The request is not valid: {message}."),
-            [Fault { path, message }] => format!("The request is not valid: {path} {message}."),
+            [FieldError { path, message }] if path.is_empty() => format!("The request is not valid: {message}."),
+            [FieldError { path, message }] => format!("The request is not valid: {path} {message}."),
             many => format!("The request is not valid: {} faults, each named in details.", many.len()),
         };
         Self { details, ..Self::new(Code::ValidationError, message) }
     }
 
     pub(in crate::http) fn fault(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::validation(vec![Fault { path: path.into(), message: message.into() }])
+        Self::validation(vec![FieldError { path: path.into(), message: message.into() }])
     }
 
     pub(in crate::http) fn unauthorized() -> Self {
@@ -354,7 +354,7 @@ impl ApiError {
         let details: Vec<_> = self
             .details
             .iter()
-            .map(|Fault { path, message }| serde_json::json!({"path": path, "message": message}))
+            .map(|FieldError { path, message }| serde_json::json!({"path": path, "message": message}))
             .collect();
         let mut body = Map::new();
         let mut error = serde_json::json!({"code": code, "message": self.message, "docsUrl": DOCS, "details": details});

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    domain::fault::Fault,
+    domain::fault::FieldError,
     http::wire::error::{ApiError, Code},
 };
 
@@ -178,7 +178,7 @@ pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Api
 }
 
 /// The faults of a body that is JSON but not a `T`: in a list, the first one of each item.
-fn faults_of<T: DeserializeOwned>(bytes: &[u8]) -> Vec<Fault> {
+fn faults_of<T: DeserializeOwned>(bytes: &[u8]) -> Vec<FieldError> {
     let fault_of = |value: Value| {
         serde_path_to_error::deserialize::<_, T>(value)
             .err()
@@ -189,13 +189,13 @@ fn faults_of<T: DeserializeOwned>(bytes: &[u8]) -> Vec<Fault> {
             let each = items.into_iter().enumerate().filter_map(|(at, item)| {
                 let (path, message) = fault_of(Value::Array(vec![item]))?;
                 let path = path.strip_prefix("[0]").map_or(path.clone(), |rest| format!("[{at}]{rest}"));
-                Some(Fault { path, message })
+                Some(FieldError { path, message })
             });
             each.collect()
         }
         Ok(value) => fault_of(value)
             .into_iter()
-            .map(|(path, message)| Fault { path: if path == "." { String::new() } else { path }, message })
+            .map(|(path, message)| FieldError { path: if path == "." { String::new() } else { path }, message })
             .collect(),
         Err(_) => Vec::new(),
     }
@@ -212,7 +212,7 @@ mod tests {
         ttl_seconds: Option<i64>,
     }
 
-    fn faults(body: &str) -> Vec<Fault> {
+    fn faults(body: &str) -> Vec<FieldError> {
         match parse::<Vec<Item>>(body.as_bytes()) {
             Ok(_) => Vec::new(),
             Err(_) => faults_of::<Vec<Item>>(body.as_bytes()),

@@ -11,7 +11,7 @@ use poem_openapi::{
 };
 use serde::Serialize;
 
-use crate::{http::wire::error::digits, store::Told};
+use crate::{http::wire::error::digits, store::Stamped};
 
 /// Redis' clock in microseconds as the script read it.
 pub(in crate::http) static HOLDFAST_TIME: HeaderName = HeaderName::from_static("holdfast-time");
@@ -23,11 +23,11 @@ const BODY_BYTES: usize = 512;
 const HEADERS: usize = 12;
 
 /// What a script told, as JSON; `STATUS` is 200 or 201.
-pub(in crate::http) struct Answer<T, const STATUS: u16 = 200>(pub(in crate::http) Told<T>);
+pub(in crate::http) struct Answer<T, const STATUS: u16 = 200>(pub(in crate::http) Stamped<T>);
 
 impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Answer<T, STATUS> {
     fn into_response(self) -> Response {
-        let Told { now_us, position, answer } = self.0;
+        let Stamped { now_us, position, answer } = self.0;
         let mut response = json(STATUS, &answer);
         response.headers_mut().insert(HOLDFAST_TIME.clone(), digits(now_us));
         response.headers_mut().insert(HOLDFAST_POSITION.clone(), digits(position));

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use redis::{Value, streams::StreamId};
 use serde_json::Value as Json;
 
-use crate::domain::queue::{JobSighting, JobState, Sighting};
+use crate::domain::queue::{JobObservation, JobState, Observation};
 
 /// The fields of a job's hash that are read.
 pub(super) const FIELDS: [&str; 8] =
@@ -101,14 +101,14 @@ pub(super) fn sighting(
     entry: &StreamId,
     details: &HashMap<String, Details>,
     fresh: &mut Fresh,
-) -> Option<Sighting> {
+) -> Option<Observation> {
     let (event, job_id) = (field(entry, "event")?, field(entry, "jobId")?);
     let external_id = external_id(queue, job_id);
     let nothing = Details::default();
     let known = details.get(&external_id).unwrap_or(&nothing);
     let prev = field(entry, "prev");
     let (ms, number) = parts(&entry.id);
-    let mut job = JobSighting {
+    let mut job = JobObservation {
         at_us: ms * 1000 + number.min(999),
         clock: number,
         name: field(entry, "name").map(str::to_owned).or_else(|| known.name.clone()),
@@ -116,7 +116,7 @@ pub(super) fn sighting(
         created_ms: known.created_ms,
         max_retries: known.max_retries,
         parent_id: known.parent.as_deref().and_then(|key| parent(prefix, key)),
-        ..JobSighting::default()
+        ..JobObservation::default()
     };
     match event {
         "added" => {
@@ -140,7 +140,7 @@ pub(super) fn sighting(
         }
         "active" => {
             fresh.jobs.remove(&external_id);
-            job.state = Some(JobState::Active);
+            job.state = Some(JobState::HeldReservation);
             job.worker = known.worker.clone();
         }
         "progress" => {
@@ -166,7 +166,7 @@ pub(super) fn sighting(
         _ => return None,
     }
     job.external_id = external_id;
-    Some(Sighting::Job(Box::new(job)))
+    Some(Observation::Job(Box::new(job)))
 }
 
 /// `bull:<queue>:<id>` is the parent `<queue>:<id>`.
@@ -192,7 +192,7 @@ mod tests {
         fresh: &mut Fresh,
     ) -> Option<(Option<JobState>, bool)> {
         match sighting("bull", "q", entry, details, fresh)? {
-            Sighting::Job(job) => Some((job.state, job.again)),
+            Observation::Job(job) => Some((job.state, job.again)),
             other => panic!("{other:?}"),
         }
     }

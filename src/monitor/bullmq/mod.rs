@@ -21,14 +21,14 @@ use tokio::time::{MissedTickBehavior, sleep};
 
 use crate::{
     domain::queue::{
-        ConsumersFrom, QueueSighting, Sighting, WorkerSighting, WorkerState,
-        connection::{Options, Trouble},
+        ConsumersFrom, Observation, QueueObservation, WorkerObservation, WorkerState,
+        connection::{BrokerError, Options},
     },
     monitor::{
         broker::Broker,
-        reporter::{Halt, Outlet},
+        reporter::{Reporter, WatchEnd},
     },
-    store::SIGHTINGS,
+    store::MAX_OBSERVATIONS,
 };
 
 use mapping::{Details, FIELDS, Fresh, parts};
@@ -39,7 +39,7 @@ const BLOCK: Duration = Duration::from_millis(1_000);
 /// How many entries of a stream are read at once.
 const ENTRIES: usize = 200;
 /// How many entries are told at once: each may say something of one job.
-const AT_ONCE: usize = SIGHTINGS;
+const AT_ONCE: usize = MAX_OBSERVATIONS;
 /// How far back a stream is read that nobody has read before: as long as jobs are kept.
 const BACK_MS: i64 = 24 * 3_600 * 1_000;
 /// How often queues and workers are looked at; the walk over the broker's keys, every so many looks; and queues that did not change.
@@ -48,7 +48,7 @@ const WALK_EVERY: u64 = 2;
 const AGAIN_EVERY: u64 = 10;
 
 /// Watches until the broker is in trouble, or the watch is lost.
-pub(super) async fn watch(broker: &Broker, options: &Options, outlet: &Outlet) -> Result<Infallible, Halt> {
+pub(super) async fn watch(broker: &Broker, options: &Options, outlet: &Reporter) -> Result<Infallible, WatchEnd> {
     let bullmq = BullMq { broker, outlet, streams: Mutex::default() };
     let mut queues = Queues::new(options);
     let cursors = outlet.cursors().await;
@@ -69,7 +69,7 @@ pub(super) async fn watch(broker: &Broker, options: &Options, outlet: &Outlet) -
 
 struct BullMq<'a> {
     broker: &'a Broker,
-    outlet: &'a Outlet,
+    outlet: &'a Reporter,
     streams: Mutex<Streams>,
 }
 
@@ -94,14 +94,14 @@ impl BullMq<'_> {
     }
 
     /// Begins to follow the queues that were found.
-    async fn join(&self, queues: &Queues) -> Result<(), Trouble> {
+    async fn join(&self, queues: &Queues) -> Result<(), BrokerError> {
         let names = queues.names();
         let new: Vec<_> = names.into_iter().filter(|name| !self.streams().read.contains_key(name)).collect();
         if new.is_empty() {
             return Ok(());
         }
         let (seconds, _): (i64, i64) =
-            redis::from_redis_value(self.broker.ask(&redis::cmd("TIME")).await?).map_err(|_| Trouble::Protocol)?;
+            redis::from_redis_value(self.broker.ask(&redis::cmd("TIME")).await?).map_err(|_| BrokerError::Protocol)?;
         let begin = format!("{}-0", (seconds * 1000 - BACK_MS).max(0));
         let mut streams = self.streams();
         for name in new {
@@ -115,7 +115,7 @@ impl BullMq<'_> {
     }
 
     /// Reads the streams, for good.
-    async fn read(&self, prefix: &str) -> Result<Infallible, Halt> {
+    async fn read(&self, prefix: &str) -> Result<Infallible, WatchEnd> {
         let mut waiting = self.broker.waiting(BLOCK).await?;
         let mut fresh = Fresh::default();
         loop {
@@ -154,7 +154,7 @@ impl BullMq<'_> {
     }
 
     /// Tells what entries say, and with it up to where they lead.
-    async fn tell(&self, prefix: &str, entries: &[Entry], fresh: &mut Fresh) -> Result<(), Halt> {
+    async fn tell(&self, prefix: &str, entries: &[Entry], fresh: &mut Fresh) -> Result<(), WatchEnd> {
         let details = self.details(prefix, entries).await?;
         let sightings: Vec<_> = entries
             .iter()
@@ -171,7 +171,7 @@ impl BullMq<'_> {
     }
 
     /// What the jobs of entries say of themselves.
-    async fn details(&self, prefix: &str, entries: &[Entry]) -> Result<HashMap<String, Details>, Trouble> {
+    async fn details(&self, prefix: &str, entries: &[Entry]) -> Result<HashMap<String, Details>, BrokerError> {
         let jobs: HashSet<(&str, &str)> = entries
             .iter()
             .filter_map(|(queue, entry)| Some((queue.as_str(), mapping::field(entry, "jobId")?)))
@@ -193,7 +193,7 @@ impl BullMq<'_> {
     }
 
     /// Looks at queues and workers, for good.
-    async fn look(&self, mut queues: Queues) -> Result<Infallible, Halt> {
+    async fn look(&self, mut queues: Queues) -> Result<Infallible, WatchEnd> {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut told, mut known) = (HashMap::new(), Workers::default());
@@ -216,7 +216,7 @@ impl BullMq<'_> {
                 if told.insert(name.clone(), (depth, consumers)) != Some((depth, consumers))
                     || number % AGAIN_EVERY == 0
                 {
-                    seen.push(Sighting::Queue(QueueSighting { name, at_us, depth: Some(depth), consumers }));
+                    seen.push(Observation::Queue(QueueObservation { name, at_us, depth: Some(depth), consumers }));
                 }
             }
             if let Some(workers) = workers {
@@ -233,15 +233,15 @@ impl BullMq<'_> {
                 );
                 known = workers;
             }
-            for piece in seen.chunks(SIGHTINGS) {
+            for piece in seen.chunks(MAX_OBSERVATIONS) {
                 self.outlet.tell(piece, &[]).await?;
             }
         }
-        Err(Trouble::Protocol.into())
+        Err(BrokerError::Protocol.into())
     }
 
     /// Tells what the broker trimmed off its streams before it was read.
-    async fn tell_what_was_trimmed(&self, queues: &Queues) -> Result<(), Halt> {
+    async fn tell_what_was_trimmed(&self, queues: &Queues) -> Result<(), WatchEnd> {
         let read: Vec<_> = self.streams().read.clone().into_iter().collect();
         if read.is_empty() {
             return Ok(());
@@ -274,8 +274,8 @@ impl BullMq<'_> {
     }
 }
 
-fn worker(name: &str, queues: Vec<String>, state: WorkerState, at_us: i64) -> Sighting {
-    Sighting::Worker(Box::new(WorkerSighting {
+fn worker(name: &str, queues: Vec<String>, state: WorkerState, at_us: i64) -> Observation {
+    Observation::Worker(Box::new(WorkerObservation {
         external_id: name.to_owned(),
         at_us,
         state,

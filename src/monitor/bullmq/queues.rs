@@ -8,9 +8,9 @@ use redis::{Pipeline, Value};
 use crate::{
     domain::queue::{
         Framework,
-        connection::{Options, Trouble},
+        connection::{BrokerError, Options},
     },
-    monitor::{broker::Broker, glob::literal, key_scan::Walk},
+    monitor::{broker::Broker, glob::literal, key_scan::KeyScan},
 };
 
 /// The most queues that are followed.
@@ -22,7 +22,7 @@ pub(super) struct Queues {
     /// Those that the connection names; empty: all that are found.
     named: Vec<String>,
     found: BTreeSet<String>,
-    walk: Walk,
+    walk: KeyScan,
 }
 
 /// The workers that are connected.
@@ -37,7 +37,7 @@ pub(super) struct Workers {
 impl Queues {
     pub(super) fn new(options: &Options) -> Self {
         let prefix = options.prefix(Framework::BullMq).to_owned();
-        let walk = Walk::new(format!("{}:*:events", literal(&prefix)), "stream");
+        let walk = KeyScan::new(format!("{}:*:events", literal(&prefix)), "stream");
         Self { walk, found: options.queues.iter().cloned().collect(), named: options.queues.clone(), prefix }
     }
 
@@ -50,7 +50,7 @@ impl Queues {
     }
 
     /// Goes on looking for queues. One that is gone stays known: its stream then has nothing to say.
-    pub(super) async fn walk(&mut self, broker: &Broker) -> Result<(), Trouble> {
+    pub(super) async fn walk(&mut self, broker: &Broker) -> Result<(), BrokerError> {
         if !self.named.is_empty() {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl Queues {
     }
 
     /// How many jobs wait in each queue.
-    pub(super) async fn depths(&self, broker: &Broker, queues: &[String]) -> Result<Vec<u64>, Trouble> {
+    pub(super) async fn depths(&self, broker: &Broker, queues: &[String]) -> Result<Vec<u64>, BrokerError> {
         if queues.is_empty() {
             return Ok(Vec::new());
         }
@@ -97,10 +97,10 @@ impl Queues {
     /// The workers that are connected; `None` where the broker's users may not know.
     ///
     /// Their queues are found by it, too: a worker may wait for the first job of a queue that has no key yet.
-    pub(super) async fn workers(&mut self, broker: &Broker) -> Result<Option<Workers>, Trouble> {
+    pub(super) async fn workers(&mut self, broker: &Broker) -> Result<Option<Workers>, BrokerError> {
         match broker.ask(&redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("NORMAL").clone()).await {
             Ok(list) => {
-                let list: String = redis::from_redis_value(list).map_err(|_| Trouble::Protocol)?;
+                let list: String = redis::from_redis_value(list).map_err(|_| BrokerError::Protocol)?;
                 let all = workers_in(&self.prefix, &list);
                 if self.named.is_empty() {
                     let room = QUEUES.saturating_sub(self.found.len());
@@ -110,7 +110,7 @@ impl Queues {
                 }
                 Ok(Some(all.of(&self.found)))
             }
-            Err(Trouble::Auth | Trouble::Protocol) => Ok(None),
+            Err(BrokerError::Auth | BrokerError::Protocol) => Ok(None),
             Err(trouble) => Err(trouble),
         }
     }

@@ -10,8 +10,8 @@ use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::sync::Notify;
 
 use crate::{
-    domain::queue::connection::{Options, Trouble},
-    monitor::{broker::Broker, glob::literal, reporter::Outlet},
+    domain::queue::connection::{BrokerError, Options},
+    monitor::{broker::Broker, glob::literal, reporter::Reporter},
 };
 
 /// The most messages and bytes that wait to be taken in: some seconds of a busy broker.
@@ -21,7 +21,7 @@ const BYTES: usize = 64 << 20;
 const BEAT: Duration = Duration::from_secs(1);
 
 /// A broker's event channels, heard.
-pub(super) struct Ear {
+pub(super) struct EventListener {
     connection: MultiplexedConnection,
     held: Arc<Held>,
 }
@@ -79,9 +79,9 @@ impl Held {
     }
 }
 
-impl Ear {
+impl EventListener {
     /// Subscribes the channels in the forms that the connection's options leave open.
-    pub(super) async fn open(broker: &Broker, options: &Options, database: i64) -> Result<Self, Trouble> {
+    pub(super) async fn open(broker: &Broker, options: &Options, database: i64) -> Result<Self, BrokerError> {
         let state = State { messages: VecDeque::new(), bytes: 0, dropped: None, broken: false, heard: Instant::now() };
         let held = Arc::new(Held { state: Mutex::new(state), came: Notify::new() });
         let hears = held.clone();
@@ -121,13 +121,13 @@ impl Ear {
     }
 
     /// When the broker last showed that it is there, in milliseconds of Redis' clock.
-    pub(super) fn heard_ms(&self, outlet: &Outlet) -> i64 {
+    pub(super) fn heard_ms(&self, outlet: &Reporter) -> i64 {
         let ago = self.held.state().heard.elapsed();
         (outlet.now_us() - ago.as_micros() as i64) / 1000
     }
 
     /// Asks again and again whether the broker is still there; returns when it is not.
-    pub(super) async fn beat(&self, broker: &Broker) -> Trouble {
+    pub(super) async fn beat(&self, broker: &Broker) -> BrokerError {
         let mut connection = self.connection.clone();
         loop {
             let asked = Instant::now();
@@ -139,7 +139,7 @@ impl Ear {
             let until = tokio::time::Instant::now() + BEAT;
             while tokio::time::Instant::now() < until {
                 if self.held.state().broken {
-                    return Trouble::Broken;
+                    return BrokerError::Broken;
                 }
                 tokio::time::sleep(BEAT / 10).await;
             }

@@ -5,15 +5,15 @@
 use chrono::{DateTime, NaiveDateTime};
 
 use crate::{
-    domain::queue::{JobSighting, JobState, Sighting, WorkerSighting, WorkerState},
+    domain::queue::{JobObservation, JobState, Observation, WorkerObservation, WorkerState},
     monitor::celery::decode::Event,
 };
 
 /// What an event says; `None` for kinds that say nothing about jobs and workers (a tenant's own events).
-pub(super) fn sighting(event: &Event<'_>) -> Option<Sighting> {
+pub(super) fn sighting(event: &Event<'_>) -> Option<Observation> {
     match event.kind.split_once('-')? {
-        ("task", kind) => job(kind, event).map(|job| Sighting::Job(Box::new(job))),
-        ("worker", kind) => worker(kind, event).map(|worker| Sighting::Worker(Box::new(worker))),
+        ("task", kind) => job(kind, event).map(|job| Observation::Job(Box::new(job))),
+        ("worker", kind) => worker(kind, event).map(|worker| Observation::Worker(Box::new(worker))),
         _ => None,
     }
 }
@@ -22,10 +22,10 @@ fn at_us(event: &Event<'_>) -> i64 {
     (event.timestamp * 1e6).round() as i64
 }
 
-fn job(kind: &str, event: &Event<'_>) -> Option<JobSighting> {
+fn job(kind: &str, event: &Event<'_>) -> Option<JobObservation> {
     let at_us = at_us(event);
     let eta_ms = event.eta.said().and_then(milliseconds);
-    let mut job = JobSighting {
+    let mut job = JobObservation {
         external_id: event.uuid.said()?.to_owned(),
         at_us,
         clock: event.clock.whole().unwrap_or(0),
@@ -36,7 +36,7 @@ fn job(kind: &str, event: &Event<'_>) -> Option<JobSighting> {
         parent_id: event.parent_id.owned(),
         root_id: event.root_id.owned(),
         scheduled_ms: eta_ms,
-        ..JobSighting::default()
+        ..JobObservation::default()
     };
     let waits = if eta_ms.is_some_and(|eta_ms| eta_ms * 1000 > at_us) { JobState::Scheduled } else { JobState::Queued };
     match kind {
@@ -59,7 +59,7 @@ fn job(kind: &str, event: &Event<'_>) -> Option<JobSighting> {
             job.worker = event.hostname.owned();
         }
         "started" => {
-            job.state = Some(JobState::Active);
+            job.state = Some(JobState::HeldReservation);
             job.worker = event.hostname.owned();
         }
         "succeeded" => {
@@ -103,7 +103,7 @@ fn job(kind: &str, event: &Event<'_>) -> Option<JobSighting> {
     Some(job)
 }
 
-fn worker(kind: &str, event: &Event<'_>) -> Option<WorkerSighting> {
+fn worker(kind: &str, event: &Event<'_>) -> Option<WorkerObservation> {
     let state = match kind {
         "online" | "heartbeat" => WorkerState::Online,
         "offline" => WorkerState::Offline,
@@ -117,7 +117,7 @@ fn worker(kind: &str, event: &Event<'_>) -> Option<WorkerSighting> {
         event.freq.0.filter(|freq| freq.is_finite()).map(|freq| ("heartbeatFreq".to_owned(), freq.to_string())),
     );
     metadata.extend(event.loadavg.map(|loadavg| ("loadavg".to_owned(), loadavg.get().to_owned())));
-    Some(WorkerSighting {
+    Some(WorkerObservation {
         external_id: hostname.clone(),
         at_us: at_us(event),
         state,
@@ -151,15 +151,15 @@ mod tests {
     use super::*;
     use crate::monitor::celery::decode::events_in;
 
-    fn seen(event: &str) -> Option<Sighting> {
+    fn seen(event: &str) -> Option<Observation> {
         let mut seen = None;
         events_in(event.as_bytes(), |event| seen = sighting(&event)).unwrap();
         seen
     }
 
-    fn job_seen(event: &str) -> JobSighting {
+    fn job_seen(event: &str) -> JobObservation {
         match seen(event) {
-            Some(Sighting::Job(job)) => *job,
+            Some(Observation::Job(job)) => *job,
             other => panic!("{other:?}"),
         }
     }

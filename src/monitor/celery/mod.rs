@@ -18,18 +18,18 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use crate::{
     domain::queue::{
-        ConsumersFrom, QueueSighting, Sighting,
-        connection::{Options, Trouble},
+        ConsumersFrom, Observation, QueueObservation,
+        connection::{BrokerError, Options},
     },
     monitor::{
         broker::Broker,
-        reporter::{Halt, Outlet},
+        reporter::{Reporter, WatchEnd},
     },
-    store::SIGHTINGS,
+    store::MAX_OBSERVATIONS,
 };
 
 use decode::{Event, Unreadable};
-use listener::Ear;
+use listener::EventListener;
 use queues::Queues;
 use remote_control::{Answer, Pidbox};
 use tracker::Tracker;
@@ -50,20 +50,20 @@ pub(super) async fn watch(
     broker: &Broker,
     options: &Options,
     database: i64,
-    outlet: &Outlet,
-) -> Result<Infallible, Halt> {
-    let ear = Ear::open(broker, options, database).await?;
+    outlet: &Reporter,
+) -> Result<Infallible, WatchEnd> {
+    let ear = EventListener::open(broker, options, database).await?;
     outlet.connected(false).await?;
     let celery = Celery { broker, outlet, known: Mutex::default() };
     let (batches, to_tell) = mpsc::channel(BATCHES);
     let pidbox = options.exact_consumers.then(|| Pidbox::new(options, database, outlet.watched().connection));
     let ended = tokio::select! {
-        trouble = ear.beat(broker) => Halt::Trouble(trouble),
+        trouble = ear.beat(broker) => WatchEnd::BrokerError(trouble),
         halt = celery.read(&ear, batches) => halt,
         halt = celery.tell(to_tell) => halt,
         halt = celery.look(Queues::new(options.clone()), pidbox.as_ref()) => halt,
     };
-    if let Halt::Trouble(trouble) = ended {
+    if let WatchEnd::BrokerError(trouble) = ended {
         outlet.disconnected(trouble, Some(ear.heard_ms(outlet)));
     }
     Err(ended)
@@ -71,7 +71,7 @@ pub(super) async fn watch(
 
 struct Celery<'a> {
     broker: &'a Broker,
-    outlet: &'a Outlet,
+    outlet: &'a Reporter,
     known: Mutex<Known>,
 }
 
@@ -89,10 +89,10 @@ impl Celery<'_> {
     }
 
     /// Reads what the ear heard.
-    async fn read(&self, ear: &Ear, batches: mpsc::Sender<Batch>) -> Halt {
+    async fn read(&self, ear: &EventListener, batches: mpsc::Sender<Batch>) -> WatchEnd {
         loop {
             let heard = ear.take(MESSAGES).await;
-            let mut sightings = Vec::with_capacity(SIGHTINGS);
+            let mut sightings = Vec::with_capacity(MAX_OBSERVATIONS);
             let now = Instant::now();
             for message in &heard.messages {
                 let read = decode::body_of(message)
@@ -106,16 +106,16 @@ impl Celery<'_> {
             let dropped_ms =
                 heard.dropped.map(|since| (self.outlet.now_us() - since.elapsed().as_micros() as i64) / 1000);
             if batches.send(Batch { sightings, dropped_ms }).await.is_err() {
-                return Halt::Lost;
+                return WatchEnd::Lost;
             }
         }
     }
 
-    fn hear(&self, event: &Event<'_>, now: Instant, sightings: &mut Vec<Sighting>) {
+    fn hear(&self, event: &Event<'_>, now: Instant, sightings: &mut Vec<Observation>) {
         let mut known = self.known();
         known.tracker.hear(event, now);
         let Some(mut sighting) = mapping::sighting(event) else { return };
-        if let Sighting::Worker(worker) = &mut sighting {
+        if let Observation::Worker(worker) = &mut sighting {
             match known.answers.get(&worker.external_id) {
                 Some(answer) => (worker.concurrency, worker.queues) = (answer.concurrency, Some(answer.queues.clone())),
                 None => worker.queues = known.tracker.queues_of(&worker.external_id, now),
@@ -125,9 +125,9 @@ impl Celery<'_> {
     }
 
     /// Tells the store, one batch after the other.
-    async fn tell(&self, mut batches: mpsc::Receiver<Batch>) -> Halt {
+    async fn tell(&self, mut batches: mpsc::Receiver<Batch>) -> WatchEnd {
         while let Some(batch) = batches.recv().await {
-            for piece in batch.sightings.chunks(SIGHTINGS) {
+            for piece in batch.sightings.chunks(MAX_OBSERVATIONS) {
                 if let Err(halt) = self.outlet.tell(piece, &[]).await {
                     return halt;
                 }
@@ -138,18 +138,18 @@ impl Celery<'_> {
                 return halt;
             }
         }
-        Halt::Lost
+        WatchEnd::Lost
     }
 
     /// Looks at queues and consumers, for good.
-    async fn look(&self, queues: Queues, pidbox: Option<&Pidbox>) -> Halt {
+    async fn look(&self, queues: Queues, pidbox: Option<&Pidbox>) -> WatchEnd {
         match self.looking(queues, pidbox).await {
             Ok(never) => match never {},
             Err(halt) => halt,
         }
     }
 
-    async fn looking(&self, mut queues: Queues, pidbox: Option<&Pidbox>) -> Result<Infallible, Halt> {
+    async fn looking(&self, mut queues: Queues, pidbox: Option<&Pidbox>) -> Result<Infallible, WatchEnd> {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut told, mut nodes) = (HashMap::new(), HashSet::new());
@@ -177,7 +177,7 @@ impl Celery<'_> {
             for (name, depth) in names.into_iter().zip(depths) {
                 let stands = (depth, consumers.get(&name).copied().unwrap_or(0));
                 if told.insert(name.clone(), stands) != Some(stands) || number % AGAIN_EVERY == 0 {
-                    changed.push(Sighting::Queue(QueueSighting {
+                    changed.push(Observation::Queue(QueueObservation {
                         name,
                         at_us,
                         depth: Some(depth),
@@ -185,11 +185,11 @@ impl Celery<'_> {
                     }));
                 }
             }
-            for piece in changed.chunks(SIGHTINGS) {
+            for piece in changed.chunks(MAX_OBSERVATIONS) {
                 self.outlet.tell(piece, &[]).await?;
             }
         }
-        Err(Trouble::Protocol.into())
+        Err(BrokerError::Protocol.into())
     }
 
     fn consumers(&self, exact: bool, nodes: &HashSet<String>) -> HashMap<String, u32> {
@@ -214,7 +214,7 @@ impl Celery<'_> {
 
 /// What was read at once.
 struct Batch {
-    sightings: Vec<Sighting>,
+    sightings: Vec<Observation>,
     /// Since when messages were dropped before these, in milliseconds since the Unix epoch.
     dropped_ms: Option<i64>,
 }

@@ -10,9 +10,9 @@ use redis::{Pipeline, Value};
 use crate::{
     domain::queue::{
         Framework,
-        connection::{Options, Trouble},
+        connection::{BrokerError, Options},
     },
-    monitor::{broker::Broker, glob::literal, key_scan::Walk},
+    monitor::{broker::Broker, glob::literal, key_scan::KeyScan},
 };
 
 /// The most queues whose depth is asked for.
@@ -27,14 +27,14 @@ pub(super) struct Queues {
     bound: BTreeSet<String>,
     /// What the present walk has found; it replaces `bound` when the walk is through, so that what is gone goes.
     finding: BTreeSet<String>,
-    walk: Walk,
+    walk: KeyScan,
     walked: bool,
 }
 
 impl Queues {
     pub(super) fn new(options: Options) -> Self {
         // Both `_kombu.binding.<exchange>` and `_kombu.binding_permanent.<exchange>`.
-        let walk = Walk::new(format!("{}_kombu.binding*", literal(options.prefix(Framework::Celery))), "set");
+        let walk = KeyScan::new(format!("{}_kombu.binding*", literal(options.prefix(Framework::Celery))), "set");
         Self { options, bound: BTreeSet::new(), finding: BTreeSet::new(), walk, walked: false }
     }
 
@@ -43,7 +43,7 @@ impl Queues {
     }
 
     /// Goes on with the walk over the broker's keys.
-    pub(super) async fn walk(&mut self, broker: &Broker) -> Result<(), Trouble> {
+    pub(super) async fn walk(&mut self, broker: &Broker) -> Result<(), BrokerError> {
         if !self.options.queues.is_empty() {
             return Ok(());
         }
@@ -58,7 +58,7 @@ impl Queues {
         Ok(())
     }
 
-    async fn read_binding(&mut self, broker: &Broker, key: &str) -> Result<(), Trouble> {
+    async fn read_binding(&mut self, broker: &Broker, key: &str) -> Result<(), BrokerError> {
         let name = key.strip_prefix(self.prefix()).unwrap_or(key);
         let Some(exchange) =
             name.strip_prefix("_kombu.binding.").or_else(|| name.strip_prefix("_kombu.binding_permanent."))
@@ -79,7 +79,7 @@ impl Queues {
     }
 
     /// The nodes that are bound to remote control: live workers, and those that died without a word.
-    pub(super) async fn nodes(&self, broker: &Broker) -> Result<HashSet<String>, Trouble> {
+    pub(super) async fn nodes(&self, broker: &Broker) -> Result<HashSet<String>, BrokerError> {
         let members = members(broker, &format!("{}_kombu.binding.celery.pidbox", self.prefix())).await?;
         let node = |member: &String| {
             Some(queue_of_any(member, self.options.separator())?.strip_suffix(".celery.pidbox")?.to_owned())
@@ -98,7 +98,7 @@ impl Queues {
     }
 
     /// How many jobs wait in each queue, over all steps of priority.
-    pub(super) async fn depths(&self, broker: &Broker, queues: &[String]) -> Result<Vec<u64>, Trouble> {
+    pub(super) async fn depths(&self, broker: &Broker, queues: &[String]) -> Result<Vec<u64>, BrokerError> {
         let lists: Vec<Vec<String>> = queues.iter().map(|queue| self.options.lists(queue)).collect();
         let mut ask = Pipeline::new();
         // A key of that name may be something else: one wrong kind must not hide the others.
@@ -117,11 +117,11 @@ impl Queues {
 }
 
 /// The members of a set, within bounds.
-async fn members(broker: &Broker, key: &str) -> Result<Vec<String>, Trouble> {
+async fn members(broker: &Broker, key: &str) -> Result<Vec<String>, BrokerError> {
     let (mut cursor, mut all) = (0_u64, Vec::new());
     loop {
         let reply = broker.ask(redis::cmd("SSCAN").arg(key).arg(cursor).arg("COUNT").arg(BINDINGS_AT_ONCE)).await?;
-        let (next, members): (u64, Vec<Vec<u8>>) = redis::from_redis_value(reply).map_err(|_| Trouble::Protocol)?;
+        let (next, members): (u64, Vec<Vec<u8>>) = redis::from_redis_value(reply).map_err(|_| BrokerError::Protocol)?;
         all.extend(members.into_iter().filter_map(|member| String::from_utf8(member).ok()));
         cursor = next;
         if cursor == 0 || all.len() >= BINDINGS {

@@ -14,13 +14,13 @@ use uuid::Uuid;
 use crate::{
     domain::queue::{
         Framework,
-        connection::{Options, Trouble},
+        connection::{BrokerError, Options},
     },
     monitor::{broker::Broker, celery::decode::body_of},
 };
 
 /// How long workers may take to answer; and how long to wait for more when all that are known have.
-const PATIENCE: Duration = Duration::from_millis(2_000);
+const TIMEOUT: Duration = Duration::from_millis(2_000);
 const LOOK: Duration = Duration::from_millis(50);
 /// What is left of the answers if we are killed before we take them away.
 const REPLIES_LAST_S: u32 = 60;
@@ -65,7 +65,7 @@ impl Pidbox {
     }
 
     /// Asks all workers; `expected` is how many are known to live, for whom it waits, but not longer than two seconds.
-    pub(super) async fn ask(&self, broker: &Broker, expected: usize) -> Result<BTreeMap<String, Answer>, Trouble> {
+    pub(super) async fn ask(&self, broker: &Broker, expected: usize) -> Result<BTreeMap<String, Answer>, BrokerError> {
         broker.ask(redis::cmd("SADD").arg(&self.bindings).arg(&self.member)).await?;
         broker.ask(redis::cmd("DEL").arg(&self.replies)).await?;
         for method in ["active_queues", "stats"] {
@@ -73,7 +73,7 @@ impl Pidbox {
         }
         let (begun, mut answers, mut heard) = (Instant::now(), BTreeMap::new(), 0_usize);
         let mut complete: HashMap<String, u8> = HashMap::new();
-        while begun.elapsed() < PATIENCE && heard < REPLIES {
+        while begun.elapsed() < TIMEOUT && heard < REPLIES {
             match redis::from_redis_value::<Option<Vec<u8>>>(broker.ask(redis::cmd("RPOP").arg(&self.replies)).await?) {
                 Ok(Some(reply)) => {
                     heard += 1;
@@ -91,7 +91,7 @@ impl Pidbox {
     }
 
     /// Takes away what the questions left behind.
-    pub(super) async fn clear(&self, broker: &Broker) -> Result<(), Trouble> {
+    pub(super) async fn clear(&self, broker: &Broker) -> Result<(), BrokerError> {
         broker.ask(redis::cmd("SREM").arg(&self.bindings).arg(&self.member)).await?;
         broker.ask(redis::cmd("DEL").arg(&self.replies)).await.map(|_| ())
     }

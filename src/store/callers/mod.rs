@@ -25,9 +25,9 @@ use crate::{
     store::{
         Store, StoreError,
         codec::Writer,
-        keys::{Place, directory},
+        keys::{TenantHandle, directory},
         reservations::batcher::Traffic,
-        tenants::{TenantState, handles::Places, read_key, sessions::SESSION_IDLE},
+        tenants::{TenantState, handles::TenantHandles, read_key, sessions::SESSION_IDLE},
     },
 };
 
@@ -78,9 +78,9 @@ pub enum Bearer {
     /// The ingest key of a connection: for what its clients push, and nothing else.
     Ingest(Secret),
     /// Nothing: whoever is let in where no credential is asked for.
-    Anyone,
+    Anonymous,
     /// The service itself, for the sweep and the command line. It is not limited.
-    Keeper,
+    System,
 }
 
 impl Bearer {
@@ -91,8 +91,8 @@ impl Bearer {
             Self::Session(secret) => Some(format!("s:{}", secret.hash())),
             Self::Token(_, token) => Some(token.credential.clone()),
             Self::Ingest(secret) => Some(ingest_field(secret)),
-            Self::Anyone => Some("name".into()),
-            Self::Keeper => None,
+            Self::Anonymous => Some("name".into()),
+            Self::System => None,
         }
     }
 
@@ -100,7 +100,7 @@ impl Bearer {
     fn secret(&self) -> Option<&Secret> {
         match self {
             Self::Key(secret) | Self::Session(secret) | Self::Token(secret, _) | Self::Ingest(secret) => Some(secret),
-            Self::Anyone | Self::Keeper => None,
+            Self::Anonymous | Self::System => None,
         }
     }
 }
@@ -125,7 +125,7 @@ pub struct Caller(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     bearer: Bearer,
-    place: Arc<Place>,
+    place: Arc<TenantHandle>,
     tenant: Tenant,
     tiers: Arc<Tiers>,
     key: Option<ApiKey>,
@@ -144,7 +144,7 @@ struct Inner {
 impl Caller {
     fn new(
         bearer: Bearer,
-        place: Arc<Place>,
+        place: Arc<TenantHandle>,
         state: TenantState,
         key: Option<ApiKey>,
         tiers: Arc<Tiers>,
@@ -158,7 +158,7 @@ impl Caller {
         let end_user = token.as_ref().and_then(|token| token.end_user.as_deref());
         let label = end_user.or(key.as_ref().map(|key| key.label.as_str())).map(str::to_owned);
         let limits = tiers.of(tenant.tier);
-        let rate = if bearer == Bearer::Keeper { None } else { limits.rate };
+        let rate = if bearer == Bearer::System { None } else { limits.rate };
         let field = bearer.field();
         let packed = Writer::default()
             .boolean(field.as_deref().is_some_and(|field| field.starts_with("s:")))
@@ -255,7 +255,7 @@ impl Caller {
         match &self.0.bearer {
             Bearer::Token(_, token) => Some(Duration::from_micros((token.ends_ms * 1000 - now_us).max(0) as u64)),
             Bearer::Session(_) => Some(SESSION_IDLE),
-            Bearer::Key(_) | Bearer::Ingest(_) | Bearer::Anyone | Bearer::Keeper => None,
+            Bearer::Key(_) | Bearer::Ingest(_) | Bearer::Anonymous | Bearer::System => None,
         }
     }
 
@@ -283,7 +283,7 @@ impl Caller {
 
     /// Where the tenant's state lives.
     #[must_use]
-    pub fn place(&self) -> &Arc<Place> {
+    pub fn place(&self) -> &Arc<TenantHandle> {
         &self.0.place
     }
 
@@ -315,7 +315,7 @@ pub struct Callers {
     unknown: Cache<Secret, Instant>,
     keepers: Cache<TenantId, Caller>,
     anyone: RwLock<Option<Caller>>,
-    places: Places,
+    places: TenantHandles,
 }
 
 impl Default for Callers {
@@ -334,7 +334,7 @@ impl Callers {
             unknown: Cache::new(UNKNOWN),
             keepers: Cache::new(KEEPERS),
             anyone: RwLock::default(),
-            places: Places::keeping(remembered),
+            places: TenantHandles::keeping(remembered),
         }
     }
 
@@ -371,7 +371,7 @@ impl Callers {
     }
 
     /// The place of a tenant: one for all its credentials, so that they share one floor.
-    pub fn place(&self, tenant: &TenantId) -> Arc<Place> {
+    pub fn place(&self, tenant: &TenantId) -> Arc<TenantHandle> {
         self.places.of(tenant)
     }
 
@@ -406,7 +406,7 @@ impl Store {
     /// The same caller as the tenant's state has it now: for what depends on the tier and is decided before the script.
     pub(in crate::store) async fn fresh(&self, caller: &Caller) -> Result<Caller, StoreError> {
         match caller.0.bearer {
-            Bearer::Keeper => Ok(caller.clone()),
+            Bearer::System => Ok(caller.clone()),
             _ => self.look_again(caller).await?.ok_or(StoreError::Unauthorized),
         }
     }
@@ -414,7 +414,7 @@ impl Store {
     /// Looks up anew whom a script did not recognise.
     pub(in crate::store) async fn look_again(&self, caller: &Caller) -> Result<Option<Caller>, StoreError> {
         match &caller.0.bearer {
-            Bearer::Keeper => Ok(None),
+            Bearer::System => Ok(None),
             bearer => self.look_up(bearer).await,
         }
     }
@@ -429,8 +429,8 @@ impl Store {
                     .and_then(|tenant| TenantId::parse(&tenant))
             }
             Bearer::Token(_, token) => Some(token.tenant.clone()),
-            Bearer::Anyone => Some(TenantId::default_tenant()),
-            Bearer::Keeper => None,
+            Bearer::Anonymous => Some(TenantId::default_tenant()),
+            Bearer::System => None,
         };
         let found = match tenant {
             Some(tenant) => {
@@ -448,7 +448,7 @@ impl Store {
         Ok(found)
     }
 
-    fn caller_of(&self, bearer: Bearer, place: Arc<Place>, state: TenantState, key: Option<ApiKey>) -> Caller {
+    fn caller_of(&self, bearer: Bearer, place: Arc<TenantHandle>, state: TenantState, key: Option<ApiKey>) -> Caller {
         Caller::new(bearer, place, state, key, self.callers.tiers.clone(), self.link.publish_command())
     }
 
@@ -459,7 +459,7 @@ impl Store {
         }
         let place = self.callers.place(tenant);
         let Some(state) = self.tenant_state(&place, "").await? else { return Ok(None) };
-        let keeper = self.caller_of(Bearer::Keeper, place, state, None);
+        let keeper = self.caller_of(Bearer::System, place, state, None);
         self.callers.keepers.insert(tenant.clone(), keeper.clone());
         Ok(Some(keeper))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::store::{Arg, Key, Note, Partition, Place, Reply, Store, StoreError, scripts};
+use crate::store::{Arg, Key, Notification, Partition, Reply, Store, StoreError, TenantHandle, scripts};
 
 /// How long an event is told again, in microseconds.
 const KEPT_US: i64 = 3_600_000_000;
@@ -17,14 +17,14 @@ pub struct Replay {
     /// The position of the last kept event. Below `position` only where Redis lost writes that a replica has seen.
     pub last: i64,
     /// The notes, in order; the first names the position before it.
-    pub notes: Vec<Note>,
+    pub notes: Vec<Notification>,
 }
 
 /// What is asked of one tenant in [`Store::heads`].
 #[derive(Debug, Clone)]
 pub struct Ask {
     /// Whose.
-    pub place: Arc<Place>,
+    pub place: Arc<TenantHandle>,
     /// The credentials to be looked after.
     pub credentials: Vec<String>,
 }
@@ -44,7 +44,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn replay(&self, place: &Place, from: i64, limit: usize) -> Result<Option<Replay>, StoreError> {
+    pub async fn replay(&self, place: &TenantHandle, from: i64, limit: usize) -> Result<Option<Replay>, StoreError> {
         let Some(keeper) = self.keeper(place.tenant()).await? else { return Ok(None) };
         let reply = match self.ask(&scripts::REPLAY, &keeper, &[Arg::Number(from), Arg::Number(limit as i64)]).await {
             Err(StoreError::Unauthorized) => return Ok(None),
@@ -55,7 +55,7 @@ impl Store {
             let last = reader.int()?;
             let mut notes = Vec::new();
             while reader.left() > 0 {
-                notes.extend(Note::read_kept(reader.bytes()?)?);
+                notes.extend(Notification::read_kept(reader.bytes()?)?);
             }
             // The first entry may begin before the page does.
             let after = from.max(reply.now_us - KEPT_US);

@@ -6,8 +6,8 @@ use crate::{
     domain::{
         event::{Change, ReservationEvent},
         platform::PlatformEvent,
-        queue::{JobState, News, WorkerState, worker_id},
-        reservation::Obstacle,
+        queue::{JobState, QueueChange, WorkerState, worker_id},
+        reservation::Conflict,
         time::instant,
     },
     store::codec::Reader,
@@ -15,16 +15,16 @@ use crate::{
 
 /// Something that a script told.
 #[derive(Debug, Clone)]
-pub struct Note {
+pub struct Notification {
     /// Whose it is.
     pub tenant: String,
     /// What it is.
-    pub message: Message,
+    pub message: Payload,
 }
 
 /// What was told.
 #[derive(Debug, Clone)]
-pub enum Message {
+pub enum Payload {
     /// A reservation changed, or was refused.
     Reservation {
         /// The position before it; a reader that has not seen that one has a hole. Absent in a refusal.
@@ -48,7 +48,7 @@ pub enum Message {
         /// Which connection.
         connection: Uuid,
         /// What changed, in order.
-        news: Vec<News>,
+        news: Vec<QueueChange>,
     },
     /// Credentials ended: one of them, or, with the tenant, all.
     Ended {
@@ -57,14 +57,14 @@ pub enum Message {
     },
 }
 
-impl Note {
+impl Notification {
     /// The position before it and its own, of what is kept; `None` of what is live only.
     #[must_use]
     pub fn positions(&self) -> Option<(i64, i64)> {
         match self.message {
-            Message::Reservation { previous, position, .. } => previous.zip(position),
-            Message::Platform { previous, position, .. } => Some((previous, position)),
-            Message::Queues { .. } | Message::Ended { .. } => None,
+            Payload::Reservation { previous, position, .. } => previous.zip(position),
+            Payload::Platform { previous, position, .. } => Some((previous, position)),
+            Payload::Queues { .. } | Payload::Ended { .. } => None,
         }
     }
 
@@ -104,7 +104,7 @@ impl Note {
             "Q" => Self::read_queues(reader),
             "C" => Some(Self {
                 tenant: reader.text()?.into(),
-                message: Message::Ended { credential: reader.maybe_text()? },
+                message: Payload::Ended { credential: reader.maybe_text()? },
             }),
             _ => None,
         }
@@ -115,7 +115,7 @@ impl Note {
         let connection = Uuid::from_slice(reader.bytes()?).ok()?;
         let len = reader.array()?;
         let news = (0..len).map(|_| read_news(reader, connection)).collect::<Option<_>>()?;
-        Some(Self { tenant, message: Message::Queues { connection, news } })
+        Some(Self { tenant, message: Payload::Queues { connection, news } })
     }
 
     fn read_platform(reader: &mut Reader<'_>) -> Option<Self> {
@@ -129,7 +129,7 @@ impl Note {
             data: reader.text()?.into(),
             timestamp: instant(reader.int()?),
         };
-        Some(Self { tenant, message: Message::Platform { previous, position, event: Box::new(event) } })
+        Some(Self { tenant, message: Payload::Platform { previous, position, event: Box::new(event) } })
     }
 
     /// A limit that was reached: live only, like a refusal.
@@ -142,7 +142,7 @@ impl Note {
             limit: Some(reader.int()?),
             ..ReservationEvent::bare("TIER_LIMIT_REACHED", &tenant, timestamp)
         };
-        Some(Self { tenant, message: Message::Reservation { previous: None, position: None, event: Box::new(event) } })
+        Some(Self { tenant, message: Payload::Reservation { previous: None, position: None, event: Box::new(event) } })
     }
 
     fn read_reservation(reader: &mut Reader<'_>) -> Option<Self> {
@@ -164,13 +164,13 @@ impl Note {
         };
         read_told(reader, &mut event)?;
         event.resource = reader.maybe_text()?;
-        Some(Self { tenant, message: Message::Reservation { previous, position, event: Box::new(event) } })
+        Some(Self { tenant, message: Payload::Reservation { previous, position, event: Box::new(event) } })
     }
 
     /// The event that follows this one at the next position, of which is said only what it does not have in common with it: its fence, from its
     /// resource type to its changes where these `differ`, and its resource.
     fn followed(&self, reader: &mut Reader<'_>, differ: bool) -> Option<Self> {
-        let Message::Reservation { position: Some(previous), event, .. } = &self.message else { return None };
+        let Payload::Reservation { position: Some(previous), event, .. } = &self.message else { return None };
         let position = previous + 1;
         let mut event = event.clone();
         event.id = Some(position.to_string());
@@ -181,7 +181,7 @@ impl Note {
         event.resource = reader.maybe_text()?;
         Some(Self {
             tenant: self.tenant.clone(),
-            message: Message::Reservation { previous: Some(*previous), position: Some(position), event },
+            message: Payload::Reservation { previous: Some(*previous), position: Some(position), event },
         })
     }
 }
@@ -199,38 +199,42 @@ fn read_told(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<()
 }
 
 /// One thing that changed: a letter for its kind, and its parts.
-fn read_news(reader: &mut Reader<'_>, connection: Uuid) -> Option<News> {
+fn read_news(reader: &mut Reader<'_>, connection: Uuid) -> Option<QueueChange> {
     let _parts = reader.array()?;
     Some(match reader.text()? {
-        "j" => News::Job {
+        "j" => QueueChange::Job {
             id: Uuid::from_slice(reader.bytes()?).ok()?,
             name: reader.maybe_text()?.unwrap_or_default(),
             state: JobState::of_code(reader.int()?)?,
             previous: reader.maybe_int()?.and_then(JobState::of_code),
             at_ms: reader.int()?,
         },
-        "b" => News::Heartbeat {
+        "b" => QueueChange::Heartbeat {
             id: Uuid::from_slice(reader.bytes()?).ok()?,
             hostname: reader.text()?.into(),
             state: WorkerState::of_code(reader.int()?)?,
             active_jobs: reader.int()?,
         },
-        "s" => News::Worker {
+        "s" => QueueChange::Worker {
             id: Uuid::from_slice(reader.bytes()?).ok()?,
             hostname: reader.text()?.into(),
             state: WorkerState::of_code(reader.int()?)?,
             previous: WorkerState::of_code(reader.int()?)?,
             at_ms: reader.int()?,
         },
-        "o" => News::Worker {
+        "o" => QueueChange::Worker {
             id: worker_id(connection, reader.text()?),
             hostname: reader.text()?.into(),
             state: WorkerState::Offline,
             previous: WorkerState::of_code(reader.int()?)?,
             at_ms: reader.int()?,
         },
-        "q" => News::Queue { name: reader.text()?.into(), depth: reader.maybe_int()?, consumers: reader.maybe_int()? },
-        "g" => News::Gap { from_ms: reader.int()?, to_ms: reader.int()?, reason: reader.text()?.into() },
+        "q" => QueueChange::Queue {
+            name: reader.text()?.into(),
+            depth: reader.maybe_int()?,
+            consumers: reader.maybe_int()?,
+        },
+        "g" => QueueChange::Gap { from_ms: reader.int()?, to_ms: reader.int()?, reason: reader.text()?.into() },
         _ => return None,
     })
 }
@@ -244,7 +248,7 @@ fn read_reason(reader: &mut Reader<'_>) -> Option<Option<String>> {
         return Some(Some(text.into()));
     }
     (reader.array()? == 4).then_some(())?;
-    let obstacle = Obstacle {
+    let obstacle = Conflict {
         kind: reader.text()?.into(),
         resource: reader.text()?.into(),
         holder: reader.text()?.into(),

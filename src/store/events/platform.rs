@@ -7,7 +7,7 @@ use crate::{
         platform::{Company, NewEvent, Registered},
         rate::cost,
     },
-    store::{Arg, Caller, Store, StoreError, Told, Verdict, codec::Reader, scripts},
+    store::{Arg, Caller, Outcome, Stamped, Store, StoreError, codec::Reader, scripts},
 };
 
 /// What became of events to publish.
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
-    pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Told<Published>, StoreError> {
+    pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Stamped<Published>, StoreError> {
         let mut args = Vec::with_capacity(events.len() * 6);
         for event in events {
             let (id, slug) = match &event.company {
@@ -74,7 +74,7 @@ impl Store {
         slug: &str,
         id: Option<&str>,
         name: &str,
-    ) -> Result<Told<Verdict<Registering>>, StoreError> {
+    ) -> Result<Stamped<Outcome<Registering>>, StoreError> {
         let fresh = Uuid::new_v4().to_string();
         let caller = &self.fresh(caller).await?;
         let most = caller.limits().companies.unwrap_or(0);
@@ -88,7 +88,7 @@ impl Store {
         let reply = self.ask(&scripts::COMPANY_PUT, caller, &args).await?;
         if reply.verdict() == "TAKEN" {
             let owner = reply.whole(|reader| reader.text().map(str::to_owned))?;
-            return Ok(reply.told(Verdict::Done(Registering::Taken(owner))));
+            return Ok(reply.told(Outcome::Done(Registering::Taken(owner))));
         }
         reply.verdict_of(|reply| reply.whole(|reader| read_company(slug, reader.bytes()?)).map(Registering::Done))
     }
@@ -97,7 +97,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn companies(&self, caller: &Caller, slug: Option<&str>) -> Result<Told<Vec<Registered>>, StoreError> {
+    pub async fn companies(&self, caller: &Caller, slug: Option<&str>) -> Result<Stamped<Vec<Registered>>, StoreError> {
         let reply = self.ask(&scripts::COMPANY_READ, caller, &[Arg::Text(slug.unwrap_or(""))]).await?;
         let mut companies = reply.each(2, |reader| {
             let slug = reader.text()?;
@@ -111,7 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn delete_company(&self, caller: &Caller, slug: &str) -> Result<Told<CompanyRemoval>, StoreError> {
+    pub async fn delete_company(&self, caller: &Caller, slug: &str) -> Result<Stamped<CompanyRemoval>, StoreError> {
         let reply = self.ask(&scripts::COMPANY_DELETE, caller, &[Arg::Text(slug)]).await?;
         match reply.verdict() {
             "OK" => Ok(reply.told(CompanyRemoval::Removed)),

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use crate::store::{Arg, Caller, Place, Store, StoreError, Told, Verdict, scripts};
+use crate::store::{Arg, Caller, Outcome, Stamped, Store, StoreError, TenantHandle, scripts};
 
 /// How long a replica counts as alive after it last said so: a killed one's places come back within 15 s.
 pub(in crate::store) const ALIVE: Duration = Duration::from_secs(12);
@@ -72,7 +72,7 @@ impl Store {
         caller: &Caller,
         stream: &StreamId,
         kind: &StreamKind,
-    ) -> Result<Told<Verdict<()>>, StoreError> {
+    ) -> Result<Stamped<Outcome<()>>, StoreError> {
         let session = match kind {
             StreamKind::Key => "",
             StreamKind::Session(session) => session,
@@ -92,7 +92,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been given back.
-    pub async fn leave_stream(&self, place: &Place, stream: &StreamId) -> Result<(), StoreError> {
+    pub async fn leave_stream(&self, place: &TenantHandle, stream: &StreamId) -> Result<(), StoreError> {
         let field = format!("{}/{}", stream.replica.as_str(), stream.number);
         self.link.send(redis::cmd("HDEL").arg(place.key("streams")).arg(field)).await.map(|_| ())
     }
@@ -101,7 +101,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; repeating is harmless.
-    pub async fn keep_stream(&self, place: &Place, stream: &StreamId, kind: &StreamKind) -> Result<(), StoreError> {
+    pub async fn keep_stream(
+        &self,
+        place: &TenantHandle,
+        stream: &StreamId,
+        kind: &StreamKind,
+    ) -> Result<(), StoreError> {
         let field = format!("{}/{}", stream.replica.as_str(), stream.number);
         let session = match kind {
             StreamKind::Key => "",

@@ -11,7 +11,7 @@ use crate::{
         connection::{Connection, Health, NewConnection},
     },
     store::{
-        Arg, Caller, INGEST_KEY_PREFIX, Secret, Store, StoreError, Told, Verdict,
+        Arg, Caller, INGEST_KEY_PREFIX, Outcome, Secret, Stamped, Store, StoreError,
         codec::Reader,
         keys::{CONNECTIONS, directory, watched_entry},
         scripts,
@@ -44,7 +44,7 @@ impl Store {
         id: &str,
         new: &NewConnection,
         sealed_url: Option<String>,
-    ) -> Result<Told<Verdict<MadeConnection>>, StoreError> {
+    ) -> Result<Stamped<Outcome<MadeConnection>>, StoreError> {
         let ingest_key = random_text(INGEST_KEY_PREFIX)?;
         let secret = Secret::of(&ingest_key);
         let options = serde_json::to_string(&new.options).unwrap_or_default();
@@ -61,7 +61,7 @@ impl Store {
         ];
         let told =
             self.ask(&scripts::CONNECTION_CREATE, caller, &args).await?.verdict_of(|reply| reply.whole(Reader::int))?;
-        if let Verdict::Done(_) = told.answer {
+        if let Outcome::Done(_) = told.answer {
             let tenant = &caller.tenant().id;
             self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(tenant.as_str())).await?;
             if sealed_url.is_some() {
@@ -76,10 +76,10 @@ impl Store {
             }
         };
         Ok(told.map(|verdict| match verdict {
-            Verdict::Done(created_ms) => Verdict::Done(made(created_ms)),
-            Verdict::Limit(limit) => Verdict::Limit(limit),
-            Verdict::WrongToken(items) => Verdict::WrongToken(items),
-            Verdict::TooMany => Verdict::TooMany,
+            Outcome::Done(created_ms) => Outcome::Done(made(created_ms)),
+            Outcome::Limit(limit) => Outcome::Limit(limit),
+            Outcome::WrongToken(items) => Outcome::WrongToken(items),
+            Outcome::TooMany => Outcome::TooMany,
         }))
     }
 
@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn connections(&self, caller: &Caller) -> Result<Told<Vec<(Connection, Health)>>, StoreError> {
+    pub async fn connections(&self, caller: &Caller) -> Result<Stamped<Vec<(Connection, Health)>>, StoreError> {
         let reply = self.ask(&scripts::CONNECTION_LIST, caller, &[]).await?;
         let now_ms = reply.now_us / 1000;
         let mut connections = reply.each(3, |reader| {
@@ -113,7 +113,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn delete_connection(&self, caller: &Caller, id: &str) -> Result<Told<bool>, StoreError> {
+    pub async fn delete_connection(&self, caller: &Caller, id: &str) -> Result<Stamped<bool>, StoreError> {
         let reply = self.ask(&scripts::CONNECTION_DELETE, caller, &[Arg::Text(id)]).await?;
         match reply.verdict() {
             "OK" => {

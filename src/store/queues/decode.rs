@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::queue::{
-        ConsumersFrom, Extensions, Framework, Job, JobDetail, JobState, Passage, Queue, Worker, WorkerState, queue_id,
-        worker_id,
+        ConsumersFrom, Extensions, Framework, Job, JobDetail, JobState, Queue, StateTransition, Worker, WorkerState,
+        queue_id, worker_id,
     },
     store::codec::Reader,
 };
@@ -43,13 +43,13 @@ pub(in crate::store) fn read_job(id: Uuid, packed: &[u8]) -> Option<Job> {
         let (_tiebreak, _attempt, mark) = (reader.int()?, reader.int()?, reader.int()?);
         if mark > 0 {
             // What leads back leads through a retry, as it was told, even if nobody saw that itself.
-            let back = history.last().is_some_and(|before: &Passage| {
+            let back = history.last().is_some_and(|before: &StateTransition| {
                 before.state != JobState::Retrying && state.rank() <= before.state.rank()
             });
             if back && state != JobState::Retrying {
-                history.push(Passage { state: JobState::Retrying, at_ms: at_us / 1000 });
+                history.push(StateTransition { state: JobState::Retrying, at_ms: at_us / 1000 });
             }
-            history.push(Passage { state, at_ms: at_us / 1000 });
+            history.push(StateTransition { state, at_ms: at_us / 1000 });
         }
     }
     let took = completed_ms.zip(started_ms).map(|(completed, started)| (completed - started).max(0));

@@ -5,18 +5,18 @@ use uuid::Uuid;
 use crate::{
     domain::{
         names::TenantId,
-        queue::{Framework, JobSighting, Sighting, bounded, job_id, worker_id},
+        queue::{Framework, JobObservation, Observation, bounded, job_id, worker_id},
         rate::cost,
     },
     store::{
-        Arg, Caller, Reply, Store, StoreError, Told, Verdict,
+        Arg, Caller, Outcome, Reply, Stamped, Store, StoreError,
         codec::{Reader, Writer},
         scripts,
     },
 };
 
 /// The most sightings of one call of the script: more would keep other callers of the partition waiting for long.
-pub const SIGHTINGS: usize = 500;
+pub const MAX_OBSERVATIONS: usize = 500;
 /// How many silent workers, and old jobs, workers and queues, are taken on by one look after them.
 const TENDED: i64 = 200;
 
@@ -57,7 +57,7 @@ pub struct Intake {
 impl Store {
     /// Takes what a watcher saw: state and cursors move together, and what changed is told.
     ///
-    /// Sightings may be in any order. More than [`SIGHTINGS`] are taken in several steps, the cursors with the last one: who is cut off
+    /// Sightings may be in any order. More than [`MAX_OBSERVATIONS`] are taken in several steps, the cursors with the last one: who is cut off
     /// in between sees some of them again, which changes nothing.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Store {
     pub async fn observe(
         &self,
         watched: &Watched,
-        sightings: &[Sighting],
+        sightings: &[Observation],
         cursors: &[(String, String)],
     ) -> Result<Observed, StoreError> {
         let Some(keeper) = self.keeper(&watched.tenant).await? else { return Ok(Observed::Gone) };
@@ -76,7 +76,7 @@ impl Store {
             beyond: 0,
         };
         let ordered = in_order(sightings);
-        let mut steps: Vec<&[&Sighting]> = ordered.chunks(SIGHTINGS).collect();
+        let mut steps: Vec<&[&Observation]> = ordered.chunks(MAX_OBSERVATIONS).collect();
         if steps.is_empty() {
             steps.push(&[]);
         }
@@ -100,7 +100,7 @@ impl Store {
 
     /// Takes what a client pushed with an ingest key, all or nothing; counts it against the tier's day.
     ///
-    /// More than [`SIGHTINGS`] are taken in several steps, the first of which sees that the day holds all of them.
+    /// More than [`MAX_OBSERVATIONS`] are taken in several steps, the first of which sees that the day holds all of them.
     ///
     /// # Errors
     /// [`StoreError::Unauthorized`] when the key or its connection is gone. [`StoreError::OutcomeUnknown`]: it may have been taken;
@@ -109,14 +109,14 @@ impl Store {
         &self,
         caller: &Caller,
         framework: Framework,
-        sightings: &[Sighting],
-    ) -> Result<Told<Verdict<Intake>>, StoreError> {
+        sightings: &[Observation],
+    ) -> Result<Stamped<Outcome<Intake>>, StoreError> {
         let caller = &self.fresh(caller).await?;
         let connection = caller.connection().ok_or(StoreError::Unauthorized)?;
         let ordered = in_order(sightings);
         let (mut intake, mut cost, mut left) = (Intake::default(), cost(sightings.len()), sightings.len());
         let mut told = None;
-        for step in ordered.chunks(SIGHTINGS) {
+        for step in ordered.chunks(MAX_OBSERVATIONS) {
             left -= step.len();
             // Once the first step is taken the others are: they were counted with it.
             let source = Source { connection, framework, fence: None, beyond: left as i64 };
@@ -127,14 +127,14 @@ impl Store {
             }
             let taken = reply.verdict_of(read_intake)?;
             match &taken.answer {
-                Verdict::Done(more) => intake.add(*more),
+                Outcome::Done(more) => intake.add(*more),
                 _ => return Ok(taken),
             }
             told = Some(taken.map(|_| ()));
         }
         let told = told
             .ok_or(StoreError::UnexpectedReply { script: scripts::OBSERVE.name, got: "nothing was pushed".into() })?;
-        Ok(told.map(|()| Verdict::Done(intake)))
+        Ok(told.map(|()| Outcome::Done(intake)))
     }
 
     async fn send_sightings(
@@ -143,7 +143,7 @@ impl Store {
         caller: &Caller,
         source: &Source,
         day: Option<u64>,
-        sightings: &[&Sighting],
+        sightings: &[&Observation],
         cursors: &[(String, String)],
     ) -> Result<Reply, StoreError> {
         let connection = source.connection.to_string();
@@ -157,7 +157,7 @@ impl Store {
             Arg::Text(&fence),
             Arg::Number(caller.limits().jobs as i64),
             Arg::Number(day.unwrap_or(0) as i64),
-            Arg::Number(JobSighting::EXTENSIONS_BYTES as i64),
+            Arg::Number(JobObservation::EXTENSIONS_BYTES as i64),
             Arg::Number(source.beyond),
             Arg::Bytes(&cursors),
         ];
@@ -209,8 +209,12 @@ impl Store {
         let Some(keeper) = self.keeper(tenant).await? else { return Ok(()) };
         let (id, mut cursor) = (connection.to_string(), "0".to_owned());
         loop {
-            let args =
-                [Arg::Text(&id), Arg::Bytes(connection.as_bytes()), Arg::Text(&cursor), Arg::Number(SIGHTINGS as i64)];
+            let args = [
+                Arg::Text(&id),
+                Arg::Bytes(connection.as_bytes()),
+                Arg::Text(&cursor),
+                Arg::Number(MAX_OBSERVATIONS as i64),
+            ];
             let reply = self.ask(&scripts::CONNECTION_FORGET, &keeper, &args).await?;
             if reply.verdict() != "OK" {
                 return Ok(());
@@ -244,13 +248,13 @@ fn read_intake(reply: &Reply) -> Result<Intake, StoreError> {
 }
 
 /// In the order in which it happened, so that what is told comes in that order as far as it can.
-fn in_order(sightings: &[Sighting]) -> Vec<&Sighting> {
+fn in_order(sightings: &[Observation]) -> Vec<&Observation> {
     let mut ordered: Vec<_> = sightings.iter().collect();
     ordered.sort_by_key(|sighting| match sighting {
-        Sighting::Job(job) => (job.at_us, job.clock),
-        Sighting::Worker(worker) => (worker.at_us, 0),
-        Sighting::Queue(queue) => (queue.at_us, 0),
-        Sighting::Silence(silence) => (silence.from_ms * 1000, 0),
+        Observation::Job(job) => (job.at_us, job.clock),
+        Observation::Worker(worker) => (worker.at_us, 0),
+        Observation::Queue(queue) => (queue.at_us, 0),
+        Observation::Gap(silence) => (silence.from_ms * 1000, 0),
     });
     ordered
 }
@@ -261,12 +265,12 @@ fn pack_cursors(cursors: &[(String, String)]) -> Vec<u8> {
 }
 
 /// As `lua/README.md` says.
-fn pack(connection: Uuid, sighting: &Sighting) -> Vec<u8> {
+fn pack(connection: Uuid, sighting: &Observation) -> Vec<u8> {
     let writer = Writer::default();
     match sighting {
-        Sighting::Job(job) => pack_job(writer.array(19), connection, job),
-        Sighting::Worker(worker) => {
-            let external = bounded(&worker.external_id, JobSighting::ID_BYTES);
+        Observation::Job(job) => pack_job(writer.array(19), connection, job),
+        Observation::Worker(worker) => {
+            let external = bounded(&worker.external_id, JobObservation::ID_BYTES);
             let writer = writer
                 .array(12)
                 .text("W")
@@ -274,7 +278,7 @@ fn pack(connection: Uuid, sighting: &Sighting) -> Vec<u8> {
                 .text(external)
                 .int(worker.at_us)
                 .int(worker.state.code())
-                .text(bounded(&worker.hostname, JobSighting::ID_BYTES))
+                .text(bounded(&worker.hostname, JobObservation::ID_BYTES))
                 .maybe_int(worker.pid)
                 .maybe_int(worker.active_jobs.map(Into::into))
                 .maybe_int(worker.processed)
@@ -283,7 +287,7 @@ fn pack(connection: Uuid, sighting: &Sighting) -> Vec<u8> {
                 Some(queues) => {
                     let queues: Vec<_> = queues.iter().take(WORKER_QUEUES).collect();
                     queues.iter().fold(writer.array(queues.len()), |writer, name| {
-                        writer.text(bounded(name, JobSighting::QUEUE_BYTES))
+                        writer.text(bounded(name, JobObservation::QUEUE_BYTES))
                     })
                 }
                 None => writer.boolean(false),
@@ -291,17 +295,17 @@ fn pack(connection: Uuid, sighting: &Sighting) -> Vec<u8> {
             if worker.metadata.is_empty() { writer.boolean(false) } else { pack_extensions(writer, &worker.metadata) }
                 .done()
         }
-        Sighting::Queue(queue) => writer
+        Observation::Queue(queue) => writer
             .array(7)
             .text("Q")
             .boolean(false)
-            .text(bounded(&queue.name, JobSighting::QUEUE_BYTES))
+            .text(bounded(&queue.name, JobObservation::QUEUE_BYTES))
             .int(queue.at_us)
             .maybe_int(queue.depth.map(|depth| depth as i64))
             .maybe_int(queue.consumers.map(|(count, _)| count.into()))
             .maybe_int(queue.consumers.map(|(_, from)| from.code()))
             .done(),
-        Sighting::Silence(silence) => {
+        Observation::Gap(silence) => {
             writer.array(4).text("G").int(silence.from_ms).int(silence.to_ms).text(bounded(&silence.reason, 64)).done()
         }
     }
@@ -310,9 +314,9 @@ fn pack(connection: Uuid, sighting: &Sighting) -> Vec<u8> {
 /// The most queues that a worker is remembered to take from.
 const WORKER_QUEUES: usize = 100;
 
-fn pack_job(writer: Writer, connection: Uuid, job: &JobSighting) -> Vec<u8> {
+fn pack_job(writer: Writer, connection: Uuid, job: &JobObservation) -> Vec<u8> {
     let text = |text: &Option<String>, most| text.as_deref().map(|text| bounded(text, most).to_owned());
-    let external = bounded(&job.external_id, JobSighting::ID_BYTES);
+    let external = bounded(&job.external_id, JobObservation::ID_BYTES);
     let writer = writer
         .text("J")
         .binary(job_id(connection, external).as_bytes())
@@ -322,10 +326,10 @@ fn pack_job(writer: Writer, connection: Uuid, job: &JobSighting) -> Vec<u8> {
         .maybe_int(job.state.map(|state| state.code()))
         .boolean(job.again)
         .int(job.attempt.unwrap_or(0).into())
-        .maybe_text(text(&job.name, JobSighting::NAME_BYTES).as_deref())
-        .maybe_text(text(&job.queue, JobSighting::QUEUE_BYTES).as_deref())
-        .maybe_text(text(&job.worker, JobSighting::ID_BYTES).as_deref())
-        .maybe_text(text(&job.error, JobSighting::ERROR_BYTES).as_deref())
+        .maybe_text(text(&job.name, JobObservation::NAME_BYTES).as_deref())
+        .maybe_text(text(&job.queue, JobObservation::QUEUE_BYTES).as_deref())
+        .maybe_text(text(&job.worker, JobObservation::ID_BYTES).as_deref())
+        .maybe_text(text(&job.error, JobObservation::ERROR_BYTES).as_deref())
         .maybe_int(job.created_ms)
         .maybe_int(job.started_ms)
         .maybe_int(job.completed_ms)
@@ -346,12 +350,12 @@ fn pack_job(writer: Writer, connection: Uuid, job: &JobSighting) -> Vec<u8> {
         None => writer.boolean(false),
     };
     let writer = writer
-        .maybe_text(text(&job.args, JobSighting::TEXT_BYTES).as_deref())
-        .maybe_text(text(&job.kwargs, JobSighting::TEXT_BYTES).as_deref())
-        .maybe_text(text(&job.result, JobSighting::TEXT_BYTES).as_deref())
-        .maybe_text(text(&job.stacktrace, JobSighting::STACKTRACE_BYTES).as_deref())
-        .maybe_text(text(&job.parent_id, JobSighting::ID_BYTES).as_deref())
-        .maybe_text(text(&job.root_id, JobSighting::ID_BYTES).as_deref());
+        .maybe_text(text(&job.args, JobObservation::TEXT_BYTES).as_deref())
+        .maybe_text(text(&job.kwargs, JobObservation::TEXT_BYTES).as_deref())
+        .maybe_text(text(&job.result, JobObservation::TEXT_BYTES).as_deref())
+        .maybe_text(text(&job.stacktrace, JobObservation::STACKTRACE_BYTES).as_deref())
+        .maybe_text(text(&job.parent_id, JobObservation::ID_BYTES).as_deref())
+        .maybe_text(text(&job.root_id, JobObservation::ID_BYTES).as_deref());
     pack_extensions(writer, &job.extensions).done()
 }
 
@@ -361,7 +365,7 @@ fn pack_extensions(writer: Writer, extensions: &[(String, String)]) -> Writer {
     let fit: Vec<_> = extensions
         .iter()
         .filter(|(name, value)| {
-            let fits = bytes + name.len() + value.len() <= JobSighting::EXTENSIONS_BYTES;
+            let fits = bytes + name.len() + value.len() <= JobObservation::EXTENSIONS_BYTES;
             bytes += if fits { name.len() + value.len() } else { 0 };
             fits
         })

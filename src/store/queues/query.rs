@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use crate::{
     domain::queue::{
-        Best, Job, JobDetail, JobFilter, JobSort, Queue, SortKey, Standing, Tally, Worker, WorkerState, compare,
+        Best, Job, JobDetail, JobFilter, JobSort, Queue, SortKey, SortPosition, Tally, Worker, WorkerState, compare,
     },
     store::{
-        Arg, Caller, Place, Store, StoreError, Told,
+        Arg, Caller, Stamped, Store, StoreError, TenantHandle,
         queues::decode::{read_counts, read_detail, read_job, read_queue, read_worker},
         scripts::{self, Script},
     },
@@ -25,7 +25,7 @@ const MINUTE_MS: i64 = 60_000;
 #[derive(Debug)]
 pub struct JobPage {
     /// In the order that was asked for, with where they stand.
-    pub jobs: Vec<(Standing, Job)>,
+    pub jobs: Vec<(SortPosition, Job)>,
     /// How many there are on all pages.
     pub total: i64,
     /// Whether there are more after these.
@@ -72,9 +72,9 @@ impl Store {
         caller: &Caller,
         filter: &JobFilter,
         (sort, descending): (JobSort, bool),
-        after: Option<&Standing>,
+        after: Option<&SortPosition>,
         limit: usize,
-    ) -> Result<Told<JobPage>, StoreError> {
+    ) -> Result<Stamped<JobPage>, StoreError> {
         if filter.is_open() && sort == JobSort::CreatedAt && descending {
             let place = match after {
                 Some((SortKey::Number(made), id)) => Some((*made, *id)),
@@ -104,7 +104,7 @@ impl Store {
                 let mut jobs = best.take();
                 let more = jobs.len() > limit;
                 jobs.truncate(limit);
-                return Ok(Told { now_us, position, answer: JobPage { jobs, total, more } });
+                return Ok(Stamped { now_us, position, answer: JobPage { jobs, total, more } });
             }
         }
     }
@@ -115,7 +115,7 @@ impl Store {
         caller: &Caller,
         after: Option<(i64, Uuid)>,
         count: usize,
-    ) -> Result<Told<Piece>, StoreError> {
+    ) -> Result<Stamped<Piece>, StoreError> {
         let made = after.map(|(made, _)| made.to_string()).unwrap_or_default();
         let id = after.map(|(_, id)| id.as_bytes().to_vec()).unwrap_or_default();
         let args = [Arg::Text(&made), Arg::Bytes(&id), Arg::Number(count as i64)];
@@ -140,7 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn job(&self, caller: &Caller, id: Uuid) -> Result<Told<Option<(Job, JobDetail)>>, StoreError> {
+    pub async fn job(&self, caller: &Caller, id: Uuid) -> Result<Stamped<Option<(Job, JobDetail)>>, StoreError> {
         let reply = self.ask(&scripts::JOB_READ, caller, &[Arg::Bytes(id.as_bytes())]).await?;
         let job = reply.whole(|reader| {
             let job = if reader.absent() { None } else { Some(read_job(id, reader.bytes()?)?) };
@@ -163,7 +163,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn workers(&self, caller: &Caller) -> Result<Told<Vec<Worker>>, StoreError> {
+    pub async fn workers(&self, caller: &Caller) -> Result<Stamped<Vec<Worker>>, StoreError> {
         self.every(&scripts::WORKER_LIST, caller, read_worker, |worker| worker.id).await
     }
 
@@ -171,7 +171,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn queues(&self, caller: &Caller) -> Result<Told<Vec<Queue>>, StoreError> {
+    pub async fn queues(&self, caller: &Caller) -> Result<Stamped<Vec<Queue>>, StoreError> {
         self.every(&scripts::QUEUE_LIST, caller, read_queue, |queue| queue.id).await
     }
 
@@ -181,7 +181,7 @@ impl Store {
         caller: &Caller,
         read: fn(&[u8]) -> Option<T>,
         id: fn(&T) -> Uuid,
-    ) -> Result<Told<Vec<T>>, StoreError> {
+    ) -> Result<Stamped<Vec<T>>, StoreError> {
         let (mut found, mut cursor, mut cost) = (HashMap::new(), "0".to_owned(), 1);
         loop {
             let reply =
@@ -276,7 +276,11 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn standing(&self, place: &Place, connection: Uuid) -> Result<(Vec<Queue>, Vec<Worker>), StoreError> {
+    pub async fn standing(
+        &self,
+        place: &TenantHandle,
+        connection: Uuid,
+    ) -> Result<(Vec<Queue>, Vec<Worker>), StoreError> {
         let keeper = &self.keeper(place.tenant()).await?.ok_or(StoreError::Unauthorized)?;
         let mut queues = self.queues(keeper).await?.answer;
         queues.retain(|queue| queue.connection == connection);
@@ -291,7 +295,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn has_connection(&self, place: &Place, connection: Uuid) -> Result<bool, StoreError> {
+    pub async fn has_connection(&self, place: &TenantHandle, connection: Uuid) -> Result<bool, StoreError> {
         let found =
             self.link.send(redis::cmd("HEXISTS").arg(place.key("connections")).arg(connection.to_string())).await?;
         redis::from_redis_value(found)

@@ -15,10 +15,10 @@ use crate::store::{
     Address, StoreError,
     keys::Key,
     redis::{
-        pipelined::Lost,
+        pipelined::SendError,
         resp::Arguments,
         transport,
-        transport::{Failed, Said, Wire},
+        transport::{CallError, Push, Transport},
     },
     scripts::Script,
 };
@@ -30,21 +30,21 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// The connection that all calls of one runtime share. It pipelines by itself, so a pool would only add round trips.
 #[derive(Clone)]
-pub struct Link {
+pub struct RedisHandle {
     inner: Arc<Inner>,
 }
 
 struct Inner {
     address: Address,
     /// The present connection, and its number: what is told of an earlier one does not concern it.
-    wire: Mutex<Option<(u64, Wire)>>,
+    wire: Mutex<Option<(u64, Transport)>>,
     broken: Notify,
     up: watch::Sender<bool>,
     started: Instant,
     answered_ms: AtomicU64,
 }
 
-impl std::fmt::Debug for Link {
+impl std::fmt::Debug for RedisHandle {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         to.debug_struct("Link").field("up", &*self.inner.up.borrow()).finish_non_exhaustive()
     }
@@ -52,12 +52,12 @@ impl std::fmt::Debug for Link {
 
 /// The connections of all runtimes of a replica: a client cannot choose which of them serves it.
 #[derive(Debug)]
-pub struct Links {
+pub struct RedisHandles {
     expected: usize,
-    opened: Mutex<Vec<Link>>,
+    opened: Mutex<Vec<RedisHandle>>,
 }
 
-impl Links {
+impl RedisHandles {
     /// None is open yet of so many.
     #[must_use]
     pub fn expecting(expected: usize) -> Self {
@@ -65,7 +65,7 @@ impl Links {
     }
 
     /// One more is there.
-    pub fn add(&self, link: Link) {
+    pub fn add(&self, link: RedisHandle) {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(link);
     }
 
@@ -77,7 +77,7 @@ impl Links {
     }
 }
 
-impl Link {
+impl RedisHandle {
     /// Starts connecting, on the present runtime, and keeps at it until the last clone is gone.
     #[must_use]
     pub fn open(address: Address) -> Self {
@@ -178,11 +178,11 @@ impl Inner {
         };
         let since = Instant::now();
         let reply = wire.send(calls, since, write).await.map_err(|failed| match failed {
-            Failed::Lost(Lost::Unsent) => Failure::Store(StoreError::Unreachable),
-            Failed::Lost(Lost::Unknown) => {
+            CallError::SendError(SendError::Unsent) => Failure::Store(StoreError::Unreachable),
+            CallError::SendError(SendError::Unknown) => {
                 Failure::Store(StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 })
             }
-            Failed::Redis(error) => self.failure(number, &error, since),
+            CallError::Redis(error) => self.failure(number, &error, since),
         })?;
         match reply {
             Value::ServerError(error) => Err(self.failure(number, &error.into(), since)),
@@ -220,7 +220,7 @@ impl Inner {
         self.answered_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    fn set_wire(&self, wire: Option<(u64, Wire)>) {
+    fn set_wire(&self, wire: Option<(u64, Transport)>) {
         let up = wire.is_some();
         *self.wire.lock().unwrap_or_else(PoisonError::into_inner) = wire;
         self.up.send_replace(up);
@@ -287,8 +287,8 @@ async fn keep(inner: Weak<Inner>) {
     while let Some(held) = inner.upgrade() {
         number += 1;
         let weak = inner.clone();
-        let told = move |said: Said<'_>| {
-            if matches!(said, Said::Ended)
+        let told = move |said: Push<'_>| {
+            if matches!(said, Push::Ended)
                 && let Some(inner) = weak.upgrade()
                 && !matches!(inner.address, Address::Cluster(_))
             {
@@ -318,7 +318,7 @@ async fn keep(inner: Weak<Inner>) {
 }
 
 /// Beats until the connection breaks or nobody holds the link any more.
-async fn watch_over(held: Arc<Inner>, mut wire: Wire, inner: &Weak<Inner>) {
+async fn watch_over(held: Arc<Inner>, mut wire: Transport, inner: &Weak<Inner>) {
     let mut held = Some(held);
     loop {
         let Some(present) = held.take().or_else(|| inner.upgrade()) else { return };

@@ -24,10 +24,10 @@ use tokio::{
 };
 
 use crate::store::{
-    PATIENCE,
+    TIMEOUT,
     redis::{
         resp::{Arguments, Command, KEPT, MESSAGE, malformed, read, read_message},
-        transport::Said,
+        transport::Push,
     },
 };
 
@@ -41,7 +41,7 @@ const PIECE: usize = 16 << 10;
 
 /// The connection. The last clone closes it.
 #[derive(Debug, Clone)]
-pub(in crate::store) struct Lane(Arc<End>);
+pub(in crate::store) struct PipelinedConnection(Arc<End>);
 
 /// Our end of it.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ enum Outgoing {
 type Incoming = Box<dyn AsyncRead + Send + Unpin>;
 
 /// Who gets what comes unasked.
-type Told = Box<dyn Fn(Said<'_>) + Send>;
+type PushCallback = Box<dyn Fn(Push<'_>) + Send>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -96,10 +96,10 @@ struct Waiter {
 
 /// No reply will come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Lost {
+pub(in crate::store) enum SendError {
     /// The connection had ended before the call was sent.
     Unsent,
-    /// The connection ended before the reply, or [`PATIENCE`] did: only asking again can tell.
+    /// The connection ended before the reply, or [`TIMEOUT`] did: only asking again can tell.
     Unknown,
 }
 
@@ -162,14 +162,14 @@ impl Shared {
     }
 }
 
-impl Lane {
+impl PipelinedConnection {
     /// Connects, on the present runtime; `told` gets what is published, and that the connection has ended.
     ///
     /// # Errors
     /// As redis-rs tells them, for addresses without TLS; others are not for here.
     pub(in crate::store) async fn open(
         info: &ConnectionInfo,
-        told: impl Fn(Said<'_>) + Send + 'static,
+        told: impl Fn(Push<'_>) + Send + 'static,
     ) -> Result<Self, RedisError> {
         let (incoming, outgoing): (Incoming, _) = match info.addr() {
             ConnectionAddr::Tcp(host, port) => {
@@ -229,11 +229,11 @@ impl Lane {
         calls: u32,
         since: std::time::Instant,
         write: impl Fn(&mut dyn Arguments),
-    ) -> Result<Value, Lost> {
+    ) -> Result<Value, SendError> {
         loop {
             match self.put(calls, since, &write) {
-                Ok(replied) => return replied.await.map_err(|_| Lost::Unknown),
-                Err(Refused::Closed) => return Err(Lost::Unsent),
+                Ok(replied) => return replied.await.map_err(|_| SendError::Unknown),
+                Err(Refused::Closed) => return Err(SendError::Unsent),
                 Err(Refused::Full) => self.room().await,
             }
         }
@@ -290,7 +290,7 @@ impl Lane {
 struct Task {
     incoming: Incoming,
     shared: Arc<Shared>,
-    told: Told,
+    told: PushCallback,
     /// What was read and not yet understood.
     heard: Vec<u8>,
     /// When to look for those that have waited for too long. Whoever comes later waits at least as long.
@@ -299,7 +299,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(incoming: Incoming, shared: Arc<Shared>, told: Told) {
+    async fn run(incoming: Incoming, shared: Arc<Shared>, told: PushCallback) {
         let mut task = Self {
             incoming,
             shared,
@@ -311,7 +311,7 @@ impl Task {
         // How it ends makes no difference to those who wait.
         let _ = std::future::poll_fn(|context| task.poll(context)).await;
         task.shared.close();
-        (task.told)(Said::Ended);
+        (task.told)(Push::Ended);
     }
 
     /// Ready when the connection has ended.
@@ -356,7 +356,7 @@ impl Task {
             let heard = &self.heard[understood..];
             if heard.starts_with(MESSAGE) {
                 let Some((message, size)) = read_message(heard)? else { break };
-                (self.told)(Said::Message(message));
+                (self.told)(Push::Payload(message));
                 understood += size;
             } else {
                 let Some((value, size)) = read(heard)? else { break };
@@ -395,9 +395,9 @@ impl Task {
             }
             let now = Instant::now();
             let mut state = self.shared.state();
-            let late = state.waiting.iter().take_while(|waiter| now.duration_since(waiter.since) >= PATIENCE).count();
+            let late = state.waiting.iter().take_while(|waiter| now.duration_since(waiter.since) >= TIMEOUT).count();
             state.waiting.iter_mut().take(late).for_each(|waiter| waiter.reply = None);
-            let next = state.waiting.get(late).map(|waiter| waiter.since + PATIENCE);
+            let next = state.waiting.get(late).map(|waiter| waiter.since + TIMEOUT);
             drop(state);
             self.looks = next.is_some();
             match next {
@@ -415,7 +415,7 @@ mod tests {
     use super::*;
 
     /// A lane to a server that answers `replies` once it has read so many commands, each `after` the one before.
-    async fn lane_to(replies: Vec<(Duration, &'static [u8])>) -> (Lane, Arc<Notify>) {
+    async fn lane_to(replies: Vec<(Duration, &'static [u8])>) -> (PipelinedConnection, Arc<Notify>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -434,12 +434,12 @@ mod tests {
         let info = redis::IntoConnectionInfo::into_connection_info(format!("redis://{address}")).unwrap();
         let closed = Arc::new(Notify::new());
         let tell = closed.clone();
-        let told = move |said: Said<'_>| {
-            if matches!(said, Said::Ended) {
+        let told = move |said: Push<'_>| {
+            if matches!(said, Push::Ended) {
                 tell.notify_one();
             }
         };
-        (Lane::open(&info, told).await.unwrap(), closed)
+        (PipelinedConnection::open(&info, told).await.unwrap(), closed)
     }
 
     fn ping(to: &mut dyn Arguments) {
@@ -448,9 +448,9 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_too_long_gets_nothing_and_the_next_gets_its_own() {
-        let half = PATIENCE / 2;
+        let half = TIMEOUT / 2;
         let (lane, _) = lane_to(vec![
-            (PATIENCE + half / 2, b"+first\r\n+sec"),
+            (TIMEOUT + half / 2, b"+first\r\n+sec"),
             (Duration::from_millis(50), b"ond\r\n"),
             (half * 3, b""),
         ])
@@ -461,7 +461,7 @@ mod tests {
             lane.call(1, Instant::now().into(), ping).await
         };
         let (first, second) = tokio::join!(first, second);
-        assert_eq!((first, second), (Err(Lost::Unknown), Ok(Value::SimpleString("second".into()))));
+        assert_eq!((first, second), (Err(SendError::Unknown), Ok(Value::SimpleString("second".into()))));
     }
 
     #[tokio::test]
@@ -470,9 +470,9 @@ mod tests {
         let calls = async {
             tokio::join!(lane.call(1, Instant::now().into(), ping), lane.call(1, Instant::now().into(), ping))
         };
-        let (first, second) = tokio::time::timeout(PATIENCE / 2, calls).await.unwrap();
-        assert_eq!((first, second), (Ok(Value::SimpleString("first".into())), Err(Lost::Unknown)));
+        let (first, second) = tokio::time::timeout(TIMEOUT / 2, calls).await.unwrap();
+        assert_eq!((first, second), (Ok(Value::SimpleString("first".into())), Err(SendError::Unknown)));
         closed.notified().await;
-        assert_eq!(lane.call(1, Instant::now().into(), ping).await, Err(Lost::Unsent));
+        assert_eq!(lane.call(1, Instant::now().into(), ping).await, Err(SendError::Unsent));
     }
 }

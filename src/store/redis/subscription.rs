@@ -16,7 +16,7 @@ use crate::store::{
     Address, Partition, StoreError,
     redis::{
         transport,
-        transport::{Said, Wire},
+        transport::{Push, Transport},
     },
 };
 
@@ -32,15 +32,15 @@ const PAUSE: Duration = Duration::from_micros(2_900);
 
 /// What the ear hears.
 #[derive(Debug)]
-pub enum Heard<'a> {
+pub enum SubscriptionEvent<'a> {
     /// A message: one or more packed notes.
-    Message(&'a [u8]),
+    Payload(&'a [u8]),
     /// There is no other message at the moment: what was heard is to be passed on.
-    Lull,
+    Drained,
     /// The connection broke: from here on messages may have been lost.
     Broken,
     /// Everything that is wanted is heard again after a break.
-    Back,
+    Resubscribed,
 }
 
 /// The replica's subscription. Cheap to clone.
@@ -63,7 +63,7 @@ impl Subscription {
     ///
     /// # Errors
     /// When the system has no thread.
-    pub fn open(address: Address, hear: impl Fn(Heard<'_>) + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn open(address: Address, hear: impl Fn(SubscriptionEvent<'_>) + Send + Sync + 'static) -> io::Result<Self> {
         let inner =
             Arc::new(Inner { wanted: Mutex::default(), changed: Notify::new(), heard: watch::Sender::default() });
         let weak = Arc::downgrade(&inner);
@@ -102,7 +102,7 @@ impl Inner {
     }
 }
 
-type Hear = Arc<dyn Fn(Heard<'_>) + Send + Sync>;
+type Hear = Arc<dyn Fn(SubscriptionEvent<'_>) + Send + Sync>;
 
 /// Connects, subscribes what is wanted, and again, for as long as somebody holds the subscription.
 async fn listen(address: Address, inner: std::sync::Weak<Inner>, hear: Hear) {
@@ -112,20 +112,20 @@ async fn listen(address: Address, inner: std::sync::Weak<Inner>, hear: Hear) {
         let broken = Arc::new(Notify::new());
         let told = {
             let (hear, broken, came) = (hear.clone(), broken.clone(), came.clone());
-            move |said: Said<'_>| match said {
-                Said::Message(message) => {
-                    hear(Heard::Message(message));
+            move |said: Push<'_>| match said {
+                Push::Payload(message) => {
+                    hear(SubscriptionEvent::Payload(message));
                     came.notify_one();
                 }
-                Said::Ended => {
-                    hear(Heard::Broken);
+                Push::Ended => {
+                    hear(SubscriptionEvent::Broken);
                     broken.notify_one();
                 }
             }
         };
         if let Ok(wire) = transport::connect(&address, told).await {
             stay(wire, &inner, &broken, &hear).await;
-            hear(Heard::Broken);
+            hear(SubscriptionEvent::Broken);
             if let Some(inner) = inner.upgrade() {
                 inner.heard.send_replace(HashSet::new());
             }
@@ -140,7 +140,7 @@ async fn pass_on(came: Arc<Notify>, hear: Hear) {
     loop {
         came.notified().await;
         let waited = ready.elapsed();
-        hear(Heard::Lull);
+        hear(SubscriptionEvent::Drained);
         if waited < OFTEN {
             // Nobody else lives on this thread.
             std::thread::sleep(PAUSE);
@@ -150,7 +150,7 @@ async fn pass_on(came: Arc<Notify>, hear: Hear) {
 }
 
 /// Keeps the subscriptions equal to what is wanted until the connection breaks.
-async fn stay(mut wire: Wire, inner: &std::sync::Weak<Inner>, broken: &Notify, hear: &Hear) {
+async fn stay(mut wire: Transport, inner: &std::sync::Weak<Inner>, broken: &Notify, hear: &Hear) {
     let mut heard = HashSet::new();
     let mut back = false;
     loop {
@@ -173,7 +173,7 @@ async fn stay(mut wire: Wire, inner: &std::sync::Weak<Inner>, broken: &Notify, h
             changed
         });
         if !std::mem::replace(&mut back, true) {
-            hear(Heard::Back);
+            hear(SubscriptionEvent::Resubscribed);
         }
         tokio::select! {
             () = broken.notified() => return,

@@ -16,9 +16,9 @@ use redis::{
 };
 
 use crate::store::{
-    Address, PATIENCE,
+    Address, TIMEOUT,
     redis::{
-        pipelined::{Lane, Lost},
+        pipelined::{PipelinedConnection, SendError},
         resp::Arguments,
     },
 };
@@ -29,59 +29,59 @@ const WAITING: usize = 1_024;
 
 /// A connection. The last clone closes it.
 #[derive(Clone)]
-pub(in crate::store) enum Wire {
-    Lane(Lane),
+pub(in crate::store) enum Transport {
+    PipelinedConnection(PipelinedConnection),
     Tls(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 /// What a connection says unasked.
 #[derive(Debug)]
-pub(in crate::store) enum Said<'a> {
+pub(in crate::store) enum Push<'a> {
     /// Somebody published this on a channel that is subscribed.
-    Message(&'a [u8]),
+    Payload(&'a [u8]),
     /// It has ended; one to a cluster mends itself.
     Ended,
 }
 
 /// Why a call got no reply.
 #[derive(Debug)]
-pub(in crate::store) enum Failed {
-    Lost(Lost),
+pub(in crate::store) enum CallError {
+    SendError(SendError),
     Redis(RedisError),
 }
 
-impl From<RedisError> for Failed {
+impl From<RedisError> for CallError {
     fn from(error: RedisError) -> Self {
         Self::Redis(error)
     }
 }
 
-impl Wire {
-    /// Sends the command that `write` writes and waits for its reply, [`PATIENCE`] at most. An error of Redis may be a reply, too.
+impl Transport {
+    /// Sends the command that `write` writes and waits for its reply, [`TIMEOUT`] at most. An error of Redis may be a reply, too.
     /// It stands for so many calls; `since` is the present moment.
     pub(in crate::store) async fn send(
         &mut self,
         calls: u32,
         since: Instant,
         write: impl Fn(&mut dyn Arguments),
-    ) -> Result<Value, Failed> {
+    ) -> Result<Value, CallError> {
         let command = || {
             let mut command = Cmd::new();
             write(&mut command);
             command
         };
         match self {
-            Self::Lane(lane) => lane.call(calls, since, write).await.map_err(Failed::Lost),
-            Self::Tls(connection) => within(PATIENCE, connection.req_packed_command(&command())).await,
-            Self::Cluster(connection) => within(PATIENCE, connection.req_packed_command(&command())).await,
+            Self::PipelinedConnection(lane) => lane.call(calls, since, write).await.map_err(CallError::SendError),
+            Self::Tls(connection) => within(TIMEOUT, connection.req_packed_command(&command())).await,
+            Self::Cluster(connection) => within(TIMEOUT, connection.req_packed_command(&command())).await,
         }
     }
 
     /// Subscribes a channel; whether that is done.
     pub(in crate::store) async fn subscribe(&mut self, channel: &str) -> bool {
         match self {
-            Self::Lane(_) => self.tell(&["SUBSCRIBE", channel]).await,
+            Self::PipelinedConnection(_) => self.tell(&["SUBSCRIBE", channel]).await,
             Self::Tls(connection) => connection.subscribe(channel).await.is_ok(),
             Self::Cluster(connection) => connection.ssubscribe(channel).await.is_ok(),
         }
@@ -90,7 +90,7 @@ impl Wire {
     /// The opposite.
     pub(in crate::store) async fn unsubscribe(&mut self, channel: &str) -> bool {
         match self {
-            Self::Lane(_) => self.tell(&["UNSUBSCRIBE", channel]).await,
+            Self::PipelinedConnection(_) => self.tell(&["UNSUBSCRIBE", channel]).await,
             Self::Tls(connection) => connection.unsubscribe(channel).await.is_ok(),
             Self::Cluster(connection) => connection.sunsubscribe(channel).await.is_ok(),
         }
@@ -110,17 +110,17 @@ impl Wire {
 /// Connects; `told` gets what the connection says unasked.
 pub(in crate::store) async fn connect(
     address: &Address,
-    told: impl Fn(Said<'_>) + Send + Sync + 'static,
-) -> Result<Wire, RedisError> {
+    told: impl Fn(Push<'_>) + Send + Sync + 'static,
+) -> Result<Transport, RedisError> {
     match address {
         Address::One(info) if is_plain(info) => lane(info, told).await,
         Address::One(info) => {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(CONNECT_PATIENCE))
-                .set_response_timeout(Some(PATIENCE))
+                .set_response_timeout(Some(TIMEOUT))
                 .set_pipeline_buffer_size(WAITING)
                 .set_push_sender(Pushes(Arc::new(told)));
-            Ok(Wire::Tls(Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await?))
+            Ok(Transport::Tls(Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await?))
         }
         Address::Sentinel { sentinels, name, username, password } => {
             let mut sentinels = sentinel(sentinels, name, username.as_deref(), password.as_deref())?;
@@ -130,22 +130,25 @@ pub(in crate::store) async fn connect(
             let client = ClusterClient::builder(nodes.clone())
                 .use_protocol(ProtocolVersion::RESP3)
                 .connection_timeout(CONNECT_PATIENCE)
-                .response_timeout(PATIENCE)
-                .overall_response_timeout(Some(PATIENCE))
+                .response_timeout(TIMEOUT)
+                .overall_response_timeout(Some(TIMEOUT))
                 .retries(4)
                 .min_retry_wait(20)
                 .max_retry_wait(200)
                 .tcp_settings(TcpSettings::default().set_nodelay(true))
                 .push_sender(Pushes(Arc::new(told)))
                 .build()?;
-            Ok(Wire::Cluster(client.get_async_connection().await?))
+            Ok(Transport::Cluster(client.get_async_connection().await?))
         }
     }
 }
 
-async fn lane(server: &ConnectionInfo, told: impl Fn(Said<'_>) + Send + Sync + 'static) -> Result<Wire, RedisError> {
-    let opened = tokio::time::timeout(CONNECT_PATIENCE, Lane::open(server, told)).await;
-    Ok(Wire::Lane(opened.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??))
+async fn lane(
+    server: &ConnectionInfo,
+    told: impl Fn(Push<'_>) + Send + Sync + 'static,
+) -> Result<Transport, RedisError> {
+    let opened = tokio::time::timeout(CONNECT_PATIENCE, PipelinedConnection::open(server, told)).await;
+    Ok(Transport::PipelinedConnection(opened.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??))
 }
 
 fn is_plain(server: &ConnectionInfo) -> bool {
@@ -169,21 +172,21 @@ fn sentinel(
     builder.build()
 }
 
-async fn within(patience: Duration, sent: impl Future<Output = Result<Value, RedisError>>) -> Result<Value, Failed> {
-    Ok(tokio::time::timeout(patience, sent).await.map_err(|_| Failed::Lost(Lost::Unknown))??)
+async fn within(patience: Duration, sent: impl Future<Output = Result<Value, RedisError>>) -> Result<Value, CallError> {
+    Ok(tokio::time::timeout(patience, sent).await.map_err(|_| CallError::SendError(SendError::Unknown))??)
 }
 
 /// How redis-rs tells us what comes unasked.
 #[derive(Clone)]
-struct Pushes(Arc<dyn Fn(Said<'_>) + Send + Sync>);
+struct Pushes(Arc<dyn Fn(Push<'_>) + Send + Sync>);
 
 impl redis::aio::AsyncPushSender for Pushes {
     fn send(&self, push: PushInfo) -> Result<(), redis::aio::SendError> {
         match (push.kind, push.data.get(1)) {
             (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(message))) => {
-                (self.0)(Said::Message(message))
+                (self.0)(Push::Payload(message))
             }
-            (PushKind::Disconnection, _) => (self.0)(Said::Ended),
+            (PushKind::Disconnection, _) => (self.0)(Push::Ended),
             _ => {}
         }
         Ok(())

@@ -20,9 +20,9 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{
-    domain::reservation::{Claim, Granted, Released, Renewal, Renewed, Wanted},
+    domain::reservation::{ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, ReserveOutcome, ReserveRequest},
     store::{
-        Caller, PATIENCE, Reply, Store, StoreError, Told, Verdict,
+        Caller, Outcome, Reply, Stamped, Store, StoreError, TIMEOUT,
         codec::{Reader, Writer},
         reservations::{plain, shown_token},
         scripts,
@@ -38,16 +38,16 @@ const TOGETHER: usize = 32;
 
 /// What one call asks, and who waits for its answer.
 pub(in crate::store) enum Asked {
-    Reserve(Wanted, Waiter<Granted>),
-    Renew(Renewal, Waiter<Renewed>),
-    Unreserve(Claim, Waiter<Released>),
+    Reserve(ReserveRequest, Waiter<ReserveOutcome>),
+    Renew(RenewRequest, Waiter<RenewOutcome>),
+    Unreserve(ReleaseRequest, Waiter<ReleaseOutcome>),
 }
 
-type Waiter<T> = oneshot::Sender<Result<Outcome<T>, StoreError>>;
+type Waiter<T> = oneshot::Sender<Result<BatchedOutcome<T>, StoreError>>;
 
 /// What became of an item.
-pub(in crate::store) enum Outcome<T> {
-    Told(Told<T>),
+pub(in crate::store) enum BatchedOutcome<T> {
+    Stamped(Stamped<T>),
     /// Nothing yet: it is to go alone, at that cost.
     Alone(u32),
 }
@@ -56,7 +56,7 @@ impl Asked {
     fn resource(&self) -> &str {
         match self {
             Self::Reserve(wanted, _) => &wanted.resource,
-            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => &claim.resource,
+            Self::Renew(RenewRequest { claim, .. }, _) | Self::Unreserve(claim, _) => &claim.resource,
         }
     }
 
@@ -89,7 +89,7 @@ impl Asked {
     fn token(&self) -> Uuid {
         match self {
             Self::Reserve(wanted, _) => wanted.token,
-            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => shown_token(claim),
+            Self::Renew(RenewRequest { claim, .. }, _) | Self::Unreserve(claim, _) => shown_token(claim),
         }
     }
 
@@ -97,7 +97,7 @@ impl Asked {
     fn known(&self, caller: &Caller) -> Vec<u8> {
         match self {
             Self::Reserve(wanted, _) => plain::kept(wanted, caller),
-            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => plain::who(claim),
+            Self::Renew(RenewRequest { claim, .. }, _) | Self::Unreserve(claim, _) => plain::who(claim),
         }
     }
 
@@ -105,7 +105,9 @@ impl Asked {
     fn told(&self, caller: &Caller) -> Vec<u8> {
         match self {
             Self::Reserve(wanted, _) => plain::told_of_wanted(wanted, caller),
-            Self::Renew(Renewal { claim, .. }, _) | Self::Unreserve(claim, _) => plain::told_of_claim(claim, caller),
+            Self::Renew(RenewRequest { claim, .. }, _) | Self::Unreserve(claim, _) => {
+                plain::told_of_claim(claim, caller)
+            }
         }
     }
 
@@ -143,9 +145,9 @@ impl Asked {
     fn send_back(self, how: Result<u32, StoreError>) {
         // Whoever has given up needs no answer.
         match self {
-            Self::Reserve(_, to) => drop(to.send(how.map(Outcome::Alone))),
-            Self::Renew(_, to) => drop(to.send(how.map(Outcome::Alone))),
-            Self::Unreserve(_, to) => drop(to.send(how.map(Outcome::Alone))),
+            Self::Reserve(_, to) => drop(to.send(how.map(BatchedOutcome::Alone))),
+            Self::Renew(_, to) => drop(to.send(how.map(BatchedOutcome::Alone))),
+            Self::Unreserve(_, to) => drop(to.send(how.map(BatchedOutcome::Alone))),
         }
     }
 }
@@ -157,9 +159,9 @@ fn hand_over<'r, T>(
     read: impl FnOnce(&mut Reader<'r>) -> Option<T>,
 ) -> bool {
     let outcome = if reader.absent() {
-        Ok(Outcome::Alone(0)) // it was paid for
+        Ok(BatchedOutcome::Alone(0)) // it was paid for
     } else {
-        read(reader).map(|answer| Outcome::Told(reply.told(answer))).ok_or_else(|| reply.unexpected())
+        read(reader).map(|answer| BatchedOutcome::Stamped(reply.told(answer))).ok_or_else(|| reply.unexpected())
     };
     let is_read = outcome.is_ok();
     drop(to.send(outcome));
@@ -225,8 +227,8 @@ enum Entered<T> {
     First,
     /// Alone, beside one that asks for the same.
     Beside,
-    Waiting(oneshot::Receiver<Result<Outcome<T>, StoreError>>),
-    Enough(Group, oneshot::Receiver<Result<Outcome<T>, StoreError>>),
+    Waiting(oneshot::Receiver<Result<BatchedOutcome<T>, StoreError>>),
+    Enough(Group, oneshot::Receiver<Result<BatchedOutcome<T>, StoreError>>),
 }
 
 impl Ways {
@@ -300,8 +302,8 @@ impl Store {
         caller: &Caller,
         resource: &str,
         ask: impl FnOnce(Waiter<T>) -> Asked,
-        alone: impl AsyncFnOnce(u32) -> Result<Told<Verdict<Vec<T>>>, StoreError>,
-    ) -> Result<Told<Verdict<Vec<T>>>, StoreError> {
+        alone: impl AsyncFnOnce(u32) -> Result<Stamped<Outcome<Vec<T>>>, StoreError>,
+    ) -> Result<Stamped<Outcome<Vec<T>>>, StoreError> {
         let since = Instant::now();
         let replied = match self.ways.enter(caller, resource, ask) {
             Entered::Beside => return alone(1).await,
@@ -323,11 +325,11 @@ impl Store {
             }
         };
         // Whoever is not answered in time withdraws; whether it had been sent only asking again can tell.
-        let replied = tokio::time::timeout_at((since + PATIENCE).into(), replied).await;
+        let replied = tokio::time::timeout_at((since + TIMEOUT).into(), replied).await;
         let unknown = || StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 };
         match replied.map_err(|_| unknown())?.map_err(|_| unknown())? {
-            Ok(Outcome::Told(told)) => Ok(told.map(|answer| Verdict::Done(vec![answer]))),
-            Ok(Outcome::Alone(cost)) => alone(cost).await,
+            Ok(BatchedOutcome::Stamped(told)) => Ok(told.map(|answer| Outcome::Done(vec![answer]))),
+            Ok(BatchedOutcome::Alone(cost)) => alone(cost).await,
             Err(StoreError::OutcomeUnknown { .. }) => Err(unknown()),
             Err(error) => Err(error),
         }

@@ -12,14 +12,14 @@ const QUEUES: &str = "/queues";
 
 /// A look at Redis' clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading {
+pub struct ClockSample {
     /// What it showed, in milliseconds since the Unix epoch.
     pub now_ms: i64,
     /// When Redis answered, on this process' clock.
     pub at: Instant,
 }
 
-impl Reading {
+impl ClockSample {
     /// What it shows at another moment, a little later.
     #[must_use]
     pub fn at(&self, at: Instant) -> Self {
@@ -29,9 +29,9 @@ impl Reading {
 
 /// What a look at a partition shows.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct DueTenants {
     /// When that was.
-    pub now: Reading,
+    pub now: ClockSample,
     /// Tenants whose earliest deadline has passed, at most as many as were asked for.
     pub lapsed: Vec<TenantId>,
     /// Tenants whose queues are to be looked after, likewise.
@@ -42,7 +42,7 @@ pub struct Look {
 
 /// What ending a tenant's lapsed reservations came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Swept {
+pub enum Expired {
     /// Nothing of it has lapsed any more.
     Done,
     /// The tenant is gone.
@@ -54,11 +54,11 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says.
-    pub async fn clock(&self) -> Result<Reading, StoreError> {
+    pub async fn clock(&self) -> Result<ClockSample, StoreError> {
         let told = self.link.send(&redis::cmd("TIME")).await?;
         let (seconds, micros): (i64, i64) = redis::from_redis_value(told)
             .map_err(|_| StoreError::UnexpectedReply { script: "TIME", got: "another shape".into() })?;
-        Ok(Reading { now_ms: seconds * 1000 + micros / 1000, at: Instant::now() })
+        Ok(ClockSample { now_ms: seconds * 1000 + micros / 1000, at: Instant::now() })
     }
 
     /// Looks which tenants of a partition have deadlines behind them, the `limit` most overdue, and when the next one comes, by a
@@ -66,7 +66,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn look(&self, partition: Partition, limit: usize, clock: Reading) -> Result<Look, StoreError> {
+    pub async fn look(&self, partition: Partition, limit: usize, clock: ClockSample) -> Result<DueTenants, StoreError> {
         let unexpected = || StoreError::UnexpectedReply { script: "look", got: "another shape".into() };
         let read = async |last: usize| -> Result<Vec<(String, f64)>, StoreError> {
             let first =
@@ -93,7 +93,7 @@ impl Store {
                 None => lapsed.extend(TenantId::parse(&member)),
             }
         }
-        Ok(Look { now, lapsed, untended, next_ms })
+        Ok(DueTenants { now, lapsed, untended, next_ms })
     }
 
     /// Ends what has lapsed of one tenant, and tells it. Safe on every replica at once: each expiry is told exactly once.
@@ -103,11 +103,11 @@ impl Store {
     ///
     /// # Cancellation
     /// Dropping the future does not undo a call that was already sent.
-    pub async fn expire(&self, tenant: &TenantId) -> Result<Swept, StoreError> {
-        let Some(keeper) = self.keeper(tenant).await? else { return Ok(Swept::Gone) };
+    pub async fn expire(&self, tenant: &TenantId) -> Result<Expired, StoreError> {
+        let Some(keeper) = self.keeper(tenant).await? else { return Ok(Expired::Gone) };
         match self.ask(&scripts::EXPIRE, &keeper, &[]).await {
-            Ok(_) => Ok(Swept::Done),
-            Err(StoreError::Unauthorized) => Ok(Swept::Gone),
+            Ok(_) => Ok(Expired::Done),
+            Err(StoreError::Unauthorized) => Ok(Expired::Gone),
             Err(error) => Err(error),
         }
     }

@@ -12,10 +12,13 @@ use uuid::Uuid;
 use crate::{
     domain::{
         rate::cost,
-        reservation::{Active, Checked, Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
+        reservation::{
+            Checked, Conflict, HeldReservation, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest,
+            ReserveOutcome, ReserveRequest,
+        },
     },
     store::{
-        Arg, Caller, Store, StoreError, Told, Verdict,
+        Arg, Caller, Outcome, Stamped, Store, StoreError,
         codec::Reader,
         redis::resp::Arguments,
         reservations::batcher::Asked,
@@ -38,7 +41,11 @@ impl Store {
     ///
     /// # Cancellation
     /// Dropping the future does not undo a call that was already sent; one that still waits for others to go with is not sent.
-    pub async fn reserve(&self, caller: &Caller, wanted: &[Wanted]) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
+    pub async fn reserve(
+        &self,
+        caller: &Caller,
+        wanted: &[ReserveRequest],
+    ) -> Result<Stamped<Outcome<Vec<ReserveOutcome>>>, StoreError> {
         match wanted {
             [one] if !caller.needs_plan() => {
                 let ask = |to| Asked::Reserve(one.clone(), to);
@@ -53,8 +60,8 @@ impl Store {
         &self,
         cost: u32,
         caller: &Caller,
-        wanted: &[Wanted],
-    ) -> Result<Told<Verdict<Vec<Granted>>>, StoreError> {
+        wanted: &[ReserveRequest],
+    ) -> Result<Stamped<Outcome<Vec<ReserveOutcome>>>, StoreError> {
         let plan =
             |_: &Caller, to: &mut dyn Arguments| wanted.iter().flat_map(wanted_args).for_each(|arg| arg.write(to));
         let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_wanted(to, caller, wanted);
@@ -75,8 +82,8 @@ impl Store {
     pub async fn unreserve(
         &self,
         caller: &Caller,
-        claims: &[Claim],
-    ) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
+        claims: &[ReleaseRequest],
+    ) -> Result<Stamped<Outcome<Vec<ReleaseOutcome>>>, StoreError> {
         match claims {
             [one] if !caller.needs_plan() => {
                 let ask = |to| Asked::Unreserve(one.clone(), to);
@@ -91,8 +98,8 @@ impl Store {
         &self,
         cost: u32,
         caller: &Caller,
-        claims: &[Claim],
-    ) -> Result<Told<Verdict<Vec<Released>>>, StoreError> {
+        claims: &[ReleaseRequest],
+    ) -> Result<Stamped<Outcome<Vec<ReleaseOutcome>>>, StoreError> {
         let plan =
             |_: &Caller, to: &mut dyn Arguments| claims.iter().flat_map(claim_args).for_each(|arg| arg.write(to));
         let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_claims(to, caller, claims);
@@ -111,8 +118,8 @@ impl Store {
     pub async fn renew(
         &self,
         caller: &Caller,
-        renewals: &[Renewal],
-    ) -> Result<Told<Verdict<Vec<Renewed>>>, StoreError> {
+        renewals: &[RenewRequest],
+    ) -> Result<Stamped<Outcome<Vec<RenewOutcome>>>, StoreError> {
         match renewals {
             [one] if !caller.needs_plan() => {
                 let ask = |to| Asked::Renew(one.clone(), to);
@@ -129,8 +136,8 @@ impl Store {
         &self,
         cost: u32,
         caller: &Caller,
-        renewals: &[Renewal],
-    ) -> Result<Told<Verdict<Vec<Renewed>>>, StoreError> {
+        renewals: &[RenewRequest],
+    ) -> Result<Stamped<Outcome<Vec<RenewOutcome>>>, StoreError> {
         let plan = |_: &Caller, to: &mut dyn Arguments| {
             for renewal in renewals {
                 claim_args(&renewal.claim).iter().for_each(|arg| arg.write(to));
@@ -150,7 +157,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn check(&self, caller: &Caller, resources: &[String]) -> Result<Told<Vec<Checked>>, StoreError> {
+    pub async fn check(&self, caller: &Caller, resources: &[String]) -> Result<Stamped<Vec<Checked>>, StoreError> {
         let args: Vec<_> = resources.iter().map(|resource| Arg::Text(resource)).collect();
         let reply = self.ask_at_cost(cost(resources.len()), &scripts::CHECK, caller, &args).await?;
         let checked = reply.each(6, |reader| {
@@ -176,7 +183,7 @@ impl Store {
         caller: &Caller,
         resource: &str,
         fence: i64,
-    ) -> Result<Told<Option<i64>>, StoreError> {
+    ) -> Result<Stamped<Option<i64>>, StoreError> {
         let reply = self.ask(&scripts::VERIFY_FENCE, caller, &[Arg::Text(resource), Arg::Number(fence)]).await?;
         let fence = reply.whole(Reader::maybe_int)?;
         Ok(reply.told(fence))
@@ -186,7 +193,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unauthorized`] when it does not.
-    pub async fn position(&self, caller: &Caller) -> Result<Told<()>, StoreError> {
+    pub async fn position(&self, caller: &Caller) -> Result<Stamped<()>, StoreError> {
         Ok(self.ask(&scripts::POSITION, caller, &[]).await?.told(()))
     }
 
@@ -199,7 +206,7 @@ impl Store {
         caller: &Caller,
         resource: &str,
         reason: &str,
-    ) -> Result<Told<Verdict<Vec<String>>>, StoreError> {
+    ) -> Result<Stamped<Outcome<Vec<String>>>, StoreError> {
         let reply = self.ask(&scripts::FORCE_RELEASE, caller, &[Arg::Text(resource), Arg::Text(reason)]).await?;
         reply.verdict_of(|reply| reply.each(1, |reader| reader.text().map(Into::into)))
     }
@@ -208,7 +215,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn reset(&self, caller: &Caller) -> Result<Told<i64>, StoreError> {
+    pub async fn reset(&self, caller: &Caller) -> Result<Stamped<i64>, StoreError> {
         let reply = self.ask(&scripts::RESET, caller, &[]).await?;
         let ended = reply.whole(Reader::int)?;
         Ok(reply.told(ended))
@@ -221,7 +228,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Told<Page>, StoreError> {
+    pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Stamped<Page>, StoreError> {
         let (told, next_step) = self.scan(1, caller, &cursor.step, limit).await?;
         let as_of = cursor.as_of.unwrap_or(told.position);
         Ok(told.map(|found| {
@@ -234,7 +241,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
+    pub async fn stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
         self.stretch_at_cost(1, caller, cursor).await
     }
 
@@ -242,11 +249,16 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn further_stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
+    pub async fn further_stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
         self.stretch_at_cost(0, caller, cursor).await
     }
 
-    async fn stretch_at_cost(&self, cost: u32, caller: &Caller, cursor: &PageCursor) -> Result<Told<Page>, StoreError> {
+    async fn stretch_at_cost(
+        &self,
+        cost: u32,
+        caller: &Caller,
+        cursor: &PageCursor,
+    ) -> Result<Stamped<Page>, StoreError> {
         let (told, next_step) = self.scan(cost, caller, &cursor.step, LIST_STEP).await?;
         let as_of = cursor.as_of.unwrap_or(told.position);
         let next = (next_step != "0").then_some(PageCursor { step: next_step, after: None, as_of: Some(as_of) });
@@ -259,7 +271,7 @@ impl Store {
         caller: &Caller,
         step: &str,
         count: usize,
-    ) -> Result<(Told<Vec<Active>>, String), StoreError> {
+    ) -> Result<(Stamped<Vec<HeldReservation>>, String), StoreError> {
         let reply =
             self.ask_at_cost(cost, &scripts::LIST, caller, &[Arg::Text(step), Arg::Number(count as i64)]).await?;
         let (next, found) = reply.whole(|reader| {
@@ -268,7 +280,11 @@ impl Store {
             while reader.left() > 0 {
                 let resource = reader.text()?.to_owned();
                 let active = read_active(resource, reader.bytes()?)?;
-                found.push(Active { deadline_ms: reader.maybe_int()?, blocker_of: reader.maybe_texts()?, ..active });
+                found.push(HeldReservation {
+                    deadline_ms: reader.maybe_int()?,
+                    blocker_of: reader.maybe_texts()?,
+                    ..active
+                });
             }
             Some((next, found))
         })?;
@@ -276,7 +292,7 @@ impl Store {
     }
 }
 
-pub(in crate::store) fn wanted_args(item: &Wanted) -> [Arg<'_>; 6] {
+pub(in crate::store) fn wanted_args(item: &ReserveRequest) -> [Arg<'_>; 6] {
     [
         Arg::Text(&item.requester),
         Arg::Text(&item.resource),
@@ -287,13 +303,13 @@ pub(in crate::store) fn wanted_args(item: &Wanted) -> [Arg<'_>; 6] {
     ]
 }
 
-pub(in crate::store) fn claim_args(claim: &Claim) -> [Arg<'_>; 3] {
+pub(in crate::store) fn claim_args(claim: &ReleaseRequest) -> [Arg<'_>; 3] {
     [Arg::Text(&claim.requester), Arg::Text(&claim.resource), Arg::Token(shown_token(claim))]
 }
 
 /// The token that a caller shows, of which Redis keeps the 16 bytes: exactly as we write it, or it is no token of ours. Zero stands for that,
 /// which is nobody's.
-pub(in crate::store) fn shown_token(claim: &Claim) -> Uuid {
+pub(in crate::store) fn shown_token(claim: &ReleaseRequest) -> Uuid {
     let text = claim.token.as_deref().unwrap_or("");
     let token = Uuid::try_parse(text).unwrap_or_default();
     if *token.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text { token } else { Uuid::nil() }
@@ -308,7 +324,7 @@ pub(in crate::store) fn read_token(reader: &mut Reader<'_>) -> Option<Option<Str
     }
 }
 
-pub(in crate::store) fn read_granted(reader: &mut Reader<'_>) -> Option<Granted> {
+pub(in crate::store) fn read_granted(reader: &mut Reader<'_>) -> Option<ReserveOutcome> {
     let status = reader.text()?.into();
     let token = read_token(reader)?;
     let fence = reader.maybe_int()?;
@@ -321,13 +337,13 @@ pub(in crate::store) fn read_granted(reader: &mut Reader<'_>) -> Option<Granted>
     let path = reader.maybe_text()?;
     let kind = reader.maybe_text()?;
     let resource = reader.maybe_text()?;
-    let obstacle = kind.zip(resource).map(|(kind, resource)| Obstacle {
+    let obstacle = kind.zip(resource).map(|(kind, resource)| Conflict {
         kind,
         resource,
         holder: holder.clone().unwrap_or_default(),
         holder_deadline_ms,
     });
-    Some(Granted {
+    Some(ReserveOutcome {
         status,
         token,
         fence,
@@ -341,19 +357,19 @@ pub(in crate::store) fn read_granted(reader: &mut Reader<'_>) -> Option<Granted>
     })
 }
 
-pub(in crate::store) fn read_released(reader: &mut Reader<'_>, claim: &Claim) -> Option<Released> {
+pub(in crate::store) fn read_released(reader: &mut Reader<'_>, claim: &ReleaseRequest) -> Option<ReleaseOutcome> {
     let (status, freed) = (reader.text()?.into(), reader.maybe_texts()?.unwrap_or_default());
-    Some(Released { status, freed, holder: read_holder(reader, &claim.resource)? })
+    Some(ReleaseOutcome { status, freed, holder: read_holder(reader, &claim.resource)? })
 }
 
-fn read_renewed(reader: &mut Reader<'_>, claim: &Claim) -> Option<Renewed> {
+fn read_renewed(reader: &mut Reader<'_>, claim: &ReleaseRequest) -> Option<RenewOutcome> {
     let (status, fence, deadline_ms) = (reader.text()?.into(), reader.maybe_int()?, reader.maybe_int()?);
-    Some(Renewed { status, fence, deadline_ms, holder: read_holder(reader, &claim.resource)? })
+    Some(RenewOutcome { status, fence, deadline_ms, holder: read_holder(reader, &claim.resource)? })
 }
 
-fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Obstacle>> {
+fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Conflict>> {
     let (holder, holder_deadline_ms) = (reader.maybe_text()?, reader.maybe_int()?);
-    Some(holder.map(|holder| Obstacle {
+    Some(holder.map(|holder| Conflict {
         kind: "resource".into(),
         resource: resource.into(),
         holder,
@@ -362,7 +378,7 @@ fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Obstacl
 }
 
 /// Reads a packed reservation; its layout stands in `lua/README.md`.
-fn read_active(resource: String, packed: &[u8]) -> Option<Active> {
+fn read_active(resource: String, packed: &[u8]) -> Option<HeldReservation> {
     let mut reader = Reader::new(packed);
     let fence = reader.int()?;
     let deadline_ms = reader.maybe_int()?;
@@ -376,7 +392,7 @@ fn read_active(resource: String, packed: &[u8]) -> Option<Active> {
     let pool = reader.maybe_text()?;
     let path = reader.maybe_text()?;
     let blockers = reader.maybe_texts()?;
-    Some(Active {
+    Some(HeldReservation {
         resource,
         requester,
         fence,
@@ -396,7 +412,7 @@ fn read_active(resource: String, packed: &[u8]) -> Option<Active> {
 #[derive(Debug)]
 pub struct Page {
     /// What was found, in no order that means anything.
-    pub found: Vec<Active>,
+    pub found: Vec<HeldReservation>,
     /// The position as of which the listing holds: the first piece's.
     pub as_of: i64,
     /// Where the next piece begins; `None` at the end.
@@ -477,8 +493,9 @@ mod tests {
     #[test]
     fn a_token_is_taken_as_we_write_it_or_not_at_all() {
         let token = Uuid::from_u128(0x0f8f_ad5b_d9cb_469f_a165_7086_7728_950e);
-        let shown =
-            |text: &str| shown_token(&Claim { requester: "w".into(), resource: "r".into(), token: Some(text.into()) });
+        let shown = |text: &str| {
+            shown_token(&ReleaseRequest { requester: "w".into(), resource: "r".into(), token: Some(text.into()) })
+        };
         assert_eq!(shown("0f8fad5b-d9cb-469f-a165-70867728950e"), token);
         for other in [
             "",

@@ -5,7 +5,9 @@
 use std::collections::HashSet;
 
 use crate::{
-    domain::reservation::{Claim, Granted, Obstacle, Released, Renewal, Renewed, Wanted},
+    domain::reservation::{
+        Conflict, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, ReserveOutcome, ReserveRequest,
+    },
     store::{
         Caller,
         codec::{Reader, Writer},
@@ -14,7 +16,7 @@ use crate::{
     },
 };
 
-pub(in crate::store) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, items: &[Wanted]) {
+pub(in crate::store) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, items: &[ReserveRequest]) {
     let packed = column(Writer::default(), items, |to, item| to.int(item.ttl_ms.unwrap_or(0)));
     let packed = column(packed, items, |to, item| to.text(&item.resource));
     let packed = column(packed, items, |to, item| to.binary(item.token.as_bytes()));
@@ -24,17 +26,17 @@ pub(in crate::store) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, it
     write_twice(to, items.iter().map(|item| &*item.resource));
 }
 
-pub(in crate::store) fn write_claims(to: &mut dyn Arguments, caller: &Caller, claims: &[Claim]) {
+pub(in crate::store) fn write_claims(to: &mut dyn Arguments, caller: &Caller, claims: &[ReleaseRequest]) {
     to.bytes(&claim_columns(Writer::default(), caller, claims, |claim| claim).done());
     write_twice(to, claims.iter().map(|claim| &*claim.resource));
 }
 
-pub(in crate::store) fn write_renewals(to: &mut dyn Arguments, caller: &Caller, renewals: &[Renewal]) {
+pub(in crate::store) fn write_renewals(to: &mut dyn Arguments, caller: &Caller, renewals: &[RenewRequest]) {
     let packed = column(Writer::default(), renewals, |to, renewal| to.int(renewal.ttl_ms));
     to.bytes(&claim_columns(packed, caller, renewals, |renewal| &renewal.claim).done());
 }
 
-fn claim_columns<T>(packed: Writer, caller: &Caller, items: &[T], claim: impl Fn(&T) -> &Claim) -> Writer {
+fn claim_columns<T>(packed: Writer, caller: &Caller, items: &[T], claim: impl Fn(&T) -> &ReleaseRequest) -> Writer {
     let alike = |a: &T, b: &T| claim(a).requester == claim(b).requester;
     let packed = column(packed, items, |to, item| to.text(&claim(item).resource));
     let packed = column(packed, items, |to, item| to.binary(shown_token(claim(item)).as_bytes()));
@@ -48,7 +50,7 @@ pub(in crate::store) fn column<T>(packed: Writer, items: &[T], write: impl Fn(Wr
 }
 
 /// Whether the same is known of both beforehand.
-pub(in crate::store) fn is_alike(a: &Wanted, b: &Wanted) -> bool {
+pub(in crate::store) fn is_alike(a: &ReserveRequest, b: &ReserveRequest) -> bool {
     a.requester == b.requester && a.resource_type == b.resource_type && a.note == b.note
 }
 
@@ -75,8 +77,8 @@ fn write_twice<'a>(to: &mut dyn Arguments, mut resources: impl ExactSizeIterator
 }
 
 /// A reservation's fields from its requester on; its layout stands in `lua/README.md`.
-pub(in crate::store) fn kept(item: &Wanted, caller: &Caller) -> Vec<u8> {
-    let Wanted { requester, resource_type, note, .. } = item;
+pub(in crate::store) fn kept(item: &ReserveRequest, caller: &Caller) -> Vec<u8> {
+    let ReserveRequest { requester, resource_type, note, .. } = item;
     Writer::default()
         .text(requester)
         .text(resource_type)
@@ -91,17 +93,17 @@ pub(in crate::store) fn kept(item: &Wanted, caller: &Caller) -> Vec<u8> {
 }
 
 /// What proves, beside the token, who holds it.
-pub(in crate::store) fn who(claim: &Claim) -> Vec<u8> {
+pub(in crate::store) fn who(claim: &ReleaseRequest) -> Vec<u8> {
     Writer::default().text(&claim.requester).done()
 }
 
 /// Of the event RESERVED, the fields from the resource type to the resource; its layout stands in `lua/README.md`.
-pub(in crate::store) fn told_of_wanted(item: &Wanted, caller: &Caller) -> Vec<u8> {
+pub(in crate::store) fn told_of_wanted(item: &ReserveRequest, caller: &Caller) -> Vec<u8> {
     told(Writer::default().text(&item.resource_type), &item.requester, caller)
 }
 
 /// Of the events UNRESERVED and RENEWED, those from the requester to the resource.
-pub(in crate::store) fn told_of_claim(claim: &Claim, caller: &Caller) -> Vec<u8> {
+pub(in crate::store) fn told_of_claim(claim: &ReleaseRequest, caller: &Caller) -> Vec<u8> {
     told(Writer::default(), &claim.requester, caller)
 }
 
@@ -115,14 +117,19 @@ fn told(to: Writer, requester: &str, caller: &Caller) -> Vec<u8> {
         .done()
 }
 
-pub(in crate::store) fn read_granted(reader: &mut Reader<'_>, wanted: &Wanted) -> Option<Granted> {
+pub(in crate::store) fn read_granted(reader: &mut Reader<'_>, wanted: &ReserveRequest) -> Option<ReserveOutcome> {
     let (status, token) = match reader.text_ahead() {
         None => ("ACQUIRED", wanted.token.to_string()),
         Some("ALREADY_HAD") => ("ALREADY_HAD", read_token(reader)??),
         Some(status) => {
             let obstacle = read_obstacle(reader, &wanted.resource)?;
             let (holder, holder_deadline_ms) = (Some(obstacle.holder.clone()), obstacle.holder_deadline_ms);
-            return Some(Granted { holder, holder_deadline_ms, obstacle: Some(obstacle), ..Granted::of(status) });
+            return Some(ReserveOutcome {
+                holder,
+                holder_deadline_ms,
+                obstacle: Some(obstacle),
+                ..ReserveOutcome::of(status)
+            });
         }
     };
     let (fence, deadline_ms) = (Some(reader.int()?), reader.maybe_int()?);
@@ -130,43 +137,52 @@ pub(in crate::store) fn read_granted(reader: &mut Reader<'_>, wanted: &Wanted) -
         reader.int()?; // since when: now
     }
     let holder = Some(wanted.requester.clone());
-    Some(Granted {
+    Some(ReserveOutcome {
         token: Some(token),
         fence,
         deadline_ms,
         holder,
         holder_deadline_ms: deadline_ms,
-        ..Granted::of(status)
+        ..ReserveOutcome::of(status)
     })
 }
 
-pub(in crate::store) fn read_released(reader: &mut Reader<'_>, claim: &Claim) -> Option<Released> {
+pub(in crate::store) fn read_released(reader: &mut Reader<'_>, claim: &ReleaseRequest) -> Option<ReleaseOutcome> {
     if reader.truth() {
-        return Some(Released { status: "RELINQUISHED".into(), freed: vec![claim.resource.clone()], holder: None });
+        return Some(ReleaseOutcome {
+            status: "RELINQUISHED".into(),
+            freed: vec![claim.resource.clone()],
+            holder: None,
+        });
     }
     let status = reader.text()?;
-    Some(Released { status: status.into(), freed: Vec::new(), holder: read_owner(reader, status, claim)? })
+    Some(ReleaseOutcome { status: status.into(), freed: Vec::new(), holder: read_owner(reader, status, claim)? })
 }
 
-pub(in crate::store) fn read_renewed(reader: &mut Reader<'_>, claim: &Claim) -> Option<Renewed> {
+pub(in crate::store) fn read_renewed(reader: &mut Reader<'_>, claim: &ReleaseRequest) -> Option<RenewOutcome> {
     let Some(status) = reader.text_ahead() else {
-        return Some(Renewed {
+        return Some(RenewOutcome {
             status: "RENEWED".into(),
             fence: Some(reader.int()?),
             deadline_ms: Some(reader.int()?),
             holder: None,
         });
     };
-    Some(Renewed { status: status.into(), fence: None, deadline_ms: None, holder: read_owner(reader, status, claim)? })
+    Some(RenewOutcome {
+        status: status.into(),
+        fence: None,
+        deadline_ms: None,
+        holder: read_owner(reader, status, claim)?,
+    })
 }
 
 /// Who holds it instead, where that is the answer.
-fn read_owner(reader: &mut Reader<'_>, status: &str, claim: &Claim) -> Option<Option<Obstacle>> {
+fn read_owner(reader: &mut Reader<'_>, status: &str, claim: &ReleaseRequest) -> Option<Option<Conflict>> {
     if status == "DOESNT_OWN_RESERVATION" { read_obstacle(reader, &claim.resource).map(Some) } else { Some(None) }
 }
 
-fn read_obstacle(reader: &mut Reader<'_>, resource: &str) -> Option<Obstacle> {
-    Some(Obstacle {
+fn read_obstacle(reader: &mut Reader<'_>, resource: &str) -> Option<Conflict> {
+    Some(Conflict {
         kind: "resource".into(),
         resource: resource.into(),
         holder: reader.text()?.into(),

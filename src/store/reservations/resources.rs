@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{rate::cost, resource::Definition},
-    store::{Arg, Caller, LimitReached, PageCursor, Store, StoreError, Told, codec::Reader, scripts},
+    store::{Arg, Caller, LimitReached, PageCursor, Stamped, Store, StoreError, codec::Reader, scripts},
 };
 
 /// What became of a change of the registry.
@@ -39,7 +39,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn register(&self, caller: &Caller, definitions: &[Definition]) -> Result<Told<Registered>, StoreError> {
+    pub async fn register(
+        &self,
+        caller: &Caller,
+        definitions: &[Definition],
+    ) -> Result<Stamped<Registered>, StoreError> {
         let caller = &self.fresh(caller).await?;
         let most = caller.limits().resources.unwrap_or(0);
         let mut args = vec![Arg::Number(most as i64)];
@@ -73,7 +77,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn delete_resource(&self, caller: &Caller, name: &str) -> Result<Told<Registered>, StoreError> {
+    pub async fn delete_resource(&self, caller: &Caller, name: &str) -> Result<Stamped<Registered>, StoreError> {
         let reply = self.ask(&scripts::RESOURCE_DELETE, caller, &[Arg::Text(name)]).await?;
         let deleted = match reply.verdict() {
             "OK" => Registered::Done,
@@ -90,7 +94,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn resource(&self, caller: &Caller, name: &str) -> Result<Told<Option<Definition>>, StoreError> {
+    pub async fn resource(&self, caller: &Caller, name: &str) -> Result<Stamped<Option<Definition>>, StoreError> {
         let reply = self.ask(&scripts::RESOURCE_READ, caller, &[Arg::Text(name)]).await?;
         let found = reply.whole(|reader| {
             if reader.absent() { Some(None) } else { Some(Some(read_definition(name.into(), reader.bytes()?)?)) }
@@ -107,7 +111,7 @@ impl Store {
         caller: &Caller,
         cursor: &PageCursor,
         limit: usize,
-    ) -> Result<Told<ResourcePage>, StoreError> {
+    ) -> Result<Stamped<ResourcePage>, StoreError> {
         let reply =
             self.ask(&scripts::RESOURCE_LIST, caller, &[Arg::Text(cursor.step()), Arg::Number(limit as i64)]).await?;
         let (next_step, found) = reply.whole(|reader| {

@@ -3,10 +3,10 @@
 use crate::{
     domain::{
         rate::cost,
-        transaction::{Items, Outcome, Results, Transaction},
+        transaction::{Items, Results, Transaction, TransactionOutcome},
     },
     store::{
-        Arg, Caller, Store, StoreError, Told, Verdict,
+        Arg, Caller, Outcome, Stamped, Store, StoreError,
         reservations::{claim_args, read_granted, read_released, wanted_args},
         scripts,
     },
@@ -24,7 +24,7 @@ impl Store {
         &self,
         caller: &Caller,
         transactions: &[Transaction],
-    ) -> Result<Told<Verdict<Vec<Outcome>>>, StoreError> {
+    ) -> Result<Stamped<Outcome<Vec<TransactionOutcome>>>, StoreError> {
         let mut args = Vec::new();
         for transaction in transactions {
             let items = &transaction.items;
@@ -54,7 +54,7 @@ impl Store {
                                 claims.iter().map(|claim| read_released(reader, claim)).collect::<Option<_>>()?,
                             ),
                         };
-                        Some(Outcome { applied, results })
+                        Some(TransactionOutcome { applied, results })
                     })
                     .collect()
             })

@@ -11,12 +11,12 @@ use std::{
 
 use crate::{
     domain::names::TenantId,
-    store::keys::{PARTITIONS, Partition, Place},
+    store::keys::{PARTITIONS, Partition, TenantHandle},
 };
 
 /// Places by their tenants. One for all runtimes of the replica.
 #[derive(Debug)]
-pub(in crate::store) struct Places {
+pub(in crate::store) struct TenantHandles {
     /// So many may be there before those that nobody uses go.
     spare: usize,
     known: Mutex<Known>,
@@ -24,14 +24,14 @@ pub(in crate::store) struct Places {
 
 #[derive(Debug)]
 struct Known {
-    places: HashMap<TenantId, Arc<Place>>,
+    places: HashMap<TenantId, Arc<TenantHandle>>,
     /// Of each partition, the highest position of what was forgotten.
     forgotten: Vec<i64>,
     /// With so many they are looked through again.
     look_at: usize,
 }
 
-impl Places {
+impl TenantHandles {
     /// None is known yet; beside those in use, about `spare` are kept.
     pub(in crate::store) fn keeping(spare: usize) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Places {
     }
 
     /// The place of a tenant, made if need be.
-    pub(in crate::store) fn of(&self, tenant: &TenantId) -> Arc<Place> {
+    pub(in crate::store) fn of(&self, tenant: &TenantId) -> Arc<TenantHandle> {
         let mut known = self.known();
         if let Some(place) = known.places.get(tenant) {
             return place.clone();
@@ -64,7 +64,7 @@ impl Places {
             // A quarter more, so that looking through all is a small part of what each new one costs.
             known.look_at = self.spare.max(known.places.len()) / 4 * 5;
         }
-        let place = Place::new(tenant.clone());
+        let place = TenantHandle::new(tenant.clone());
         let forgotten = known.forgotten[place.partition().number()];
         let place = Arc::new(place.forgotten_at(forgotten));
         known.places.insert(tenant.clone(), place.clone());
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn places_in_use_stay_and_the_others_are_bounded() {
-        let places = Places::keeping(SPARE);
+        let places = TenantHandles::keeping(SPARE);
         let used: Vec<_> = (0..2 * SPARE).map(|_| places.of(&TenantId::random())).collect();
         used.iter().for_each(|place| place.seen(7));
         for _ in 0..100 * SPARE {
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn of_a_forgotten_place_stays_that_it_was_no_higher() {
-        let places = Places::keeping(SPARE);
+        let places = TenantHandles::keeping(SPARE);
         let tenant = TenantId::random();
         places.of(&tenant).seen(7_000);
         assert_eq!(places.of(&tenant).floor(), 7_000, "known exactly");
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_heard_of_a_tenant_that_is_not_known_raises_the_bound() {
-        let places = Places::keeping(SPARE);
+        let places = TenantHandles::keeping(SPARE);
         let tenant = TenantId::random();
         places.heard(&tenant, 9_000);
         assert_eq!(places.of(&tenant).floor(), -9_000);

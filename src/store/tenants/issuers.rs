@@ -10,7 +10,7 @@ use crate::{
         names::TenantId,
     },
     store::{
-        Place, Reply, Store, StoreError, Told,
+        Reply, Stamped, Store, StoreError, TenantHandle,
         keys::{Key, issuer_entry},
         scripts::{self, Script},
         tenants::read_issuer,
@@ -36,9 +36,9 @@ impl Store {
     pub async fn tenant_with_issuer(
         &self,
         id: &TenantId,
-    ) -> Result<Option<Told<(Tenant, Option<Issuer>)>>, StoreError> {
+    ) -> Result<Option<Stamped<(Tenant, Option<Issuer>)>>, StoreError> {
         // Anybody may name a tenant here, so the name is not remembered.
-        let state = self.tenant_state(&Place::new(id.clone()), "").await?;
+        let state = self.tenant_state(&TenantHandle::new(id.clone()), "").await?;
         Ok(state.map(|state| state.told(|state| (state.tenant, state.issuer))))
     }
 
@@ -59,7 +59,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn register_issuer(&self, id: &TenantId, issuer: &Issuer) -> Result<Registration, StoreError> {
-        let Some(Told { answer: (_, before), .. }) = self.tenant_with_issuer(id).await? else {
+        let Some(Stamped { answer: (_, before), .. }) = self.tenant_with_issuer(id).await? else {
             return Ok(Registration::NotFound);
         };
         if let Some((iss, aud)) = issuer.pair()

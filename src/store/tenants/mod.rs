@@ -20,7 +20,7 @@ use crate::{
         tier::Tier,
     },
     store::{
-        Arg, Caller, Place, Reply, Secret, Store, StoreError, Told, Verdict,
+        Arg, Caller, Outcome, Reply, Secret, Stamped, Store, StoreError, TenantHandle,
         codec::Reader,
         keys::{TENANTS, directory},
         scripts,
@@ -66,8 +66,8 @@ pub(in crate::store) struct TenantState {
 
 impl TenantState {
     /// A part of it, with the instant at which it was true.
-    pub(in crate::store) fn told<T>(self, part: impl FnOnce(Self) -> T) -> Told<T> {
-        Told { now_us: self.now_us, position: self.position, answer: part(self) }
+    pub(in crate::store) fn told<T>(self, part: impl FnOnce(Self) -> T) -> Stamped<T> {
+        Stamped { now_us: self.now_us, position: self.position, answer: part(self) }
     }
 }
 
@@ -108,7 +108,7 @@ impl Store {
     pub(in crate::store) async fn eval_at(
         &self,
         script: &'static scripts::Script,
-        place: &Place,
+        place: &TenantHandle,
         args: &[&str],
     ) -> Result<Reply, StoreError> {
         let bytes =
@@ -118,7 +118,7 @@ impl Store {
 
     pub(in crate::store) async fn tenant_state(
         &self,
-        place: &Place,
+        place: &TenantHandle,
         credential: &str,
     ) -> Result<Option<TenantState>, StoreError> {
         let reply = self.eval_at(&scripts::TENANT_READ, place, &[credential]).await?;
@@ -194,9 +194,9 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn tenant(&self, id: &TenantId) -> Result<Option<Told<Tenant>>, StoreError> {
-        let state = self.tenant_state(&Place::new(id.clone()), "").await?;
-        Ok(state.map(|state| Told { now_us: state.now_us, position: state.position, answer: state.tenant }))
+    pub async fn tenant(&self, id: &TenantId) -> Result<Option<Stamped<Tenant>>, StoreError> {
+        let state = self.tenant_state(&TenantHandle::new(id.clone()), "").await?;
+        Ok(state.map(|state| Stamped { now_us: state.now_us, position: state.position, answer: state.tenant }))
     }
 
     /// Tenants in the order of their ids: at most `limit` after `after`.
@@ -258,7 +258,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done in part. Repeating finishes it.
     pub async fn delete_tenant(&self, id: &TenantId) -> Result<bool, StoreError> {
-        let place = Place::new(id.clone());
+        let place = TenantHandle::new(id.clone());
         let issuer = self.tenant_state(&place, "").await?.and_then(|state| state.issuer);
         let reply = self
             .eval_at(
@@ -289,7 +289,7 @@ impl Store {
         caller: &Caller,
         label: &str,
         scopes: Scopes,
-    ) -> Result<Told<Verdict<NewKey>>, StoreError> {
+    ) -> Result<Stamped<Outcome<NewKey>>, StoreError> {
         let (id, text) = (Uuid::new_v4().to_string(), random_text(KEY_PREFIX)?);
         let secret = Secret::of(&text);
         let names = scopes.names().join(",");
@@ -298,17 +298,17 @@ impl Store {
         let args =
             [Arg::Text(&id), Arg::Text(secret.hash()), Arg::Text(label), Arg::Text(&names), Arg::Number(most as i64)];
         let told = self.ask(&scripts::KEY_CREATE, caller, &args).await?.verdict_of(|reply| reply.whole(Reader::int))?;
-        if let Verdict::Done(_) = told.answer {
+        if let Outcome::Done(_) = told.answer {
             self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(caller.tenant().id.as_str())).await?;
         }
         Ok(told.map(|verdict| match verdict {
-            Verdict::Done(created_ms) => Verdict::Done(NewKey {
+            Outcome::Done(created_ms) => Outcome::Done(NewKey {
                 key: ApiKey { id, label: label.into(), scopes, created_ms, used_ms: None },
                 text,
             }),
-            Verdict::Limit(limit) => Verdict::Limit(limit),
-            Verdict::WrongToken(items) => Verdict::WrongToken(items),
-            Verdict::TooMany => Verdict::TooMany,
+            Outcome::Limit(limit) => Outcome::Limit(limit),
+            Outcome::WrongToken(items) => Outcome::WrongToken(items),
+            Outcome::TooMany => Outcome::TooMany,
         }))
     }
 
@@ -316,7 +316,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn keys(&self, caller: &Caller) -> Result<Told<KeyPage>, StoreError> {
+    pub async fn keys(&self, caller: &Caller) -> Result<Stamped<KeyPage>, StoreError> {
         let reply = self.ask(&scripts::KEY_LIST, caller, &[]).await?;
         let mut keys = reply.each(3, |reader| {
             let id = reader.text()?.to_owned();
@@ -331,7 +331,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: the old secret may be refused already; rotate again.
-    pub async fn rotate_key(&self, caller: &Caller, id: &str) -> Result<Told<Option<NewKey>>, StoreError> {
+    pub async fn rotate_key(&self, caller: &Caller, id: &str) -> Result<Stamped<Option<NewKey>>, StoreError> {
         let text = random_text(KEY_PREFIX)?;
         let secret = Secret::of(&text);
         let reply = self.ask(&scripts::KEY_ROTATE, caller, &[Arg::Text(id), Arg::Text(secret.hash())]).await?;
@@ -348,7 +348,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn delete_key(&self, caller: &Caller, id: &str) -> Result<Told<KeyRemoval>, StoreError> {
+    pub async fn delete_key(&self, caller: &Caller, id: &str) -> Result<Stamped<KeyRemoval>, StoreError> {
         let reply = self.ask(&scripts::KEY_DELETE, caller, &[Arg::Text(id)]).await?;
         match reply.verdict() {
             "OK" => {
@@ -371,7 +371,7 @@ impl Store {
     }
 
     /// Writes down that a key was used; when that fails, the next use will tell.
-    pub(in crate::store) async fn write_use(&self, place: &Place, credential: &str, key_id: &str) {
+    pub(in crate::store) async fn write_use(&self, place: &TenantHandle, credential: &str, key_id: &str) {
         if let Err(error) = self.eval_at(&scripts::KEY_USED, place, &[credential, key_id]).await {
             tracing::debug!(%error, "the use of a key was not noted");
         }
@@ -379,7 +379,7 @@ impl Store {
 
     /// The place of a tenant.
     #[must_use]
-    pub fn place(&self, tenant: &TenantId) -> Arc<Place> {
+    pub fn place(&self, tenant: &TenantId) -> Arc<TenantHandle> {
         self.callers.place(tenant)
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::rate::Rate;
 
 /// The state of one tenant's rate as this replica last heard of it. Other replicas may have used more since, never less.
 #[derive(Debug, Default)]
-pub struct Pace(Mutex<Option<Heard>>);
+pub struct RateState(Mutex<Option<Heard>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Heard {
@@ -21,7 +21,7 @@ struct Heard {
 
 /// What was heard, and how old it is.
 #[derive(Debug, Clone, Copy)]
-pub struct PaceNow {
+pub struct RateSnapshot {
     /// The tenant's rate.
     pub rate: Rate,
     /// How long until it is whole again, in microseconds, by now.
@@ -32,7 +32,7 @@ pub struct PaceNow {
     pub refused: bool,
 }
 
-impl Pace {
+impl RateState {
     fn heard(&self) -> MutexGuard<'_, Option<Heard>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -43,9 +43,9 @@ impl Pace {
 
     /// What is known by now; `None` when nothing was heard, or there is no limit.
     #[must_use]
-    pub fn now(&self) -> Option<PaceNow> {
+    pub fn now(&self) -> Option<RateSnapshot> {
         let Heard { rate, backlog_us, at, refused } = (*self.heard())?;
         let age = at.elapsed();
-        Some(PaceNow { rate, backlog_us: (backlog_us - age.as_micros() as i64).max(0), age, refused })
+        Some(RateSnapshot { rate, backlog_us: (backlog_us - age.as_micros() as i64).max(0), age, refused })
     }
 }

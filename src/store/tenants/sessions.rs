@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::{Arg, Caller, Secret, Store, StoreError, Told, keys::directory, scripts, tenants::random_text};
+use crate::store::{Arg, Caller, Secret, Stamped, Store, StoreError, keys::directory, scripts, tenants::random_text};
 
 /// How the text of a session begins.
 pub const SESSION_PREFIX: &str = "hf_sess_";
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: there may be a session whose text nobody knows; it ends by itself.
-    pub async fn open_session(&self, caller: &Caller) -> Result<Told<String>, StoreError> {
+    pub async fn open_session(&self, caller: &Caller) -> Result<Stamped<String>, StoreError> {
         let text = random_text(SESSION_PREFIX)?;
         let secret = Secret::of(&text);
         let (idle_ms, longest_ms) = (SESSION_IDLE.as_millis() as i64, SESSION_LONGEST.as_millis() as i64);
@@ -57,7 +57,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn end_session(&self, session: &Caller) -> Result<Told<()>, StoreError> {
+    pub async fn end_session(&self, session: &Caller) -> Result<Stamped<()>, StoreError> {
         let told = self.ask_at_cost(0, &scripts::SESSION_END, session, &[]).await?.told(());
         if let Some(field) = session.credential() {
             self.link.send(redis::cmd("DEL").arg(directory(field.trim_start_matches("s:")))).await?;
@@ -69,7 +69,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn usage(&self, caller: &Caller) -> Result<Told<Usage>, StoreError> {
+    pub async fn usage(&self, caller: &Caller) -> Result<Stamped<Usage>, StoreError> {
         let reply = self.ask(&scripts::USAGE, caller, &[]).await?;
         let usage = reply.whole(|reader| {
             Some(Usage {

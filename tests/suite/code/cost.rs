@@ -1,0 +1,130 @@
+//! What a call costs, in counts that do not depend on how busy the machine is: commands inside each script, instructions per request.
+//!
+//! A count above the one that stands here fails. Whoever makes a call dearer on purpose changes the figure and says why; whoever makes it
+//! cheaper lowers it.
+
+use holdfast::domain::{resource::Definition, tier::Tier};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{
+    redis_server::Redis,
+    script_bench::{Bench, claim, done, names, wanted},
+    world::{Client, Replica, Tenant, admin, until, with_us},
+};
+
+/// How many commands Redis has run, the calls of scripts and of those who look aside.
+fn commands(redis: &Redis) -> u64 {
+    let text: String = redis.ask("INFO commandstats");
+    let calls = text.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let aside =
+            ["evalsha", "eval", "script|load", "info", "ping", "client|setinfo", "hello", "command|docs", "select"];
+        (!aside.contains(&name)).then(|| rest.split(',').next()?.parse::<u64>().ok())?
+    });
+    calls.sum()
+}
+
+#[tokio::test]
+async fn a_script_runs_no_more_commands_than_it_needs() {
+    let bench = Bench::start(Tier::Pro).await;
+    let (store, caller) = (&bench.store, &bench.caller);
+    // What a tenant's first call brings along is not counted: the script itself, and the note that its key is used.
+    bench.reserve(&[wanted("w", "stays", 600)]).await;
+    let used = holdfast::store::TenantHandle::new(bench.tenant.id.clone()).key("used").to_string();
+    until("the use of the key is noted", || async { bench.redis.ask::<bool>(&format!("EXISTS {used}")) }).await;
+
+    let mut before = commands(&bench.redis);
+    let mut cost = |what: &str, most: u64| {
+        let now = commands(&bench.redis);
+        assert_eq!(now - before, most, "{what}");
+        before = now;
+    };
+    let token = bench.reserve_one("w", "a", 600).await.token.unwrap();
+    cost("reserve: TIME HGET HSETNX ZADD XADD HSET PUBLISH", 7);
+    done(
+        store
+            .renew(
+                caller,
+                &[holdfast::domain::reservation::RenewRequest { claim: claim("w", "a", &token), ttl_ms: 900_000 }],
+            )
+            .await,
+    );
+    cost("renew: TIME HGET HGET HSET ZADD XADD HSET PUBLISH", 8);
+    bench.reserve_one("other", "a", 600).await;
+    cost("a refusal: TIME HGET HSETNX HGET HSET PUBLISH", 6);
+    done(store.unreserve(caller, &[claim("w", "a", &token)]).await);
+    cost("unreserve: TIME HGET HGET HDEL ZREM XADD HSET PUBLISH", 8);
+    let many: Vec<_> = (0..100).map(|n| wanted("w", &format!("many-{n}"), 600)).collect();
+    bench.reserve(&many).await;
+    cost("a hundred at once: an entry of the history and a message for thirty-two, the rest once", 4 + 4 + 6);
+    bench.reserve_together("w", &names("together", 4 + 8), 600).await;
+    cost("eight calls together, after four that were alone: TIME HGET HMGET HSET ZADD XADD HSET PUBLISH", 4 * 7 + 8);
+
+    // The same over the plan.
+    let definition = Definition { name: "known".into(), capacity: 1, blocks: Vec::new(), ancestors: Vec::new() };
+    store.register(caller, &[definition]).await.unwrap();
+    bench.reserve_one("w", "b", 600).await; // which finds out that the tenant has definitions now
+    before = commands(&bench.redis);
+    let mut cost = |what: &str, most: u64| {
+        let now = commands(&bench.redis);
+        assert_eq!(now - before, most, "{what}");
+        before = now;
+    };
+    let token = bench.reserve_one("w", "known", 600).await.token.unwrap();
+    cost("reserve over the plan: a look at the definition and below it in the tree too", 21);
+    done(store.unreserve(caller, &[claim("w", "known", &token)]).await);
+    cost("unreserve over the plan", 19);
+}
+
+/// Instructions from a request's head to its answer, without the HTTP library and the kernel: parsing, the caller, arguments, reading
+/// the reply, encoding. Counted in the debug build, over one reserve and one unreserve, per request.
+const INSTRUCTIONS: u64 = 157_000;
+
+#[tokio::test]
+async fn a_request_takes_no_more_instructions_than_it_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let redis = Redis::start(dir.path(), &[]);
+    let mut counts = Vec::new();
+    for requests in [100, 300] {
+        let counted = dir.path().join(format!("instructions-{requests}"));
+        let mut valgrind = with_us("valgrind");
+        valgrind.args([
+            "--tool=callgrind",
+            "--collect-atstart=no",
+            "--toggle-collect=holdfast::http::pipeline::Edge::serve::*",
+        ]);
+        valgrind.arg(format!("--callgrind-out-file={}", counted.display())).arg(env!("CARGO_BIN_EXE_holdfast"));
+        let mut replica =
+            Replica::launch(valgrind, &["serve"], &[("REDIS_URL", &redis.url()), ("WORKERS", "1"), ("LOG", "info")])
+                .expect("the replica starts");
+        replica.ready().await;
+        let made = admin(&replica, Method::POST, "", Some(json!({"name": "test", "tier": "Pro"}))).await;
+        let tenant = Tenant {
+            id: made.body["tenantId"].as_str().unwrap().into(),
+            key: made.body["apiKey"].as_str().unwrap().into(),
+        };
+        let at = Client { replica: &replica, key: &tenant.key };
+        for _ in 0..requests / 2 {
+            let held = at.acquire("worker-1", "build/linux", Some(60)).await;
+            assert_eq!(
+                at.unreserve("worker-1", "build/linux", &held["releaseToken"]).await.statuses(),
+                ["RELINQUISHED"]
+            );
+        }
+        replica.signal("-TERM");
+        assert_eq!(replica.ended(), 0);
+        let text = std::fs::read_to_string(&counted).unwrap();
+        let total = text
+            .lines()
+            .find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")))
+            .expect("a total");
+        counts.push(total.trim().parse::<u64>().unwrap());
+    }
+    let each = (counts[1] - counts[0]) / 200;
+    assert!(each * 100 <= INSTRUCTIONS * 105, "{each} instructions per request; {INSTRUCTIONS} are known");
+    assert!(
+        each * 100 >= INSTRUCTIONS * 80,
+        "{each} instructions per request are much less than the {INSTRUCTIONS} here: lower the figure"
+    );
+}

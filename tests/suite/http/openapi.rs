@@ -1,0 +1,144 @@
+//! The OpenAPI document: committed, printed and served alike, and whole.
+
+use std::{collections::BTreeSet, path::Path};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::world::{World, call, run};
+
+fn committed() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/openapi.json"))
+        .expect("openapi/openapi.json is committed")
+}
+
+/// Every operation: its method and path, and itself.
+fn operations(document: &Value) -> Vec<(String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let each = paths.iter().flat_map(|(path, item)| {
+        item.as_object()
+            .unwrap()
+            .iter()
+            .filter(|(method, _)| *method != "parameters")
+            .map(move |(method, operation)| (format!("{method} {path}"), operation))
+    });
+    each.collect()
+}
+
+#[test]
+fn the_committed_document_is_the_printed_one() {
+    let printed = run(&["openapi"], &[]).unwrap();
+    assert!(printed == committed(), "run: holdfast openapi > openapi/openapi.json");
+}
+
+#[tokio::test]
+async fn the_served_document_is_the_committed_one_and_can_be_read_as_a_page() {
+    let world = World::<1>::start().await;
+    let url = &world.replicas[0].url;
+    let served = reqwest::get(format!("{url}/openapi.json")).await.unwrap();
+    assert_eq!(served.headers()["content-type"], "application/json");
+    assert!(served.text().await.unwrap() == committed());
+
+    let page = call(Method::GET, &format!("{url}/docs"), None, None).await;
+    assert_eq!(
+        (page.status.as_u16(), page.headers["content-type"].to_str().unwrap()),
+        (200, "text/html; charset=utf-8")
+    );
+    let text = page.body.as_str().unwrap();
+    assert!(text.contains("/Reservation/reserve") && text.contains("Holdfast API"));
+    assert!(!text.contains("unpkg.com") && !text.contains("cdn."), "the page needs nobody else's server");
+
+    let dashboard = call(Method::GET, &format!("{url}/"), None, None).await;
+    assert_eq!(
+        (dashboard.status.as_u16(), dashboard.headers["content-type"].to_str().unwrap()),
+        (200, "text/html; charset=utf-8")
+    );
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own_and_says_how_it_can_fail() {
+    let document: Value = serde_json::from_str(&committed()).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    let operations = operations(&document);
+    let names: BTreeSet<_> = operations
+        .iter()
+        .map(|(at, operation)| operation["operationId"].as_str().unwrap_or_else(|| panic!("{at} has no name")))
+        .collect();
+    assert_eq!(names.len(), operations.len());
+    for (at, operation) in &operations {
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{at}");
+        for status in ["400", "401", "403", "404", "405", "408", "409", "413", "415", "429", "431", "500", "503", "504"]
+        {
+            let schema = &responses.get(status).unwrap_or_else(|| panic!("{at} does not document {status}"))["content"]
+                ["application/json"]["schema"];
+            assert!(
+                schema["$ref"].as_str().is_some_and(|name| name.ends_with("/ErrorBody")),
+                "{at} {status}: {schema}"
+            );
+        }
+        assert!(
+            operation["description"].as_str().or(operation["summary"].as_str()).is_some_and(|text| !text.is_empty()),
+            "{at} is not described"
+        );
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document: Value = serde_json::from_str(&committed()).unwrap();
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    assert!(!found.is_empty());
+    for reference in found {
+        assert!(document.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+    }
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    for (at, operation) in operations(&document) {
+        for scheme in
+            operation["security"].as_array().into_iter().flatten().flat_map(|one| one.as_object().unwrap().keys())
+        {
+            assert!(schemes.contains_key(scheme), "{at}: {scheme}");
+        }
+    }
+}
+
+#[test]
+fn what_the_contract_names_is_there() {
+    let document: Value = serde_json::from_str(&committed()).unwrap();
+    let known: BTreeSet<_> = operations(&document).into_iter().map(|(at, _)| at).collect();
+    for wanted in [
+        "post /Reservation/reserve",
+        "post /Reservation/unreserve",
+        "post /Reservation/renew",
+        "get /Reservation/check/{resource}",
+        "post /Reservation/check",
+        "get /Reservation/activeReservations",
+        "get /Reservation",
+        "post /Reservation/forceRelease",
+        "post /Reservation/reset",
+        "post /Reservation/verifyFence",
+        "get /events",
+        "post /keys",
+        "get /keys",
+        "post /keys/{id}/rotate",
+        "delete /keys/{id}",
+        "post /admin/tenants",
+        "get /admin/tenants",
+        "get /admin/tenants/{id}",
+        "patch /admin/tenants/{id}",
+        "delete /admin/tenants/{id}",
+    ] {
+        assert!(known.contains(wanted), "{wanted}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Jobs, workers and queues as they are listed.
+
+use holdfast::domain::queue::job_id;
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    queues::monitor::{Pushed, job, queue, worker},
+    support::world::{Tenant, World, call},
+};
+
+#[tokio::test]
+async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let pushed = Pushed::of(world.at(&tenant)).await;
+    let now = chrono::Utc::now();
+    let at = |back_ms: i64| {
+        (now - chrono::Duration::milliseconds(back_ms)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+    };
+    let mut events = Vec::new();
+    for number in 0..12 {
+        let mut event = |state: &str, back: i64, more: Value| {
+            let mut event = job(&format!("t{number}"), state, 0);
+            event["timestamp"] = json!(at(back - number));
+            event["job"]["name"] = json!(format!("app.task_{}", number % 3));
+            event["job"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            events.push(event);
+        };
+        event(
+            "queued",
+            3_000,
+            json!({"attempt": 1, "maxRetries": 3, "extensions": {"routing_key": "emails", "eta": null}}),
+        );
+        event("active", 2_000, json!({"progress": 0.5}));
+        match number % 4 {
+            0 => event("failed", 1_000, json!({"error": "ValueError('no')", "stacktrace": "Traceback"})),
+            1 => {}
+            _ => event("completed", 1_000, json!({})),
+        }
+    }
+    events.push(worker("online", 1));
+    events.push(queue(42, 1));
+    assert_eq!(pushed.push(json!(events)).await.status, 202);
+
+    // Jobs: the last made first, by cursor.
+    let (mut names, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = pushed.get(&format!("/jobs?limit=5&cursor={cursor}")).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        assert_eq!(
+            (page.body["pagination"]["total"].as_i64(), page.body["pagination"]["limit"].as_i64()),
+            (Some(12), Some(5))
+        );
+        names.extend(
+            page.body["data"].as_array().unwrap().iter().map(|job| job["externalId"].as_str().unwrap().to_owned()),
+        );
+        match page.body["pagination"]["nextCursor"].as_str() {
+            Some(next) => cursor = next.into(),
+            None => break,
+        }
+    }
+    assert_eq!(names, (0..12).rev().map(|number| format!("t{number}")).collect::<Vec<_>>());
+
+    let failed = pushed.get("/jobs?state=failed&search=TASK_&sortBy=name&sortOrder=asc").await.body;
+    assert_eq!(failed["pagination"]["total"], 3);
+    assert_eq!(
+        failed["data"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["app.task_0", "app.task_1", "app.task_2"]
+    );
+    let row = &failed["data"][0];
+    assert_eq!(
+        (row["error"].as_str(), row["durationMs"].as_i64(), row["workerId"].as_str()),
+        (Some("ValueError('no')"), Some(1000), Some("celery@worker-1"))
+    );
+    assert_eq!(
+        (row["queue"].as_str(), row["framework"].as_str(), &row["connectionId"]),
+        (Some("emails"), Some("celery"), &json!(pushed.id))
+    );
+    for (query, total) in [
+        ("queue=emails", 12),
+        ("queue=other", 0),
+        ("worker=celery@worker-1", 12),
+        ("framework=bullmq", 0),
+        (&format!("connectionId={}", pushed.id), 12),
+    ] {
+        assert_eq!(pushed.get(&format!("/jobs?{query}")).await.body["pagination"]["total"], total, "{query}");
+    }
+    for bad in [
+        "limit=0",
+        "limit=101",
+        "state=running",
+        "sortBy=color",
+        "sortOrder=up",
+        "cursor=!",
+        "connectionId=x",
+        "framework=x",
+        &format!("search={}", "x".repeat(501)),
+    ] {
+        assert_eq!(pushed.get(&format!("/jobs?{bad}")).await.paths(), [bad.split('=').next().unwrap()], "{bad}");
+    }
+
+    // One job with everything.
+    let shown = pushed.get(&format!("/jobs/{}", job_id(pushed.id, "t0"))).await;
+    assert_eq!(shown.status, 200, "{shown:?}");
+    let shown = shown.body;
+    assert_eq!(
+        (shown["state"].as_str(), shown["previousState"].as_str(), shown["attempt"].as_i64()),
+        (Some("failed"), Some("active"), Some(1))
+    );
+    assert_eq!(
+        (shown["maxRetries"].as_i64(), shown["progress"].as_f64(), shown["stacktrace"].as_str()),
+        (Some(3), Some(0.5), Some("Traceback"))
+    );
+    assert_eq!(shown["extensions"], json!({"routing_key": "emails", "eta": null}));
+    assert_eq!(
+        shown["stateHistory"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|passage| passage["state"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        ["queued", "active", "failed"]
+    );
+    assert_eq!(shown["recentExecutions"].as_array().unwrap().len(), 3);
+    pushed.get(&format!("/jobs/{}", Uuid::new_v4())).await.fails(404, "NOT_FOUND");
+    pushed.get("/jobs/nonsense").await.fails(404, "NOT_FOUND");
+
+    // Workers and queues, by page.
+    let workers = pushed.get("/workers?state=busy&sortBy=taskRate&sortOrder=desc").await.body;
+    assert_eq!(workers["pagination"], json!({"page": 1, "limit": 50, "total": 1, "totalPages": 1}));
+    let worker = &workers["data"][0];
+    assert_eq!(
+        (worker["hostname"].as_str(), worker["state"].as_str(), worker["pid"].as_i64()),
+        (Some("celery@worker-1"), Some("online"), Some(42))
+    );
+    assert_eq!(
+        (worker["concurrency"].as_i64(), worker["activeJobs"].as_i64(), worker["processedTotal"].as_i64()),
+        (Some(8), Some(3), Some(12))
+    );
+    assert_eq!(worker["metadata"]["loadavg"], json!([0.1, 0.2, 0.3]));
+    assert_eq!(worker["taskRate"], json!(0.15), "nine that ended in an hour");
+    assert_eq!(pushed.get("/workers?state=idle").await.body["pagination"]["total"], 0);
+
+    for range in ["1h", "6h", "24h", "7d"] {
+        let queues =
+            pushed.get(&format!("/queues?timeRange={range}&sortBy=throughput&sortOrder=desc&limit=1")).await.body;
+        assert_eq!(queues["pagination"], json!({"page": 1, "limit": 1, "total": 2, "totalPages": 2}));
+        let queue = &queues["data"][0];
+        assert_eq!(
+            (queue["name"].as_str(), queue["failureRate"].as_f64(), queue["avgLatencyMs"].as_f64()),
+            (Some("emails"), Some(0.3333), Some(1000.0)),
+            "{queue}"
+        );
+        let buckets = queue["healthBar"]["buckets"].as_array().unwrap();
+        let sum = |part: &str| buckets.iter().map(|bucket| bucket[part].as_i64().unwrap()).sum::<i64>();
+        assert_eq!((sum("succeeded"), sum("failed")), (6, 3), "{range}");
+        assert!(buckets.windows(2).all(|pair| pair[0]["end"] == pair[1]["start"]));
+    }
+    let queues = pushed.get("/queues?page=1").await.body;
+    let names: Vec<_> = queues["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|queue| (queue["name"].as_str().unwrap(), queue["depth"].as_i64()))
+        .collect();
+    assert_eq!(names, [("default", Some(42)), ("emails", None)]);
+    assert_eq!(queues["data"][0]["consumersSource"], "pushed");
+    assert_eq!(pushed.get("/queues?page=2").await.body["data"], json!([]));
+    assert_eq!(pushed.get("/queues?page=0&timeRange=1y").await.paths(), ["timeRange", "page"]);
+    pushed.get("/nonsense").await.fails(404, "NOT_FOUND");
+    let wrong = call(Method::DELETE, &format!("{}/api/jobs", pushed.at.replica.url), Some(pushed.at.key), None).await;
+    wrong.fails(405, "METHOD_NOT_ALLOWED");
+    assert_eq!(wrong.headers["allow"], "GET");
+
+    // Nothing of it is another tenant's.
+    let stranger: Tenant = world.tenant().await;
+    let other = call(Method::GET, &format!("{}/api/jobs", pushed.at.replica.url), Some(&stranger.key), None).await;
+    assert_eq!(other.body["data"], json!([]));
+    let job = format!("{}/api/jobs/{}", pushed.at.replica.url, job_id(pushed.id, "t0"));
+    call(Method::GET, &job, Some(&stranger.key), None).await.fails(404, "NOT_FOUND");
+}

@@ -1,0 +1,7 @@
+//! Topologies, transports, outages, the private server, many replicas.
+
+mod outages;
+mod private_redis;
+pub mod replicas;
+mod topologies;
+mod transports;

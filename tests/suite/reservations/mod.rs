@@ -1,0 +1,12 @@
+//! Reserving, renewing, releasing, transactions, resources, expiry.
+
+mod api;
+mod batches;
+mod batching;
+mod expiry;
+mod list;
+mod pools_trees_ops;
+mod pools_trees_property;
+mod property;
+mod resources;
+mod transactions;

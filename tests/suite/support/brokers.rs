@@ -1,0 +1,328 @@
+//! Real brokers with real Celery and BullMQ on them, for the queue monitor to watch, and what it says of them. `make test` installs them.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{Child, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{
+    redis_server::Redis,
+    sse::{EventStream, Seen},
+    world::{Client, call, collect, free_port, until, until_within, with_us},
+};
+
+fn clients() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+/// A Redis on a port of its own, as Celery and BullMQ use it.
+pub struct Broker {
+    pub redis: Redis,
+    pub port: u16,
+    _dir: TempDir,
+}
+
+impl Broker {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    pub fn with(options: &[&str]) -> Self {
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+        let port_text = port.to_string();
+        let redis = Redis::start(dir.path(), &[&["--port", &port_text, "--bind", "127.0.0.1"], options].concat());
+        Self { redis, port, _dir: dir }
+    }
+
+    /// As the setting BROKER_HOSTS names it.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn url(&self, database: u32) -> String {
+        format!("redis://{}/{database}", self.host())
+    }
+}
+
+/// How long Celery and BullMQ may take to start, and to be done.
+pub const PROGRAM_PATIENCE: Duration = Duration::from_secs(90);
+
+/// A program at work, ended with this test.
+pub struct Program {
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Program {
+    fn start(program: &str, args: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut command = with_us(program);
+        command
+            .args(args)
+            .envs(settings.iter().copied())
+            .env("PYTHONPATH", clients().join("celery"))
+            .current_dir(clients());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("setpriv is there");
+        let said = collect(child.stdout.take().unwrap());
+        // Its complaints are what a failed test has to say.
+        let complaints = collect(child.stderr.take().unwrap());
+        drop(complaints);
+        Self { child, said }
+    }
+
+    /// As the kernel ends it.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for it to end; what it printed, as JSON.
+    async fn printed(mut self, what: &str) -> Value {
+        let mut ended = false;
+        until_within(PROGRAM_PATIENCE, what, || {
+            ended = ended || self.child.try_wait().unwrap().is_some();
+            let ended = ended;
+            async move { ended }
+        })
+        .await;
+        let mut printed = Value::Null;
+        until("what it printed", || {
+            printed = serde_json::from_str(&self.said.lock().unwrap()).unwrap_or_default();
+            let there = !printed.is_null();
+            async move { there }
+        })
+        .await;
+        printed
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Celery's settings for a broker: where, and with which options of its transport.
+pub struct Celery {
+    url: String,
+    options: String,
+}
+
+/// What became of a job, as its framework says.
+pub struct Fate {
+    pub id: String,
+    pub state: String,
+}
+
+impl Celery {
+    pub fn over(broker: &Broker, database: u32, options: Value) -> Self {
+        Self { url: broker.url(database), options: options.to_string() }
+    }
+
+    fn settings(&self) -> [(&str, &str); 2] {
+        [("BROKER", &self.url), ("OPTIONS", &self.options)]
+    }
+
+    /// Starts a worker: its pool and its queues.
+    pub fn worker(&self, name: &str, pool: &str, queues: &str) -> Program {
+        let celery = clients().join(".venv/bin/celery");
+        let name = format!("{name}@test");
+        let args = [
+            "-A",
+            "shop",
+            "worker",
+            "-P",
+            pool,
+            "-c",
+            "2",
+            "-E",
+            "-n",
+            &name,
+            "-Q",
+            queues,
+            "--heartbeat-interval",
+            "2",
+            "-l",
+            "error",
+        ];
+        Program::start(celery.to_str().unwrap(), &args, &self.settings())
+    }
+
+    /// Sends tasks of these fates, and waits until Celery has done with them.
+    pub async fn drive(&self, queue: &str, fates: &str) -> BTreeMap<String, Fate> {
+        let python = clients().join(".venv/bin/python");
+        let drive = clients().join("celery/drive.py");
+        read_fates(
+            Program::start(python.to_str().unwrap(), &[drive.to_str().unwrap(), queue, fates], &self.settings())
+                .printed("Celery is done")
+                .await,
+        )
+    }
+}
+
+/// BullMQ over a broker.
+pub struct BullMq {
+    port: String,
+}
+
+impl BullMq {
+    pub fn over(broker: &Broker) -> Self {
+        Self { port: broker.port.to_string() }
+    }
+
+    pub fn worker(&self, queue: &str, name: &str) -> Program {
+        Program::start("node", &["bullmq/work.mjs", queue, name], &[("PORT", &self.port)])
+    }
+
+    /// Adds jobs of these fates, and waits until BullMQ has done with them.
+    pub async fn drive(&self, queue: &str, fates: &str) -> BTreeMap<String, Fate> {
+        read_fates(
+            Program::start("node", &["bullmq/drive.mjs", queue, fates], &[("PORT", &self.port)])
+                .printed("BullMQ is done")
+                .await,
+        )
+    }
+}
+
+fn read_fates(printed: Value) -> BTreeMap<String, Fate> {
+    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    printed
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(fate, said)| (fate.clone(), Fate { id: text(&said["id"]), state: text(&said["state"]) }))
+        .collect()
+}
+
+/// What the monitor says of one connection.
+pub struct Monitor<'a> {
+    pub at: Client<'a>,
+    pub connection: String,
+}
+
+impl<'a> Monitor<'a> {
+    /// Makes a connection that watches, and waits until it does.
+    pub async fn watching(at: Client<'a>, connection: Value) -> Monitor<'a> {
+        let made = at.post("/connections", connection).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let monitor = Monitor { at, connection: made.body["id"].as_str().unwrap().to_owned() };
+        until("the broker is watched", || async { monitor.health().await["connectedSince"].is_string() }).await;
+        monitor
+    }
+
+    pub async fn health(&self) -> Value {
+        let listed = self.at.get("/connections").await;
+        let connections = listed.body["connections"].as_array().unwrap().clone();
+        connections.into_iter().find(|connection| connection["id"] == *self.connection).expect("it is listed")["health"]
+            .clone()
+    }
+
+    async fn list(&self, kind: &str, query: &str) -> Vec<Value> {
+        let url = format!("{}/api/{kind}?connectionId={}&limit=100{query}", self.at.replica.url, self.connection);
+        let answer = call(reqwest::Method::GET, &url, Some(self.at.key), None).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["data"].as_array().unwrap().clone()
+    }
+
+    /// The jobs, by the framework's own ids.
+    pub async fn jobs(&self) -> BTreeMap<String, Value> {
+        let jobs = self.list("jobs", "").await;
+        jobs.into_iter().map(|job| (job["externalId"].as_str().unwrap().to_owned(), job)).collect()
+    }
+
+    /// One job with all that is known of it.
+    pub async fn job(&self, external_id: &str) -> Value {
+        let id = self.jobs().await[external_id]["id"].as_str().unwrap().to_owned();
+        call(reqwest::Method::GET, &format!("{}/api/jobs/{id}", self.at.replica.url), Some(self.at.key), None)
+            .await
+            .body
+    }
+
+    /// The states that a job went through, in order.
+    pub async fn history(&self, external_id: &str) -> Vec<String> {
+        let job = self.job(external_id).await;
+        job["stateHistory"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|passage| passage["state"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Waits until so many workers are heard.
+    pub async fn until_workers(&self, count: usize) {
+        until_within(PROGRAM_PATIENCE, "the workers are online", || async { self.workers().await.len() == count })
+            .await;
+    }
+
+    /// Waits until a job is in a state.
+    pub async fn until_job(&self, external_id: &str, state: &str) {
+        until(&format!("{external_id} is {state}"), || async {
+            self.jobs().await.get(external_id).is_some_and(|job| job["state"] == state)
+        })
+        .await;
+    }
+
+    pub async fn workers(&self) -> BTreeMap<String, Value> {
+        self.list("workers", "")
+            .await
+            .into_iter()
+            .map(|worker| (worker["hostname"].as_str().unwrap().to_owned(), worker))
+            .collect()
+    }
+
+    pub async fn queues(&self) -> BTreeMap<String, Value> {
+        self.list("queues", "")
+            .await
+            .into_iter()
+            .map(|queue| (queue["name"].as_str().unwrap().to_owned(), queue))
+            .collect()
+    }
+
+    /// The monitor's stream of this connection.
+    pub async fn stream(&self, types: &str) -> EventStream {
+        let url = format!("{}/api/events/stream?connectionId={}&types={types}", self.at.replica.url, self.connection);
+        let stream = EventStream::open(&url, &[("x-api-key", self.at.key)]).await;
+        assert_eq!(stream.status, 200);
+        stream
+    }
+}
+
+/// What has come on a stream until `enough`: types and data.
+pub async fn read_until(
+    stream: &mut EventStream,
+    what: &str,
+    mut enough: impl FnMut(&[(String, Value)]) -> bool,
+) -> Vec<(String, Value)> {
+    let mut seen = Vec::new();
+    let begun = std::time::Instant::now();
+    while !enough(&seen) {
+        // Heartbeats alone must not keep it waiting for good.
+        assert!(begun.elapsed() < 2 * crate::support::world::TIMEOUT, "in vain: {what}; {seen:?}");
+        if let Some(Seen::Event { kind, data, .. }) = stream.next().await {
+            seen.push((kind, serde_json::from_str(&data).unwrap()));
+        }
+    }
+    seen
+}
+
+/// A connection to a Celery broker.
+pub fn celery_connection(url: &str) -> Value {
+    json!({"name": "celery", "framework": "celery", "brokerUrl": url})
+}
+
+/// A connection to a BullMQ broker.
+pub fn bullmq_connection(url: &str) -> Value {
+    json!({"name": "bullmq", "framework": "bullmq", "brokerUrl": url})
+}

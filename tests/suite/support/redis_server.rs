@@ -1,0 +1,177 @@
+//! A real redis-server, for one test.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use crate::support::{
+    tenant_state::Standing,
+    world::{eventually, signal_to, with_us},
+};
+
+/// Of how many tenants it is looked whether what is held is as many as their state says.
+const TENANTS_CHECKED: usize = 500;
+
+/// A real redis-server over a directory of its own.
+pub struct Redis {
+    child: Child,
+    dir: PathBuf,
+    options: Vec<String>,
+}
+
+impl Redis {
+    pub fn start(dir: &Path, options: &[&str]) -> Self {
+        std::fs::create_dir_all(dir).unwrap();
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let child = Self::spawn(dir, &options);
+        Self { child, dir: dir.to_owned(), options }
+    }
+
+    fn spawn(dir: &Path, options: &[String]) -> Child {
+        let socket = dir.join("redis.sock");
+        let _ = std::fs::remove_file(&socket);
+        let child = with_us("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocketperm", "700", "--enable-debug-command", "yes"])
+            .arg("--unixsocket")
+            .arg(&socket)
+            .arg("--dir")
+            .arg(dir)
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server starts");
+        eventually("redis answers", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        child
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}", self.dir.join("redis.sock").display())
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// As the kernel or a careless operator ends it.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts again over what the killed one left in the directory.
+    pub fn restart(&mut self) {
+        self.child = Self::spawn(&self.dir, &self.options);
+    }
+
+    /// The same, but each key that it loads takes so many microseconds.
+    pub fn restart_slowly(&mut self, key_us: u32) {
+        let mut options = self.options.clone();
+        options.extend(["--key-load-delay".to_owned(), key_us.to_string()]);
+        self.child = Self::spawn(&self.dir, &options);
+    }
+
+    pub fn signal(&self, signal: &str) {
+        signal_to(self.child.id(), signal);
+    }
+
+    pub fn connection(&self) -> redis::Connection {
+        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Sends a command, its words separated by spaces; what it answers.
+    pub fn ask<T: redis::FromRedisValue>(&self, words: &str) -> T {
+        let mut words = words.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        for word in words {
+            command.arg(word);
+        }
+        command.query(&mut self.connection()).unwrap()
+    }
+
+    /// Everything in it, the rate's state and the note of when keys were used aside: each key's serialised value, and whether it will
+    /// expire.
+    pub fn snapshot(&self) -> BTreeMap<String, (Vec<u8>, bool)> {
+        let mut connection = self.connection();
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+        keys.into_iter()
+            .filter(|key| !key.ends_with(":used"))
+            .map(|key| {
+                if key.ends_with(":meta") {
+                    let mut fields: BTreeMap<String, Vec<u8>> =
+                        redis::cmd("HGETALL").arg(&key).query(&mut connection).unwrap();
+                    fields.retain(|field, _| !field.starts_with("told:"));
+                    let state = fields.remove("state").map(|packed| Standing::read(&packed).without_counts());
+                    return (key, (format!("{state:?} {fields:?}").into_bytes(), false));
+                }
+                let value: Vec<u8> = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
+                let ttl: i64 = redis::cmd("PTTL").arg(&key).query(&mut connection).unwrap();
+                (key, (value, ttl >= 0))
+            })
+            .collect()
+    }
+
+    /// How a tenant stands, by the key of its `meta`.
+    pub fn standing(&self, meta: &str) -> Standing {
+        Standing::read(&redis::cmd("HGET").arg(meta).arg("state").query::<Vec<u8>>(&mut self.connection()).unwrap())
+    }
+
+    /// Whatever a test did: where a tenant's state says how many are held, so many are. Nothing is said of a Redis that does not answer.
+    fn check_counts(&self) {
+        let Ok(mut connection) = redis::Client::open(self.url())
+            .and_then(|client| client.get_connection_with_timeout(Duration::from_secs(1)))
+        else {
+            return;
+        };
+        let _ = connection.set_read_timeout(Some(Duration::from_secs(1)));
+        let Ok(metas) = redis::cmd("KEYS").arg("hf:*:meta").query::<Vec<String>>(&mut connection) else { return };
+        for meta in metas.iter().take(TENANTS_CHECKED) {
+            let held = meta.replace(":meta", ":held");
+            let both =
+                redis::pipe()
+                    .atomic()
+                    .cmd("HGET")
+                    .arg(meta)
+                    .arg("state")
+                    .cmd("HLEN")
+                    .arg(&held)
+                    .query::<(Option<Vec<u8>>, i64)>(&mut connection);
+            if let Ok((Some(state), present)) = both
+                && let Some(counted) = Standing::read(&state).held
+            {
+                assert_eq!(counted, present, "{meta} counts what is held");
+            }
+        }
+    }
+
+    /// Makes a tenant stand otherwise.
+    pub fn set_standing(&self, meta: &str, standing: &Standing) {
+        redis::cmd("HSET").arg(meta).arg("state").arg(standing.packed()).exec(&mut self.connection()).unwrap();
+    }
+
+    /// One field of one section of INFO; `None` too while it does not answer, as when it has just been promoted.
+    pub fn info(&self, section: &str, field: &str) -> Option<String> {
+        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().ok()?;
+        let text: String = redis::cmd("INFO").arg(section).query(&mut connection).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
+    }
+
+    /// How often it was called with a script.
+    pub fn scripts(&self) -> u64 {
+        let stats = self.info("commandstats", "cmdstat_evalsha").unwrap_or_default();
+        stats.strip_prefix("calls=").and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_counts();
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

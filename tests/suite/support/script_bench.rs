@@ -1,0 +1,179 @@
+//! A store without a replica: what tests of the scripts work at.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures_util::future::join_all;
+use holdfast::{
+    domain::{
+        names::TenantId,
+        queue::Framework,
+        reservation::{ReleaseRequest, ReserveOutcome, ReserveRequest},
+        tier::Tier,
+    },
+    store::{
+        Address, Bearer, Caller, Callers, NewKey, Notification, Outcome, RedisHandle, Secret, Stamped, Store,
+        StoreError, TenantHandle, Watched,
+    },
+};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::support::{
+    redis_server::Redis,
+    tenant_state::Standing,
+    world::{TIMEOUT, eventually, free_port},
+};
+
+/// A store over a Redis of its own, and a tenant in it.
+pub struct Bench {
+    pub store: Store,
+    pub caller: Caller,
+    pub tenant: holdfast::domain::access::Tenant,
+    pub key: NewKey,
+    pub redis: Redis,
+    // Last, so that the directory outlives what runs in it.
+    _dir: TempDir,
+}
+
+impl Bench {
+    pub async fn start(tier: Tier) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let redis = Redis::start(dir.path(), &[]);
+        Self::over(redis, dir, None, tier).await
+    }
+
+    /// On a node of a Redis Cluster, which holds all slots.
+    pub async fn in_cluster(tier: Tier) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (port, bus) = (free_port().to_string(), free_port().to_string());
+        let redis = Redis::start(
+            dir.path(),
+            &["--cluster-enabled", "yes", "--port", &port, "--cluster-port", &bus, "--bind", "127.0.0.1"],
+        );
+        redis.ask::<()>("CLUSTER ADDSLOTSRANGE 0 16383");
+        eventually("the cluster is whole", || redis.ask::<String>("CLUSTER INFO").contains("cluster_state:ok"));
+        Self::over(redis, dir, Some(format!("redis+cluster://127.0.0.1:{port}")), tier).await
+    }
+
+    async fn over(redis: Redis, dir: TempDir, url: Option<String>, tier: Tier) -> Self {
+        let url = url.unwrap_or_else(|| redis.url());
+        let store = store_over(&url).await;
+        let (tenant, key) = store.create_tenant(TenantId::random(), "tenant", tier).await.unwrap().expect("a free id");
+        let caller = store.caller(&Bearer::Key(Secret::of(&key.text))).await.unwrap().expect("its key opens");
+        Self { store, caller, tenant, key, redis, _dir: dir }
+    }
+
+    /// A connection of the queue monitor with this test as its watcher.
+    pub fn connection(&self) -> Watched {
+        let watched = Watched {
+            tenant: self.tenant.id.clone(),
+            connection: Uuid::new_v4(),
+            framework: Framework::Celery,
+            fence: 1,
+        };
+        let place = TenantHandle::new(self.tenant.id.clone());
+        self.redis.ask::<()>(&format!("HSET {} {} packed", place.key("connections"), watched.connection));
+        self.redis.ask::<()>(&format!("HSET {} fence:{} 1", place.key("watches"), watched.connection));
+        watched
+    }
+
+    pub async fn reserve(&self, items: &[ReserveRequest]) -> Vec<ReserveOutcome> {
+        done(self.store.reserve(&self.caller, items).await)
+    }
+
+    pub async fn reserve_one(&self, requester: &str, resource: &str, ttl_s: i64) -> ReserveOutcome {
+        self.reserve(&[wanted(requester, resource, ttl_s)]).await.remove(0)
+    }
+
+    /// The same for several names at the same moment, each by a call of its own.
+    pub async fn reserve_together(&self, requester: &str, resources: &[String], ttl_s: i64) -> Vec<ReserveOutcome> {
+        join_all(resources.iter().map(|resource| self.reserve_one(requester, resource, ttl_s))).await
+    }
+
+    pub async fn unreserve_one(&self, requester: &str, resource: &str, token: &str) -> String {
+        done(self.store.unreserve(&self.caller, &[claim(requester, resource, token)]).await).remove(0).status
+    }
+
+    /// Redis' clock in milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        let (seconds, micros): (i64, i64) = self.redis.ask("TIME");
+        seconds * 1000 + micros / 1000
+    }
+
+    /// The keys that there are: type, and time to live in seconds or -1.
+    pub fn keys(&self) -> BTreeMap<String, (String, i64)> {
+        let keys: Vec<String> = self.redis.ask("KEYS *");
+        let id = self.tenant.id.as_str();
+        // When keys were last used is noted now and then, beside everything else.
+        keys.into_iter()
+            .filter(|key| !key.ends_with(":used"))
+            .map(|key| {
+                let described =
+                    (self.redis.ask::<String>(&format!("TYPE {key}")), self.redis.ask::<i64>(&format!("TTL {key}")));
+                (key.rsplit(&format!("{id}:")).next().unwrap().to_owned(), described)
+            })
+            .collect()
+    }
+
+    /// What the tenant is, without how it and its history stand.
+    pub fn meta(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut meta: BTreeMap<String, Vec<u8>> =
+            self.redis.ask(&format!("HGETALL {}", TenantHandle::new(self.tenant.id.clone()).key("meta")));
+        meta.remove("state");
+        meta
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.redis.standing(&TenantHandle::new(self.tenant.id.clone()).key("meta").to_string())
+    }
+}
+
+/// Everything that the history tells after a position, read by pages of so many entries.
+pub async fn told_after(store: &Store, place: &TenantHandle, mut from: i64, page: usize) -> Vec<Notification> {
+    let mut all = Vec::new();
+    loop {
+        let notes = store.replay(place, from, page).await.unwrap().unwrap().notes;
+        let Some((_, last)) = notes.last().and_then(Notification::positions) else { return all };
+        from = last;
+        all.extend(notes);
+    }
+}
+
+/// A store over the Redis at `url`, which it has reached.
+pub async fn store_over(url: &str) -> Store {
+    let store = Store::new(RedisHandle::open(Address::parse(url).unwrap()), Arc::new(Callers::default()));
+    tokio::time::timeout(TIMEOUT, store.link().up()).await.expect("redis is reached");
+    store
+}
+
+pub fn wanted(requester: &str, resource: &str, ttl_s: i64) -> ReserveRequest {
+    ReserveRequest {
+        requester: requester.into(),
+        resource: resource.into(),
+        token: Uuid::new_v4(),
+        ttl_ms: (ttl_s > 0).then_some(ttl_s * 1000),
+        resource_type: "UserDefined".into(),
+        note: String::new(),
+    }
+}
+
+pub fn claim(requester: &str, resource: &str, token: &str) -> ReleaseRequest {
+    ReleaseRequest { requester: requester.into(), resource: resource.into(), token: Some(token.into()) }
+}
+
+/// So many different names.
+pub fn names(what: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{what} {number}")).collect()
+}
+
+pub fn names_of(items: &[ReserveRequest]) -> Vec<String> {
+    items.iter().map(|item| item.resource.clone()).collect()
+}
+
+/// The answer of a call that was done.
+pub fn done<T: std::fmt::Debug>(told: Result<Stamped<Outcome<T>>, StoreError>) -> T {
+    match told.unwrap().answer {
+        Outcome::Done(answer) => answer,
+        refused => panic!("{refused:?}"),
+    }
+}

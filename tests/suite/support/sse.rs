@@ -1,0 +1,206 @@
+//! A reader of event streams, written from the WHATWG's text ("Server-sent events", parsing and interpreting), not from our encoder.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::support::world::TIMEOUT;
+
+/// What a browser would hand to its listeners, and what it would keep silent about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// An event: its type (`message` if it has none), its data, and the last event id at that moment.
+    Event { kind: String, data: String, last_id: String },
+    /// A comment line.
+    Comment(String),
+    /// A block that only set the last event id.
+    Id(String),
+    /// The reconnection time in milliseconds.
+    Retry(u64),
+}
+
+/// The parser's state between pieces.
+#[derive(Debug, Default)]
+pub struct Parser {
+    line: Vec<u8>,
+    after_cr: bool,
+    begun: bool,
+    kind: String,
+    data: Option<String>,
+    id: Option<String>,
+    last_id: String,
+}
+
+impl Parser {
+    /// Feeds a piece of the body; what it completes.
+    pub fn feed(&mut self, piece: &[u8]) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        for &byte in piece {
+            match byte {
+                b'\n' if self.after_cr => self.after_cr = false,
+                b'\n' | b'\r' => {
+                    self.after_cr = byte == b'\r';
+                    let line = std::mem::take(&mut self.line);
+                    self.take_line(&line, &mut seen);
+                }
+                _ => {
+                    self.after_cr = false;
+                    self.line.push(byte);
+                }
+            }
+        }
+        seen
+    }
+
+    fn take_line(&mut self, line: &[u8], seen: &mut Vec<Seen>) {
+        let mut text = String::from_utf8_lossy(line).into_owned();
+        if !std::mem::replace(&mut self.begun, true) && text.starts_with('\u{feff}') {
+            text.remove(0);
+        }
+        if text.is_empty() {
+            let kind = std::mem::take(&mut self.kind);
+            let id = self.id.take();
+            if let Some(id) = &id {
+                self.last_id.clone_from(id);
+            }
+            match (self.data.take(), id) {
+                (Some(data), _) => seen.push(Seen::Event {
+                    kind: if kind.is_empty() { "message".into() } else { kind },
+                    data,
+                    last_id: self.last_id.clone(),
+                }),
+                (None, Some(id)) => seen.push(Seen::Id(id)),
+                (None, None) => {}
+            }
+            return;
+        }
+        if let Some(comment) = text.strip_prefix(':') {
+            seen.push(Seen::Comment(comment.strip_prefix(' ').unwrap_or(comment).into()));
+            return;
+        }
+        let (field, value) = text
+            .split_once(':')
+            .map_or((text.as_str(), ""), |(field, value)| (field, value.strip_prefix(' ').unwrap_or(value)));
+        match field {
+            "event" => self.kind = value.into(),
+            "data" => match &mut self.data {
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
+                None => self.data = Some(value.into()),
+            },
+            "id" if !value.contains('\0') => self.id = Some(value.into()),
+            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                seen.extend(value.parse().ok().map(Seen::Retry))
+            }
+            _ => {}
+        }
+    }
+}
+
+/// An open stream, read in the background.
+pub struct EventStream {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    reading: tokio::task::JoinHandle<()>,
+}
+
+impl EventStream {
+    /// Opens a stream and waits until its head has come: for a stream that is let in, the `id` line after `connected`.
+    pub async fn open(url: &str, headers: &[(&str, &str)]) -> Self {
+        Self::open_by(&reqwest::Client::new(), url, headers).await
+    }
+
+    /// The same by a client that others use too: where there are thousands, each with its own would be most of the work.
+    pub async fn open_by(client: &reqwest::Client, url: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request = client.get(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let (to, seen) = mpsc::unbounded_channel();
+        let reading = tokio::spawn(async move {
+            let (mut parser, mut pieces) = (Parser::default(), response.bytes_stream());
+            while let Some(Ok(piece)) = pieces.next().await {
+                for one in parser.feed(&piece) {
+                    if to.send(one).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Self { status, headers, seen, reading }
+    }
+
+    /// Whatever comes next; `None` when the stream has ended.
+    pub async fn next(&mut self) -> Option<Seen> {
+        self.next_within(TIMEOUT).await.expect("something on the stream")
+    }
+
+    /// Whatever comes next; an error when nothing came.
+    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Seen>, tokio::time::error::Elapsed> {
+        tokio::time::timeout(patience, self.seen.recv()).await
+    }
+
+    /// Reads the head of a stream that was let in: the position that it starts from.
+    pub async fn head(&mut self) -> i64 {
+        assert_eq!(self.status, 200);
+        let Some(Seen::Retry(retry)) = self.next().await else { panic!("retry comes first") };
+        assert!((1000..=5000).contains(&retry), "{retry}");
+        let Some(Seen::Event { kind, data, last_id }) = self.next().await else { panic!("connected comes second") };
+        assert_eq!((kind.as_str(), last_id.as_str()), ("message", ""));
+        assert_eq!(serde_json::from_str::<Value>(&data).unwrap()["type"], "connected");
+        match self.next().await {
+            Some(Seen::Id(id)) => id.parse().unwrap(),
+            other => panic!("the position comes third, not {other:?}"),
+        }
+    }
+
+    /// The next event, past comments: its type, its data, its id.
+    pub async fn event(&mut self) -> (String, Value, String) {
+        let coming = async {
+            loop {
+                match self.next().await {
+                    Some(Seen::Event { kind, data, last_id }) => {
+                        return (kind, serde_json::from_str(&data).unwrap(), last_id);
+                    }
+                    Some(_) => {}
+                    None => panic!("the stream ended"),
+                }
+            }
+        };
+        // Signs of life alone must not keep a test waiting for ever.
+        tokio::time::timeout(2 * TIMEOUT, coming).await.expect("an event on the stream")
+    }
+
+    /// The next event, which must be of this type: its data.
+    pub async fn expect(&mut self, wanted: &str) -> Value {
+        let (kind, data, _) = self.event().await;
+        assert_eq!(kind, wanted, "{data}");
+        data
+    }
+
+    /// Waits until the stream ends; what came before that.
+    pub async fn rest(&mut self) -> Vec<Seen> {
+        let mut rest = Vec::new();
+        let ending = async {
+            while let Some(seen) = self.next().await {
+                rest.push(seen);
+            }
+        };
+        // Signs of life would make a stream that does not end look as if something came.
+        tokio::time::timeout(TIMEOUT, ending).await.expect("the stream ends");
+        rest
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}

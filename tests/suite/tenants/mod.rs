@@ -1,0 +1,6 @@
+//! Tenants, sessions, tokens, limits.
+
+mod jwt;
+mod limits;
+mod sessions;
+mod tenants;
