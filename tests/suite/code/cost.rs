@@ -92,7 +92,7 @@ async fn a_request_takes_no_more_instructions_than_it_did() {
         valgrind.args([
             "--tool=callgrind",
             "--collect-atstart=no",
-            "--toggle-collect=holdfast::http::pipeline::Edge::serve::*",
+            "--toggle-collect=holdfast::http::pipeline::Pipeline::serve::*",
         ]);
         valgrind.arg(format!("--callgrind-out-file={}", counted.display())).arg(env!("CARGO_BIN_EXE_holdfast"));
         let mut replica =

@@ -1,6 +1,6 @@
 //! Tenants, sessions, tokens, limits.
 
+mod admin;
 mod jwt;
 mod limits;
 mod sessions;
-mod tenants;
