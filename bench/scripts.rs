@@ -13,7 +13,7 @@ use holdfast::{
         reservation::{ReleaseRequest, ReserveRequest},
         resource::Definition,
         tier::Tier,
-        transaction::{Items, Method, Transaction},
+        transaction::{Items, Method, Transaction, TransactionStatus},
     },
     store::{Address, Bearer, Caller, Callers, Outcome, PrivateRedis, RedisHandle, Secret, Store},
 };
@@ -105,7 +105,7 @@ impl<'a> Bench<'a> {
         self.median(what, async |_| {
             let wanted: Vec<_> = names.iter().map(|name| wanted("bench", name, Some(60_000))).collect();
             let Outcome::Done(granted) = self.store.reserve(&self.caller, &wanted).await.unwrap().answer else { panic!("refused") };
-            let claims: Vec<_> = names.iter().zip(granted).map(|(name, granted)| claim(name, granted.token)).collect();
+            let claims: Vec<_> = names.iter().zip(granted).map(|(name, granted)| claim(name, granted.grant().map(|grant| grant.token.to_string()))).collect();
             self.store.unreserve(&self.caller, &claims).await.unwrap();
         })
         .await;
@@ -119,8 +119,9 @@ impl<'a> Bench<'a> {
                 let wanted: Vec<_> = names.iter().map(|name| wanted("bench", name, Some(60_000))).collect();
                 let tokens: Vec<_> = wanted.iter().map(|wanted| wanted.token.to_string()).collect();
                 let group = |items| [Transaction { method: Method::AllOrNone, items }];
-                let told = self.store.transactions(&self.caller, &group(Items::Reserve(wanted))).await.unwrap();
-                assert!(matches!(&told.answer, Outcome::Done(outcomes) if outcomes[0].applied));
+                let reserves = group(Items::Reserve(wanted));
+                let told = self.store.transactions(&self.caller, &reserves).await.unwrap();
+                assert!(matches!(&told.answer, Outcome::Done(outcomes) if outcomes[0].status == TransactionStatus::Applied));
                 let claims = names.iter().zip(tokens).map(|(name, token)| claim(name, Some(token))).collect();
                 self.store.transactions(&self.caller, &group(Items::Unreserve(claims))).await.unwrap();
             }

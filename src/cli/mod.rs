@@ -5,7 +5,7 @@ use clap::Subcommand;
 use crate::{
     config::Config,
     domain::{access::Scopes, names::TenantId, tier::Tier},
-    store::{Address, Caller, Callers, KeyRemoval, Outcome, RedisHandle, Store, StoreError},
+    store::{Address, Caller, Callers, KeyRemoval, Limited, RedisHandle, Store, StoreError},
 };
 
 /// What can be asked of the program.
@@ -168,20 +168,19 @@ pub async fn key(config: &Config, act: KeyAct) -> Result<(), CliError> {
             let label = crate::domain::names::label(Some(label))
                 .map_err(|fault| CliError::Input(format!("the label {fault}")))?;
             match store.create_key(&caller, &label, scopes).await?.answer {
-                Outcome::Done(new) => print(&format!("id     {}\nkey    {}\n", new.key.id, new.text)),
-                Outcome::Limit(limit) => {
+                Limited::Done(new) => print(&format!("id     {}\nkey    {}\n", new.key.id, new.text)),
+                Limited::Limit(limit) => {
                     return Err(CliError::Input(format!(
                         "the tier allows {} keys, and there are {}",
                         limit.limit, limit.used
                     )));
                 }
-                Outcome::WrongToken(_) | Outcome::TooMany => return Err(CliError::NotFound("key")),
             }
         }
         KeyAct::List { tenant } => {
             let caller = acting_for(&store, &tenant).await?;
             for key in store.keys(&caller).await?.answer {
-                print(&format!("{}  {:<16}  {}\n", key.id, key.scopes.names().join(","), key.label));
+                print(&format!("{}  {:<16}  {}\n", key.id, key.scopes.to_list(), key.label));
             }
         }
         KeyAct::Rotate { tenant, id } => {

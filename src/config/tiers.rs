@@ -10,6 +10,7 @@
 use serde::{Deserialize, Deserializer, de};
 
 use crate::domain::{
+    closed_set::ClosedSet,
     rate::Rate,
     tier::{Limits, Tier, Tiers},
 };
@@ -88,7 +89,7 @@ impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Bound<LEAST, M
 pub(super) fn parse(text: &str) -> Result<Tiers, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
     let mut tiers = Tiers::default();
-    for (tier, row) in Tier::ALL.into_iter().zip([file.free, file.starter, file.pro, file.enterprise]) {
+    for (tier, row) in Tier::VALUES.iter().copied().zip([file.free, file.starter, file.pro, file.enterprise]) {
         if let Some(row) = row {
             row.apply(tiers.of_mut(tier)).map_err(|fault| format!("[{}]: {fault}", tier.name()))?;
         }

@@ -1,16 +1,21 @@
-//! Who calls, and what they may do.
+//! Tenants, their credentials, and what a credential may do.
 
-use crate::domain::{names::TenantId, tier::Tier};
+use crate::domain::{
+    closed_set::{ClosedSet, closed_set},
+    names::TenantId,
+    tier::Tier,
+};
 
-/// What a credential may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Look: GETs, check, verifyFence, streams.
-    Read,
-    /// Reserve, release, renew, publish.
-    Write,
-    /// Keys, resources, companies, connections, reset and force release.
-    Admin,
+closed_set! {
+    /// What a credential may do.
+    pub enum Scope as "Scope" {
+        /// Read: GETs, check, verifyFence, streams.
+        Read = "read",
+        /// Reserve, release, renew, transactions, register, publish.
+        Write = "write",
+        /// Manage keys, companies, connections; delete resources; reset and force release.
+        Admin = "admin",
+    }
 }
 
 /// A set of scopes.
@@ -22,34 +27,34 @@ pub struct Scopes {
 }
 
 impl Scopes {
-    /// What a tenant's default key may do: everything.
+    /// Every scope: of a tenant's default key.
     pub const ALL: Self = Self { read: true, write: true, admin: true };
-    /// Nothing.
+    /// No scope.
     pub const NONE: Self = Self { read: false, write: false, admin: false };
-    /// What a new key may do unless it is made with others.
+    /// Read and write: of a new key whose request names no scopes.
     pub const READ_WRITE: Self = Self { read: true, write: true, admin: false };
 
     /// Reads a list of scope names.
     ///
     /// # Errors
-    /// A sentence that names the unknown scope, or asks for one.
+    /// A message that names the unknown scope, or asks for one.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
-        let mut scopes = Self { read: false, write: false, admin: false };
+        let mut scopes = Self::NONE;
         for name in names {
-            match name {
-                "read" => scopes.read = true,
-                "write" => scopes.write = true,
-                "admin" => scopes.admin = true,
-                other => return Err(format!("\"{other}\" is no scope; the scopes are read, write and admin")),
+            match Scope::of_name(name) {
+                Some(Scope::Read) => scopes.read = true,
+                Some(Scope::Write) => scopes.write = true,
+                Some(Scope::Admin) => scopes.admin = true,
+                None => return Err(format!("\"{name}\" is no scope; the scopes are read, write and admin")),
             }
         }
-        if scopes == (Self { read: false, write: false, admin: false }) {
+        if scopes == Self::NONE {
             return Err("names no scope; give one or more of read, write and admin".into());
         }
         Ok(scopes)
     }
 
-    /// Whether `scope` is among them.
+    /// Whether the set has `scope`.
     #[must_use]
     pub fn allow(self, scope: Scope) -> bool {
         match scope {
@@ -59,89 +64,98 @@ impl Scopes {
         }
     }
 
-    /// Those that are in both.
+    /// The scopes that both sets have.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { read: self.read && other.read, write: self.write && other.write, admin: self.admin && other.admin }
     }
 
-    /// Their names, in the order of the contract.
-    #[must_use]
-    pub fn names(self) -> Vec<&'static str> {
-        [(self.read, "read"), (self.write, "write"), (self.admin, "admin")]
-            .into_iter()
-            .filter_map(|(has, name)| has.then_some(name))
-            .collect()
+    /// The scopes of the set, in their order.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::VALUES.iter().copied().filter(move |scope| self.allow(*scope))
     }
-}
 
-impl Scope {
-    /// The name as the API spells it.
+    /// Names of the scopes, separated by commas.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        }
+    pub fn to_list(self) -> String {
+        self.iter().map(Scope::name).collect::<Vec<_>>().join(",")
     }
 }
 
 /// A tenant as its administrators see it.
 #[derive(Debug, Clone)]
 pub struct Tenant {
+    /// Its id, for good.
     pub id: TenantId,
+    /// What people call it; need not be unique.
     pub name: String,
+    /// Which limits it has.
     pub tier: Tier,
-    /// Milliseconds since the Unix epoch.
+    /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: i64,
     /// Whether only registered names can be reserved.
     pub require_registration: bool,
 }
 
-/// An API key as it may be shown: never its secret, never its hash.
+/// An API key as it may be shown: never its text, never its hash.
 #[derive(Debug, Clone)]
 pub struct ApiKey {
+    /// Its id, which a rotation does not change.
     pub id: String,
+    /// What it is for; shown in events.
     pub label: String,
+    /// What it may do.
     pub scopes: Scopes,
-    /// Milliseconds since the Unix epoch.
+    /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: i64,
-    /// When it was last used, within a minute or so; milliseconds since the Unix epoch.
+    /// Last use, exact to about a minute, in milliseconds since the Unix epoch; `None`: not known.
     pub used_ms: Option<i64>,
 }
 
-/// What one of our own tokens says.
+/// Claims of a token that Holdfast signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Whose it is.
+    /// The tenant for which it speaks.
     pub tenant: TenantId,
-    /// The credential that it was had from, as a field of the tenant's state: it dies with that.
+    /// The credential for which it was exchanged, as a field of the tenant's state: the token ends with it.
     pub credential: String,
-    /// The user of the tenant's application, when an issuer vouched for one.
+    /// The user of the tenant's application (`sub`), where the tenant's issuer named one.
     pub end_user: Option<String>,
+    /// What it may do.
     pub scopes: Scopes,
-    /// Milliseconds since the Unix epoch, on Redis' clock.
+    /// End of its life, in milliseconds since the Unix epoch on Redis' clock.
     pub ends_ms: i64,
+}
+
+closed_set! {
+    /// How an issuer's keys were given.
+    pub enum IssuerKind as "IssuerKind" {
+        /// A JSON Web Key Set.
+        Jwks = "jwks",
+        /// One public key in PEM.
+        PublicKeyPem = "publicKeyPem",
+        /// A shared secret for HMAC with SHA-256.
+        Hs256Secret = "hs256Secret",
+    }
 }
 
 /// An issuer of tokens that a tenant trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {
-    /// New with every registration, so that what came from the one before is refused.
+    /// New with every registration, so that tokens exchanged under an earlier one are refused.
     pub id: String,
-    /// `jwks`, `publicKeyPem` or `hs256Secret`.
-    pub kind: String,
-    /// What its tokens must say in `iss`.
+    /// How its keys were given.
+    pub kind: IssuerKind,
+    /// Value that the claim `iss` of its tokens must have; `None`: any.
     pub issuer: Option<String>,
-    /// What its tokens must say in `aud`.
+    /// Value that the claim `aud` of its tokens must contain; `None`: any.
     pub audience: Option<String>,
-    /// Its keys, encrypted.
+    /// Its keys, encrypted by the vault.
     pub sealed: String,
 }
 
 impl Issuer {
-    /// What the tenant can be found by; `None` when it must be named.
+    /// Issuer and audience, by which the tenant of a token is found; `None` where a request must name the tenant.
     #[must_use]
     pub fn pair(&self) -> Option<(&str, &str)> {
         self.issuer.as_deref().zip(self.audience.as_deref())

@@ -1,8 +1,9 @@
-//! What Holdfast is about, without IO and without a clock: names, statuses, tiers, rates, events.
+//! The concepts of Holdfast, without IO and without a clock: requests and outcomes, events, names, tiers, rates, the queue monitor's states.
 
 pub mod access;
+pub mod closed_set;
 pub mod event;
-pub mod fault;
+pub mod field_errors;
 pub mod names;
 pub mod platform;
 pub mod queue;

@@ -1,57 +1,57 @@
-//! The names that clients give: how long, and of which characters.
+//! Names that clients give: their lengths and characters.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The most bytes of a resource's or a requester's name.
-pub const NAME_BYTES: usize = 1024;
-/// The most bytes of a label, slug or resource type.
-pub const LABEL_BYTES: usize = 256;
+/// Longest name of a resource or a requester, and longest note, in bytes.
+pub const MAX_NAME_BYTES: usize = 1024;
+/// Longest label, slug or resource type, in bytes.
+pub const MAX_LABEL_BYTES: usize = 256;
 
-/// A resource or a requester: 1 to 1,024 bytes of UTF-8, any character but NUL.
+/// Checks a resource or a requester: 1 to 1,024 bytes of UTF-8, any character but NUL.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// A message that says what is wrong and what would be right.
 pub fn name(text: Option<String>) -> Result<String, String> {
     let text = text.ok_or("is required")?;
     match text.len() {
         0 => Err("must not be empty".into()),
-        1..=NAME_BYTES if text.contains('\0') => Err("must not contain the character NUL".into()),
-        1..=NAME_BYTES => Ok(text),
-        long => Err(format!("is {long} bytes long; at most {NAME_BYTES} are allowed")),
+        1..=MAX_NAME_BYTES if text.contains('\0') => Err("must not contain the character NUL".into()),
+        1..=MAX_NAME_BYTES => Ok(text),
+        long => Err(format!("is {long} bytes long; at most {MAX_NAME_BYTES} are allowed")),
     }
 }
 
-/// A label, slug or resource type: 1 to 256 bytes of UTF-8 without control characters.
+/// Checks a label, slug or resource type: 1 to 256 bytes of UTF-8 without control characters.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// A message that says what is wrong and what would be right.
 pub fn label(text: Option<String>) -> Result<String, String> {
     let text = text.ok_or("is required")?;
     match text.len() {
         0 => Err("must not be empty".into()),
-        1..=LABEL_BYTES if text.chars().any(char::is_control) => Err("must not contain control characters".into()),
-        1..=LABEL_BYTES => Ok(text),
-        long => Err(format!("is {long} bytes long; at most {LABEL_BYTES} are allowed")),
+        1..=MAX_LABEL_BYTES if text.chars().any(char::is_control) => Err("must not contain control characters".into()),
+        1..=MAX_LABEL_BYTES => Ok(text),
+        long => Err(format!("is {long} bytes long; at most {MAX_LABEL_BYTES} are allowed")),
     }
 }
 
-/// A note: at most 1,024 bytes of UTF-8, any character but NUL; empty is the same as none.
+/// Checks a note: at most 1,024 bytes of UTF-8, any character but NUL; empty is the same as none.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// A message that says what is wrong and what would be right.
 pub fn note(text: Option<String>) -> Result<String, String> {
     match text {
         None => Ok(String::new()),
-        Some(text) if text.len() > NAME_BYTES => {
-            Err(format!("is {} bytes long; at most {NAME_BYTES} are allowed", text.len()))
+        Some(text) if text.len() > MAX_NAME_BYTES => {
+            Err(format!("is {} bytes long; at most {MAX_NAME_BYTES} are allowed", text.len()))
         }
         Some(text) if text.contains('\0') => Err("must not contain the character NUL".into()),
         Some(text) => Ok(text),
     }
 }
 
-/// Which tenant: a UUID, or `default` in open mode.
+/// Id of a tenant: a UUID, or `default` in open mode.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TenantId(String);
@@ -63,25 +63,25 @@ impl std::borrow::Borrow<str> for TenantId {
 }
 
 impl TenantId {
-    /// A new one, random.
+    /// A new, random id.
     #[must_use]
     pub fn random() -> Self {
         Self(Uuid::new_v4().to_string())
     }
 
-    /// The one tenant of open mode.
+    /// Id of the only tenant of open mode.
     #[must_use]
     pub fn default_tenant() -> Self {
         Self("default".into())
     }
 
-    /// Reads one that a client or the store names; `None` if it cannot be one.
+    /// Reads an id that a client or the store names; `None` for any other text, a UUID in another spelling included.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         (text == "default" || Uuid::parse_str(text).is_ok_and(|id| id.to_string() == text)).then(|| Self(text.into()))
     }
 
-    /// The text, as in keys and events.
+    /// The id as text, as keys and events have it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,29 +1,32 @@
-//! Events of the tenant's own platform: what may be published, and what is told of it.
+//! Events of the tenant's own platform, as they are published and as subscribers read them.
 
 use chrono::{DateTime, Utc};
 
 use crate::domain::names;
 
-/// The most bytes of an event's data, as compact JSON.
-pub const DATA_BYTES: usize = 16 << 10;
-/// The most characters of an event's type.
-const TYPE_CHARS: usize = 64;
-/// What a browser's EventSource or our own frames already call something else.
-const TAKEN: [&str; 5] = ["open", "error", "message", "connected", "heartbeat"];
+/// Largest data of an event, as compact JSON, in bytes.
+pub const MAX_DATA_BYTES: usize = 16 << 10;
+/// Longest type of an event, in characters.
+const MAX_TYPE_CHARS: usize = 64;
+/// Types with a meaning of their own on a stream: in the browser's EventSource, or among our frames.
+const RESERVED_TYPES: [&str; 5] = ["open", "error", "message", "connected", "heartbeat"];
 
-/// An event to publish, as the store takes it.
+/// An event to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
+    /// Its type: one of the described ones, or the tenant's own.
     pub kind: String,
+    /// The company that it is about.
     pub company: Option<Company>,
     /// JSON without a line break.
     pub data: String,
-    /// Milliseconds since the Unix epoch; without it the moment of publishing.
+    /// When it happened, in milliseconds since the Unix epoch; `None`: the time of publishing.
     pub timestamp_ms: Option<i64>,
+    /// Deduplication id: within an hour the same one publishes once.
     pub dedupe_id: Option<String>,
 }
 
-/// Which company an event is about.
+/// Reference to the company that an event is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Company {
     /// By its id, registered or not.
@@ -32,35 +35,41 @@ pub enum Company {
     Slug(String),
 }
 
-/// An event that was published, as subscribers read it.
+/// A published event, as subscribers read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformEvent {
+    /// Its type.
     pub kind: String,
+    /// Id of the company that it is about.
     pub company_id: Option<String>,
-    /// The slug that the company had at that moment.
+    /// Slug that the company had when the event was published.
     pub company_slug: Option<String>,
     /// JSON without a line break.
     pub data: String,
+    /// When it happened, or, where the publisher did not say, when it was published.
     pub timestamp: DateTime<Utc>,
 }
 
 /// A registered company.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registered {
+pub struct RegisteredCompany {
+    /// Its name in paths and filters, unique in the tenant.
     pub slug: String,
+    /// Its id in events, unique in the tenant.
     pub id: String,
+    /// What people call it.
     pub name: String,
-    /// Milliseconds since the Unix epoch.
+    /// When it was registered, in milliseconds since the Unix epoch.
     pub created_ms: i64,
 }
 
-/// An event's type: a small letter, then up to 63 of small letters, digits, `.`, `_`, `:` and `-`; not one that means something else.
+/// Checks an event's type: a small letter, then up to 63 of small letters, digits, `.`, `_`, `:` and `-`; not one of the stream's own.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// A message that says what is wrong and what would be right.
 pub fn kind(text: Option<String>) -> Result<String, String> {
     let text = text.ok_or("is required")?;
-    let fits = text.len() <= TYPE_CHARS
+    let fits = text.len() <= MAX_TYPE_CHARS
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._:-".contains(&byte));
     if !fits {
@@ -68,21 +77,21 @@ pub fn kind(text: Option<String>) -> Result<String, String> {
             "must be a small letter and then up to 63 of small letters, digits, \".\", \"_\", \":\" and \"-\"".into()
         );
     }
-    if TAKEN.contains(&text.as_str()) {
+    if RESERVED_TYPES.contains(&text.as_str()) {
         return Err(format!("must not be \"{text}\": that name has a meaning of its own on an event stream"));
     }
     Ok(text)
 }
 
-/// An id that makes publishing repeatable: 1 to 256 bytes without control characters.
+/// Checks a deduplication id: 1 to 256 bytes without control characters.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// A message that says what is wrong and what would be right.
 pub fn dedupe_id(text: String) -> Result<String, String> {
     names::label(Some(text))
 }
 
-/// JSON that was parsed once, on one line: white space between its tokens goes, everything else stays to the byte.
+/// Puts valid JSON on one line: removes white space between tokens, and keeps everything else byte for byte.
 #[must_use]
 pub fn one_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
@@ -109,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_is_plain_and_not_taken() {
+    fn a_type_is_plain_and_not_reserved() {
         for good in ["trade", "a", "a.b_c:d-9"] {
             assert_eq!(kind(Some(good.into())).unwrap(), good);
         }

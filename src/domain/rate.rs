@@ -1,65 +1,69 @@
-//! A rate of requests with a burst, as GCRA counts it: one number, the backlog, says all.
+//! Rate limit with a burst, counted by the generic cell rate algorithm (GCRA, ITU-T I.371): its whole state is one number, the backlog.
 //!
-//! Each unit of cost adds its share of a second to the backlog, which shrinks as time goes by. A call is admitted while the backlog with
-//! it stays within the burst. Nothing here reads a clock.
+//! Each unit of cost adds 1/rate seconds to the backlog, which shrinks as time passes. A call is admitted as long as the backlog with it
+//! stays within burst/rate seconds. Nothing here reads a clock.
 
 use crate::domain::tier::Tier;
 
-/// How many items of a batch are in the price of the call.
+/// Items that a call may have at a cost of 1.
 const ITEMS_INCLUDED: usize = 100;
 const SECOND_US: f64 = 1_000_000.0;
 
-/// So many units per second, and so many at once after a rest.
+/// Rate limit, in units of cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// Units per second in the long run.
     pub per_second: u32,
+    /// Units at once, after as long a rest as [`Rate::window_s`].
     pub burst: u32,
 }
 
 impl Rate {
-    /// Units left, for a backlog in microseconds.
+    /// Units that a backlog, in microseconds, leaves of the burst.
     #[must_use]
     pub fn left(self, backlog_us: i64) -> i64 {
         let in_use = (backlog_us.max(0) as f64 * f64::from(self.per_second) / SECOND_US).ceil() as i64;
         (i64::from(self.burst) - in_use).max(0)
     }
 
-    /// How long until a call of that cost is admitted, in microseconds; 0: it is now.
+    /// Wait until a call of this cost is admitted, in microseconds; 0: it is admitted now.
     #[must_use]
     pub fn wait_us(self, backlog_us: i64, cost: u32) -> i64 {
         let unit_us = SECOND_US / f64::from(self.per_second);
         let over = backlog_us as f64 + f64::from(cost) * unit_us - f64::from(self.burst) * unit_us;
-        // A microsecond of grace, as in the script: what was rounded on the way must not cost a unit.
+        // Tolerance of 1 us, as in the script: rounding must not cost a unit.
         if over > 1.0 { over.ceil() as i64 } else { 0 }
     }
 
-    /// In how many seconds a rest makes the whole burst available again.
+    /// Seconds until an empty burst is full again, if nobody calls.
     #[must_use]
     pub fn window_s(self) -> u32 {
         self.burst.div_ceil(self.per_second).max(1)
     }
 }
 
-/// What a call with so many items costs: 1, and 1 more for each further 100 begun.
+/// Cost of a call with this many items: 1, and 1 more for each further 100 begun.
 #[must_use]
 pub fn cost(items: usize) -> u32 {
     items.div_ceil(ITEMS_INCLUDED).max(1) as u32
 }
 
-/// Whole seconds for `Retry-After`: never too early, never 0.
+/// Value of `Retry-After`: the wait in whole seconds, rounded up, at least 1.
 #[must_use]
 pub fn retry_after_s(wait_us: i64) -> i64 {
     (wait_us as f64 / SECOND_US).ceil().max(1.0) as i64
 }
 
-/// A call beyond its tenant's rate.
+/// Refusal of a call beyond its tenant's rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooFast {
+    /// The tenant's tier.
     pub tier: Tier,
+    /// The tenant's rate limit.
     pub rate: Rate,
-    /// How long until it would be admitted, in microseconds, if nobody else calls.
+    /// Wait until the call would be admitted, in microseconds, if nobody else calls.
     pub wait_us: i64,
-    /// Redis' clock in microseconds, when it was Redis that counted.
+    /// Redis' clock in microseconds, where Redis counted; `None` where this replica refused by itself.
     pub now_us: Option<i64>,
 }
 
@@ -84,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_come_too_early() {
+    fn retry_after_is_never_too_early() {
         assert_eq!([0, 1, 1_000_000, 1_000_001].map(retry_after_s), [1, 1, 1, 2]);
     }
 }

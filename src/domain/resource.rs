@@ -1,80 +1,80 @@
-//! Registered resources: pools, what takes what along, and places in the tree.
+//! Definitions of registered resources: pools, blockers, trees.
 
-use crate::domain::{fault::FieldErrors, names};
+use crate::domain::{field_errors::FieldErrors, names};
 
-/// The largest pool.
-pub const CAPACITY_MAX: i64 = 100_000;
-/// The most that one resource takes along.
-pub const BLOCKS_MAX: usize = 64;
-/// The most levels of a tree, the resource's own included.
-pub const LEVELS_MAX: usize = 32;
-/// Slots are listed by name up to this capacity.
-const SLOTS_LISTED: i64 = 1_000;
+/// Largest capacity of a pool.
+pub const MAX_CAPACITY: i64 = 100_000;
+/// Most blockers of one resource.
+pub const MAX_BLOCKS: usize = 64;
+/// Most levels of a tree, the resource's own included.
+pub const MAX_LEVELS: usize = 32;
+/// Largest capacity of a pool whose slots are listed by name.
+const MAX_LISTED_SLOTS: i64 = 1_000;
 
-/// What is registered under a name.
+/// Definition of a registered resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     /// Its name.
     pub name: String,
-    /// How many can have it at once; more than one makes it a pool.
+    /// How many can hold it at once; more than 1 makes it a pool.
     pub capacity: i64,
-    /// What is taken along with it.
+    /// Blockers: names that are taken along with it.
     pub blocks: Vec<String>,
-    /// Above it in the tree, from the root on.
+    /// Names above it in the tree, from the root on.
     pub ancestors: Vec<String>,
 }
 
 impl Definition {
-    /// Reads one as a client gives it.
+    /// Checks item `at` of a list of definitions.
     pub fn parse(
-        faults: &mut FieldErrors,
+        errors: &mut FieldErrors,
         at: usize,
         name: Option<String>,
         capacity: Option<i64>,
         blocks: Option<Vec<String>>,
         path: Option<String>,
     ) -> Option<Self> {
-        let name = faults.keep(|| format!("[{at}].name"), registered_name(name));
+        let name = errors.check(|| format!("[{at}].name"), registered_name(name));
         let capacity = capacity.unwrap_or(1);
-        if !(1..=CAPACITY_MAX).contains(&capacity) {
-            faults.add(format!("[{at}].capacity"), format!("is {capacity}; it must be from 1 to {CAPACITY_MAX}"));
+        if !(1..=MAX_CAPACITY).contains(&capacity) {
+            errors.add(format!("[{at}].capacity"), format!("is {capacity}; it must be from 1 to {MAX_CAPACITY}"));
         }
         let mut distinct: Vec<String> = Vec::new();
         let blocks = blocks.unwrap_or_default();
-        if blocks.len() > BLOCKS_MAX {
-            faults
-                .add(format!("[{at}].blocks"), format!("has {} names; at most {BLOCKS_MAX} are allowed", blocks.len()));
+        if blocks.len() > MAX_BLOCKS {
+            errors
+                .add(format!("[{at}].blocks"), format!("has {} names; at most {MAX_BLOCKS} are allowed", blocks.len()));
         }
         for (n, block) in blocks.into_iter().enumerate() {
-            let block = faults.keep(|| format!("[{at}].blocks[{n}]"), names::name(Some(block)))?;
+            let block = errors.check(|| format!("[{at}].blocks[{n}]"), names::name(Some(block)))?;
             if name.as_ref().is_some_and(|name| {
                 *name == block || (capacity > 1 && slot_index(name, &block).is_some_and(|index| index < capacity))
             }) {
-                faults.add(format!("[{at}].blocks[{n}]"), "is the resource itself; a resource cannot block itself");
+                errors.add(format!("[{at}].blocks[{n}]"), "is the resource itself; a resource cannot block itself");
             }
             if !distinct.contains(&block) {
                 distinct.push(block);
             }
         }
         let ancestors = match (path.filter(|path| !path.is_empty()), &name) {
-            (Some(path), Some(name)) => faults.keep(|| format!("[{at}].treePath"), ancestors(&path, name))?,
+            (Some(path), Some(name)) => errors.check(|| format!("[{at}].treePath"), ancestors(&path, name))?,
             _ => Vec::new(),
         };
         Some(Self { name: name?, capacity, blocks: distinct, ancestors })
     }
 
-    /// Where it stands: `Equipment>IT`; `None` for what stands alone or at a root.
+    /// Path of its ancestors, `Equipment>IT`; `None` where it has none.
     #[must_use]
     pub fn tree_path(&self) -> Option<String> {
         (!self.ancestors.is_empty()).then(|| self.ancestors.join(">"))
     }
 
-    /// The names of its slots; `None` where there are too many to list, none where it is no pool.
+    /// Names of its slots: empty where it is no pool, `None` above a capacity of 1,000.
     #[must_use]
     pub fn slots(&self) -> Option<Vec<String>> {
         match self.capacity {
             1 => Some(Vec::new()),
-            many if many <= SLOTS_LISTED => Some((0..many).map(|index| format!("{}_{index}", self.name)).collect()),
+            many if many <= MAX_LISTED_SLOTS => Some((0..many).map(|index| format!("{}_{index}", self.name)).collect()),
             _ => None,
         }
     }
@@ -101,16 +101,16 @@ fn ancestors(path: &str, name: &str) -> Result<Vec<String>, String> {
         }
         ancestors.push(segment);
     }
-    if ancestors.len() >= LEVELS_MAX {
+    if ancestors.len() >= MAX_LEVELS {
         return Err(format!(
-            "has {} levels with the resource's own; at most {LEVELS_MAX} are allowed",
+            "has {} levels with the resource's own; at most {MAX_LEVELS} are allowed",
             ancestors.len() + 1
         ));
     }
     Ok(ancestors)
 }
 
-/// The index that `name` has as a slot of `pool`: canonical decimals only.
+/// Index of the slot that `name` names in `pool`: `Printer_9` is 9 in `Printer`. `None` where it names none; only canonical decimals count.
 #[must_use]
 pub fn slot_index(pool: &str, name: &str) -> Option<i64> {
     let digits = name.strip_prefix(pool)?.strip_prefix('_')?;
@@ -125,11 +125,11 @@ mod tests {
     use super::*;
 
     fn parsed(name: &str, capacity: i64, blocks: &[&str], path: Option<&str>) -> Result<Definition, Vec<String>> {
-        let mut faults = FieldErrors::default();
+        let mut errors = FieldErrors::default();
         let blocks = blocks.iter().map(|block| (*block).to_owned()).collect();
         let definition =
-            Definition::parse(&mut faults, 0, Some(name.into()), Some(capacity), Some(blocks), path.map(Into::into));
-        faults.or(definition).map(Option::unwrap).map_err(|faults| faults.into_iter().map(|fault| fault.path).collect())
+            Definition::parse(&mut errors, 0, Some(name.into()), Some(capacity), Some(blocks), path.map(Into::into));
+        errors.finish(|| definition).map_err(|errors| errors.into_iter().map(|error| error.path).collect())
     }
 
     #[test]

@@ -1,49 +1,74 @@
-//! What a tenant's tier allows.
+//! Tiers, and the limits that each sets to a tenant.
 
-use serde::{Deserialize, Serialize};
+use crate::domain::{
+    closed_set::{ClosedSet, closed_set},
+    rate::Rate,
+};
 
-use crate::domain::rate::Rate;
-
-/// The four tiers, from the least to the most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Tier {
-    Free,
-    Starter,
-    Pro,
-    Enterprise,
+closed_set! {
+    /// Tier of a tenant, which sets its limits; from the lowest to the highest.
+    pub enum Tier as "Tier" {
+        /// For trying out.
+        Free = "Free",
+        /// For one small application.
+        Starter = "Starter",
+        /// For applications under load.
+        Pro = "Pro",
+        /// Without limits but for what is kept.
+        Enterprise = "Enterprise",
+    }
 }
 
 impl Tier {
-    /// All tiers, from the least to the most.
-    pub const ALL: [Self; 4] = [Self::Free, Self::Starter, Self::Pro, Self::Enterprise];
-
-    /// The name as the API spells it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Free => "Free",
-            Self::Starter => "Starter",
-            Self::Pro => "Pro",
-            Self::Enterprise => "Enterprise",
-        }
-    }
-
-    /// The tier of that name, in any case.
+    /// The tier of a name, in any case.
     ///
     /// # Errors
-    /// A sentence that lists the tiers there are.
+    /// A message that lists the tiers.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
+        Self::VALUES
+            .iter()
+            .copied()
             .find(|tier| tier.name().eq_ignore_ascii_case(text))
             .ok_or_else(|| format!("\"{text}\" is no tier; the tiers are Free, Starter, Pro and Enterprise"))
     }
+
+    /// Whether a higher tier allows more.
+    #[must_use]
+    pub fn has_higher(self) -> bool {
+        self < Self::Enterprise
+    }
 }
 
-/// The numbers of one tier. `None` is unlimited.
+closed_set! {
+    /// A limit that a tier sets.
+    pub enum LimitType as "LimitType" {
+        /// Calls per second, and at once; a call of many items counts more than once.
+        RequestRate = "RequestRate",
+        /// Physical resources held at once.
+        ConcurrentReservations = "ConcurrentReservations",
+        /// Tickets that wait at once.
+        WaitingTickets = "WaitingTickets",
+        /// Event streams open at once with keys and tokens.
+        SseConnections = "SseConnections",
+        /// API keys.
+        ApiKeys = "ApiKeys",
+        /// Registered resources; a pool of N counts as N.
+        Resources = "Resources",
+        /// Registered companies.
+        Companies = "Companies",
+        /// Watched connections of the queue monitor.
+        Connections = "Connections",
+        /// Queue events pushed per day.
+        EventsPerDay = "EventsPerDay",
+        /// Bytes stored in all.
+        StoredBytes = "StoredBytes",
+    }
+}
+
+/// Limits of one tier. `None`: unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests.
+    /// Requests per second, and at once.
     pub rate: Option<Rate>,
     /// Physical resources held at once.
     pub held: Option<u64>,
@@ -57,28 +82,28 @@ pub struct Limits {
     pub companies: Option<u64>,
     /// Watched connections.
     pub connections: Option<u64>,
-    /// Jobs kept of all watched connections.
+    /// Jobs kept, of all connections together.
     pub jobs: u64,
-    /// Events kept for those who resume, and never longer than an hour.
+    /// Events kept for streams that resume; none is kept longer than an hour.
     pub history: u64,
-    /// Queue events taken in per day.
+    /// Queue events that clients may push per day.
     pub queue_events_per_day: Option<u64>,
-    /// Whether tokens can be had in exchange.
+    /// Whether keys and JWTs can be exchanged for tokens.
     pub exchange: bool,
 }
 
-/// What each tier allows here: the defaults, or what the operator made of them.
+/// Limits of every tier: the defaults, changed by what `TIERS_FILE` sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tiers([Limits; 4]);
 
 impl Tiers {
-    /// The numbers of that tier.
+    /// Limits of a tier.
     #[must_use]
     pub fn of(&self, tier: Tier) -> &Limits {
         &self.0[tier as usize]
     }
 
-    /// The numbers of that tier, to change them.
+    /// Limits of a tier, to be changed.
     pub fn of_mut(&mut self, tier: Tier) -> &mut Limits {
         &mut self.0[tier as usize]
     }

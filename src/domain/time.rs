@@ -1,25 +1,24 @@
-//! Instants on Redis' clock. Only that clock decides; nothing here reads another.
+//! Times on Redis' clock, the only one that decides: conversions and their form in JSON. Nothing here reads a clock.
 
 use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
 use serde::Serializer;
 
-/// The ISO 8601 form of an instant given in milliseconds since the Unix epoch: UTC, three decimals.
-///
-/// Instants beyond the calendar's range become its end: a TTL of 68 years is the longest that can be asked for.
+/// Converts milliseconds since the Unix epoch; a time beyond the calendar's range becomes its end.
 pub fn instant(ms: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(ms).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// `2026-05-13T12:01:00.000Z`
+/// ISO 8601 form of a time, in UTC with three decimals: `2026-05-13T12:01:00.000Z`.
 ///
-/// Digit by digit where the year has four of them: through chrono's formatting it would be 1 % of a request's instructions.
+/// Written digit by digit where the year has four of them: chrono's formatting would cost 1 % of a request's instructions.
 pub fn iso(instant: DateTime<Utc>) -> String {
     let Ok(year @ 0..=9999) = u32::try_from(instant.year()) else {
         return instant.to_rfc3339_opts(SecondsFormat::Millis, true);
     };
     let (date, time) = (instant.date_naive(), instant.time());
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    let ends = [
+    // Each number with the index behind its last digit.
+    let numbers = [
         (4, year),
         (7, date.month()),
         (10, date.day()),
@@ -28,10 +27,10 @@ pub fn iso(instant: DateTime<Utc>) -> String {
         (19, time.second()),
         (23, instant.timestamp_subsec_millis()),
     ];
-    for (mut place, mut number) in ends {
+    for (mut at, mut number) in numbers {
         while number > 0 {
-            place -= 1;
-            text[place] = b'0' + (number % 10) as u8;
+            at -= 1;
+            text[at] = b'0' + (number % 10) as u8;
             number /= 10;
         }
     }
@@ -39,19 +38,27 @@ pub fn iso(instant: DateTime<Utc>) -> String {
     std::str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
-/// Serialises an instant the way the contract writes it. For `#[serde(with = "time::wire")]`.
+/// Serialises a time as [`iso`] writes it: `#[serde(with = "time::wire")]`.
 pub mod wire {
     use super::{DateTime, Serializer, Utc, iso};
 
+    /// Writes the time as text.
+    ///
+    /// # Errors
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(instant: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&iso(*instant))
     }
 }
 
-/// The same for an instant that may be absent.
+/// Serialises an optional time likewise, `None` as null: `#[serde(with = "time::wire_option")]`.
 pub mod wire_option {
     use super::{DateTime, Serializer, Utc, iso};
 
+    /// Writes the time as text, or null.
+    ///
+    /// # Errors
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(instant: &Option<DateTime<Utc>>, to: S) -> Result<S::Ok, S::Error> {
         match instant {
             Some(instant) => to.serialize_str(&iso(*instant)),

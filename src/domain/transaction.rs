@@ -1,130 +1,164 @@
-//! Transactions: groups of reserves and releases, each group atomic.
+//! Transactions: groups of reserves or releases, each group atomic.
 
 use crate::domain::{
-    fault::{FieldError, FieldErrors},
-    reservation::{BATCH, ReleaseOutcome, ReleaseRequest, ReserveOutcome, ReserveRequest},
+    closed_set::{ClosedSet, closed_set},
+    field_errors::FieldErrors,
+    reservation::{MAX_BATCH, ReleaseOutcome, ReleaseRequest, ReserveOutcome, ReserveRequest},
 };
 
-/// What a group does about conflicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// Everything or nothing.
-    AllOrNone,
-    /// What can be had; the rest is skipped.
-    AsManyAsPossible,
-    /// The first that can be had, in the order of the list.
-    First,
+closed_set! {
+    /// How a transaction treats conflicts.
+    pub enum Method as "TransactionMethod" {
+        /// Everything or nothing.
+        AllOrNone = "ALL_OR_NONE",
+        /// Whatever is free; the rest is left out.
+        AsManyAsPossible = "AS_MANY_AS_POSSIBLE",
+        /// The first that is free, in the order of the list.
+        First = "FIRST",
+    }
 }
 
 impl Method {
-    /// All methods.
-    pub const ALL: [Self; 3] = [Self::AllOrNone, Self::AsManyAsPossible, Self::First];
-
-    /// The name as the API spells it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AllOrNone => "ALL_OR_NONE",
-            Self::AsManyAsPossible => "AS_MANY_AS_POSSIBLE",
-            Self::First => "FIRST",
-        }
-    }
-
-    /// The method of that name.
+    /// The method of a name, which is required.
     ///
     /// # Errors
-    /// A sentence that lists the methods there are.
+    /// A message that lists the methods.
     pub fn parse(name: Option<&str>) -> Result<Self, String> {
         let name = name.ok_or("is required")?;
-        Self::ALL
-            .into_iter()
-            .find(|method| method.name() == name)
+        Self::of_name(name)
             .ok_or_else(|| format!("is \"{name}\"; it must be ALL_OR_NONE, AS_MANY_AS_POSSIBLE or FIRST"))
     }
 }
 
-/// One group.
+closed_set! {
+    /// What the items of a transaction ask for.
+    pub enum TransactionType as "TransactionType" {
+        /// Items as in reserve.
+        Reserve = "RESERVE",
+        /// Items as in unreserve.
+        Unreserve = "UNRESERVE",
+    }
+}
+
+impl TransactionType {
+    /// The type of a name, which is required.
+    ///
+    /// # Errors
+    /// A message that lists the types.
+    pub fn parse(name: Option<&str>) -> Result<Self, String> {
+        let name = name.ok_or("is required: RESERVE or UNRESERVE")?;
+        Self::of_name(name).ok_or_else(|| format!("is \"{name}\"; it must be RESERVE or UNRESERVE"))
+    }
+}
+
+closed_set! {
+    /// Outcome of a transaction.
+    pub enum TransactionStatus as "TransactionStatus" {
+        /// It was carried out, as far as its method asks for.
+        Applied = "APPLIED",
+        /// It changed nothing.
+        RolledBack = "ROLLED_BACK",
+    }
+}
+
+/// One transaction.
 #[derive(Debug, Clone)]
 pub struct Transaction {
-    /// What it does about conflicts.
+    /// How it treats conflicts.
     pub method: Method,
     /// What it asks for.
     pub items: Items,
 }
 
-/// What a group asks for: all of one kind.
+/// Items of one transaction: all of one type.
 #[derive(Debug, Clone)]
 pub enum Items {
-    /// To be taken.
+    /// Resources to take.
     Reserve(Vec<ReserveRequest>),
-    /// To be given back.
+    /// Reservations to give back.
     Unreserve(Vec<ReleaseRequest>),
 }
 
 impl Items {
-    /// The request type as the API spells it.
+    /// Which type the items are of.
     #[must_use]
-    pub fn request_type(&self) -> &'static str {
+    pub fn request_type(&self) -> TransactionType {
         match self {
-            Self::Reserve(_) => "RESERVE",
-            Self::Unreserve(_) => "UNRESERVE",
+            Self::Reserve(_) => TransactionType::Reserve,
+            Self::Unreserve(_) => TransactionType::Unreserve,
         }
     }
 
-    /// How many there are.
+    /// Number of items.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Self::Reserve(wanted) => wanted.len(),
+            Self::Reserve(requests) => requests.len(),
             Self::Unreserve(claims) => claims.len(),
         }
     }
 
-    /// Whether there is none.
+    /// Whether there is no item.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
 
-/// What became of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransactionOutcome {
-    /// Whether it stands; if not, it changed nothing.
-    pub applied: bool,
-    /// What became of its items.
-    pub results: Results,
-}
-
-/// What became of a group's items.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Results {
-    /// Of those to be taken. Beside the statuses of reserve: `ROLLED_BACK`, `SKIPPED`.
-    Reserve(Vec<ReserveOutcome>),
-    /// Of those to be given back. Beside the statuses of unreserve: `ROLLED_BACK`, `SKIPPED`.
-    Unreserve(Vec<ReleaseOutcome>),
-}
-
-/// Checks that a call has 1 to 1,000 items over all its groups, and each group at least one.
-pub fn bound(faults: &mut FieldErrors, groups: &[usize]) {
-    if groups.is_empty() {
-        faults.add("", "the list is empty; send at least one transaction");
+    /// Requester and resource of each item, in order.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (reserves, releases): (&[ReserveRequest], &[ReleaseRequest]) = match self {
+            Self::Reserve(requests) => (requests, &[]),
+            Self::Unreserve(claims) => (&[], claims),
+        };
+        reserves
+            .iter()
+            .map(|item| (&*item.requester, &*item.resource))
+            .chain(releases.iter().map(|item| (&*item.requester, &*item.resource)))
     }
-    for (at, items) in groups.iter().enumerate() {
-        if *items == 0 {
-            faults.add(format!("[{at}].requests"), "is empty; send at least one request");
+}
+
+/// Outcome of one transaction.
+#[derive(Debug, Clone)]
+pub struct TransactionOutcome<'t> {
+    /// Whether it was carried out; if not, it changed nothing.
+    pub status: TransactionStatus,
+    /// Outcomes of its items.
+    pub results: Results<'t>,
+}
+
+/// The items of one transaction, each with its outcome, in order.
+#[derive(Debug, Clone)]
+pub enum Results<'t> {
+    /// Of a transaction that takes.
+    Reserve(Vec<(&'t ReserveRequest, ItemOutcome<ReserveOutcome>)>),
+    /// Of a transaction that gives back.
+    Unreserve(Vec<(&'t ReleaseRequest, ItemOutcome<ReleaseOutcome>)>),
+}
+
+/// Outcome of one item of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ItemOutcome<T> {
+    /// As reserve or unreserve decides it.
+    Decided(T),
+    /// Not tried: `FIRST` took another item.
+    Skipped,
+    /// It would have been carried out, but the transaction was rolled back.
+    RolledBack,
+}
+
+/// Checks the sizes of the transactions of one call: 1 to 1,000 items together, at least one in each.
+pub fn check_sizes(errors: &mut FieldErrors, sizes: &[usize]) {
+    if sizes.is_empty() {
+        errors.add("", "the list is empty; send at least one transaction");
+    }
+    for (at, size) in sizes.iter().enumerate() {
+        if *size == 0 {
+            errors.add(format!("[{at}].requests"), "is empty; send at least one request");
         }
     }
-    let all: usize = groups.iter().sum();
-    if all > BATCH {
-        faults.add("", format!("the transactions have {all} requests together; at most {BATCH} are allowed"));
-    }
-}
-
-/// Puts `prefix` before the path of each fault: those of a group's items are told within the call.
-pub fn within(faults: Vec<FieldError>, prefix: &str, into: &mut FieldErrors) {
-    for FieldError { path, message } in faults {
-        into.add(format!("{prefix}{path}"), message);
+    let total: usize = sizes.iter().sum();
+    if total > MAX_BATCH {
+        errors.add("", format!("the transactions have {total} requests together; at most {MAX_BATCH} are allowed"));
     }
 }
 
@@ -133,15 +167,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_items_of_all_groups_are_counted_together() {
-        let faults = |groups: &[usize]| {
-            let mut faults = FieldErrors::default();
-            bound(&mut faults, groups);
-            faults.or(()).map_err(|faults| faults.len())
+    fn the_items_of_all_transactions_are_counted_together() {
+        let errors = |sizes: &[usize]| {
+            let mut errors = FieldErrors::default();
+            check_sizes(&mut errors, sizes);
+            errors.finish(|| Some(())).map_err(|errors| errors.len())
         };
-        assert_eq!(faults(&[500, 500]), Ok(()));
-        assert_eq!(faults(&[500, 501]), Err(1));
-        assert_eq!(faults(&[]), Err(1));
-        assert_eq!(faults(&[1, 0]), Err(1));
+        assert_eq!(errors(&[500, 500]), Ok(()));
+        assert_eq!(errors(&[500, 501]), Err(1));
+        assert_eq!(errors(&[]), Err(1));
+        assert_eq!(errors(&[1, 0]), Err(1));
     }
 }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::names::TenantId,
-    store::{Caller, LimitReached, Outcome, Stamped, Store, StoreError, StreamKind, Subscription, TenantHandle},
+    store::{Caller, LimitReached, Limited, Stamped, Store, StoreError, StreamKind, Subscription, TenantHandle},
 };
 
 pub use buffer::filter::{Filter, split_list};
@@ -220,8 +220,8 @@ impl Feed {
         let Stamped { now_us, position, answer } = store.enter_stream(caller, &lease.id(), kind).await?;
         lease.settle();
         Ok(match answer {
-            Outcome::Limit(reached) => Err((reached, now_us)),
-            _ => Ok((Stamped { now_us, position, answer: () }, Some(lease))),
+            Limited::Limit(reached) => Err((reached, now_us)),
+            Limited::Done(()) => Ok((Stamped { now_us, position, answer: () }, Some(lease))),
         })
     }
 

@@ -1,4 +1,4 @@
-//! The API's routes joined, and the OpenAPI document that describes them.
+//! The parts of the API, and the OpenAPI document that describes them.
 
 use std::sync::LazyLock;
 
@@ -12,6 +12,7 @@ use crate::http::{
     tenants::{admin::Admin, api_keys::Keys, session::Sessions, token_exchange::Exchange},
 };
 
+/// Introduction of the document.
 const DESCRIPTION: &str = "\
 Named resources are reserved for a requester, held, renewed, released or expired, atomically; everything that happens is pushed \
 to the tenant's subscribers as server-sent events.\n\n\
@@ -24,14 +25,14 @@ where there is no limit, and where the caller was not recognised. A refused call
 limited per address, with the same 429 without `tier`.\n\n\
 # The queue monitor\n\nIts routes stand under `/api` instead of `/api/v1`, because its clients know them so: `/api/events/stream`, `/api/ingest`, \
 `/api/jobs`, `/api/workers`, `/api/queues`. Their errors carry `docsUrl` also as `docs_url`. What clients push and what a broker's watcher sees \
-may come late, twice and in any order: a job's state follows from the times at which things happened, and what is told of it only goes forward.\n\n\
+may come late, twice and in any order: a job's state follows from the times at which things happened, and what subscribers see of it only goes forward.\n\n\
 # Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
 
-/// Every part of the API.
+/// The parts of the API under [`API`].
 pub(super) type Api =
     (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin);
 
-/// Where the API's paths begin.
+/// Prefix of the API's paths.
 pub(super) const API: &str = "/api/v1";
 
 pub(super) fn api() -> Api {
@@ -46,10 +47,10 @@ fn service() -> OpenApiService<Api, ()> {
         .server(API)
 }
 
-/// The queue monitor's part, whose paths stand beside the versioned ones because its clients know them so.
+/// The parts of the queue monitor, under [`MONITOR`]: its clients know its paths without a version.
 pub(super) type Monitor = (QueueEvents, Ingest, Jobs, Fleet);
 
-/// Where the queue monitor's paths begin.
+/// Prefix of the queue monitor's paths.
 pub(super) const MONITOR: &str = "/api";
 
 pub(super) fn monitor_api() -> Monitor {
@@ -60,33 +61,35 @@ fn monitor() -> OpenApiService<Monitor, ()> {
     OpenApiService::new(monitor_api(), "Holdfast", env!("CARGO_PKG_VERSION")).server(MONITOR)
 }
 
-/// Adds the queue monitor's operations, each with where its path begins, and what they name.
-fn join(document: &mut Value, monitor: Value) {
-    for (part, each) in [("/paths", true), ("/components/schemas", false), ("/components/securitySchemes", false)] {
+/// Adds the queue monitor's document: its operations, each with the prefix of its path, and the schemas that they refer to.
+fn merge(document: &mut Value, monitor: &Value) {
+    for (part, has_operations) in
+        [("/paths", true), ("/components/schemas", false), ("/components/securitySchemes", false)]
+    {
         let added = monitor.pointer(part).and_then(Value::as_object).cloned().unwrap_or_default();
-        let Some(there) = document.pointer_mut(part).and_then(Value::as_object_mut) else { continue };
+        let Some(target) = document.pointer_mut(part).and_then(Value::as_object_mut) else { continue };
         for (name, mut value) in added {
-            if each {
+            if has_operations {
                 for operation in value.as_object_mut().into_iter().flat_map(|methods| methods.values_mut()) {
                     operation["servers"] = json!([{"url": MONITOR}]);
                 }
             }
-            there.entry(name).or_insert(value);
+            target.entry(name).or_insert(value);
         }
     }
 }
 
 /// The document as it is served and committed.
 ///
-/// Two things are mended that the derivation cannot say: which request fields are required (they are optional in our types, so that
-/// each absence can be named), and that an optional field may be null.
+/// Two things are added that the derivation cannot know: which fields of requests are required (in our types they are optional, so that
+/// one answer names every missing field), and that optional fields may be null.
 pub fn document() -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
         let mut document: Value = serde_json::from_str(&service().spec()).unwrap_or_default();
-        join(&mut document, serde_json::from_str(&monitor().spec()).unwrap_or_default());
+        merge(&mut document, &serde_json::from_str(&monitor().spec()).unwrap_or_default());
         let schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
         for (name, schema) in schemas.into_iter().flatten() {
-            mend(name, schema);
+            complete(name, schema);
         }
         let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
         text.push('\n');
@@ -95,17 +98,17 @@ pub fn document() -> &'static str {
     &DOCUMENT
 }
 
-/// The document as a page to read and to try.
+/// The document as an interactive page.
 pub(super) fn page() -> String {
     let service = service();
-    // The page holds the derived document as text; the one that we serve takes its place.
+    // The page contains the derived document as text; the completed one replaces it.
     service
         .swagger_ui_html()
         .replace(&service.spec(), document())
         .replace("<title>Swagger UI</title>", "<title>Holdfast API</title>")
 }
 
-/// Which fields a request cannot do without.
+/// Required fields of requests, by schema.
 const REQUIRED: &[(&str, &[&str])] = &[
     ("ReserveItem", &["requester", "resource"]),
     ("UnreserveItem", &["requester", "resource", "releaseToken"]),
@@ -127,16 +130,22 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("IngestQueue", &["name"]),
 ];
 
-fn mend(name: &str, schema: &mut Value) {
+/// Adds to a schema which fields are required, and that the others may be null.
+fn complete(name: &str, schema: &mut Value) {
     let mut required: Vec<String> =
         schema["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(Into::into)).collect();
-    let wanted = REQUIRED.iter().find(|(schema, _)| *schema == name).map_or(&[][..], |(_, fields)| fields);
-    required.extend(wanted.iter().map(|name| (*name).to_owned()));
+    let of_request = REQUIRED.iter().find(|(schema, _)| *schema == name).map_or(&[][..], |(_, fields)| fields);
+    required.extend(of_request.iter().map(|name| (*name).to_owned()));
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
-            if !required.contains(name) && property.get("$ref").is_none() {
-                property["nullable"] = json!(true);
+            if required.contains(name) {
+                continue;
             }
+            // In OpenAPI 3.0 nothing may stand beside a reference.
+            if property.get("$ref").is_some() {
+                *property = json!({"allOf": [property]});
+            }
+            property["nullable"] = json!(true);
         }
     }
     if !required.is_empty() {
@@ -144,7 +153,7 @@ fn mend(name: &str, schema: &mut Value) {
     }
 }
 
-/// The methods of a path, as `Allow` lists them.
+/// Methods of a path, as `Allow` lists them.
 pub(super) fn methods_of(path: &str) -> String {
     static PATHS: LazyLock<Vec<(Vec<String>, Vec<String>)>> = LazyLock::new(|| {
         let document: Value = serde_json::from_str(document()).unwrap_or_default();

@@ -93,6 +93,10 @@ impl<'a> Reader<'a> {
         if self.absent() { Some(None) } else { self.text().map(|text| Some(text.into())) }
     }
 
+    pub(super) fn maybe_bytes(&mut self) -> Option<Option<&'a [u8]>> {
+        if self.absent() { Some(None) } else { self.bytes().map(Some) }
+    }
+
     pub(super) fn maybe_int(&mut self) -> Option<Option<i64>> {
         if self.absent() { Some(None) } else { self.int().map(Some) }
     }

@@ -31,7 +31,7 @@ pub use redis::identity::names_in;
 pub use redis::private_server::{PrivateRedis, PrivateRedisError};
 pub use redis::subscription::{Subscription, SubscriptionEvent};
 pub use reservations::expiry::{ClockSample, DueTenants, Expired};
-pub use reservations::resources::{Registered, ResourcePage};
+pub use reservations::resources::{RegisterOutcome, ResourcePage};
 pub use reservations::{Page, PageCursor};
 pub use scripts::{SCRIPTS, Script};
 pub use tenants::issuers::Registration;
@@ -44,7 +44,7 @@ use redis::resp::Arguments;
 use reservations::batcher;
 use scripts::Pair;
 
-use crate::domain::rate::TooFast;
+use crate::domain::{closed_set::ClosedSet, rate::TooFast, tier::LimitType};
 
 /// How long a call waits for Redis before its outcome counts as unknown. One that was asked with others, and is then asked alone, waits anew.
 pub const TIMEOUT: Duration = Duration::from_millis(2_000);
@@ -106,6 +106,33 @@ impl<T> Stamped<T> {
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Stamped<U> {
         Stamped { now_us: self.now_us, position: self.position, answer: change(self.answer) }
     }
+
+    /// The same instant with another answer, or the failure to make one.
+    ///
+    /// # Errors
+    /// What `change` fails with.
+    pub fn try_map<U, E>(self, change: impl FnOnce(T) -> Result<U, E>) -> Result<Stamped<U>, E> {
+        Ok(Stamped { now_us: self.now_us, position: self.position, answer: change(self.answer)? })
+    }
+}
+
+/// Outcome of a call that nothing but a limit of the tier can refuse.
+#[derive(Debug, Clone)]
+pub enum Limited<T> {
+    /// It was done.
+    Done(T),
+    /// Nothing was done: it would pass a limit of the tenant's tier.
+    Limit(LimitReached),
+}
+
+impl<T> Limited<T> {
+    /// The same outcome with another answer.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Limited<U> {
+        match self {
+            Self::Done(answer) => Limited::Done(change(answer)),
+            Self::Limit(reached) => Limited::Limit(reached),
+        }
+    }
 }
 
 /// What a script decided.
@@ -124,13 +151,13 @@ pub enum Outcome<T> {
 /// A limit of the tier that a call would have passed.
 #[derive(Debug, Clone)]
 pub struct LimitReached {
-    /// `ConcurrentReservations`, `ApiKeys` ...
-    pub limit_type: String,
+    /// Which limit.
+    pub limit_type: LimitType,
     /// The most that the tier allows.
     pub limit: i64,
-    /// How many there are now.
+    /// How many are in use.
     pub used: i64,
-    /// When the earliest of them ends, in milliseconds since the Unix epoch.
+    /// When the earliest of them ends, in milliseconds since the Unix epoch; `None`: no deadline says it.
     pub until_ms: Option<i64>,
 }
 
@@ -364,12 +391,22 @@ impl Reply {
     fn limit(&self) -> Result<LimitReached, StoreError> {
         self.whole(|reader| {
             Some(LimitReached {
-                limit_type: reader.text()?.into(),
+                limit_type: LimitType::of_name(reader.text()?)?,
                 limit: reader.int()?,
                 used: reader.int()?,
                 until_ms: reader.maybe_int()?,
             })
         })
+    }
+
+    /// The answer of a script that may also refuse for a limit.
+    fn limited<T>(&self, done: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<Stamped<Limited<T>>, StoreError> {
+        let outcome = match self.verdict() {
+            "OK" => Limited::Done(done(self)?),
+            "LIMIT" => Limited::Limit(self.limit()?),
+            _ => return Err(self.unexpected()),
+        };
+        Ok(self.told(outcome))
     }
 
     /// The answer of a script that may also refuse for a limit or a wrong token.

@@ -10,7 +10,11 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{access::Issuer, fault::FieldErrors, names};
+use crate::domain::{
+    access::{Issuer, IssuerKind},
+    field_errors::FieldErrors,
+    names,
+};
 
 /// The most keys of a set, and the most bytes of a registration.
 const KEYS: usize = 100;
@@ -32,13 +36,13 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Which of the three it is.
+    /// How the keys were given; `None` unless exactly one of the three is there.
     #[must_use]
-    pub fn kind(&self) -> Option<&'static str> {
+    pub fn kind(&self) -> Option<IssuerKind> {
         match (&self.jwks, &self.public_key_pem, &self.hs256_secret) {
-            (Some(_), None, None) => Some("jwks"),
-            (None, Some(_), None) => Some("publicKeyPem"),
-            (None, None, Some(_)) => Some("hs256Secret"),
+            (Some(_), None, None) => Some(IssuerKind::Jwks),
+            (None, Some(_), None) => Some(IssuerKind::PublicKeyPem),
+            (None, None, Some(_)) => Some(IssuerKind::Hs256Secret),
             _ => None,
         }
     }
@@ -99,20 +103,20 @@ pub fn claimed(text: &str) -> Vec<(String, String)> {
 
 impl Keys {
     /// Reads a registration's keys; every fault is named under `jwt`.
-    pub fn parse(registration: &Registration, faults: &mut FieldErrors) -> Option<Self> {
+    pub fn parse(registration: &Registration, errors: &mut FieldErrors) -> Option<Self> {
         super::ready();
         if registration.text().len() > BYTES {
-            faults.add("jwt", format!("is larger than {BYTES} bytes"));
+            errors.add("jwt", format!("is larger than {BYTES} bytes"));
             return None;
         }
         match registration {
-            Registration { jwks: Some(set), public_key_pem: None, hs256_secret: None } => Self::of_set(set, faults),
+            Registration { jwks: Some(set), public_key_pem: None, hs256_secret: None } => Self::of_set(set, errors),
             Registration { jwks: None, public_key_pem: Some(pem), hs256_secret: None } => {
-                faults.keep(|| "jwt.publicKeyPem".into(), Self::of_pem(pem))
+                errors.check(|| "jwt.publicKeyPem".into(), Self::of_pem(pem))
             }
             Registration { jwks: None, public_key_pem: None, hs256_secret: Some(secret) } => {
                 if secret.len() < SECRET_BYTES {
-                    faults.add("jwt.hs256Secret", format!("must have at least {SECRET_BYTES} bytes"));
+                    errors.add("jwt.hs256Secret", format!("must have at least {SECRET_BYTES} bytes"));
                     return None;
                 }
                 Some(Self(vec![Key {
@@ -122,22 +126,22 @@ impl Keys {
                 }]))
             }
             _ => {
-                faults.add("jwt", "must have exactly one of jwks, publicKeyPem and hs256Secret; {} removes the issuer");
+                errors.add("jwt", "must have exactly one of jwks, publicKeyPem and hs256Secret; {} removes the issuer");
                 None
             }
         }
     }
 
-    fn of_set(set: &Value, faults: &mut FieldErrors) -> Option<Self> {
+    fn of_set(set: &Value, errors: &mut FieldErrors) -> Option<Self> {
         let Some(keys) = set.get("keys").and_then(Value::as_array).filter(|keys| (1..=KEYS).contains(&keys.len()))
         else {
-            faults.add("jwt.jwks", format!("must be a key set: {{\"keys\":[...]}} with 1 to {KEYS} keys"));
+            errors.add("jwt.jwks", format!("must be a key set: {{\"keys\":[...]}} with 1 to {KEYS} keys"));
             return None;
         };
         let read: Vec<_> = keys
             .iter()
             .enumerate()
-            .filter_map(|(at, key)| faults.keep(|| format!("jwt.jwks.keys[{at}]"), Key::of_jwk(key)))
+            .filter_map(|(at, key)| errors.check(|| format!("jwt.jwks.keys[{at}]"), Key::of_jwk(key)))
             .collect();
         (read.len() == keys.len()).then_some(Self(read))
     }

@@ -92,7 +92,7 @@ impl Vault {
             tid: token.tenant.to_string(),
             cred: token.credential.clone(),
             sub: token.end_user.clone(),
-            scope: token.scopes.names().join(","),
+            scope: token.scopes.to_list(),
             iat: now_us / 1_000_000,
             exp: token.ends_ms / 1000,
         };

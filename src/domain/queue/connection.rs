@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{fault::FieldErrors, names, queue::Framework};
+use crate::domain::{field_errors::FieldErrors, names, queue::Framework};
 
 /// The most bytes of a broker's address.
 const URL_BYTES: usize = 2_048;
@@ -125,20 +125,20 @@ impl NewConnection {
     /// Checks what a tenant asks for.
     ///
     /// # Errors
-    /// Each fault is noted in `faults`; the answer is then `None`.
-    pub fn parse(asked: Asked, faults: &mut FieldErrors) -> Option<Self> {
-        let name = faults.keep(|| "name".into(), names::label(asked.name));
-        let framework = faults.keep(|| "framework".into(), framework(asked.framework));
+    /// Each error is added to `errors`; the answer is then `None`.
+    pub fn parse(asked: Asked, errors: &mut FieldErrors) -> Option<Self> {
+        let name = errors.check(|| "name".into(), names::label(asked.name));
+        let framework = errors.check(|| "framework".into(), framework(asked.framework));
         let broker_url = asked.broker_url.filter(|url| !url.is_empty());
         if broker_url.as_ref().is_some_and(|url| url.len() > URL_BYTES) {
-            faults.add("brokerUrl", format!("is longer than {URL_BYTES} bytes"));
+            errors.add("brokerUrl", format!("is longer than {URL_BYTES} bytes"));
         }
         let options = asked.options;
         if options.queues.len() > QUEUES {
-            faults.add("queues", format!("has {} names; at most {QUEUES} are allowed", options.queues.len()));
+            errors.add("queues", format!("has {} names; at most {QUEUES} are allowed", options.queues.len()));
         }
         for (at, queue) in options.queues.iter().enumerate() {
-            faults.keep(|| format!("queues[{at}]"), names::label(Some(queue.clone())));
+            errors.check(|| format!("queues[{at}]"), names::label(Some(queue.clone())));
         }
         for (field, text) in [
             ("keyPrefix", &options.key_prefix),
@@ -146,14 +146,14 @@ impl NewConnection {
             ("separator", &options.separator),
         ] {
             if text.as_ref().is_some_and(|text| text.len() > PREFIX_BYTES || text.contains('\0')) {
-                faults.add(field, format!("must have at most {PREFIX_BYTES} bytes, and no character NUL"));
+                errors.add(field, format!("must have at most {PREFIX_BYTES} bytes, and no character NUL"));
             }
         }
         if options.separator.as_ref().is_some_and(String::is_empty) {
-            faults.add("separator", "must not be empty");
+            errors.add("separator", "must not be empty");
         }
         if options.priority_steps.as_ref().is_some_and(|steps| steps.is_empty() || steps.len() > STEPS) {
-            faults.add("prioritySteps", format!("must have 1 to {STEPS} steps"));
+            errors.add("prioritySteps", format!("must have 1 to {STEPS} steps"));
         }
         if let Some(framework) = framework
             && framework != Framework::Celery
@@ -168,7 +168,7 @@ impl NewConnection {
             celery
                 .into_iter()
                 .filter(|(_, set)| *set)
-                .for_each(|(field, _)| faults.add(field, "is for the framework celery alone"));
+                .for_each(|(field, _)| errors.add(field, "is for the framework celery alone"));
         }
         Some(Self { name: name?, framework: framework?, broker_url, options })
     }
@@ -292,11 +292,11 @@ mod tests {
 
     #[test]
     fn what_is_celerys_is_refused_elsewhere() {
-        let mut faults = FieldErrors::default();
+        let mut errors = FieldErrors::default();
         let options = Options { exact_consumers: true, separator: Some(":".into()), ..Options::default() };
         let asked = Asked { name: Some("n".into()), framework: Some("bullmq".into()), options, ..Asked::default() };
-        NewConnection::parse(asked, &mut faults);
-        let paths: Vec<_> = faults.or(()).unwrap_err().into_iter().map(|fault| fault.path).collect();
+        NewConnection::parse(asked, &mut errors);
+        let paths: Vec<_> = errors.finish(|| Some(())).unwrap_err().into_iter().map(|error| error.path).collect();
         assert_eq!(paths, ["exactConsumers", "separator"]);
     }
 }

@@ -8,7 +8,11 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::{
-    domain::{event::ReservationEvent, platform::PlatformEvent, time::iso},
+    domain::{
+        event::{EventType, ReservationEvent},
+        platform::PlatformEvent,
+        time::iso,
+    },
     store::{Notification, Payload},
 };
 
@@ -157,7 +161,7 @@ impl Frame {
     /// The frame of a reservation's event.
     #[must_use]
     pub fn of_reservation(position: Option<i64>, event: &ReservationEvent) -> Self {
-        let about = if event.r#type == "RESET" {
+        let about = if event.r#type == EventType::Reset {
             About::Everything
         } else {
             let changes =
@@ -167,7 +171,7 @@ impl Frame {
         };
         // Text, numbers and lists of them always serialise.
         let data = serde_json::to_string(event).unwrap_or_default();
-        Self::new(position, &event.r#type, about, &[&data])
+        Self::new(position, event.r#type.name(), about, &[&data])
     }
 
     /// The frame of an event of the tenant's own platform. Its data is JSON already and goes through as it is.

@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     domain::{
-        fault::{FieldError, FieldErrors},
+        field_errors::{FieldError, FieldErrors},
         names,
-        platform::{self, Company, NewEvent, Registered},
+        platform::{self, Company, NewEvent, RegisteredCompany},
         time::{instant, wire},
     },
     http::{
@@ -22,11 +22,12 @@ use crate::{
         auth::{Authorized, Govern, Read},
         wire::{
             error::{ApiError, Code},
+            outcome::{answer, within_limit},
             request::Body,
             response::{Answer, Nothing},
         },
     },
-    store::{Caller, CompanyRemoval, Outcome, Published, Registering, Stamped, Store},
+    store::{Caller, CompanyRemoval, Published, Registering, Store},
 };
 
 /// The most events of one call.
@@ -45,29 +46,20 @@ impl Platform {
         slug: Path<String>,
         body: Body<CompanyRequest>,
     ) -> Result<Answer<CompanyRow>, ApiError> {
-        let mut faults = FieldErrors::default();
-        let slug = faults.keep(|| "slug".into(), names::label(Some(slug.0)));
-        let id = body.0.id.map(|id| faults.keep(|| "id".into(), names::label(Some(id))));
-        let name = faults.keep(|| "name".into(), names::label(body.0.name));
-        let (slug, id, name) = faults
-            .or((slug.unwrap_or_default(), id.flatten(), name.unwrap_or_default()))
-            .map_err(ApiError::validation)?;
-        let Stamped { now_us, position, answer } =
-            here.store().put_company(&caller.0, &slug, id.as_deref(), &name).await?;
-        match answer {
-            Outcome::Done(Registering::Done(company)) => {
-                Ok(Answer(Stamped { now_us, position, answer: company.into() }))
-            }
-            Outcome::Done(Registering::Taken(owner)) => Err(ApiError::new(
+        let mut errors = FieldErrors::default();
+        let slug = errors.check(|| "slug".into(), names::label(Some(slug.0)));
+        let id = body.0.id.map(|id| errors.check(|| "id".into(), names::label(Some(id))));
+        let name = errors.check(|| "name".into(), names::label(body.0.name));
+        let (slug, id, name) = errors.finish(|| Some((slug?, id.flatten(), name?))).map_err(ApiError::validation)?;
+        let stamped = here.store().put_company(&caller.0, &slug, id.as_deref(), &name).await?;
+        let company = answer(within_limit(stamped, &caller.0)?, |outcome| match outcome {
+            Registering::Done(company) => Ok(company.into()),
+            Registering::Taken(owner) => Err(ApiError::new(
                 Code::Conflict,
                 format!("That id belongs to the company \"{owner}\"; give another, or none."),
-            )
-            .at(now_us)),
-            Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
-            Outcome::WrongToken(_) | Outcome::TooMany => {
-                Err(ApiError::new(Code::Internal, "A company has no release token."))
-            }
-        }
+            )),
+        })?;
+        Ok(Answer(company))
     }
 
     /// Show a company.
@@ -78,9 +70,11 @@ impl Platform {
         here: AppState,
         slug: Path<String>,
     ) -> Result<Answer<CompanyRow>, ApiError> {
-        let Stamped { now_us, position, answer } = here.store().companies(&caller.0, Some(&slug.0)).await?;
-        let company = answer.into_iter().next().ok_or_else(|| ApiError::not_found("company").at(now_us))?;
-        Ok(Answer(Stamped { now_us, position, answer: company.into() }))
+        let stamped = here.store().companies(&caller.0, Some(&slug.0)).await?;
+        let company = answer(stamped, |companies| {
+            companies.into_iter().next().map(Into::into).ok_or_else(|| ApiError::not_found("company"))
+        })?;
+        Ok(Answer(company))
     }
 
     /// List the companies, in the order of their slugs.
@@ -120,21 +114,18 @@ pub(in crate::http) async fn publish(
         OneOrMany::Many(items) => (true, items),
     };
     let events = parse(many, items)?;
-    let Stamped { now_us, position, answer } = store.publish(caller, &events).await?;
-    match answer {
-        Published::Done(positions) => {
-            let ids = positions.iter().map(ToString::to_string).collect();
-            Ok(Answer(Stamped { now_us, position, answer: PublishedIds { ids } }))
-        }
+    let ids = answer(store.publish(caller, &events).await?, |outcome| match outcome {
+        Published::Done(positions) => Ok(PublishedIds { ids: positions.iter().map(ToString::to_string).collect() }),
         Published::UnknownCompany(unknown) => {
             let at = unknown.iter().enumerate().filter(|(_, unknown)| **unknown);
-            let faults = at.map(|(at, _)| FieldError {
+            let errors = at.map(|(at, _)| FieldError {
                 path: place(many, at, "company"),
                 message: "is not a registered company's slug".into(),
             });
-            Err(ApiError::validation(faults.collect()).at(now_us))
+            Err(ApiError::validation(errors.collect()))
         }
-    }
+    })?;
+    Ok(Answer(ids))
 }
 
 /// Where a field stands in the body, as the client wrote it.
@@ -144,36 +135,36 @@ fn place(many: bool, at: usize, field: &str) -> String {
 
 fn parse(many: bool, items: Vec<PublishItem>) -> Result<Vec<NewEvent>, ApiError> {
     if items.is_empty() || items.len() > BATCH {
-        return Err(ApiError::fault("", format!("the body has {} events; 1 to {BATCH} are allowed", items.len())));
+        return Err(ApiError::field("", format!("the body has {} events; 1 to {BATCH} are allowed", items.len())));
     }
-    let mut faults = FieldErrors::default();
+    let mut errors = FieldErrors::default();
     let mut events = Vec::with_capacity(items.len());
     for (at, item) in items.into_iter().enumerate() {
         let place = |field: &str| place(many, at, field);
-        let kind = faults.keep(|| place("type"), platform::kind(item.r#type));
+        let kind = errors.check(|| place("type"), platform::kind(item.r#type));
         let company = match (item.company_id, item.company) {
             (Some(_), Some(_)) => {
-                faults.add(place("company"), "and companyId are both there; name the company once");
+                errors.add(place("company"), "and companyId are both there; name the company once");
                 None
             }
-            (Some(id), None) => faults.keep(|| place("companyId"), names::label(Some(id))).map(Company::Id),
-            (None, Some(slug)) => faults.keep(|| place("company"), names::label(Some(slug))).map(Company::Slug),
+            (Some(id), None) => errors.check(|| place("companyId"), names::label(Some(id))).map(Company::Id),
+            (None, Some(slug)) => errors.check(|| place("company"), names::label(Some(slug))).map(Company::Slug),
             (None, None) => None,
         };
-        let data = faults.keep(|| place("data"), data(item.data.as_deref()));
-        let timestamp_ms = item.timestamp.and_then(|text| faults.keep(|| place("timestamp"), timestamp(&text)));
-        let dedupe_id = item.dedupe_id.and_then(|id| faults.keep(|| place("dedupeId"), platform::dedupe_id(id)));
+        let data = errors.check(|| place("data"), data(item.data.as_deref()));
+        let timestamp_ms = item.timestamp.and_then(|text| errors.check(|| place("timestamp"), timestamp(&text)));
+        let dedupe_id = item.dedupe_id.and_then(|id| errors.check(|| place("dedupeId"), platform::dedupe_id(id)));
         if let (Some(kind), Some(data)) = (kind, data) {
             events.push(NewEvent { kind, company, data, timestamp_ms, dedupe_id });
         }
     }
-    faults.or(events).map_err(ApiError::validation)
+    errors.finish(|| Some(events)).map_err(ApiError::validation)
 }
 
 fn data(raw: Option<&RawValue>) -> Result<String, String> {
     let line = platform::one_line(raw.ok_or("is required")?.get());
-    if line.len() > platform::DATA_BYTES {
-        return Err(format!("is {} bytes long; at most {} are allowed", line.len(), platform::DATA_BYTES));
+    if line.len() > platform::MAX_DATA_BYTES {
+        return Err(format!("is {} bytes long; at most {} are allowed", line.len(), platform::MAX_DATA_BYTES));
     }
     Ok(line)
 }
@@ -377,8 +368,8 @@ struct CompanyRow {
     created_at: DateTime<Utc>,
 }
 
-impl From<Registered> for CompanyRow {
-    fn from(company: Registered) -> Self {
+impl From<RegisteredCompany> for CompanyRow {
+    fn from(company: RegisteredCompany) -> Self {
         Self { slug: company.slug, id: company.id, name: company.name, created_at: instant(company.created_ms) }
     }
 }

@@ -23,7 +23,12 @@ use tokio::{
 };
 
 use crate::{
-    domain::time::{instant, iso},
+    domain::{
+        event::{EventType, Explanation, RequestType},
+        tier::LimitType,
+        time::{instant, iso},
+        transaction::Method,
+    },
     feed::{ChunkSink, Entry, Filter, Frame, LiveReader, Piece, Reader, Start},
     http::{
         app_state::{AppState, Tag},
@@ -32,7 +37,7 @@ use crate::{
             publish,
             publish::{OneOrMany, PublishedIds},
         },
-        wire::{error::ApiError, request::Large, response::Answer},
+        wire::{error::ApiError, request::Large, response::Answer, word::Word},
     },
     store::StreamKind,
 };
@@ -340,27 +345,24 @@ impl ApiResponse for EventStream {
 struct ReservationEvent {
     /// The position as a string; null in a refusal, which is live only.
     id: Option<String>,
-    /// `RESERVED`, `UNRESERVED`, `RENEWED`, `RESERVATION_EXPIRED`, `RESERVE_FAILED`, `UNRESERVE_FAILED`, `TRANSACTION_APPLIED`,
-    /// `TRANSACTION_ROLLED_BACK`, `RESET` or `TIER_LIMIT_REACHED`.
-    r#type: String,
+    r#type: Word<EventType>,
     tenant_id: String,
     /// The physical name: of a pool, the slot's.
     resource: Option<String>,
     requester: Option<String>,
-    /// One word: the outcome.
-    explanation: Option<String>,
+    explanation: Option<Word<Explanation>>,
     /// A sentence, where the word is not enough.
     reason: Option<String>,
     resource_type: Option<String>,
     api_key_label: Option<String>,
-    /// `RESERVE`, `UNRESERVE` or `RENEW`; null for what nobody requested.
-    request_type: Option<String>,
+    /// Null where no call asked for it: expiry, reset, force release.
+    request_type: Option<Word<RequestType>>,
     timestamp: DateTime<Utc>,
     /// Of a transaction.
-    method: Option<String>,
+    method: Option<Word<Method>>,
     /// Of a transaction: every item.
     changes: Option<Vec<EventChange>>,
-    limit_type: Option<String>,
+    limit_type: Option<Word<LimitType>>,
     limit: Option<i64>,
     fencing_token: Option<i64>,
     expires_at: Option<DateTime<Utc>>,
@@ -376,8 +378,8 @@ struct ReservationEvent {
 struct EventChange {
     resource: String,
     requester: String,
-    request_type: String,
-    explanation: String,
+    request_type: Word<RequestType>,
+    explanation: Word<Explanation>,
     fencing_token: Option<i64>,
     expires_at: Option<DateTime<Utc>>,
     pool: Option<String>,

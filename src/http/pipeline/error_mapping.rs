@@ -35,11 +35,11 @@ fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> 
         return None;
     }
     Some(if let Some(fault) = error.downcast_ref::<ParseParamError>() {
-        ApiError::fault(fault.name, fault.reason.clone())
+        ApiError::field(fault.name, fault.reason.clone())
     } else if let Some(fault) = error.downcast_ref::<ParsePathParamError>() {
-        ApiError::fault(fault.name, fault.reason.clone())
+        ApiError::field(fault.name, fault.reason.clone())
     } else if error.is::<ParsePathError>() {
-        ApiError::fault("path", "is not percent-encoded UTF-8")
+        ApiError::field("path", "is not percent-encoded UTF-8")
     } else if error.is::<ContentTypeError>() {
         ApiError::new(Code::UnsupportedMediaType, "Send the body as application/json.")
     } else if error.is::<MethodNotAllowedError>() {
@@ -47,7 +47,7 @@ fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> 
     } else if error.is::<NotFoundError>() || error.status() == StatusCode::NOT_FOUND {
         ApiError::new(Code::NotFound, "There is nothing at this path; /docs lists what there is.")
     } else if error.status().is_client_error() {
-        ApiError::fault("", error.to_string())
+        ApiError::field("", error.to_string())
     } else {
         tracing::error!(%error, "a failure that nobody foresaw");
         ApiError::new(Code::Internal, "This is a bug in Holdfast; the log has its details under the request's id.")

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        fault::FieldErrors,
+        field_errors::FieldErrors,
         queue::{
             Framework,
             connection::{Asked, Connection, Health, NewConnection, Options},
@@ -19,12 +19,13 @@ use crate::{
         auth::{Authorized, Govern},
         wire::{
             error::{ApiError, Code},
+            outcome::within_limit,
             request::Body,
             response::{Answer, Nothing},
         },
     },
     monitor,
-    store::{MadeConnection, Outcome, Stamped, Store},
+    store::{MadeConnection, Store},
 };
 
 pub(in crate::http) struct Connections;
@@ -43,15 +44,12 @@ impl Connections {
         here: AppState,
         body: Body<NewConnectionRequest>,
     ) -> Result<Answer<ConnectionWithKey, 201>, ApiError> {
-        let mut faults = FieldErrors::default();
-        let new = NewConnection::parse(body.0.into(), &mut faults);
+        let mut errors = FieldErrors::default();
+        let new = NewConnection::parse(body.0.into(), &mut errors);
         if let Some(url) = new.as_ref().and_then(|new| new.broker_url.as_ref()) {
-            faults.keep(|| "brokerUrl".into(), monitor::check_url(url, &here.app().config.broker_hosts));
+            errors.check(|| "brokerUrl".into(), monitor::check_url(url, &here.app().config.broker_hosts));
         }
-        let new = faults
-            .or(new)
-            .map_err(ApiError::validation)?
-            .ok_or_else(|| ApiError::new(Code::Internal, "A fault was not named."))?;
+        let new = errors.finish(|| new).map_err(ApiError::validation)?;
         let id = Store::new_connection_id();
         let sealed_url = match &new.broker_url {
             Some(url) => Some(
@@ -62,15 +60,8 @@ impl Connections {
             ),
             None => None,
         };
-        let Stamped { now_us, position, answer } =
-            here.store().create_connection(&caller.0, &id, &new, sealed_url).await?;
-        match answer {
-            Outcome::Done(made) => Ok(Answer(Stamped { now_us, position, answer: ConnectionWithKey::of(made) })),
-            Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
-            Outcome::WrongToken(_) | Outcome::TooMany => {
-                Err(ApiError::new(Code::Internal, "A connection has no release token."))
-            }
-        }
+        let stamped = here.store().create_connection(&caller.0, &id, &new, sealed_url).await?;
+        Ok(Answer(within_limit(stamped, &caller.0)?.map(ConnectionWithKey::of)))
     }
 
     /// List the tenant's connections, oldest first, each with how its watch goes. Never a broker's address, never an ingest key.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        fault::FieldErrors,
+        field_errors::FieldErrors,
         queue::{
             ConsumersFrom, Extensions, Framework, JobObservation, JobState, NAMELESS, Observation, QueueObservation,
             WorkerObservation, WorkerState,
@@ -24,12 +24,13 @@ use crate::{
         queues::payload::{IngestJob, IngestQueue, IngestRequest, IngestWorker},
         wire::{
             error::{ApiError, Code},
+            outcome::within_limit,
             request,
             request::Large,
             response::Answer,
         },
     },
-    store::{Bearer, Caller, INGEST_KEY_PREFIX, Outcome, Secret, Stamped},
+    store::{Bearer, Caller, INGEST_KEY_PREFIX, Secret},
 };
 
 /// The most events of one call.
@@ -60,18 +61,11 @@ impl Ingest {
         let caller = pusher.0;
         let connection = caller.connection().ok_or_else(unauthorized)?;
         let (framework, sightings) = parse(connection, body.0)?;
-        let Stamped { now_us, position, answer } = here.store().ingest(&caller, framework, &sightings).await?;
-        match answer {
-            Outcome::Done(intake) => Ok(Answer(Stamped {
-                now_us,
-                position,
-                answer: Ingested { accepted: intake.accepted as u64, duplicates: intake.duplicates as u64 },
-            })),
-            Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
-            Outcome::WrongToken(_) | Outcome::TooMany => {
-                Err(ApiError::new(Code::Internal, "An event has no release token."))
-            }
-        }
+        let stamped = here.store().ingest(&caller, framework, &sightings).await?;
+        Ok(Answer(
+            within_limit(stamped, &caller)?
+                .map(|intake| Ingested { accepted: intake.accepted as u64, duplicates: intake.duplicates as u64 }),
+        ))
     }
 }
 
@@ -143,47 +137,47 @@ fn unauthorized() -> ApiError {
 }
 
 fn parse(connection: Uuid, body: IngestRequest) -> Result<(Framework, Vec<Observation>), ApiError> {
-    let events = body.events.ok_or_else(|| ApiError::fault("events", "is required: a list of events"))?;
+    let events = body.events.ok_or_else(|| ApiError::field("events", "is required: a list of events"))?;
     if events.is_empty() || events.len() > BATCH {
-        return Err(ApiError::fault("events", format!("has {} events; 1 to {BATCH} are allowed", events.len())));
+        return Err(ApiError::field("events", format!("has {} events; 1 to {BATCH} are allowed", events.len())));
     }
-    let mut faults = FieldErrors::default();
+    let mut errors = FieldErrors::default();
     let mut framework = None;
     let mut sightings = Vec::with_capacity(events.len());
     for (at, event) in events.into_iter().enumerate() {
         let place = |field: &str| format!("events[{at}].{field}");
-        match faults.keep(
+        match errors.check(
             || place("framework"),
             known(event.framework, Framework::parse, Framework::ALL.iter().map(|known| known.name())),
         ) {
             Some(named) if *framework.get_or_insert(named) != named => {
-                faults.add(place("framework"), "differs from that of the events before; push them apart")
+                errors.add(place("framework"), "differs from that of the events before; push them apart")
             }
             _ => {}
         }
         if let Some(id) = event.connection_id
             && Uuid::try_parse(&id).ok() != Some(connection)
         {
-            faults.add(place("connectionId"), "is not the connection of this key");
+            errors.add(place("connectionId"), "is not the connection of this key");
         }
-        let at_us = faults.keep(
+        let at_us = errors.check(
             || place("timestamp"),
             event.timestamp.ok_or_else(|| "is required".to_owned()).and_then(|text| time_us(&text)),
         );
-        let group = faults.keep(|| place("type"), group(event.r#type));
+        let group = errors.check(|| place("type"), group(event.r#type));
         sightings.extend(match (group, event.job, event.worker, event.queue) {
-            (Some("job"), Some(job), ..) => self::job(*job, at_us, &mut faults, &place),
-            (Some("worker"), _, Some(worker), _) => self::worker(worker, at_us, &mut faults, &place),
-            (Some("queue"), _, _, Some(queue)) => self::queue(queue, at_us, &mut faults, &place),
+            (Some("job"), Some(job), ..) => self::job(*job, at_us, &mut errors, &place),
+            (Some("worker"), _, Some(worker), _) => self::worker(worker, at_us, &mut errors, &place),
+            (Some("queue"), _, _, Some(queue)) => self::queue(queue, at_us, &mut errors, &place),
             (Some(group), ..) => {
-                faults.add(place(group), "is required");
+                errors.add(place(group), "is required");
                 None
             }
             (None, ..) => None,
         });
     }
     let framework = framework.unwrap_or(Framework::Celery);
-    faults.or((framework, sightings)).map_err(ApiError::validation)
+    errors.finish(|| Some((framework, sightings))).map_err(ApiError::validation)
 }
 
 /// What an event is about, in any of the three spellings of its type.
@@ -236,16 +230,17 @@ fn within(text: String, most: usize) -> Result<String, String> {
 fn job(
     job: IngestJob,
     at_us: Option<i64>,
-    faults: &mut FieldErrors,
+    errors: &mut FieldErrors,
     place: &dyn Fn(&str) -> String,
 ) -> Option<Observation> {
     let path = |field: &str| place(&format!("job.{field}"));
-    let external_id = faults.keep(|| path("externalId"), needed(job.external_id, JobObservation::ID_BYTES));
-    let name = faults.keep(|| path("name"), needed(job.name, JobObservation::NAME_BYTES));
-    let state = faults
-        .keep(|| path("state"), known(job.state, JobState::parse, JobState::ALL.iter().map(|known| known.name())));
-    let mut text =
-        |field: &str, text: Option<String>, most| text.and_then(|text| faults.keep(|| path(field), within(text, most)));
+    let external_id = errors.check(|| path("externalId"), needed(job.external_id, JobObservation::ID_BYTES));
+    let name = errors.check(|| path("name"), needed(job.name, JobObservation::NAME_BYTES));
+    let state = errors
+        .check(|| path("state"), known(job.state, JobState::parse, JobState::ALL.iter().map(|known| known.name())));
+    let mut text = |field: &str, text: Option<String>, most| {
+        text.and_then(|text| errors.check(|| path(field), within(text, most)))
+    };
     let queue = text("queue", job.queue, JobObservation::QUEUE_BYTES);
     let worker = text("workerId", job.worker_id, JobObservation::ID_BYTES);
     let parent_id = text("parentId", job.parent_id, JobObservation::ID_BYTES);
@@ -253,19 +248,19 @@ fn job(
     // A long error is worth more than none: these are cut, not refused.
     let (error, stacktrace) = (job.error, job.stacktrace);
     let mut time = |field: &str, text: Option<String>| {
-        text.and_then(|text| faults.keep(|| path(field), time_us(&text))).map(|us| us / 1000)
+        text.and_then(|text| errors.check(|| path(field), time_us(&text))).map(|us| us / 1000)
     };
     let created_ms = time("createdAt", job.created_at);
     let started_ms = time("startedAt", job.started_at);
     let completed_ms = time("completedAt", job.completed_at);
     let scheduled_ms = time("scheduledFor", job.scheduled_for);
     let attempt = job.attempt.and_then(|attempt| {
-        faults.keep(|| path("attempt"), if attempt > 0 { Ok(attempt) } else { Err("must be 1 or more".into()) })
+        errors.check(|| path("attempt"), if attempt > 0 { Ok(attempt) } else { Err("must be 1 or more".into()) })
     });
     let in_range = |progress: &f64| (0.0..=1.0).contains(progress);
     let progress = job.progress.and_then(|progress| {
-        faults
-            .keep(|| path("progress"), Some(progress).filter(in_range).ok_or_else(|| "must be from 0 to 1".to_owned()))
+        errors
+            .check(|| path("progress"), Some(progress).filter(in_range).ok_or_else(|| "must be from 0 to 1".to_owned()))
     });
     Some(Observation::Job(Box::new(JobObservation {
         external_id: external_id?,
@@ -307,15 +302,15 @@ fn extensions(map: Option<Map<String, Value>>) -> Extensions {
 fn worker(
     worker: IngestWorker,
     at_us: Option<i64>,
-    faults: &mut FieldErrors,
+    errors: &mut FieldErrors,
     place: &dyn Fn(&str) -> String,
 ) -> Option<Observation> {
     let path = |field: &str| place(&format!("worker.{field}"));
-    let external_id = faults.keep(|| path("externalId"), needed(worker.external_id, JobObservation::ID_BYTES));
+    let external_id = errors.check(|| path("externalId"), needed(worker.external_id, JobObservation::ID_BYTES));
     let hostname =
-        worker.hostname.map(|name| faults.keep(|| path("hostname"), needed(Some(name), JobObservation::ID_BYTES)));
+        worker.hostname.map(|name| errors.check(|| path("hostname"), needed(Some(name), JobObservation::ID_BYTES)));
     let parse = |text: &str| if text == HEARTBEAT { Some(WorkerState::Online) } else { WorkerState::parse(text) };
-    let state = faults.keep(
+    let state = errors.check(
         || path("state"),
         known(worker.state, parse, WorkerState::ALL.iter().map(|known| known.name()).chain([HEARTBEAT])),
     );
@@ -340,10 +335,10 @@ fn worker(
 fn queue(
     queue: IngestQueue,
     at_us: Option<i64>,
-    faults: &mut FieldErrors,
+    errors: &mut FieldErrors,
     place: &dyn Fn(&str) -> String,
 ) -> Option<Observation> {
-    let name = faults.keep(|| place("queue.name"), needed(queue.name, JobObservation::QUEUE_BYTES));
+    let name = errors.check(|| place("queue.name"), needed(queue.name, JobObservation::QUEUE_BYTES));
     let consumers = queue.consumers.map(|count| (count, ConsumersFrom::Pushed));
     Some(Observation::Queue(QueueObservation {
         name: name?,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        fault::FieldErrors,
+        field_errors::FieldErrors,
         queue::{Framework, Job, JobDetail, JobFilter, JobSort, JobState, SortKey, SortPosition, named},
         time::{instant, wire, wire_option},
     },
@@ -69,31 +69,31 @@ impl Jobs {
         #[oai(name = "sortOrder")]
         sort_order: Query<Option<String>>,
     ) -> Result<Answer<JobList>, ApiError> {
-        let mut faults = FieldErrors::default();
+        let mut errors = FieldErrors::default();
         let filter = JobFilter {
             search: search.0.filter(|text| !text.is_empty()).and_then(|text| {
                 let fits = text.len() <= SEARCH_BYTES;
-                faults.keep(
+                errors.check(
                     || "search".into(),
                     fits.then_some(text).ok_or_else(|| format!("is longer than {SEARCH_BYTES} bytes")),
                 )
             }),
-            state: one_of(&mut faults, "state", state.0, JobState::ALL, JobState::name),
+            state: one_of(&mut errors, "state", state.0, JobState::ALL, JobState::name),
             queue: queue.0,
             worker: worker.0,
-            connection: connection_of(&mut faults, connection_id.0),
-            framework: one_of(&mut faults, "framework", framework.0, Framework::ALL, Framework::name),
+            connection: connection_of(&mut errors, connection_id.0),
+            framework: one_of(&mut errors, "framework", framework.0, Framework::ALL, Framework::name),
         };
-        let limit = limit_of(&mut faults, limit.0, LIMIT);
+        let limit = limit_of(&mut errors, limit.0, LIMIT);
         let (name, sort) =
-            one_of(&mut faults, "sortBy", sort_by.0, &JobSort::ALL, |(name, _)| name).unwrap_or(JobSort::ALL[0]);
-        let descending = descending_of(&mut faults, sort_order.0, true);
+            one_of(&mut errors, "sortBy", sort_by.0, &JobSort::ALL, |(name, _)| name).unwrap_or(JobSort::ALL[0]);
+        let descending = descending_of(&mut errors, sort_order.0, true);
         let after = cursor.0.filter(|cursor| !cursor.is_empty()).and_then(|cursor| {
             let read = decode(&cursor, name, descending)
                 .ok_or_else(|| "is none that this list gave in this order; begin again without it".to_owned());
-            faults.keep(|| "cursor".into(), read)
+            errors.check(|| "cursor".into(), read)
         });
-        faults.or(()).map_err(ApiError::validation)?;
+        errors.finish(|| Some(())).map_err(ApiError::validation)?;
         let told = here.store().jobs(&caller.0, &filter, (sort, descending), after.as_ref(), limit).await?;
         Ok(Answer(told.map(|page| {
             let next_cursor =
@@ -127,7 +127,7 @@ impl Jobs {
 
 /// One word of several, if it is there.
 pub(in crate::http) fn one_of<T: Copy>(
-    faults: &mut FieldErrors,
+    errors: &mut FieldErrors,
     path: &str,
     text: Option<String>,
     all: &[T],
@@ -135,21 +135,21 @@ pub(in crate::http) fn one_of<T: Copy>(
 ) -> Option<T> {
     let text = text.filter(|text| !text.is_empty())?;
     let found = all.iter().copied().find(|one| name(*one) == text);
-    faults.keep(
+    errors.check(
         || path.into(),
         found.ok_or_else(|| format!("is none of {}", all.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", "))),
     )
 }
 
-pub(in crate::http) fn connection_of(faults: &mut FieldErrors, text: Option<String>) -> Option<Uuid> {
+pub(in crate::http) fn connection_of(errors: &mut FieldErrors, text: Option<String>) -> Option<Uuid> {
     let text = text.filter(|text| !text.is_empty())?;
-    faults.keep(|| "connectionId".into(), Uuid::try_parse(&text).map_err(|_| "is not a UUID".into()))
+    errors.check(|| "connectionId".into(), Uuid::try_parse(&text).map_err(|_| "is not a UUID".into()))
 }
 
-pub(in crate::http) fn limit_of(faults: &mut FieldErrors, limit: Option<i64>, default: usize) -> usize {
+pub(in crate::http) fn limit_of(errors: &mut FieldErrors, limit: Option<i64>, default: usize) -> usize {
     let limit = limit.map_or(Some(default), |limit| {
         let fits = (1..=LIMIT_MOST as i64).contains(&limit);
-        faults.keep(
+        errors.check(
             || "limit".into(),
             fits.then_some(limit as usize).ok_or_else(|| format!("must be from 1 to {LIMIT_MOST}")),
         )
@@ -157,8 +157,8 @@ pub(in crate::http) fn limit_of(faults: &mut FieldErrors, limit: Option<i64>, de
     limit.unwrap_or(default)
 }
 
-pub(in crate::http) fn descending_of(faults: &mut FieldErrors, text: Option<String>, default: bool) -> bool {
-    one_of(faults, "sortOrder", text, &[("desc", true), ("asc", false)], |(name, _)| name)
+pub(in crate::http) fn descending_of(errors: &mut FieldErrors, text: Option<String>, default: bool) -> bool {
+    one_of(errors, "sortOrder", text, &[("desc", true), ("asc", false)], |(name, _)| name)
         .map_or(default, |(_, descending)| descending)
 }
 

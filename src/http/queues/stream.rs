@@ -62,8 +62,8 @@ async fn open(request: &Request, asked: Asked) -> Result<EventStream, ApiError> 
     let app = app(request)?;
     let caller = enter_stream(request, asked.api_key.as_deref()).await?;
     let connection =
-        asked.connection.ok_or_else(|| ApiError::fault("connectionId", "is required: the id of a connection"))?;
-    let connection = Uuid::try_parse(&connection).map_err(|_| ApiError::fault("connectionId", "is not a UUID"))?;
+        asked.connection.ok_or_else(|| ApiError::field("connectionId", "is required: the id of a connection"))?;
+    let connection = Uuid::try_parse(&connection).map_err(|_| ApiError::field("connectionId", "is not a UUID"))?;
     if app.replica.drain.is_cancelled() {
         return Ok(come_again(request));
     }

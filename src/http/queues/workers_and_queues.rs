@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        fault::FieldErrors,
+        field_errors::FieldErrors,
         queue::{Framework, Queue, Tally, Worker, WorkerState},
         time::{instant, wire},
     },
@@ -85,15 +85,15 @@ impl Fleet {
         #[oai(name = "sortOrder")]
         sort_order: Query<Option<String>>,
     ) -> Result<Answer<WorkerList>, ApiError> {
-        let mut faults = FieldErrors::default();
-        let connection = connection_of(&mut faults, connection_id.0);
-        let framework = one_of(&mut faults, "framework", framework.0, Framework::ALL, Framework::name);
-        let state = one_of(&mut faults, "state", state.0, WorkerState::ALL, WorkerState::name);
+        let mut errors = FieldErrors::default();
+        let connection = connection_of(&mut errors, connection_id.0);
+        let framework = one_of(&mut errors, "framework", framework.0, Framework::ALL, Framework::name);
+        let state = one_of(&mut errors, "state", state.0, WorkerState::ALL, WorkerState::name);
         let (_, sort) =
-            one_of(&mut faults, "sortBy", sort_by.0, &WORKER_SORTS, |(name, _)| name).unwrap_or(WORKER_SORTS[0]);
-        let descending = descending_of(&mut faults, sort_order.0, false);
-        let paging = Paging::parse(&mut faults, page.0, limit.0);
-        faults.or(()).map_err(ApiError::validation)?;
+            one_of(&mut errors, "sortBy", sort_by.0, &WORKER_SORTS, |(name, _)| name).unwrap_or(WORKER_SORTS[0]);
+        let descending = descending_of(&mut errors, sort_order.0, false);
+        let paging = Paging::parse(&mut errors, page.0, limit.0);
+        errors.finish(|| Some(())).map_err(ApiError::validation)?;
         let Stamped { now_us, position, answer: mut workers } = here.store().workers(&caller.0).await?;
         workers.retain(|worker| {
             connection.is_none_or(|wanted| wanted == worker.connection)
@@ -147,16 +147,16 @@ impl Fleet {
         #[oai(name = "timeRange")]
         time_range: Query<Option<String>>,
     ) -> Result<Answer<QueueList>, ApiError> {
-        let mut faults = FieldErrors::default();
-        let connection = connection_of(&mut faults, connection_id.0);
-        let framework = one_of(&mut faults, "framework", framework.0, Framework::ALL, Framework::name);
+        let mut errors = FieldErrors::default();
+        let connection = connection_of(&mut errors, connection_id.0);
+        let framework = one_of(&mut errors, "framework", framework.0, Framework::ALL, Framework::name);
         let (_, sort) =
-            one_of(&mut faults, "sortBy", sort_by.0, &QUEUE_SORTS, |(name, _)| name).unwrap_or(QUEUE_SORTS[0]);
-        let descending = descending_of(&mut faults, sort_order.0, false);
+            one_of(&mut errors, "sortBy", sort_by.0, &QUEUE_SORTS, |(name, _)| name).unwrap_or(QUEUE_SORTS[0]);
+        let descending = descending_of(&mut errors, sort_order.0, false);
         let range =
-            one_of(&mut faults, "timeRange", time_range.0, &Range::ALL, |range| range.name).unwrap_or(Range::ALL[2]);
-        let paging = Paging::parse(&mut faults, page.0, limit.0);
-        faults.or(()).map_err(ApiError::validation)?;
+            one_of(&mut errors, "timeRange", time_range.0, &Range::ALL, |range| range.name).unwrap_or(Range::ALL[2]);
+        let paging = Paging::parse(&mut errors, page.0, limit.0);
+        errors.finish(|| Some(())).map_err(ApiError::validation)?;
         let Stamped { now_us, position, answer: mut queues } = here.store().queues(&caller.0).await?;
         queues.retain(|queue| {
             connection.is_none_or(|wanted| wanted == queue.connection)
@@ -221,13 +221,13 @@ struct Paging {
 }
 
 impl Paging {
-    fn parse(faults: &mut FieldErrors, page: Option<i64>, limit: Option<i64>) -> Self {
+    fn parse(errors: &mut FieldErrors, page: Option<i64>, limit: Option<i64>) -> Self {
         let page = page.map_or(Some(1), |page| {
             let read =
                 usize::try_from(page).ok().filter(|page| *page > 0).ok_or_else(|| "must be 1 or more".to_owned());
-            faults.keep(|| "page".into(), read)
+            errors.check(|| "page".into(), read)
         });
-        Self { page: page.unwrap_or(1), limit: limit_of(faults, limit, LIMIT.min(LIMIT_MOST)) }
+        Self { page: page.unwrap_or(1), limit: limit_of(errors, limit, LIMIT.min(LIMIT_MOST)) }
     }
 
     fn over(&self, total: usize) -> Pages {

@@ -1,4 +1,4 @@
-//! The listing of active reservations: a page, or the whole, streamed as it is read.
+//! The listing of active reservations: one page, or the whole list, streamed as it is read.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -13,16 +13,23 @@ use serde::Serialize;
 
 use crate::{
     domain::{
-        fault::FieldError,
-        reservation::{BATCH, HeldReservation},
+        field_errors::FieldErrors,
+        reservation::{HeldReservation, MAX_BATCH},
         time::{instant, wire, wire_option},
     },
     http::wire::{
-        error::{ApiError, digits},
-        response::{Answer, HOLDFAST_POSITION, HOLDFAST_TIME},
+        error::ApiError,
+        headers::{self, HOLDFAST_POSITION, HOLDFAST_TIME},
+        pagination::{ListQuery, PageSizes},
+        response::Answer,
     },
-    store::{Caller, Page, PageCursor, Store},
+    store::{Caller, Page, PageCursor, Stamped, Store},
 };
+
+/// The default does not count here: without a limit the whole list is streamed.
+const PAGE_SIZES: PageSizes = PageSizes { default: MAX_BATCH, max: MAX_BATCH };
+/// Initial capacity of a chunk per row, in bytes: enough for most.
+const ROW_CAPACITY: usize = 300;
 
 /// An active reservation.
 #[derive(Debug, Serialize, Object)]
@@ -36,14 +43,14 @@ pub(in crate::http) struct ActiveReservation {
     #[serde(with = "wire_option")]
     expires_at: Option<DateTime<Utc>>,
     resource_type: String,
-    /// Which key, or end user, made it.
+    /// Label of the key, or the end user, that made it.
     api_key_label: Option<String>,
     note: Option<String>,
-    /// The pool that it is a slot of.
+    /// Pool of which it is a slot.
     pool: Option<String>,
-    /// Where it stands in the tree.
+    /// Path in the tree, its own name included.
     reserved_at_path: Option<String>,
-    /// What was taken along.
+    /// Blockers taken along.
     blockers: Option<Vec<String>>,
     /// Of a blocker: what it was taken along with.
     blocker_of: Option<Vec<String>>,
@@ -75,40 +82,44 @@ impl From<HeldReservation> for ActiveReservation {
 #[oai(rename_all = "camelCase")]
 pub(in crate::http) struct ActiveReservations {
     reservations: Vec<ActiveReservation>,
-    /// The position as of which the list holds; the first page's.
+    /// Position of the list; of all pages the first page's.
     as_of: i64,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null at the end.
     next_cursor: Option<String>,
 }
 
-/// Which reservations somebody wants to see.
+/// Filter of the listing.
 #[derive(Debug, Clone)]
-pub(in crate::http) struct Wish {
+pub(in crate::http) struct ListFilter {
+    /// Begin of the resource's name; empty: any.
     pub(in crate::http) prefix: String,
+    /// The requester; `None`: any.
     pub(in crate::http) requester: Option<String>,
 }
 
-impl Wish {
+impl ListFilter {
     fn passes(&self, active: &HeldReservation) -> bool {
         active.resource.starts_with(&self.prefix)
             && self.requester.as_ref().is_none_or(|requester| *requester == active.requester)
     }
 }
 
-/// The listing, as one answer or streamed.
+/// The listing.
 pub(in crate::http) enum Listing {
+    /// One page.
     Page(Answer<ActiveReservations>),
-    Whole { head: (i64, i64), body: PoemBody },
+    /// The whole list, streamed, with clock and position of its first part.
+    Whole(Stamped<PoemBody>),
 }
 
 impl IntoResponse for Listing {
     fn into_response(self) -> Response {
         match self {
             Self::Page(answer) => answer.into_response(),
-            Self::Whole { head: (now_us, position), body } => Response::builder()
+            Self::Whole(Stamped { now_us, position, answer: body }) => Response::builder()
                 .content_type("application/json")
-                .header(&HOLDFAST_TIME, digits(now_us))
-                .header(&HOLDFAST_POSITION, digits(position))
+                .header(&HOLDFAST_TIME, headers::number(now_us))
+                .header(&HOLDFAST_POSITION, headers::number(position))
                 .body(body),
         }
     }
@@ -134,87 +145,74 @@ impl ApiResponse for Listing {
     }
 }
 
-/// Reads the listing as a caller wishes it.
+/// Reads the listing: with a limit one page, without the whole.
 pub(in crate::http) async fn list(
     store: &Store,
     caller: Caller,
-    wish: Wish,
+    filter: ListFilter,
     limit: Option<i64>,
-    cursor: Option<String>,
+    cursor: Option<&str>,
 ) -> Result<Listing, ApiError> {
-    let mut faults = Vec::new();
-    if limit.is_some_and(|limit| !(1..=BATCH as i64).contains(&limit)) {
-        faults.push(FieldError { path: "limit".into(), message: format!("must be from 1 to {BATCH}") });
+    let mut errors = FieldErrors::default();
+    let query = ListQuery::parse(&mut errors, PAGE_SIZES, limit, cursor, PageCursor::decode);
+    let query = errors.finish(|| query).map_err(ApiError::validation)?;
+    let start = query.cursor.unwrap_or_else(PageCursor::start);
+    if limit.is_none() {
+        let first = store.scan(&caller, &start).await?;
+        return Ok(Listing::Whole(first.map(|first| whole(store.clone(), caller, filter, first))));
     }
-    let start = cursor.as_deref().map_or(Some(PageCursor::start()), PageCursor::decode);
-    match (start, limit) {
-        (None, _) => {
-            faults.push(FieldError {
-                path: "cursor".into(),
-                message: "is none that this service gave; begin again without it".into(),
-            });
-            Err(ApiError::validation(faults))
-        }
-        _ if !faults.is_empty() => Err(ApiError::validation(faults)),
-        (Some(start), Some(limit)) => {
-            let told = store.page(&caller, &start, limit as usize).await?;
-            Ok(Listing::Page(Answer(told.map(|page| ActiveReservations {
-                as_of: page.as_of,
-                next_cursor: page.next.as_ref().map(PageCursor::encode),
-                reservations: page.found.into_iter().filter(|active| wish.passes(active)).map(Into::into).collect(),
-            }))))
-        }
-        (Some(start), None) => {
-            let first = store.stretch(&caller, &start).await?;
-            Ok(Listing::Whole {
-                head: (first.now_us, first.position),
-                body: whole(store.clone(), caller, wish, first.answer),
-            })
-        }
-    }
+    let page = store.page(&caller, &start, query.limit).await?;
+    Ok(Listing::Page(Answer(page.map(|page| ActiveReservations {
+        as_of: page.as_of,
+        next_cursor: page.next.as_ref().map(PageCursor::encode),
+        reservations: page.found.into_iter().filter(|active| filter.passes(active)).map(Into::into).collect(),
+    }))))
 }
 
-/// Streams the whole list, one stretch after the other: a tenant may hold a million. A failure on the way breaks the body off, so
-/// that nobody takes a part for the whole.
-fn whole(store: Store, caller: Caller, wish: Wish, first: Page) -> PoemBody {
-    enum At {
-        Stretch(Page),
-        Next(PageCursor),
-        End(i64),
-        Over,
-    }
+/// What the streamed list writes next.
+enum Part {
+    /// The rows of a page that was read.
+    Rows(Page),
+    /// The page after this cursor, still to be read.
+    Next(PageCursor),
+    /// The end of the JSON, with the position of the list.
+    End(i64),
+    /// Nothing: the body is complete.
+    Complete,
+}
+
+/// Streams the whole list page by page, since a tenant may hold a million. A failure in the middle breaks the body off, so that nobody
+/// takes a part for the whole.
+fn whole(store: Store, caller: Caller, filter: ListFilter, first: Page) -> PoemBody {
     let head = Bytes::from_static(b"{\"reservations\":[");
-    let pieces = stream::try_unfold((At::Stretch(first), false), move |(mut at, mut begun)| {
-        let (store, caller, wish) = (store.clone(), caller.clone(), wish.clone());
+    let chunks = stream::try_unfold((Part::Rows(first), false), move |(mut part, mut has_rows)| {
+        let (store, caller, filter) = (store.clone(), caller.clone(), filter.clone());
         async move {
-            if let At::Next(cursor) = at {
-                let told = store
-                    .further_stretch(&caller, &cursor)
-                    .await
-                    .map_err(|error| std::io::Error::other(error.to_string()))?;
-                at = At::Stretch(told.answer);
+            if let Part::Next(cursor) = part {
+                let page = store.scan_next(&caller, &cursor).await;
+                part = Part::Rows(page.map_err(|error| std::io::Error::other(error.to_string()))?.answer);
             }
-            let piece = match at {
-                At::Stretch(page) => {
-                    let mut piece = Vec::with_capacity(page.found.len() * 300);
-                    for active in page.found.into_iter().filter(|active| wish.passes(active)) {
-                        if begun {
-                            piece.push(b',');
+            let chunk = match part {
+                Part::Rows(page) => {
+                    let mut chunk = Vec::with_capacity(page.found.len() * ROW_CAPACITY);
+                    for active in page.found.into_iter().filter(|active| filter.passes(active)) {
+                        if has_rows {
+                            chunk.push(b',');
                         }
-                        begun = true;
-                        serde_json::to_writer(&mut piece, &ActiveReservation::from(active))?;
+                        has_rows = true;
+                        serde_json::to_writer(&mut chunk, &ActiveReservation::from(active))?;
                     }
-                    at = page.next.map_or(At::End(page.as_of), At::Next);
-                    Bytes::from(piece)
+                    part = page.next.map_or(Part::End(page.as_of), Part::Next);
+                    Bytes::from(chunk)
                 }
-                At::End(as_of) => {
-                    at = At::Over;
+                Part::End(as_of) => {
+                    part = Part::Complete;
                     Bytes::from(format!("],\"asOf\":{as_of},\"nextCursor\":null}}"))
                 }
-                At::Next(_) | At::Over => return Ok::<_, std::io::Error>(None),
+                Part::Next(_) | Part::Complete => return Ok::<_, std::io::Error>(None),
             };
-            Ok(Some((piece, (at, begun))))
+            Ok(Some((chunk, (part, has_rows))))
         }
     });
-    PoemBody::from_bytes_stream(stream::StreamExt::chain(stream::iter([Ok(head)]), pieces))
+    PoemBody::from_bytes_stream(stream::StreamExt::chain(stream::iter([Ok(head)]), chunks))
 }

@@ -5,15 +5,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        fault::FieldErrors,
-        reservation::{ReleaseRequest, ReserveRequest, batch},
-        transaction::{Items, Method, Results, Transaction, TransactionOutcome, bound, within},
+        field_errors::FieldErrors,
+        reservation::{
+            ReleaseOutcome, ReleaseRequest, ReleaseStatus, ReserveOutcome, ReserveRequest, ReserveStatus, batch,
+        },
+        transaction::{
+            ItemOutcome, Items, Method, Results, Transaction, TransactionOutcome, TransactionStatus, TransactionType,
+            check_sizes,
+        },
     },
     http::{
         app_state::{AppState, Tag},
         auth::{Authorized, Write},
-        reservations::{ReserveItem, ReserveResult, UnreserveItem, UnreserveResult, done_with_tokens},
-        wire::{error::ApiError, request::Body, response::Answer},
+        reservations::{
+            release::{UnreserveItem, UnreserveResult},
+            reserve::{ReserveItem, ReserveResult},
+        },
+        wire::{
+            error::ApiError,
+            outcome::with_tokens,
+            request::Body,
+            response::Answer,
+            word::{UncheckedWord, Word},
+        },
     },
 };
 
@@ -21,7 +35,7 @@ pub(in crate::http) struct Transactions;
 
 #[OpenApi(tag = "Tag::Reservations")]
 impl Transactions {
-    /// Reserve or release groups, each atomic.
+    /// Reserve or release in transactions, each atomic.
     ///
     /// They run in order. `ALL_OR_NONE`: everything or nothing. `AS_MANY_AS_POSSIBLE`: what is free. `FIRST`: the first that is free, and
     /// if the requester already has one of them, that one. A bad token or a passed limit anywhere refuses the whole call, and nothing
@@ -30,16 +44,16 @@ impl Transactions {
     async fn transactions(
         &self,
         caller: Authorized<Write>,
-        here: AppState,
+        state: AppState,
         body: Body<Vec<TransactionRequest>>,
     ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
         let transactions = parse(body.0)?;
-        let told = here.store().transactions(&caller.0, &transactions).await?;
-        let claims = claims_of(&transactions);
-        let outcomes = done_with_tokens(told, &caller.0, claims.iter())?;
+        let stamped = state.store().transactions(&caller.0, &transactions).await?;
+        let names = transactions.iter().flat_map(|transaction| transaction.items.names());
+        let outcomes = with_tokens(stamped, &caller.0, names)?;
         Ok(Answer(outcomes.map(|outcomes| {
             transactions
-                .into_iter()
+                .iter()
                 .zip(outcomes)
                 .map(|(transaction, outcome)| TransactionResult::of(transaction, outcome))
                 .collect()
@@ -48,62 +62,39 @@ impl Transactions {
 }
 
 fn parse(raw: Vec<TransactionRequest>) -> Result<Vec<Transaction>, ApiError> {
-    let mut faults = FieldErrors::default();
-    bound(&mut faults, &raw.iter().map(|raw| raw.requests.as_ref().map_or(0, Vec::len)).collect::<Vec<_>>());
+    let mut errors = FieldErrors::default();
+    check_sizes(&mut errors, &raw.iter().map(|raw| raw.requests.as_ref().map_or(0, Vec::len)).collect::<Vec<_>>());
     let mut transactions = Vec::with_capacity(raw.len());
     for (at, raw) in raw.into_iter().enumerate() {
-        let method = faults.keep(|| format!("[{at}].method"), Method::parse(raw.method.as_deref()));
+        let method = raw.method.as_ref().map(UncheckedWord::as_str);
+        let method = errors.check(|| format!("[{at}].method"), Method::parse(method));
+        let request_type = raw.request_type.as_ref().map(UncheckedWord::as_str);
+        let request_type = errors.check(|| format!("[{at}].requestType"), TransactionType::parse(request_type));
         let requests = raw.requests.unwrap_or_default();
-        let prefix = format!("[{at}].requests");
-        let items = match raw.request_type.as_deref() {
-            Some("RESERVE") => batch(requests, TransactionItem::parse_reserve).map(Items::Reserve),
-            Some("UNRESERVE") => batch(requests, TransactionItem::parse_unreserve).map(Items::Unreserve),
-            Some(other) => {
-                faults.add(format!("[{at}].requestType"), format!("is \"{other}\"; it must be RESERVE or UNRESERVE"));
-                continue;
-            }
-            None => {
-                faults.add(format!("[{at}].requestType"), "is required: RESERVE or UNRESERVE");
-                continue;
-            }
-        };
-        match (items, method) {
-            (Ok(items), Some(method)) => transactions.push(Transaction { method, items }),
-            // What concerns the list as a whole has been said already.
-            (Err(found), _) => {
-                within(found.into_iter().filter(|fault| !fault.path.is_empty()).collect(), &prefix, &mut faults)
-            }
-            (Ok(_), None) => {}
+        let items = request_type.map(|request_type| match request_type {
+            TransactionType::Reserve => batch(requests, TransactionItem::parse_reserve).map(Items::Reserve),
+            TransactionType::Unreserve => batch(requests, TransactionItem::parse_unreserve).map(Items::Unreserve),
+        });
+        match items {
+            Some(Ok(items)) => transactions.extend(method.map(|method| Transaction { method, items })),
+            // Errors of the list as a whole have no path; `check_sizes` has added them.
+            Some(Err(found)) => errors.add_nested(
+                &format!("[{at}].requests"),
+                found.into_iter().filter(|error| !error.path.is_empty()).collect(),
+            ),
+            None => {}
         }
     }
-    faults.or(transactions).map_err(ApiError::validation)
+    errors.finish(|| Some(transactions)).map_err(ApiError::validation)
 }
 
-/// The claims of all items in order, so that a refusal for wrong tokens can name each; a wanted resource carries no token.
-fn claims_of(transactions: &[Transaction]) -> Vec<ReleaseRequest> {
-    let of_one = |transaction: &Transaction| match &transaction.items {
-        Items::Unreserve(claims) => claims.clone(),
-        Items::Reserve(wanted) => wanted
-            .iter()
-            .map(|item| ReleaseRequest {
-                requester: item.requester.clone(),
-                resource: item.resource.clone(),
-                token: None,
-            })
-            .collect(),
-    };
-    transactions.iter().flat_map(of_one).collect()
-}
-
-/// A group of requests.
+/// Requests that are carried out together.
 #[derive(Debug, Deserialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
-pub(in crate::http) struct TransactionRequest {
-    /// `ALL_OR_NONE`, `AS_MANY_AS_POSSIBLE` or `FIRST`.
-    method: Option<String>,
-    /// `RESERVE` or `UNRESERVE`.
-    request_type: Option<String>,
+struct TransactionRequest {
+    method: Option<UncheckedWord<Method>>,
+    request_type: Option<UncheckedWord<TransactionType>>,
     /// Items as in reserve, or as in unreserve. All transactions of a call together have 1 to 1,000.
     requests: Option<Vec<TransactionItem>>,
 }
@@ -112,7 +103,7 @@ pub(in crate::http) struct TransactionRequest {
 #[derive(Debug, Deserialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
-pub(in crate::http) struct TransactionItem {
+struct TransactionItem {
     /// Who wants it, or holds it: unique per holder.
     requester: Option<String>,
     /// What is wanted, or given back.
@@ -128,66 +119,82 @@ pub(in crate::http) struct TransactionItem {
 }
 
 impl TransactionItem {
-    fn parse_reserve(faults: &mut FieldErrors, at: usize, raw: Self) -> Option<ReserveRequest> {
+    fn parse_reserve(errors: &mut FieldErrors, at: usize, raw: Self) -> Option<ReserveRequest> {
         let Self { requester, resource, ttl_seconds, resource_type, note, .. } = raw;
-        ReserveItem::parse(faults, at, ReserveItem { requester, resource, ttl_seconds, resource_type, note })
+        ReserveItem::parse(errors, at, ReserveItem { requester, resource, ttl_seconds, resource_type, note })
     }
 
-    fn parse_unreserve(faults: &mut FieldErrors, at: usize, raw: Self) -> Option<ReleaseRequest> {
+    fn parse_unreserve(errors: &mut FieldErrors, at: usize, raw: Self) -> Option<ReleaseRequest> {
         let Self { requester, resource, release_token, .. } = raw;
-        UnreserveItem::parse(faults, at, UnreserveItem { requester, resource, release_token })
+        UnreserveItem::parse(errors, at, UnreserveItem { requester, resource, release_token })
     }
 }
 
-/// What became of a group.
+/// Outcome of one transaction.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
-pub(in crate::http) struct TransactionResult {
-    method: String,
-    request_type: String,
-    /// `APPLIED` or `ROLLED_BACK`.
-    status: String,
+struct TransactionResult {
+    method: Word<Method>,
+    request_type: Word<TransactionType>,
+    status: Word<TransactionStatus>,
     /// The status word, or why it was rolled back.
     explanation: String,
-    /// What became of its items, in order. Beside the statuses of reserve and unreserve: `ROLLED_BACK`, `SKIPPED`.
+    /// Outcomes of its items, in order.
     results: Vec<TransactionItemResult>,
 }
 
-/// What became of an item: as reserve or unreserve answers it.
+/// Outcome of one item, as reserve or unreserve answers it.
 #[derive(Debug, Serialize, Union)]
 #[serde(untagged)]
-pub(in crate::http) enum TransactionItemResult {
+enum TransactionItemResult {
     Reserve(ReserveResult),
     Unreserve(UnreserveResult),
 }
 
 impl TransactionResult {
-    fn of(transaction: Transaction, outcome: TransactionOutcome) -> Self {
-        let method = transaction.method.name().to_owned();
-        let request_type = transaction.items.request_type().to_owned();
-        let results: Vec<_> = match (transaction.items, outcome.results) {
-            (Items::Reserve(wanted), Results::Reserve(granted)) => wanted
-                .into_iter()
-                .zip(granted)
-                .map(|(wanted, granted)| TransactionItemResult::Reserve(ReserveResult::of(wanted, granted)))
-                .collect(),
-            (Items::Unreserve(claims), Results::Unreserve(released)) => claims
-                .into_iter()
-                .zip(released)
-                .map(|(claim, released)| TransactionItemResult::Unreserve(UnreserveResult::of(claim, released)))
-                .collect(),
-            _ => Vec::new(),
+    fn of(transaction: &Transaction, outcome: TransactionOutcome<'_>) -> Self {
+        let conflict = match &outcome.results {
+            Results::Reserve(results) => results.iter().find_map(|(_, outcome)| match outcome {
+                ItemOutcome::Decided(ReserveOutcome::Refused(conflict)) => Some(conflict.explain()),
+                _ => None,
+            }),
+            Results::Unreserve(results) => results.iter().find_map(|(claim, outcome)| match outcome {
+                ItemOutcome::Decided(ReleaseOutcome::NotOwner(holder)) => Some(holder.explain(&claim.resource)),
+                _ => None,
+            }),
         };
-        let status = if outcome.applied { "APPLIED" } else { "ROLLED_BACK" };
-        let conflict = results.iter().find_map(|result| match result {
-            TransactionItemResult::Reserve(result) => result.conflict(),
-            TransactionItemResult::Unreserve(result) => result.conflict(),
-        });
-        let explanation = match conflict {
-            Some(conflict) if !outcome.applied => format!("Nothing was changed. {conflict}"),
-            _ => status.to_owned(),
+        let explanation = match (outcome.status, conflict) {
+            (TransactionStatus::RolledBack, Some(conflict)) => format!("Nothing was changed. {conflict}"),
+            (status, _) => status.name().into(),
         };
-        Self { method, request_type, status: status.into(), explanation, results }
+        Self {
+            method: Word(transaction.method),
+            request_type: Word(transaction.items.request_type()),
+            status: Word(outcome.status),
+            explanation,
+            results: match outcome.results {
+                Results::Reserve(results) => results.into_iter().map(reserve_result).collect(),
+                Results::Unreserve(results) => results.into_iter().map(unreserve_result).collect(),
+            },
+        }
     }
+}
+
+fn reserve_result((request, outcome): (&ReserveRequest, ItemOutcome<ReserveOutcome>)) -> TransactionItemResult {
+    TransactionItemResult::Reserve(match outcome {
+        ItemOutcome::Decided(outcome) => {
+            ReserveResult::of(request.resource.clone(), request.requester.clone(), outcome)
+        }
+        ItemOutcome::Skipped => ReserveResult::not_carried_out(request, ReserveStatus::Skipped),
+        ItemOutcome::RolledBack => ReserveResult::not_carried_out(request, ReserveStatus::RolledBack),
+    })
+}
+
+fn unreserve_result((claim, outcome): (&ReleaseRequest, ItemOutcome<ReleaseOutcome>)) -> TransactionItemResult {
+    TransactionItemResult::Unreserve(match outcome {
+        ItemOutcome::Decided(outcome) => UnreserveResult::of(claim.resource.clone(), claim.requester.clone(), outcome),
+        ItemOutcome::Skipped => UnreserveResult::not_carried_out(claim, ReleaseStatus::Skipped),
+        ItemOutcome::RolledBack => UnreserveResult::not_carried_out(claim, ReleaseStatus::RolledBack),
+    })
 }

@@ -1,4 +1,4 @@
-//! Tenants, for the service's administrator.
+//! Routes of the service's administrator: tenants and the issuers that they trust.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::{
@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        access,
-        fault::FieldErrors,
+        access::{self, IssuerKind},
+        field_errors::FieldErrors,
         names::{self, TenantId},
         tier::Tier,
         time::{instant, wire},
@@ -22,17 +22,17 @@ use crate::{
         auth::Administrator,
         wire::{
             error::{ApiError, Code},
+            pagination::{ListQuery, PageSizes},
             request::Body,
             response::{Nothing, Plain},
+            word::{UncheckedWord, Word},
         },
     },
-    store::Registration as Registered,
+    store::Registration as IssuerOutcome,
     trust::{self, Registration},
 };
 
-/// How many tenants a page has unless the caller says otherwise, and at most.
-const PAGE: i64 = 100;
-const PAGE_MOST: i64 = 1_000;
+const PAGE_SIZES: PageSizes = PageSizes { default: 100, max: 1_000 };
 
 pub(in crate::http) struct Admin;
 
@@ -43,24 +43,21 @@ impl Admin {
     async fn create(
         &self,
         _admin: Administrator,
-        here: AppState,
+        state: AppState,
         body: Body<NewTenantRequest>,
     ) -> Result<Plain<NewTenant, 201>, ApiError> {
-        let mut faults = FieldErrors::default();
-        let name = faults.keep(|| "name".into(), names::label(body.0.name));
-        let tier = faults.keep(
-            || "tier".into(),
-            body.0.tier.ok_or_else(|| "is required".to_owned()).and_then(|tier| Tier::parse(&tier)),
-        );
-        let (name, tier) =
-            faults.or((name.unwrap_or_default(), tier.unwrap_or(Tier::Free))).map_err(ApiError::validation)?;
-        let made = here.store().create_tenant(TenantId::random(), &name, tier).await?;
+        let mut errors = FieldErrors::default();
+        let name = errors.check(|| "name".into(), names::label(body.0.name));
+        let tier = body.0.tier.ok_or_else(|| "is required".to_owned()).and_then(|tier| Tier::parse(tier.as_str()));
+        let tier = errors.check(|| "tier".into(), tier);
+        let (name, tier) = errors.finish(|| Some((name?, tier?))).map_err(ApiError::validation)?;
+        let made = state.store().create_tenant(TenantId::random(), &name, tier).await?;
         let (tenant, key) =
             made.ok_or_else(|| ApiError::new(Code::Conflict, "A tenant of that id exists; try again."))?;
         Ok(Plain(NewTenant {
             tenant_id: tenant.id.to_string(),
             name: tenant.name,
-            tier: tier.name().into(),
+            tier: Word(tier),
             api_key: key.text,
         }))
     }
@@ -70,22 +67,16 @@ impl Admin {
     async fn list(
         &self,
         _admin: Administrator,
-        here: AppState,
-        /// At most so many, 1 to 1,000; 100 without it.
+        state: AppState,
+        /// Most rows of a page, 1 to 1,000; 100 without it.
         limit: Query<Option<i64>>,
-        /// Where the last page said that the next begins.
+        /// `nextCursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Plain<TenantList>, ApiError> {
-        let mut faults = FieldErrors::default();
-        let limit = limit.0.unwrap_or(PAGE);
-        if !(1..=PAGE_MOST).contains(&limit) {
-            faults.add("limit", format!("must be from 1 to {PAGE_MOST}"));
-        }
-        if cursor.0.as_deref().is_some_and(|cursor| TenantId::parse(cursor).is_none()) {
-            faults.add("cursor", "is none that this service gave; begin again without it");
-        }
-        let limit = faults.or(limit).map_err(ApiError::validation)?;
-        let page = here.store().tenants(cursor.0.as_deref(), limit as usize).await?;
+        let mut errors = FieldErrors::default();
+        let query = ListQuery::parse(&mut errors, PAGE_SIZES, limit.0, cursor.0.as_deref(), TenantId::parse);
+        let query = errors.finish(|| query).map_err(ApiError::validation)?;
+        let page = state.store().tenants(query.cursor.as_ref().map(TenantId::as_str), query.limit).await?;
         Ok(Plain(TenantList {
             tenants: page.tenants.into_iter().map(|tenant| (tenant, None).into()).collect(),
             next_cursor: page.next,
@@ -94,9 +85,9 @@ impl Admin {
 
     /// Show a tenant.
     #[oai(path = "/admin/tenants/:id", method = "get", operation_id = "getTenant")]
-    async fn show(&self, _admin: Administrator, here: AppState, id: Path<String>) -> Result<Plain<Tenant>, ApiError> {
+    async fn show(&self, _admin: Administrator, state: AppState, id: Path<String>) -> Result<Plain<Tenant>, ApiError> {
         let tenant =
-            here.store().tenant_with_issuer(&known(&id.0)?).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
+            state.store().tenant_with_issuer(&known(&id.0)?).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
         Ok(Plain(tenant.answer.into()))
     }
 
@@ -105,29 +96,29 @@ impl Admin {
     async fn update(
         &self,
         _admin: Administrator,
-        here: AppState,
+        state: AppState,
         id: Path<String>,
         body: Body<TenantChange>,
     ) -> Result<Plain<Tenant>, ApiError> {
         let id = known(&id.0)?;
-        let mut faults = FieldErrors::default();
-        let tier = body.0.tier.and_then(|tier| faults.keep(|| "tier".into(), Tier::parse(&tier)));
-        let issuer = body.0.jwt.map(|change| change.parse(&mut faults));
-        let (tier, issuer) = faults.or((tier, issuer)).map_err(ApiError::validation)?;
-        // The issuer first: it is what can be refused.
+        let mut errors = FieldErrors::default();
+        let tier = body.0.tier.and_then(|tier| errors.check(|| "tier".into(), Tier::parse(tier.as_str())));
+        let issuer = body.0.jwt.map(|change| change.parse(&mut errors));
+        let (tier, issuer) = errors.finish(|| Some((tier, issuer))).map_err(ApiError::validation)?;
+        // The issuer comes first, since it can be refused.
         match issuer.flatten() {
-            Some(IssuerWish::Trust { registration, issuer, audience }) => {
-                let sealed = here
+            Some(IssuerAction::Trust { registration, kind, issuer, audience }) => {
+                let sealed = state
                     .app()
                     .vault
                     .seal(id.as_str(), &registration.text())
                     .ok_or_else(|| ApiError::new(Code::Internal, "Nothing can be encrypted."))?;
-                let kind = registration.kind().unwrap_or_default().into();
-                let issuer = access::Issuer { id: Uuid::new_v4().to_string(), kind, issuer, audience, sealed };
-                match here.store().register_issuer(&id, &issuer).await? {
-                    Registered::Done => {}
-                    Registered::NotFound => return Err(ApiError::not_found("tenant")),
-                    Registered::Taken => {
+                let id_of_registration = Uuid::new_v4().to_string();
+                let issuer = access::Issuer { id: id_of_registration, kind, issuer, audience, sealed };
+                match state.store().register_issuer(&id, &issuer).await? {
+                    IssuerOutcome::Done => {}
+                    IssuerOutcome::NotFound => return Err(ApiError::not_found("tenant")),
+                    IssuerOutcome::Taken => {
                         return Err(ApiError::new(
                             Code::Conflict,
                             "Another tenant registered this pair of issuer and audience.",
@@ -135,22 +126,26 @@ impl Admin {
                     }
                 }
             }
-            Some(IssuerWish::TrustNone) => {
-                here.store().remove_issuer(&id).await?;
+            Some(IssuerAction::TrustNone) => {
+                state.store().remove_issuer(&id).await?;
             }
             None => {}
         }
-        if !here.store().update_tenant(&id, tier, body.0.require_registration).await? {
+        if !state.store().update_tenant(&id, tier, body.0.require_registration).await? {
             return Err(ApiError::not_found("tenant"));
         }
-        let tenant = here.store().tenant_with_issuer(&id).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
+        let tenant = state.store().tenant_with_issuer(&id).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
         Ok(Plain(tenant.answer.into()))
     }
 
     /// End a tenant with all that it has. Its keys are refused at once and its streams end.
     #[oai(path = "/admin/tenants/:id", method = "delete", operation_id = "deleteTenant")]
-    async fn delete(&self, _admin: Administrator, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
-        if here.store().delete_tenant(&known(&id.0)?).await? { Ok(Nothing) } else { Err(ApiError::not_found("tenant")) }
+    async fn delete(&self, _admin: Administrator, state: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
+        if state.store().delete_tenant(&known(&id.0)?).await? {
+            Ok(Nothing)
+        } else {
+            Err(ApiError::not_found("tenant"))
+        }
     }
 }
 
@@ -163,8 +158,7 @@ fn known(id: &str) -> Result<TenantId, ApiError> {
 struct NewTenantRequest {
     /// What people call it. 1 to 256 bytes.
     name: Option<String>,
-    /// `Free`, `Starter`, `Pro` or `Enterprise`.
-    tier: Option<String>,
+    tier: Option<UncheckedWord<Tier>>,
 }
 
 /// A tenant that was made.
@@ -174,7 +168,7 @@ struct NewTenantRequest {
 struct NewTenant {
     tenant_id: String,
     name: String,
-    tier: String,
+    tier: Word<Tier>,
     /// Its default key, shown this once.
     api_key: String,
 }
@@ -184,8 +178,7 @@ struct NewTenant {
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct TenantChange {
-    /// `Free`, `Starter`, `Pro` or `Enterprise`.
-    tier: Option<String>,
+    tier: Option<UncheckedWord<Tier>>,
     /// Whether only registered names can be reserved.
     require_registration: Option<bool>,
     /// Whose tokens the tenant trusts, instead of any before; `{}`: nobody's. What came from the one before is refused at once.
@@ -209,17 +202,19 @@ struct IssuerChange {
     audience: Option<String>,
 }
 
-/// What is to become of the tenant's issuer.
-enum IssuerWish {
+/// A checked change of the tenant's issuer.
+enum IssuerAction {
+    /// Trust no issuer.
     TrustNone,
-    Trust { registration: Registration, issuer: Option<String>, audience: Option<String> },
+    /// Trust this one, and no other.
+    Trust { registration: Registration, kind: IssuerKind, issuer: Option<String>, audience: Option<String> },
 }
 
 impl IssuerChange {
-    /// Reads it; every fault is named under `jwt`.
-    fn parse(self, faults: &mut FieldErrors) -> Option<IssuerWish> {
+    /// Checks the change; every error has a path under `jwt`.
+    fn parse(self, errors: &mut FieldErrors) -> Option<IssuerAction> {
         let mut named = |name: &str, text: Option<String>| {
-            text.and_then(|text| faults.keep(|| format!("jwt.{name}"), names::label(Some(text))))
+            text.and_then(|text| errors.check(|| format!("jwt.{name}"), names::label(Some(text))))
         };
         let (issuer, audience) = (named("issuer", self.issuer), named("audience", self.audience));
         let registration = Registration {
@@ -230,21 +225,21 @@ impl IssuerChange {
         let none =
             registration.jwks.is_none() && registration.public_key_pem.is_none() && registration.hs256_secret.is_none();
         if none && issuer.is_none() && audience.is_none() {
-            return Some(IssuerWish::TrustNone);
+            return Some(IssuerAction::TrustNone);
         }
         if registration.jwks.is_some() && (issuer.is_none() || audience.is_none()) {
-            faults.add("jwt", "needs issuer and audience beside jwks");
+            errors.add("jwt", "needs issuer and audience beside jwks");
         }
-        trust::Keys::parse(&registration, faults)?;
-        Some(IssuerWish::Trust { registration, issuer, audience })
+        trust::Keys::parse(&registration, errors)?;
+        let kind = registration.kind()?;
+        Some(IssuerAction::Trust { registration, kind, issuer, audience })
     }
 }
 
 /// An issuer of tokens as it may be shown.
 #[derive(Debug, Serialize, Object)]
 struct Issuer {
-    /// `jwks`, `publicKeyPem` or `hs256Secret`.
-    kind: String,
+    kind: Word<IssuerKind>,
     issuer: Option<String>,
     audience: Option<String>,
 }
@@ -256,7 +251,7 @@ struct Issuer {
 struct Tenant {
     tenant_id: String,
     name: String,
-    tier: String,
+    tier: Word<Tier>,
     require_registration: bool,
     #[serde(with = "wire")]
     created_at: DateTime<Utc>,
@@ -267,10 +262,14 @@ struct Tenant {
 impl From<(access::Tenant, Option<access::Issuer>)> for Tenant {
     fn from((tenant, issuer): (access::Tenant, Option<access::Issuer>)) -> Self {
         Self {
-            jwt: issuer.map(|issuer| Issuer { kind: issuer.kind, issuer: issuer.issuer, audience: issuer.audience }),
+            jwt: issuer.map(|issuer| Issuer {
+                kind: Word(issuer.kind),
+                issuer: issuer.issuer,
+                audience: issuer.audience,
+            }),
             tenant_id: tenant.id.to_string(),
             name: tenant.name,
-            tier: tenant.tier.name().into(),
+            tier: Word(tenant.tier),
             require_registration: tenant.require_registration,
             created_at: instant(tenant.created_ms),
         }
@@ -283,6 +282,6 @@ impl From<(access::Tenant, Option<access::Issuer>)> for Tenant {
 #[oai(rename_all = "camelCase")]
 struct TenantList {
     tenants: Vec<Tenant>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null at the end.
     next_cursor: Option<String>,
 }

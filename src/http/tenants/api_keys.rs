@@ -1,4 +1,4 @@
-//! The tenant's API keys.
+//! Routes of the tenant's API keys.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::{Object, OpenApi, param::Path};
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        access::{ApiKey, Scopes},
-        fault::FieldErrors,
+        access::{ApiKey, Scope, Scopes},
+        field_errors::FieldErrors,
         names,
         time::{instant, wire, wire_option},
     },
@@ -16,11 +16,13 @@ use crate::{
         auth::{Authorized, Govern},
         wire::{
             error::{ApiError, Code},
+            outcome::{answer, within_limit},
             request::Body,
             response::{Answer, Nothing},
+            word::{UncheckedWord, Word},
         },
     },
-    store::{KeyRemoval, NewKey, Outcome, Stamped},
+    store::{KeyRemoval, NewKey},
 };
 
 pub(in crate::http) struct Keys;
@@ -32,32 +34,26 @@ impl Keys {
     async fn create(
         &self,
         caller: Authorized<Govern>,
-        here: AppState,
+        state: AppState,
         body: Body<NewKeyRequest>,
     ) -> Result<Answer<KeyWithText, 201>, ApiError> {
-        let mut faults = FieldErrors::default();
-        let label = faults.keep(|| "label".into(), names::label(body.0.label));
-        let scopes =
-            body.0.scopes.map_or(Ok(Scopes::READ_WRITE), |scopes| Scopes::parse(scopes.iter().map(String::as_str)));
-        let scopes = faults.keep(|| "scopes".into(), scopes);
-        let (label, scopes) = faults
-            .or((label.unwrap_or_default(), scopes.unwrap_or(Scopes::READ_WRITE)))
-            .map_err(ApiError::validation)?;
-        let Stamped { now_us, position, answer } = here.store().create_key(&caller.0, &label, scopes).await?;
-        match answer {
-            Outcome::Done(new) => Ok(Answer(Stamped { now_us, position, answer: KeyWithText::of(new) })),
-            Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.0.tenant().tier, now_us)),
-            Outcome::WrongToken(_) | Outcome::TooMany => {
-                Err(ApiError::new(Code::Internal, "A key has no release token."))
-            }
-        }
+        let mut errors = FieldErrors::default();
+        let label = errors.check(|| "label".into(), names::label(body.0.label));
+        let scopes = body
+            .0
+            .scopes
+            .map_or(Ok(Scopes::READ_WRITE), |scopes| Scopes::parse(scopes.iter().map(UncheckedWord::as_str)));
+        let scopes = errors.check(|| "scopes".into(), scopes);
+        let (label, scopes) = errors.finish(|| Some((label?, scopes?))).map_err(ApiError::validation)?;
+        let stamped = state.store().create_key(&caller.0, &label, scopes).await?;
+        Ok(Answer(within_limit(stamped, &caller.0)?.map(KeyWithText::of)))
     }
 
     /// List the tenant's API keys, never their text.
     #[oai(path = "/keys", method = "get", operation_id = "listKeys")]
-    async fn list(&self, caller: Authorized<Govern>, here: AppState) -> Result<Answer<KeyList>, ApiError> {
-        let told = here.store().keys(&caller.0).await?;
-        Ok(Answer(told.map(|keys| KeyList { keys: keys.into_iter().map(Into::into).collect(), next_cursor: None })))
+    async fn list(&self, caller: Authorized<Govern>, state: AppState) -> Result<Answer<KeyList>, ApiError> {
+        let stamped = state.store().keys(&caller.0).await?;
+        Ok(Answer(stamped.map(|keys| KeyList { keys: keys.into_iter().map(Into::into).collect(), next_cursor: None })))
     }
 
     /// Give a key a new text. The old one is refused at once, on every replica.
@@ -65,26 +61,25 @@ impl Keys {
     async fn rotate(
         &self,
         caller: Authorized<Govern>,
-        here: AppState,
+        state: AppState,
         id: Path<String>,
     ) -> Result<Answer<KeyWithText>, ApiError> {
-        let Stamped { now_us, position, answer } = here.store().rotate_key(&caller.0, &id.0).await?;
-        let answer = answer.map(KeyWithText::of).ok_or_else(|| ApiError::not_found("key").at(now_us))?;
-        Ok(Answer(Stamped { now_us, position, answer }))
+        let stamped = state.store().rotate_key(&caller.0, &id.0).await?;
+        Ok(Answer(answer(stamped, |key| key.map(KeyWithText::of).ok_or_else(|| ApiError::not_found("key")))?))
     }
 
     /// Remove a key. It is refused at once, on every replica, and its streams end. The last key with the scope admin stays (409).
     #[oai(path = "/keys/:id", method = "delete", operation_id = "deleteKey")]
-    async fn delete(&self, caller: Authorized<Govern>, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
-        let told = here.store().delete_key(&caller.0, &id.0).await?;
-        match told.answer {
+    async fn delete(&self, caller: Authorized<Govern>, state: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
+        let stamped = state.store().delete_key(&caller.0, &id.0).await?;
+        answer(stamped, |removal| match removal {
             KeyRemoval::Removed => Ok(Nothing),
-            KeyRemoval::NotFound => Err(ApiError::not_found("key").at(told.now_us)),
+            KeyRemoval::NotFound => Err(ApiError::not_found("key")),
             KeyRemoval::LastAdmin => {
-                Err(ApiError::new(Code::Conflict, "This is the last key with the scope admin; make another one first.")
-                    .at(told.now_us))
+                Err(ApiError::new(Code::Conflict, "This is the last key with the scope admin; make another one first."))
             }
-        }
+        })
+        .map(|stamped| stamped.answer)
     }
 }
 
@@ -93,8 +88,8 @@ impl Keys {
 struct NewKeyRequest {
     /// What it is for; shown in events as `apiKeyLabel`. 1 to 256 bytes.
     label: Option<String>,
-    /// Of `read`, `write` and `admin`; without it read and write.
-    scopes: Option<Vec<String>>,
+    /// What it may do; without it `read` and `write`.
+    scopes: Option<Vec<UncheckedWord<Scope>>>,
 }
 
 /// An API key as it may be shown.
@@ -104,17 +99,17 @@ struct NewKeyRequest {
 struct Key {
     id: String,
     label: String,
-    scopes: Vec<String>,
+    scopes: Vec<Word<Scope>>,
     #[serde(with = "wire")]
     created_at: DateTime<Utc>,
-    /// Within a minute or so; null when it is not known.
+    /// Last use, exact to about a minute; null when it is not known.
     #[serde(with = "wire_option")]
     last_used_at: Option<DateTime<Utc>>,
 }
 
 impl From<ApiKey> for Key {
     fn from(key: ApiKey) -> Self {
-        let scopes = key.scopes.names().into_iter().map(Into::into).collect();
+        let scopes = key.scopes.iter().map(Word).collect();
         Self {
             id: key.id,
             label: key.label,
@@ -135,14 +130,14 @@ struct KeyList {
     next_cursor: Option<String>,
 }
 
-/// A key with its text, which is never shown again.
+/// A key with its text, which is shown this once.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct KeyWithText {
     id: String,
     label: String,
-    scopes: Vec<String>,
+    scopes: Vec<Word<Scope>>,
     #[serde(with = "wire")]
     created_at: DateTime<Utc>,
     #[serde(with = "wire_option")]

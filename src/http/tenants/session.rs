@@ -1,4 +1,4 @@
-//! Sessions: a browser signs in with an API key once, and a cookie that no script can read stands for it.
+//! Routes of sessions: a browser signs in with an API key once, and then sends a cookie that no script can read.
 
 use poem::{IntoResponse, Request, Response, http::header};
 use poem_openapi::{
@@ -8,6 +8,10 @@ use poem_openapi::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    domain::{
+        access::Scope,
+        tier::{LimitType, Tier},
+    },
     http::{
         App,
         app_state::{AppState, Tag},
@@ -19,6 +23,7 @@ use crate::{
             error::{ApiError, Code},
             request::Body,
             response::{Answer, Nothing},
+            word::Word,
         },
     },
     store::{Caller, SESSION_LONGEST, Usage},
@@ -39,7 +44,7 @@ impl Sessions {
             return Err(ApiError::new(Code::Forbidden, "Sign in from a page of this service."));
         }
         app.guards.count_login(request, app)?;
-        let key = body.0.api_key.ok_or_else(|| ApiError::fault("apiKey", "is required"))?;
+        let key = body.0.api_key.ok_or_else(|| ApiError::field("apiKey", "is required"))?;
         let caller = find(request, app, key_of(&key)).await?;
         admit(request, app, &caller)?;
         let session = app.store.open_session(&caller).await?;
@@ -52,9 +57,9 @@ impl Sessions {
 
     /// Show whose session, key or token this is, and how much of what the tier limits is in use.
     #[oai(path = "/session", method = "get", operation_id = "session")]
-    async fn show(&self, caller: Authorized<AnyScope>, here: AppState) -> Result<Answer<Session>, ApiError> {
-        let told = here.store().usage(&caller.0).await?;
-        Ok(Answer(told.map(|usage| Session::of(&caller.0, usage))))
+    async fn show(&self, caller: Authorized<AnyScope>, state: AppState) -> Result<Answer<Session>, ApiError> {
+        let stamped = state.store().usage(&caller.0).await?;
+        Ok(Answer(stamped.map(|usage| Session::of(&caller.0, usage))))
     }
 
     /// Sign out. The session is refused at once, on every replica, and its streams end.
@@ -67,7 +72,7 @@ impl Sessions {
     }
 }
 
-/// The cookie of a session: for no script, for no other site's requests that change something, and for TLS alone where there is TLS.
+/// The session's cookie: HttpOnly (no script reads it), SameSite=Lax (no other site's writes carry it), Secure where there is TLS.
 fn cookie(app: &App, text: &str, seconds: u64) -> String {
     let https = app.config.tls.is_some()
         || app.config.public_origin.as_deref().is_some_and(|origin| origin.starts_with("https://"));
@@ -84,26 +89,26 @@ struct SignInRequest {
     api_key: Option<String>,
 }
 
-/// Who is signed in.
+/// The caller, and how much of its tier it uses.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct Session {
     tenant_id: String,
     name: String,
-    tier: String,
-    scopes: Vec<String>,
-    /// What the tier limits.
-    usage: Vec<Used>,
+    tier: Word<Tier>,
+    scopes: Vec<Word<Scope>>,
+    /// Use of each limit of the tier.
+    usage: Vec<LimitUsage>,
 }
 
 /// One limit of the tier, and how much of it is in use.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
-struct Used {
-    /// `RequestRate` (of the burst, in requests), `ConcurrentReservations`, `ApiKeys`, ...
-    limit_type: String,
+struct LimitUsage {
+    /// Of `RequestRate`, limit and use are of the burst, in requests.
+    limit_type: Word<LimitType>,
     /// Null: unlimited.
     limit: Option<i64>,
     used: i64,
@@ -112,31 +117,34 @@ struct Used {
 impl Session {
     fn of(caller: &Caller, usage: Usage) -> Self {
         let (tenant, limits) = (caller.tenant(), caller.limits());
-        let rate = limits.rate.map(|rate| {
-            let left = caller.place().pace().now().map_or(rate.burst.into(), |pace| pace.rate.left(pace.backlog_us));
-            (i64::from(rate.burst), i64::from(rate.burst) - left)
-        });
-        let used = |limit_type: &str, limit: Option<i64>, used| Used { limit_type: limit_type.into(), limit, used };
+        let burst = limits.rate.map(|rate| i64::from(rate.burst));
+        let burst_left = caller.place().pace().now().map(|state| state.rate.left(state.backlog_us)).or(burst);
+        let burst_used = burst.zip(burst_left).map_or(0, |(burst, left)| burst - left);
+        let of = |limit_type, limit: Option<u64>, used| LimitUsage {
+            limit_type: Word(limit_type),
+            limit: limit.map(|limit| limit as i64),
+            used,
+        };
         Self {
             tenant_id: tenant.id.to_string(),
             name: tenant.name.clone(),
-            tier: tenant.tier.name().into(),
-            scopes: caller.scopes().names().into_iter().map(Into::into).collect(),
+            tier: Word(tenant.tier),
+            scopes: caller.scopes().iter().map(Word).collect(),
             usage: vec![
-                used("RequestRate", rate.map(|(burst, _)| burst), rate.map_or(0, |(_, used)| used)),
-                used("ConcurrentReservations", limits.held.map(|held| held as i64), usage.held),
-                used("SseConnections", limits.streams.map(|streams| streams as i64), usage.streams),
-                used("ApiKeys", limits.keys.map(|keys| keys as i64), usage.keys),
-                used("Resources", limits.resources.map(|resources| resources as i64), usage.resources),
-                used("Companies", limits.companies.map(|companies| companies as i64), usage.companies),
-                used("Connections", limits.connections.map(|connections| connections as i64), usage.connections),
-                used("EventsPerDay", limits.queue_events_per_day.map(|events| events as i64), usage.queue_events),
+                LimitUsage { limit_type: Word(LimitType::RequestRate), limit: burst, used: burst_used },
+                of(LimitType::ConcurrentReservations, limits.held, usage.held),
+                of(LimitType::SseConnections, limits.streams, usage.streams),
+                of(LimitType::ApiKeys, limits.keys, usage.keys),
+                of(LimitType::Resources, limits.resources, usage.resources),
+                of(LimitType::Companies, limits.companies, usage.companies),
+                of(LimitType::Connections, limits.connections, usage.connections),
+                of(LimitType::EventsPerDay, limits.queue_events_per_day, usage.queue_events),
             ],
         }
     }
 }
 
-/// Signed in: who it is, and the cookie.
+/// Answer to a sign-in, with the cookie.
 struct SignedIn {
     answer: Answer<Session>,
     cookie: String,
@@ -158,7 +166,7 @@ impl ApiResponse for SignedIn {
     }
 }
 
-/// Signed out: the cookie goes.
+/// Answer to a sign-out, which removes the cookie.
 struct SignedOut {
     cookie: String,
 }

@@ -1,4 +1,4 @@
-//! Tokens in exchange: for what a tenant's own issuer vouches for, or for an API key.
+//! The token exchange: a token of ours for a JWT of the tenant's own issuer, or for an API key.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         access::{Scopes, Token},
-        fault::FieldErrors,
+        field_errors::FieldErrors,
         names::TenantId,
     },
     http::{
@@ -18,6 +18,7 @@ use crate::{
         auth::{admit, app, enter, failed, may_fail},
         wire::{
             error::{ApiError, Code},
+            outcome::answer,
             request::MaybeBody,
             response::Answer,
         },
@@ -26,8 +27,8 @@ use crate::{
     trust::{Keys, Registration, TOKEN_LIFE_S, claimed},
 };
 
-/// No issuer's token is longer.
-const JWT_BYTES: usize = 16 << 10;
+/// Longest JWT that is looked at, in bytes.
+const MAX_JWT_BYTES: usize = 16 << 10;
 
 pub(in crate::http) struct Exchange;
 
@@ -52,7 +53,7 @@ impl Exchange {
         match body.0.unwrap_or_default() {
             ExchangeRequest { jwt: Some(jwt), tenant_id } => for_jwt(request, app, &jwt, tenant_id.as_deref()).await,
             ExchangeRequest { jwt: None, tenant_id: None } => for_key(request, app).await,
-            ExchangeRequest { jwt: None, .. } => Err(ApiError::fault("jwt", "is required beside tenantId")),
+            ExchangeRequest { jwt: None, .. } => Err(ApiError::field("jwt", "is required beside tenantId")),
         }
     }
 }
@@ -66,20 +67,20 @@ async fn for_key(request: &Request, app: &App) -> Result<Answer<Exchanged>, ApiE
         ));
     };
     let scopes = Scopes::READ_WRITE.and(caller.scopes());
-    if scopes.names().is_empty() {
+    if scopes == Scopes::NONE {
         return Err(ApiError::new(Code::Forbidden, "A token has the scopes read and write; this key has neither."));
     }
-    let told = app.store.position(&caller).await?;
+    let stamped = app.store.position(&caller).await?;
     let caller = as_of_now(app, caller);
-    let token =
-        Token { tenant: caller.tenant().id.clone(), credential, end_user: None, scopes, ends_ms: end_of(told.now_us) };
-    give(app, &caller, &token, told)
+    let ends_ms = end_of(stamped.now_us);
+    let token = Token { tenant: caller.tenant().id.clone(), credential, end_user: None, scopes, ends_ms };
+    sign(app, &caller, &token, stamped)
 }
 
 async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) -> Result<Answer<Exchanged>, ApiError> {
     may_fail(request, app)?;
     let refused = || failed(request, app, ApiError::unauthorized());
-    if jwt.len() > JWT_BYTES {
+    if jwt.len() > MAX_JWT_BYTES {
         return Err(refused());
     }
     let tenant = match tenant {
@@ -111,7 +112,7 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
         scopes: Scopes::READ_WRITE,
         ends_ms: end_of(now_us),
     };
-    // The token is its own first caller: so its tenant's rate is counted and its registration proved.
+    // The first call with the token counts against the tenant's rate and proves that its registration still holds.
     let text = app.vault.sign(&token, now_us).unwrap_or_default();
     let caller = app
         .store
@@ -119,12 +120,12 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
         .await?
         .ok_or_else(ApiError::unauthorized)?;
     admit(request, app, &caller)?;
-    let told = app.store.position(&caller).await?;
+    let stamped = app.store.position(&caller).await?;
     let caller = as_of_now(app, caller);
-    give(app, &caller, &token, told)
+    sign(app, &caller, &token, stamped)
 }
 
-/// Which tenant registered the issuer and audience that a JWT claims.
+/// The tenant that registered the issuer and audience that a JWT claims.
 async fn tenant_of(app: &App, jwt: &str) -> Result<Option<TenantId>, ApiError> {
     for (issuer, audience) in claimed(jwt) {
         if let Some(tenant) = app.store.tenant_of_issuer(&issuer, &audience).await? {
@@ -134,25 +135,30 @@ async fn tenant_of(app: &App, jwt: &str) -> Result<Option<TenantId>, ApiError> {
     Ok(None)
 }
 
-/// The caller as the call before this one found it: the tier may have changed.
+/// The caller as the last call found it: the tier may have changed.
 fn as_of_now(app: &App, caller: Caller) -> Caller {
     app.store.known_caller(caller.bearer()).unwrap_or(caller)
 }
 
-/// When a token that is made now ends, in milliseconds: a whole second, as JWTs count.
+/// End of a token that is made now, in milliseconds since the Unix epoch: a whole second, as JWTs have it.
 fn end_of(now_us: i64) -> i64 {
     (now_us / 1_000_000 + TOKEN_LIFE_S) * 1000
 }
 
-fn give(app: &App, caller: &Caller, token: &Token, told: Stamped<()>) -> Result<Answer<Exchanged>, ApiError> {
-    if !caller.limits().exchange {
-        return Err(ApiError::tier_too_low(caller.tenant().tier, "tokens in exchange").at(told.now_us));
-    }
-    let access_token = app
-        .vault
-        .sign(token, told.now_us)
-        .ok_or_else(|| ApiError::new(Code::Internal, "The token could not be signed."))?;
-    Ok(Answer(told.map(|()| Exchanged { access_token, token_type: "Bearer".into(), expires_in: TOKEN_LIFE_S })))
+/// Signs a token, if the tenant's tier includes the exchange.
+fn sign(app: &App, caller: &Caller, token: &Token, stamped: Stamped<()>) -> Result<Answer<Exchanged>, ApiError> {
+    let now_us = stamped.now_us;
+    let exchanged = answer(stamped, |()| {
+        if !caller.limits().exchange {
+            return Err(ApiError::tier_too_low(caller.tenant().tier, "tokens in exchange"));
+        }
+        let access_token = app
+            .vault
+            .sign(token, now_us)
+            .ok_or_else(|| ApiError::new(Code::Internal, "The token could not be signed."))?;
+        Ok(Exchanged { access_token, token_type: "Bearer".into(), expires_in: TOKEN_LIFE_S })
+    })?;
+    Ok(Answer(exchanged))
 }
 
 /// What to exchange; without a body, the API key in the header.

@@ -1,9 +1,9 @@
-//! Every failure gets the same body, and one table says which status a meaning has.
+//! Errors as answers: one body for every status of 400 or more, and the code and status of each.
 
 use poem::{
     Response,
     error::ResponseError,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{Method, StatusCode, header},
 };
 use poem_openapi::{
     ApiResponse, Object,
@@ -15,125 +15,90 @@ use serde_json::{Map, Value};
 
 use crate::{
     domain::{
-        fault::FieldError,
+        closed_set::{ClosedSet, closed_set},
+        field_errors::FieldError,
         rate::{TooFast, retry_after_s},
-        tier::Tier,
+        tier::{LimitType, Tier},
     },
-    http::wire::response::HOLDFAST_TIME,
+    http::wire::{headers::HOLDFAST_TIME, word::Word},
     store::{LimitReached, StoreError},
 };
 
-/// What went wrong, as programs read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the table below says what each means")]
-pub(in crate::http) enum Code {
-    ValidationError,
-    Unauthorized,
-    InvalidReleaseToken,
-    Forbidden,
-    NotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    Conflict,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    HeadersTooLarge,
-    RateLimited,
-    Internal,
-    Unavailable,
-    OutcomeUnknown,
+closed_set! {
+    /// What went wrong, for programs.
+    pub(in crate::http) enum Code as "ErrorCode" {
+        /// Something in the request is missing or wrong; `details` names each fault.
+        ValidationError = "VALIDATION_ERROR",
+        /// No credential, or an unknown, revoked or expired one.
+        Unauthorized = "UNAUTHORIZED",
+        /// A wrong or missing release token on something that this requester holds; nothing changed; `results` has an item per request.
+        InvalidReleaseToken = "INVALID_RELEASE_TOKEN",
+        /// The credential may not do this.
+        Forbidden = "FORBIDDEN",
+        /// There is no such thing, or it is another tenant's.
+        NotFound = "NOT_FOUND",
+        /// The path has other methods; `Allow` lists them.
+        MethodNotAllowed = "METHOD_NOT_ALLOWED",
+        /// The body stalled for 30 s.
+        RequestTimeout = "REQUEST_TIMEOUT",
+        /// It cannot be done in the present state.
+        Conflict = "CONFLICT",
+        /// The body is larger than this route takes.
+        PayloadTooLarge = "PAYLOAD_TOO_LARGE",
+        /// The body is not `application/json`.
+        UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
+        /// The headers are too many or too large.
+        HeadersTooLarge = "HEADERS_TOO_LARGE",
+        /// A limit of the tier is reached; `limitType` says which.
+        RateLimited = "RATE_LIMITED",
+        /// A bug.
+        Internal = "INTERNAL",
+        /// Redis is not reached, or refuses writes; nothing changed.
+        Unavailable = "UNAVAILABLE",
+        /// Sent to Redis, and no answer in time: only asking again can tell.
+        OutcomeUnknown = "OUTCOME_UNKNOWN",
+    }
 }
 
 /// Where errors are explained.
 const DOCS: &str = "/docs#errors";
 
-/// Meaning, status, code and the line that the document gives to it.
-const TABLE: &[(Code, StatusCode, &str, &str)] = &[
-    (
-        Code::ValidationError,
-        StatusCode::BAD_REQUEST,
-        "VALIDATION_ERROR",
-        "Something in the request is missing or wrong; `details` names each fault.",
-    ),
-    (
-        Code::Unauthorized,
-        StatusCode::UNAUTHORIZED,
-        "UNAUTHORIZED",
-        "No credential, or an unknown, revoked or expired one.",
-    ),
-    (
-        Code::InvalidReleaseToken,
-        StatusCode::FORBIDDEN,
-        "INVALID_RELEASE_TOKEN",
-        "A wrong or missing release token on something that this requester holds; nothing changed; `results` has an item per request.",
-    ),
-    (Code::Forbidden, StatusCode::FORBIDDEN, "FORBIDDEN", "The credential may not do this."),
-    (Code::NotFound, StatusCode::NOT_FOUND, "NOT_FOUND", "There is no such thing, or it is another tenant's."),
-    (
-        Code::MethodNotAllowed,
-        StatusCode::METHOD_NOT_ALLOWED,
-        "METHOD_NOT_ALLOWED",
-        "The path has other methods; `Allow` lists them.",
-    ),
-    (Code::RequestTimeout, StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "The body stalled for 30 s."),
-    (Code::Conflict, StatusCode::CONFLICT, "CONFLICT", "It cannot be done in the present state."),
-    (
-        Code::PayloadTooLarge,
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "PAYLOAD_TOO_LARGE",
-        "The body is larger than this route takes.",
-    ),
-    (
-        Code::UnsupportedMediaType,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "UNSUPPORTED_MEDIA_TYPE",
-        "The body is not `application/json`.",
-    ),
-    (
-        Code::HeadersTooLarge,
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "HEADERS_TOO_LARGE",
-        "The headers are too many or too large.",
-    ),
-    (
-        Code::RateLimited,
-        StatusCode::TOO_MANY_REQUESTS,
-        "RATE_LIMITED",
-        "A limit of the tier is reached; `limitType` says which.",
-    ),
-    (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "A bug."),
-    (
-        Code::Unavailable,
-        StatusCode::SERVICE_UNAVAILABLE,
-        "UNAVAILABLE",
-        "Redis is not reached, or refuses writes; nothing changed.",
-    ),
-    (
-        Code::OutcomeUnknown,
-        StatusCode::GATEWAY_TIMEOUT,
-        "OUTCOME_UNKNOWN",
-        "Sent to Redis, and no answer in time: only asking again can tell.",
-    ),
-];
-
 impl Code {
-    fn row(self) -> &'static (Self, StatusCode, &'static str, &'static str) {
-        // Every code has a row: `every_code_has_a_row` holds it.
-        TABLE.iter().find(|row| row.0 == self).unwrap_or(&TABLE[0])
+    /// The HTTP status that a code is answered with.
+    fn status(self) -> StatusCode {
+        match self {
+            Self::ValidationError => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::InvalidReleaseToken | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
+        }
     }
 }
 
-/// A failure, ready to be answered.
+/// An error, ready to be answered.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(in crate::http) struct ApiError {
     code: Code,
     message: String,
     details: Vec<FieldError>,
-    /// What stands beside `error` in the body.
+    /// Members of the body beside `error`.
     beside: Map<String, Value>,
+    /// Value of `Retry-After`, in seconds.
     retry_after_s: Option<i64>,
+    /// Value of `Allow`.
     allow: Option<String>,
+    /// Redis' clock in microseconds, where a script refused.
     now_us: Option<i64>,
 }
 
@@ -150,6 +115,7 @@ impl ApiError {
         }
     }
 
+    /// Field errors of the request.
     pub(in crate::http) fn validation(details: Vec<FieldError>) -> Self {
         let message = match details.as_slice() {
             [FieldError { path, message }] if path.is_empty() => format!("The request is not valid: {message}."),
@@ -159,12 +125,13 @@ impl ApiError {
         Self { details, ..Self::new(Code::ValidationError, message) }
     }
 
-    pub(in crate::http) fn fault(path: impl Into<String>, message: impl Into<String>) -> Self {
+    /// One field error of the request.
+    pub(in crate::http) fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::validation(vec![FieldError { path: path.into(), message: message.into() }])
     }
 
+    /// No credential, or none that holds: one wording for all, so that nobody who tries keys learns from it.
     pub(in crate::http) fn unauthorized() -> Self {
-        // One wording for all: whoever tries keys learns nothing from it.
         Self::new(
             Code::Unauthorized,
             "A valid API key is needed: send it in the header X-Api-Key, or as Authorization: Bearer.",
@@ -175,30 +142,31 @@ impl ApiError {
         Self::new(Code::NotFound, format!("There is no such {what}."))
     }
 
-    /// A limit of the tier, told by a script at `now_us`.
+    /// A limit of the tier that a script found reached at `now_us`.
     pub(in crate::http) fn limit(reached: &LimitReached, tier: Tier, now_us: i64) -> Self {
         let LimitReached { limit_type, limit, used, until_ms } = reached;
-        let retry_after_s = match (limit_type.as_str(), until_ms) {
-            ("ConcurrentReservations", Some(until_ms)) => ((until_ms * 1000 - now_us) / 1_000_000 + 1).clamp(1, 60),
-            ("ConcurrentReservations", None) => 5,
-            // Until the day ends.
-            ("EventsPerDay", Some(until_ms)) => ((until_ms * 1000 - now_us) / 1_000_000 + 1).clamp(1, 86_400),
+        let seconds_until = |ms: i64| (ms * 1000 - now_us) / 1_000_000 + 1;
+        let retry_after_s = match (limit_type, until_ms) {
+            (LimitType::ConcurrentReservations, Some(earliest_ms)) => seconds_until(*earliest_ms).clamp(1, 60),
+            (LimitType::ConcurrentReservations, None) => 5,
+            (LimitType::EventsPerDay, Some(midnight_ms)) => seconds_until(*midnight_ms).clamp(1, 86_400),
             _ => 60,
         };
-        let mut error = Self::new(
-            Code::RateLimited,
-            format!(
-                "The {} tier allows {limit} of {limit_type}, and {used} are in use. Give some back, or ask for a higher tier.",
-                tier.name()
-            ),
+        let message = format!(
+            "The {} tier allows {limit} of {}, and {used} are in use. Give some back, or ask for a higher tier.",
+            tier.name(),
+            limit_type.name()
         );
-        error.beside.insert("upgradeRequired".into(), (tier < Tier::Enterprise).into());
-        error.beside.insert("limitType".into(), limit_type.clone().into());
-        error.beside.insert("limit".into(), (*limit).into());
-        error.beside.insert("tier".into(), tier.name().into());
-        error.retry_after_s = Some(retry_after_s);
-        error.now_us = Some(now_us);
-        error
+        let error = Self::rate_limited(message, tier.has_higher(), *limit_type, *limit).beside("tier", tier);
+        Self { retry_after_s: Some(retry_after_s), now_us: Some(now_us), ..error }
+    }
+
+    /// 429 with the members that every 429 has.
+    fn rate_limited(message: impl Into<String>, upgrade_required: bool, limit_type: LimitType, limit: i64) -> Self {
+        Self::new(Code::RateLimited, message)
+            .beside("upgradeRequired", upgrade_required)
+            .beside("limitType", limit_type)
+            .beside("limit", limit)
     }
 
     /// The tenant calls faster than its tier allows.
@@ -210,33 +178,25 @@ impl ApiError {
             rate.per_second,
             rate.burst
         );
-        let error = Self::new(Code::RateLimited, message)
-            .beside("upgradeRequired", *tier < Tier::Enterprise)
-            .beside("limitType", "RequestRate")
-            .beside("limit", rate.per_second)
-            .beside("tier", tier.name());
+        let error = Self::rate_limited(message, tier.has_higher(), LimitType::RequestRate, rate.per_second.into())
+            .beside("tier", tier);
         Self { retry_after_s: Some(retry_after_s(*wait_us)), now_us: *now_us, ..error }
     }
 
-    /// An address tried too many credentials that were none.
+    /// Too many wrong credentials came from one address.
     pub(in crate::http) fn too_many_attempts(wait: std::time::Duration, per_minute: u32) -> Self {
-        let error = Self::new(
-            Code::RateLimited,
-            "Too many attempts with wrong credentials came from this address. Wait, and send a valid one.",
-        )
-        .beside("upgradeRequired", false)
-        .beside("limitType", "RequestRate")
-        .beside("limit", per_minute);
+        let message = "Too many attempts with wrong credentials came from this address. Wait, and send a valid one.";
+        let error = Self::rate_limited(message, false, LimitType::RequestRate, per_minute.into());
         Self { retry_after_s: Some(retry_after_s(wait.as_micros() as i64)), ..error }
     }
 
-    /// Something that a higher tier allows.
+    /// The tier does not include `what`; a higher one does.
     pub(in crate::http) fn tier_too_low(tier: Tier, what: &str) -> Self {
         let message = format!("The {} tier does not include {what}; ask for a higher tier.", tier.name());
-        Self::new(Code::Forbidden, message).beside("upgradeRequired", true).beside("tier", tier.name())
+        Self::new(Code::Forbidden, message).beside("upgradeRequired", true).beside("tier", tier)
     }
 
-    /// A method that the path does not have, and those that it has.
+    /// A method that the path does not have; `allow` lists those that it has.
     pub(in crate::http) fn method(method: &Method, allow: String) -> Self {
         let message = format!("{method} is not a method of this path; it has {allow}.");
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, message) }
@@ -255,7 +215,7 @@ impl ApiError {
     }
 
     pub(in crate::http) fn status(&self) -> StatusCode {
-        self.code.row().1
+        self.code.status()
     }
 }
 
@@ -301,11 +261,11 @@ pub(in crate::http) struct ErrorBody {
     /// Whether a higher tier allows more.
     upgrade_required: Option<bool>,
     /// Which limit was reached.
-    limit_type: Option<String>,
+    limit_type: Option<Word<LimitType>>,
     /// That limit.
     limit: Option<i64>,
     /// The tenant's tier.
-    tier: Option<String>,
+    tier: Option<Word<Tier>>,
     /// When to try again, in seconds.
     retry_after: Option<i64>,
 }
@@ -314,20 +274,20 @@ pub(in crate::http) struct ErrorBody {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub(in crate::http) struct ErrorDetail {
-    /// For programs: one of the codes in this document.
-    code: String,
+    /// For programs.
+    code: Word<Code>,
     /// For people: what is wrong, and the way out.
     message: String,
-    /// Where to read on.
+    /// Where it is explained.
     docs_url: String,
-    /// Each fault of the input, with its place.
+    /// Each error of the input, with its path.
     details: Vec<ErrorFault>,
 }
 
-/// One fault of the input.
+/// One error of the input.
 #[derive(Debug, Object)]
 pub(in crate::http) struct ErrorFault {
-    /// The place: `[3].ttlSeconds`.
+    /// The path: `[3].ttlSeconds`.
     path: String,
     /// What is wrong, and what would be right.
     message: String,
@@ -344,26 +304,26 @@ impl ResponseError for ApiError {
 }
 
 impl ApiError {
-    /// The same for the queue monitor's paths, whose clients know `docsUrl` by another name, too.
+    /// The answer on the queue monitor's paths, whose clients read `docs_url` beside `docsUrl`.
     pub(in crate::http) fn as_monitor_response(&self) -> Response {
         self.respond(true)
     }
 
-    fn respond(&self, monitor: bool) -> Response {
-        let (_, status, code, _) = self.code.row();
+    fn respond(&self, with_docs_url: bool) -> Response {
         let details: Vec<_> = self
             .details
             .iter()
             .map(|FieldError { path, message }| serde_json::json!({"path": path, "message": message}))
             .collect();
         let mut body = Map::new();
-        let mut error = serde_json::json!({"code": code, "message": self.message, "docsUrl": DOCS, "details": details});
-        if monitor {
+        let mut error =
+            serde_json::json!({"code": self.code, "message": self.message, "docsUrl": DOCS, "details": details});
+        if with_docs_url {
             error["docs_url"] = DOCS.into();
         }
         body.insert("error".into(), error);
         body.extend(self.beside.clone());
-        let mut answer = Response::builder().status(*status).content_type("application/json");
+        let mut answer = Response::builder().status(self.code.status()).content_type("application/json");
         if let Some(seconds) = self.retry_after_s {
             body.insert("retryAfter".into(), seconds.into());
             answer = answer.header(header::RETRY_AFTER, seconds);
@@ -381,11 +341,13 @@ impl ApiError {
 impl ApiResponse for ApiError {
     fn meta() -> MetaResponses {
         let mut responses: Vec<MetaResponse> = Vec::new();
-        for (_, status, _, line) in TABLE {
+        for code in Code::VALUES {
+            let status = code.status();
+            // Of several codes with one status, the first describes it.
             if !responses.iter().any(|response| response.status == Some(status.as_u16())) {
                 let content = vec![MetaMediaType { content_type: "application/json", schema: ErrorBody::schema_ref() }];
                 responses.push(MetaResponse {
-                    description: line,
+                    description: code.meaning(),
                     status: Some(status.as_u16()),
                     status_range: None,
                     content,
@@ -401,27 +363,14 @@ impl ApiResponse for ApiError {
     }
 }
 
-/// A header of digits.
-pub(in crate::http) fn digits(number: i64) -> HeaderValue {
-    HeaderValue::from(number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_code_has_a_row() {
-        for (code, ..) in TABLE {
-            assert_eq!(code.row().0, *code);
-        }
-        assert_eq!(Code::OutcomeUnknown.row().1, StatusCode::GATEWAY_TIMEOUT);
-    }
-
-    #[test]
-    fn a_held_limit_says_when_to_come_again() {
+    fn a_reached_limit_says_when_to_try_again() {
         let reached =
-            |until_ms| LimitReached { limit_type: "ConcurrentReservations".into(), limit: 5, used: 5, until_ms };
+            |until_ms| LimitReached { limit_type: LimitType::ConcurrentReservations, limit: 5, used: 5, until_ms };
         let tier = Tier::Free;
         assert_eq!(ApiError::limit(&reached(Some(10_500)), tier, 1_000_000).retry_after_s, Some(10));
         assert_eq!(ApiError::limit(&reached(Some(500_000)), tier, 1_000_000).retry_after_s, Some(60));

@@ -1,5 +1,9 @@
 //! Bodies, answers and errors as they stand on the wire.
 
 pub(super) mod error;
+pub(super) mod headers;
+pub(super) mod outcome;
+pub(super) mod pagination;
 pub(super) mod request;
 pub(super) mod response;
+pub(super) mod word;

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    domain::fault::FieldError,
+    domain::field_errors::FieldError,
     http::wire::error::{ApiError, Code},
 };
 
@@ -152,7 +152,7 @@ async fn read(body: poem::Body, limit: usize) -> Result<Vec<u8>, ApiError> {
                 return Err(ApiError::new(Code::RequestTimeout, "The body stalled for 30 s; send the request again."));
             }
             Ok(None) => return Ok(bytes),
-            Ok(Some(Err(error))) => return Err(ApiError::fault("", format!("the body broke off: {error}"))),
+            Ok(Some(Err(error))) => return Err(ApiError::field("", format!("the body broke off: {error}"))),
             Ok(Some(Ok(piece))) if bytes.len() + piece.len() > limit => {
                 drop(piece);
                 drain(poem::Body::from_bytes_stream(pieces)).await;
@@ -166,14 +166,14 @@ async fn read(body: poem::Body, limit: usize) -> Result<Vec<u8>, ApiError> {
 /// Reads JSON; only when that fails is it read again, slower, to name the place of each fault.
 pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(ApiError::fault("", "the body is empty; it must be JSON"));
+        return Err(ApiError::field("", "the body is empty; it must be JSON"));
     }
     serde_json::from_slice(bytes).map_err(|error| {
         if error.is_syntax() || error.is_eof() {
-            return ApiError::fault("", format!("the body is not JSON: {error}"));
+            return ApiError::field("", format!("the body is not JSON: {error}"));
         }
         let faults = faults_of::<T>(bytes);
-        if faults.is_empty() { ApiError::fault("", error.to_string()) } else { ApiError::validation(faults) }
+        if faults.is_empty() { ApiError::field("", error.to_string()) } else { ApiError::validation(faults) }
     })
 }
 

@@ -1,8 +1,8 @@
-//! A successful answer: JSON, and the instant of Redis' clock at which it was true.
+//! Successful answers: JSON, with Redis' clock and the tenant's position at which it was true.
 
 use poem::{
     IntoResponse, Response,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
     ApiResponse,
@@ -11,26 +11,25 @@ use poem_openapi::{
 };
 use serde::Serialize;
 
-use crate::{http::wire::error::digits, store::Stamped};
+use crate::{
+    http::wire::headers::{self, HOLDFAST_POSITION, HOLDFAST_TIME},
+    store::Stamped,
+};
 
-/// Redis' clock in microseconds as the script read it.
-pub(in crate::http) static HOLDFAST_TIME: HeaderName = HeaderName::from_static("holdfast-time");
-/// The tenant's latest position.
-pub(in crate::http) static HOLDFAST_POSITION: HeaderName = HeaderName::from_static("holdfast-position");
+/// Initial capacity of a body, in bytes: enough for most, and cheaper than growing.
+const BODY_CAPACITY: usize = 512;
+/// Initial capacity of the header map: enough for every answer.
+const HEADERS_CAPACITY: usize = 12;
 
-/// Room for most bodies, and for all headers of an answer: growing costs more.
-const BODY_BYTES: usize = 512;
-const HEADERS: usize = 12;
-
-/// What a script told, as JSON; `STATUS` is 200 or 201.
+/// A script's answer as JSON, with its clock and position as headers; `STATUS` is 200, 201 or 202.
 pub(in crate::http) struct Answer<T, const STATUS: u16 = 200>(pub(in crate::http) Stamped<T>);
 
 impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Answer<T, STATUS> {
     fn into_response(self) -> Response {
         let Stamped { now_us, position, answer } = self.0;
         let mut response = json(STATUS, &answer);
-        response.headers_mut().insert(HOLDFAST_TIME.clone(), digits(now_us));
-        response.headers_mut().insert(HOLDFAST_POSITION.clone(), digits(position));
+        response.headers_mut().insert(HOLDFAST_TIME.clone(), headers::number(now_us));
+        response.headers_mut().insert(HOLDFAST_POSITION.clone(), headers::number(position));
         response
     }
 }
@@ -56,7 +55,7 @@ impl<T: Type, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
     }
 }
 
-/// JSON that no script told: of the administrator's routes.
+/// JSON without clock and position: of the administrator's routes, which no single script answers.
 pub(in crate::http) struct Plain<T, const STATUS: u16 = 200>(pub(in crate::http) T);
 
 impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Plain<T, STATUS> {
@@ -75,7 +74,7 @@ impl<T: Type, const STATUS: u16> ApiResponse for Plain<T, STATUS> {
     }
 }
 
-/// 204: done, and nothing to say.
+/// 204: done, without a body.
 pub(in crate::http) struct Nothing;
 
 impl IntoResponse for Nothing {
@@ -101,12 +100,12 @@ impl ApiResponse for Nothing {
 }
 
 fn json(status: u16, body: &impl Serialize) -> Response {
-    let mut text = Vec::with_capacity(BODY_BYTES);
+    let mut text = Vec::with_capacity(BODY_CAPACITY);
     // Our own types always serialise: text, numbers, lists, and maps with text for keys.
     let _ = serde_json::to_writer(&mut text, body);
     let mut response = Response::from(text);
     response.set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
-    response.headers_mut().reserve(HEADERS);
+    response.headers_mut().reserve(HEADERS_CAPACITY);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -4,10 +4,12 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        event::{Change, ReservationEvent},
+        closed_set::ClosedSet,
+        event::{Change, EventType, ReservationEvent},
         platform::PlatformEvent,
         queue::{JobState, QueueChange, WorkerState, worker_id},
         reservation::Conflict,
+        tier::LimitType,
         time::instant,
     },
     store::codec::Reader,
@@ -138,9 +140,9 @@ impl Notification {
         let timestamp = instant(reader.int()?);
         let event = ReservationEvent {
             api_key_label: reader.maybe_text()?,
-            limit_type: Some(reader.text()?.into()),
+            limit_type: Some(LimitType::of_name(reader.text()?)?),
             limit: Some(reader.int()?),
-            ..ReservationEvent::bare("TIER_LIMIT_REACHED", &tenant, timestamp)
+            ..ReservationEvent::bare(EventType::TierLimitReached, &tenant, timestamp)
         };
         Some(Self { tenant, message: Payload::Reservation { previous: None, position: None, event: Box::new(event) } })
     }
@@ -152,14 +154,14 @@ impl Notification {
         let deadline_ms = reader.maybe_int()?;
         let timestamp = instant(reader.int()?);
         let position = if reader.truth() { fence } else { reader.maybe_int()? };
-        let kind = reader.text()?;
+        let kind = EventType::of_name(reader.text()?)?;
         let mut event = ReservationEvent {
             id: position.map(|position| position.to_string()),
             fencing_token: fence,
             expires_at: deadline_ms.map(instant),
-            explanation: reader.maybe_text()?,
+            explanation: read_word(reader)?,
             reason: read_reason(reader)?,
-            request_type: reader.maybe_text()?,
+            request_type: read_word(reader)?,
             ..ReservationEvent::bare(kind, &tenant, timestamp)
         };
         read_told(reader, &mut event)?;
@@ -193,7 +195,7 @@ fn read_told(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<()
     event.api_key_label = reader.maybe_text()?;
     event.pool = reader.maybe_text()?;
     event.blockers = reader.maybe_texts()?;
-    event.method = reader.maybe_text()?;
+    event.method = read_word(reader)?;
     event.changes = read_changes(reader)?;
     Some(())
 }
@@ -248,13 +250,13 @@ fn read_reason(reader: &mut Reader<'_>) -> Option<Option<String>> {
         return Some(Some(text.into()));
     }
     (reader.array()? == 4).then_some(())?;
-    let obstacle = Conflict {
-        kind: reader.text()?.into(),
-        resource: reader.text()?.into(),
-        holder: reader.text()?.into(),
-        holder_deadline_ms: reader.maybe_int()?,
-    };
-    Some(Some(obstacle.sentence()))
+    let (kind, resource, holder) = (reader.text()?, reader.text()?.into(), reader.text()?.into());
+    Some(Some(Conflict::of_parts(kind, resource, holder, reader.maybe_int()?)?.explain()))
+}
+
+/// A word of a closed set, or none.
+fn read_word<T: ClosedSet>(reader: &mut Reader<'_>) -> Option<Option<T>> {
+    if reader.absent() { Some(None) } else { T::of_name(reader.text()?).map(Some) }
 }
 
 /// The items of a transaction.
@@ -268,8 +270,8 @@ fn read_changes(reader: &mut Reader<'_>) -> Option<Option<Vec<Change>>> {
         Some(Change {
             resource: reader.text()?.into(),
             requester: reader.text()?.into(),
-            request_type: reader.text()?.into(),
-            explanation: reader.text()?.into(),
+            request_type: ClosedSet::of_name(reader.text()?)?,
+            explanation: ClosedSet::of_name(reader.text()?)?,
             fencing_token: reader.maybe_int()?,
             expires_at: reader.maybe_int()?.map(instant),
             pool: reader.maybe_text()?,

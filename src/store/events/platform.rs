@@ -4,10 +4,10 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        platform::{Company, NewEvent, Registered},
+        platform::{Company, NewEvent, RegisteredCompany},
         rate::cost,
     },
-    store::{Arg, Caller, Outcome, Stamped, Store, StoreError, codec::Reader, scripts},
+    store::{Arg, Caller, Limited, Stamped, Store, StoreError, codec::Reader, scripts},
 };
 
 /// What became of events to publish.
@@ -23,7 +23,7 @@ pub enum Published {
 #[derive(Debug, Clone)]
 pub enum Registering {
     /// It stands so now.
-    Done(Registered),
+    Done(RegisteredCompany),
     /// Nothing changed: the company of this slug has that id.
     Taken(String),
 }
@@ -41,7 +41,7 @@ impl Store {
     /// Publishes events, all or none, each with a position in the tenant's one order.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
+    /// [`StoreError::LimitedUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
     pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Stamped<Published>, StoreError> {
         let mut args = Vec::with_capacity(events.len() * 6);
         for event in events {
@@ -67,14 +67,14 @@ impl Store {
     /// Registers a company, or changes it; without an `id` it keeps the one that it has, or gets a random one.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    /// [`StoreError::LimitedUnknown`]: it may have been done. Repeating is safe.
     pub async fn put_company(
         &self,
         caller: &Caller,
         slug: &str,
         id: Option<&str>,
         name: &str,
-    ) -> Result<Stamped<Outcome<Registering>>, StoreError> {
+    ) -> Result<Stamped<Limited<Registering>>, StoreError> {
         let fresh = Uuid::new_v4().to_string();
         let caller = &self.fresh(caller).await?;
         let most = caller.limits().companies.unwrap_or(0);
@@ -88,16 +88,20 @@ impl Store {
         let reply = self.ask(&scripts::COMPANY_PUT, caller, &args).await?;
         if reply.verdict() == "TAKEN" {
             let owner = reply.whole(|reader| reader.text().map(str::to_owned))?;
-            return Ok(reply.told(Outcome::Done(Registering::Taken(owner))));
+            return Ok(reply.told(Limited::Done(Registering::Taken(owner))));
         }
-        reply.verdict_of(|reply| reply.whole(|reader| read_company(slug, reader.bytes()?)).map(Registering::Done))
+        reply.limited(|reply| reply.whole(|reader| read_company(slug, reader.bytes()?)).map(Registering::Done))
     }
 
     /// One company, or all of them, in the order of their slugs.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn companies(&self, caller: &Caller, slug: Option<&str>) -> Result<Stamped<Vec<Registered>>, StoreError> {
+    pub async fn companies(
+        &self,
+        caller: &Caller,
+        slug: Option<&str>,
+    ) -> Result<Stamped<Vec<RegisteredCompany>>, StoreError> {
         let reply = self.ask(&scripts::COMPANY_READ, caller, &[Arg::Text(slug.unwrap_or(""))]).await?;
         let mut companies = reply.each(2, |reader| {
             let slug = reader.text()?;
@@ -110,7 +114,7 @@ impl Store {
     /// Removes a company; what was told of it stays.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    /// [`StoreError::LimitedUnknown`]: it may have been done. Repeating is safe.
     pub async fn delete_company(&self, caller: &Caller, slug: &str) -> Result<Stamped<CompanyRemoval>, StoreError> {
         let reply = self.ask(&scripts::COMPANY_DELETE, caller, &[Arg::Text(slug)]).await?;
         match reply.verdict() {
@@ -121,9 +125,9 @@ impl Store {
     }
 }
 
-fn read_company(slug: &str, packed: &[u8]) -> Option<Registered> {
+fn read_company(slug: &str, packed: &[u8]) -> Option<RegisteredCompany> {
     let mut reader = Reader::new(packed);
-    Some(Registered {
+    Some(RegisteredCompany {
         slug: slug.into(),
         id: reader.text()?.into(),
         name: reader.text()?.into(),

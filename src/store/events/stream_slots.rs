@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use crate::store::{Arg, Caller, Outcome, Stamped, Store, StoreError, TenantHandle, scripts};
+use crate::store::{Arg, Caller, Limited, Stamped, Store, StoreError, TenantHandle, scripts};
 
 /// How long a replica counts as alive after it last said so: a killed one's places come back within 15 s.
 pub(in crate::store) const ALIVE: Duration = Duration::from_secs(12);
@@ -66,13 +66,13 @@ impl Store {
     /// Takes a place for a stream of the caller's. Repeating it with the same id takes no second one.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been taken; [`Store::leave_stream`] gives it back.
+    /// [`StoreError::LimitedUnknown`]: it may have been taken; [`Store::leave_stream`] gives it back.
     pub async fn enter_stream(
         &self,
         caller: &Caller,
         stream: &StreamId,
         kind: &StreamKind,
-    ) -> Result<Stamped<Outcome<()>>, StoreError> {
+    ) -> Result<Stamped<Limited<()>>, StoreError> {
         let session = match kind {
             StreamKind::Key => "",
             StreamKind::Session(session) => session,
@@ -85,13 +85,13 @@ impl Store {
             Arg::Number(COOKIES_OF_SESSION),
             Arg::Number(ALIVE.as_millis() as i64),
         ];
-        self.ask(&scripts::STREAM_ENTER, caller, &args).await?.verdict_of(|_| Ok(()))
+        self.ask(&scripts::STREAM_ENTER, caller, &args).await?.limited(|_| Ok(()))
     }
 
     /// Gives a stream's place back. Repeating it is harmless.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been given back.
+    /// [`StoreError::LimitedUnknown`]: it may have been given back.
     pub async fn leave_stream(&self, place: &TenantHandle, stream: &StreamId) -> Result<(), StoreError> {
         let field = format!("{}/{}", stream.replica.as_str(), stream.number);
         self.link.send(redis::cmd("HDEL").arg(place.key("streams")).arg(field)).await.map(|_| ())

@@ -11,7 +11,7 @@ use crate::{
         connection::{Connection, Health, NewConnection},
     },
     store::{
-        Arg, Caller, INGEST_KEY_PREFIX, Outcome, Secret, Stamped, Store, StoreError,
+        Arg, Caller, INGEST_KEY_PREFIX, Limited, Secret, Stamped, Store, StoreError,
         codec::Reader,
         keys::{CONNECTIONS, directory, watched_entry},
         scripts,
@@ -44,7 +44,7 @@ impl Store {
         id: &str,
         new: &NewConnection,
         sealed_url: Option<String>,
-    ) -> Result<Stamped<Outcome<MadeConnection>>, StoreError> {
+    ) -> Result<Stamped<Limited<MadeConnection>>, StoreError> {
         let ingest_key = random_text(INGEST_KEY_PREFIX)?;
         let secret = Secret::of(&ingest_key);
         let options = serde_json::to_string(&new.options).unwrap_or_default();
@@ -60,8 +60,8 @@ impl Store {
             Arg::Number(most as i64),
         ];
         let told =
-            self.ask(&scripts::CONNECTION_CREATE, caller, &args).await?.verdict_of(|reply| reply.whole(Reader::int))?;
-        if let Outcome::Done(_) = told.answer {
+            self.ask(&scripts::CONNECTION_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
+        if let Limited::Done(_) = told.answer {
             let tenant = &caller.tenant().id;
             self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(tenant.as_str())).await?;
             if sealed_url.is_some() {
@@ -75,12 +75,7 @@ impl Store {
                 ingest_key,
             }
         };
-        Ok(told.map(|verdict| match verdict {
-            Outcome::Done(created_ms) => Outcome::Done(made(created_ms)),
-            Outcome::Limit(limit) => Outcome::Limit(limit),
-            Outcome::WrongToken(items) => Outcome::WrongToken(items),
-            Outcome::TooMany => Outcome::TooMany,
-        }))
+        Ok(told.map(|outcome| outcome.map(made)))
     }
 
     /// The connections of the caller's tenant with how their watches go, oldest first.

@@ -9,7 +9,7 @@ use crate::{
         rate::cost,
     },
     store::{
-        Arg, Caller, Outcome, Reply, Stamped, Store, StoreError,
+        Arg, Caller, Limited, Reply, Stamped, Store, StoreError,
         codec::{Reader, Writer},
         scripts,
     },
@@ -110,7 +110,7 @@ impl Store {
         caller: &Caller,
         framework: Framework,
         sightings: &[Observation],
-    ) -> Result<Stamped<Outcome<Intake>>, StoreError> {
+    ) -> Result<Stamped<Limited<Intake>>, StoreError> {
         let caller = &self.fresh(caller).await?;
         let connection = caller.connection().ok_or(StoreError::Unauthorized)?;
         let ordered = in_order(sightings);
@@ -125,16 +125,16 @@ impl Store {
             if reply.verdict() == "GONE" {
                 return Err(StoreError::Unauthorized);
             }
-            let taken = reply.verdict_of(read_intake)?;
+            let taken = reply.limited(read_intake)?;
             match &taken.answer {
-                Outcome::Done(more) => intake.add(*more),
-                _ => return Ok(taken),
+                Limited::Done(more) => intake.add(*more),
+                Limited::Limit(_) => return Ok(taken),
             }
             told = Some(taken.map(|_| ()));
         }
         let told = told
             .ok_or(StoreError::UnexpectedReply { script: scripts::OBSERVE.name, got: "nothing was pushed".into() })?;
-        Ok(told.map(|()| Outcome::Done(intake)))
+        Ok(told.map(|()| Limited::Done(intake)))
     }
 
     async fn send_sightings(

@@ -134,9 +134,7 @@ impl Asked {
     fn answer(self, reply: &Reply, reader: &mut Reader<'_>) -> bool {
         match self {
             Self::Reserve(wanted, to) => hand_over(to, reply, reader, |reader| plain::read_granted(reader, &wanted)),
-            Self::Renew(renewal, to) => {
-                hand_over(to, reply, reader, |reader| plain::read_renewed(reader, &renewal.claim))
-            }
+            Self::Renew(_, to) => hand_over(to, reply, reader, plain::read_renewed),
             Self::Unreserve(claim, to) => hand_over(to, reply, reader, |reader| plain::read_released(reader, &claim)),
         }
     }

@@ -11,11 +11,13 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
+        closed_set::ClosedSet,
         rate::cost,
         reservation::{
-            Checked, Conflict, HeldReservation, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest,
-            ReserveOutcome, ReserveRequest,
+            Checked, Conflict, Grant, HeldReservation, Holder, ReleaseOutcome, ReleaseRequest, ReleaseStatus,
+            RenewOutcome, RenewRequest, RenewStatus, ReserveOutcome, ReserveRequest, ReserveStatus,
         },
+        transaction::ItemOutcome,
     },
     store::{
         Arg, Caller, Outcome, Stamped, Store, StoreError,
@@ -105,9 +107,11 @@ impl Store {
         let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_claims(to, caller, claims);
         self.ask_either(cost, &UNRESERVE, caller, plan, short).await?.verdict_of(|reply| {
             let mut at = claims.iter();
-            let (width, read): (_, fn(&mut _, &_) -> _) =
-                if reply.is_plain(&UNRESERVE) { (1, plain::read_released) } else { (4, read_released) };
-            reply.each(width, |reader| read(reader, at.next()?))
+            if reply.is_plain(&UNRESERVE) {
+                reply.each(1, |reader| plain::read_released(reader, at.next()?))
+            } else {
+                reply.each(4, read_released)
+            }
         })
     }
 
@@ -146,10 +150,7 @@ impl Store {
         };
         let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_renewals(to, caller, renewals);
         self.ask_either(cost, &RENEW, caller, plan, short).await?.verdict_of(|reply| {
-            let mut at = renewals.iter();
-            let (width, read): (_, fn(&mut _, &_) -> _) =
-                if reply.is_plain(&RENEW) { (1, plain::read_renewed) } else { (5, read_renewed) };
-            reply.each(width, |reader| read(reader, &at.next()?.claim))
+            if reply.is_plain(&RENEW) { reply.each(1, plain::read_renewed) } else { reply.each(5, read_renewed) }
         })
     }
 
@@ -229,7 +230,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Stamped<Page>, StoreError> {
-        let (told, next_step) = self.scan(1, caller, &cursor.step, limit).await?;
+        let (told, next_step) = self.scan_step(1, caller, &cursor.step, limit).await?;
         let as_of = cursor.as_of.unwrap_or(told.position);
         Ok(told.map(|found| {
             let (found, next) = cursor.cut(found, |active| &active.resource, limit, next_step, as_of);
@@ -241,31 +242,26 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        self.stretch_at_cost(1, caller, cursor).await
+    pub async fn scan(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
+        self.scan_at_cost(1, caller, cursor).await
     }
 
     /// The piece after that, of the same call, which was paid for.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn further_stretch(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        self.stretch_at_cost(0, caller, cursor).await
+    pub async fn scan_next(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
+        self.scan_at_cost(0, caller, cursor).await
     }
 
-    async fn stretch_at_cost(
-        &self,
-        cost: u32,
-        caller: &Caller,
-        cursor: &PageCursor,
-    ) -> Result<Stamped<Page>, StoreError> {
-        let (told, next_step) = self.scan(cost, caller, &cursor.step, LIST_STEP).await?;
+    async fn scan_at_cost(&self, cost: u32, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
+        let (told, next_step) = self.scan_step(cost, caller, &cursor.step, LIST_STEP).await?;
         let as_of = cursor.as_of.unwrap_or(told.position);
         let next = (next_step != "0").then_some(PageCursor { step: next_step, after: None, as_of: Some(as_of) });
         Ok(told.map(|found| Page { found, as_of, next }))
     }
 
-    async fn scan(
+    async fn scan_step(
         &self,
         cost: u32,
         caller: &Caller,
@@ -315,66 +311,75 @@ pub(in crate::store) fn shown_token(claim: &ReleaseRequest) -> Uuid {
     if *token.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text { token } else { Uuid::nil() }
 }
 
-/// Reads a token as callers get it; `Some(None)` where there is none.
-pub(in crate::store) fn read_token(reader: &mut Reader<'_>) -> Option<Option<String>> {
-    if reader.absent() {
-        Some(None)
-    } else {
-        Uuid::from_slice(reader.bytes()?).ok().map(|token| Some(token.to_string()))
+/// Reads a wanted resource's twelve values; outside of a transaction each is decided.
+fn read_granted(reader: &mut Reader<'_>) -> Option<ReserveOutcome> {
+    decided(read_reserve_item(reader)?)
+}
+
+fn decided<T>(outcome: ItemOutcome<T>) -> Option<T> {
+    match outcome {
+        ItemOutcome::Decided(outcome) => Some(outcome),
+        ItemOutcome::Skipped | ItemOutcome::RolledBack => None,
     }
 }
 
-pub(in crate::store) fn read_granted(reader: &mut Reader<'_>) -> Option<ReserveOutcome> {
-    let status = reader.text()?.into();
-    let token = read_token(reader)?;
+/// Reads a wanted resource's twelve values, in a transaction or not.
+pub(in crate::store) fn read_reserve_item(reader: &mut Reader<'_>) -> Option<ItemOutcome<ReserveOutcome>> {
+    let status = ReserveStatus::of_name(reader.text()?)?;
+    let token = if reader.absent() { None } else { Some(Uuid::from_slice(reader.bytes()?).ok()?) };
     let fence = reader.maybe_int()?;
     let deadline_ms = reader.maybe_int()?;
     let holder = reader.maybe_text()?;
-    let holder_deadline_ms = reader.maybe_int()?;
-    let pool = reader.maybe_text()?;
-    let slot = reader.maybe_text()?;
+    let free_ms = reader.maybe_int()?;
+    let slot = reader.maybe_text()?.zip(reader.maybe_text()?);
     let blockers = reader.maybe_texts()?;
     let path = reader.maybe_text()?;
-    let kind = reader.maybe_text()?;
-    let resource = reader.maybe_text()?;
-    let obstacle = kind.zip(resource).map(|(kind, resource)| Conflict {
-        kind,
-        resource,
-        holder: holder.clone().unwrap_or_default(),
-        holder_deadline_ms,
-    });
-    Some(ReserveOutcome {
-        status,
-        token,
-        fence,
-        deadline_ms,
-        holder,
-        holder_deadline_ms,
-        slot: pool.zip(slot),
-        blockers,
-        path,
-        obstacle,
+    let conflict = reader.maybe_text()?.zip(reader.maybe_text()?);
+    let grant = || Some(Grant { token: token?, fence: fence?, deadline_ms, free_ms, slot, blockers, path });
+    Some(ItemOutcome::Decided(match status {
+        ReserveStatus::Acquired => ReserveOutcome::Acquired(grant()?),
+        ReserveStatus::AlreadyHad => ReserveOutcome::AlreadyHad(grant()?),
+        ReserveStatus::AlreadyHeld | ReserveStatus::NotAvailable | ReserveStatus::NotValid => {
+            let (kind, resource) = conflict?;
+            let conflict = Conflict::of_parts(&kind, resource, holder.unwrap_or_default(), free_ms)?;
+            (conflict.status() == status).then_some(ReserveOutcome::Refused(conflict))?
+        }
+        ReserveStatus::Skipped => return Some(ItemOutcome::Skipped),
+        ReserveStatus::RolledBack => return Some(ItemOutcome::RolledBack),
+    }))
+}
+
+fn read_released(reader: &mut Reader<'_>) -> Option<ReleaseOutcome> {
+    decided(read_release_item(reader)?)
+}
+
+/// Reads the four values of a release, in a transaction or not.
+pub(in crate::store) fn read_release_item(reader: &mut Reader<'_>) -> Option<ItemOutcome<ReleaseOutcome>> {
+    let status = ReleaseStatus::of_name(reader.text()?)?;
+    let (freed, holder) = (reader.maybe_texts()?, read_holder(reader)?);
+    Some(ItemOutcome::Decided(match status {
+        ReleaseStatus::Relinquished => ReleaseOutcome::Relinquished(freed?),
+        ReleaseStatus::NotReserved => ReleaseOutcome::NotReserved,
+        ReleaseStatus::DoesntOwnReservation => ReleaseOutcome::NotOwner(holder?),
+        ReleaseStatus::Skipped => return Some(ItemOutcome::Skipped),
+        ReleaseStatus::RolledBack => return Some(ItemOutcome::RolledBack),
+    }))
+}
+
+fn read_renewed(reader: &mut Reader<'_>) -> Option<RenewOutcome> {
+    let status = RenewStatus::of_name(reader.text()?)?;
+    let (fence, deadline_ms, holder) = (reader.maybe_int()?, reader.maybe_int()?, read_holder(reader)?);
+    Some(match status {
+        RenewStatus::Renewed => RenewOutcome::Renewed { fence: fence?, deadline_ms: deadline_ms? },
+        RenewStatus::NotReserved => RenewOutcome::NotReserved,
+        RenewStatus::DoesntOwnReservation => RenewOutcome::NotOwner(holder?),
     })
 }
 
-pub(in crate::store) fn read_released(reader: &mut Reader<'_>, claim: &ReleaseRequest) -> Option<ReleaseOutcome> {
-    let (status, freed) = (reader.text()?.into(), reader.maybe_texts()?.unwrap_or_default());
-    Some(ReleaseOutcome { status, freed, holder: read_holder(reader, &claim.resource)? })
-}
-
-fn read_renewed(reader: &mut Reader<'_>, claim: &ReleaseRequest) -> Option<RenewOutcome> {
-    let (status, fence, deadline_ms) = (reader.text()?.into(), reader.maybe_int()?, reader.maybe_int()?);
-    Some(RenewOutcome { status, fence, deadline_ms, holder: read_holder(reader, &claim.resource)? })
-}
-
-fn read_holder(reader: &mut Reader<'_>, resource: &str) -> Option<Option<Conflict>> {
-    let (holder, holder_deadline_ms) = (reader.maybe_text()?, reader.maybe_int()?);
-    Some(holder.map(|holder| Conflict {
-        kind: "resource".into(),
-        resource: resource.into(),
-        holder,
-        holder_deadline_ms,
-    }))
+/// Reads who holds a resource and until when; `Some(None)` where nobody does.
+fn read_holder(reader: &mut Reader<'_>) -> Option<Option<Holder>> {
+    let (requester, until_ms) = (reader.maybe_text()?, reader.maybe_int()?);
+    Some(requester.map(|requester| Holder { requester, until_ms }))
 }
 
 /// Reads a packed reservation; its layout stands in `lua/README.md`.
@@ -383,7 +388,7 @@ fn read_active(resource: String, packed: &[u8]) -> Option<HeldReservation> {
     let fence = reader.int()?;
     let deadline_ms = reader.maybe_int()?;
     let reserved_ms = reader.int()?;
-    read_token(&mut reader)?; // which nobody is shown; a blocker has none
+    reader.maybe_bytes()?; // the token, which nobody is shown; a blocker has none
     let requester = reader.text()?.into();
     let resource_type = reader.text()?.into();
     let label = reader.maybe_text()?;

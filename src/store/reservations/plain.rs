@@ -4,15 +4,18 @@
 
 use std::collections::HashSet;
 
+use uuid::Uuid;
+
 use crate::{
     domain::reservation::{
-        Conflict, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, ReserveOutcome, ReserveRequest,
+        Conflict, Grant, Holder, Relation, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, ReserveOutcome,
+        ReserveRequest,
     },
     store::{
         Caller,
         codec::{Reader, Writer},
         redis::resp::Arguments,
-        reservations::{read_token, shown_token},
+        reservations::shown_token,
     },
 };
 
@@ -118,74 +121,49 @@ fn told(to: Writer, requester: &str, caller: &Caller) -> Vec<u8> {
 }
 
 pub(in crate::store) fn read_granted(reader: &mut Reader<'_>, wanted: &ReserveRequest) -> Option<ReserveOutcome> {
-    let (status, token) = match reader.text_ahead() {
-        None => ("ACQUIRED", wanted.token.to_string()),
-        Some("ALREADY_HAD") => ("ALREADY_HAD", read_token(reader)??),
-        Some(status) => {
-            let obstacle = read_obstacle(reader, &wanted.resource)?;
-            let (holder, holder_deadline_ms) = (Some(obstacle.holder.clone()), obstacle.holder_deadline_ms);
-            return Some(ReserveOutcome {
-                holder,
-                holder_deadline_ms,
-                obstacle: Some(obstacle),
-                ..ReserveOutcome::of(status)
-            });
+    match reader.text_ahead() {
+        None => {
+            let grant = read_grant(reader, wanted.token)?;
+            reader.int()?; // since when: now
+            Some(ReserveOutcome::Acquired(grant))
         }
-    };
-    let (fence, deadline_ms) = (Some(reader.int()?), reader.maybe_int()?);
-    if status == "ACQUIRED" {
-        reader.int()?; // since when: now
+        Some("ALREADY_HAD") => {
+            let token = Uuid::from_slice(reader.bytes()?).ok()?;
+            read_grant(reader, token).map(ReserveOutcome::AlreadyHad)
+        }
+        Some("ALREADY_HELD") => {
+            let (relation, resource) = (Relation::Itself, wanted.resource.clone());
+            Some(ReserveOutcome::Refused(Conflict::Held { relation, resource, holder: read_holder(reader)? }))
+        }
+        Some(_) => None,
     }
-    let holder = Some(wanted.requester.clone());
-    Some(ReserveOutcome {
-        token: Some(token),
-        fence,
-        deadline_ms,
-        holder,
-        holder_deadline_ms: deadline_ms,
-        ..ReserveOutcome::of(status)
-    })
+}
+
+fn read_grant(reader: &mut Reader<'_>, token: Uuid) -> Option<Grant> {
+    let (fence, deadline_ms) = (reader.int()?, reader.maybe_int()?);
+    Some(Grant { token, fence, deadline_ms, free_ms: deadline_ms, slot: None, blockers: None, path: None })
 }
 
 pub(in crate::store) fn read_released(reader: &mut Reader<'_>, claim: &ReleaseRequest) -> Option<ReleaseOutcome> {
     if reader.truth() {
-        return Some(ReleaseOutcome {
-            status: "RELINQUISHED".into(),
-            freed: vec![claim.resource.clone()],
-            holder: None,
-        });
+        return Some(ReleaseOutcome::Relinquished(vec![claim.resource.clone()]));
     }
-    let status = reader.text()?;
-    Some(ReleaseOutcome { status: status.into(), freed: Vec::new(), holder: read_owner(reader, status, claim)? })
+    match reader.text()? {
+        "NOT_RESERVED" => Some(ReleaseOutcome::NotReserved),
+        "DOESNT_OWN_RESERVATION" => read_holder(reader).map(ReleaseOutcome::NotOwner),
+        _ => None,
+    }
 }
 
-pub(in crate::store) fn read_renewed(reader: &mut Reader<'_>, claim: &ReleaseRequest) -> Option<RenewOutcome> {
-    let Some(status) = reader.text_ahead() else {
-        return Some(RenewOutcome {
-            status: "RENEWED".into(),
-            fence: Some(reader.int()?),
-            deadline_ms: Some(reader.int()?),
-            holder: None,
-        });
-    };
-    Some(RenewOutcome {
-        status: status.into(),
-        fence: None,
-        deadline_ms: None,
-        holder: read_owner(reader, status, claim)?,
-    })
+pub(in crate::store) fn read_renewed(reader: &mut Reader<'_>) -> Option<RenewOutcome> {
+    match reader.text_ahead() {
+        None => Some(RenewOutcome::Renewed { fence: reader.int()?, deadline_ms: reader.int()? }),
+        Some("NOT_RESERVED") => Some(RenewOutcome::NotReserved),
+        Some("DOESNT_OWN_RESERVATION") => read_holder(reader).map(RenewOutcome::NotOwner),
+        Some(_) => None,
+    }
 }
 
-/// Who holds it instead, where that is the answer.
-fn read_owner(reader: &mut Reader<'_>, status: &str, claim: &ReleaseRequest) -> Option<Option<Conflict>> {
-    if status == "DOESNT_OWN_RESERVATION" { read_obstacle(reader, &claim.resource).map(Some) } else { Some(None) }
-}
-
-fn read_obstacle(reader: &mut Reader<'_>, resource: &str) -> Option<Conflict> {
-    Some(Conflict {
-        kind: "resource".into(),
-        resource: resource.into(),
-        holder: reader.text()?.into(),
-        holder_deadline_ms: reader.maybe_int()?,
-    })
+fn read_holder(reader: &mut Reader<'_>) -> Option<Holder> {
+    Some(Holder { requester: reader.text()?.into(), until_ms: reader.maybe_int()? })
 }

@@ -7,7 +7,7 @@ use crate::{
 
 /// What became of a change of the registry.
 #[derive(Debug, Clone)]
-pub enum Registered {
+pub enum RegisterOutcome {
     /// It was done.
     Done,
     /// There is no such resource.
@@ -43,7 +43,7 @@ impl Store {
         &self,
         caller: &Caller,
         definitions: &[Definition],
-    ) -> Result<Stamped<Registered>, StoreError> {
+    ) -> Result<Stamped<RegisterOutcome>, StoreError> {
         let caller = &self.fresh(caller).await?;
         let most = caller.limits().resources.unwrap_or(0);
         let mut args = vec![Arg::Number(most as i64)];
@@ -59,15 +59,15 @@ impl Store {
         }
         let reply = self.ask_at_cost(cost(definitions.len()), &scripts::REGISTER, caller, &args).await?;
         let registered = match reply.verdict() {
-            "OK" => Registered::Done,
+            "OK" => RegisterOutcome::Done,
             "CONFLICT" => reply.whole(|reader| {
-                Some(Registered::Conflict {
+                Some(RegisterOutcome::Conflict {
                     item: Some(usize::try_from(reader.int()?).ok()?),
                     why: reader.text()?.into(),
                     name: reader.text()?.into(),
                 })
             })?,
-            "LIMIT" => Registered::Limit(reply.limit()?),
+            "LIMIT" => RegisterOutcome::Limit(reply.limit()?),
             _ => return Err(reply.unexpected()),
         };
         Ok(reply.told(registered))
@@ -77,13 +77,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn delete_resource(&self, caller: &Caller, name: &str) -> Result<Stamped<Registered>, StoreError> {
+    pub async fn delete_resource(&self, caller: &Caller, name: &str) -> Result<Stamped<RegisterOutcome>, StoreError> {
         let reply = self.ask(&scripts::RESOURCE_DELETE, caller, &[Arg::Text(name)]).await?;
         let deleted = match reply.verdict() {
-            "OK" => Registered::Done,
-            "NOT_FOUND" => Registered::NotFound,
+            "OK" => RegisterOutcome::Done,
+            "NOT_FOUND" => RegisterOutcome::NotFound,
             "CONFLICT" => reply.whole(|reader| {
-                Some(Registered::Conflict { item: None, why: reader.text()?.into(), name: reader.text()?.into() })
+                Some(RegisterOutcome::Conflict { item: None, why: reader.text()?.into(), name: reader.text()?.into() })
             })?,
             _ => return Err(reply.unexpected()),
         };

@@ -2,12 +2,13 @@
 
 use crate::{
     domain::{
+        closed_set::ClosedSet,
         rate::cost,
-        transaction::{Items, Results, Transaction, TransactionOutcome},
+        transaction::{Items, Results, Transaction, TransactionOutcome, TransactionStatus},
     },
     store::{
         Arg, Caller, Outcome, Stamped, Store, StoreError,
-        reservations::{claim_args, read_granted, read_released, wanted_args},
+        reservations::{claim_args, read_release_item, read_reserve_item, wanted_args},
         scripts,
     },
 };
@@ -20,17 +21,17 @@ impl Store {
     ///
     /// # Cancellation
     /// Dropping the future does not undo a call that was already sent.
-    pub async fn transactions(
+    pub async fn transactions<'t>(
         &self,
         caller: &Caller,
-        transactions: &[Transaction],
-    ) -> Result<Stamped<Outcome<Vec<TransactionOutcome>>>, StoreError> {
+        transactions: &'t [Transaction],
+    ) -> Result<Stamped<Outcome<Vec<TransactionOutcome<'t>>>>, StoreError> {
         let mut args = Vec::new();
         for transaction in transactions {
             let items = &transaction.items;
             args.extend([
                 Arg::Text(transaction.method.name()),
-                Arg::Text(items.request_type()),
+                Arg::Text(items.request_type().name()),
                 Arg::Number(items.len() as i64),
             ]);
             match items {
@@ -45,16 +46,22 @@ impl Store {
                 transactions
                     .iter()
                     .map(|transaction| {
-                        let applied = reader.text()? == "APPLIED";
+                        let status = TransactionStatus::of_name(reader.text()?)?;
                         let results = match &transaction.items {
-                            Items::Reserve(wanted) => {
-                                Results::Reserve(wanted.iter().map(|_| read_granted(reader)).collect::<Option<_>>()?)
-                            }
+                            Items::Reserve(wanted) => Results::Reserve(
+                                wanted
+                                    .iter()
+                                    .map(|item| Some((item, read_reserve_item(reader)?)))
+                                    .collect::<Option<_>>()?,
+                            ),
                             Items::Unreserve(claims) => Results::Unreserve(
-                                claims.iter().map(|claim| read_released(reader, claim)).collect::<Option<_>>()?,
+                                claims
+                                    .iter()
+                                    .map(|claim| Some((claim, read_release_item(reader)?)))
+                                    .collect::<Option<_>>()?,
                             ),
                         };
-                        Some(TransactionOutcome { applied, results })
+                        Some(TransactionOutcome { status, results })
                     })
                     .collect()
             })

@@ -68,7 +68,8 @@ impl Store {
             return Ok(Registration::Taken);
         }
         let (iss, aud) = (issuer.issuer.as_deref().unwrap_or(""), issuer.audience.as_deref().unwrap_or(""));
-        let reply = self.change_tenant(id, ["", ""], [&issuer.id, &issuer.kind, iss, aud, &issuer.sealed]).await?;
+        let reply =
+            self.change_tenant(id, ["", ""], [&issuer.id, issuer.kind.name(), iss, aud, &issuer.sealed]).await?;
         if let Some(before) = before.filter(|before| before.pair() != issuer.pair()) {
             self.drop_pair(id, &before).await?;
         }

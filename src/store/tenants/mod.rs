@@ -15,12 +15,13 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        access::{ApiKey, Issuer, Scopes, Tenant},
+        access::{ApiKey, Issuer, IssuerKind, Scopes, Tenant},
+        closed_set::ClosedSet,
         names::TenantId,
         tier::Tier,
     },
     store::{
-        Arg, Caller, Outcome, Reply, Secret, Stamped, Store, StoreError, TenantHandle,
+        Arg, Caller, Limited, Reply, Secret, Stamped, Store, StoreError, TenantHandle,
         codec::Reader,
         keys::{TENANTS, directory},
         scripts,
@@ -94,7 +95,7 @@ pub(in crate::store) fn read_key(id: &str, packed: &[u8]) -> Option<(String, Api
 /// Reads a packed issuer.
 pub(in crate::store) fn read_issuer(packed: &[u8]) -> Option<Issuer> {
     let mut reader = Reader::new(packed);
-    let (id, kind) = (reader.text()?.into(), reader.text()?.into());
+    let (id, kind) = (reader.text()?.into(), IssuerKind::of_name(reader.text()?)?);
     Some(Issuer {
         id,
         kind,
@@ -174,7 +175,7 @@ impl Store {
             .eval_at(
                 &scripts::TENANT_CREATE,
                 &place,
-                &[name, tier.name(), &key_id, secret.hash(), "default", &scopes.names().join(",")],
+                &[name, tier.name(), &key_id, secret.hash(), "default", &scopes.to_list()],
             )
             .await?;
         if reply.verdict() != "OK" {
@@ -289,27 +290,21 @@ impl Store {
         caller: &Caller,
         label: &str,
         scopes: Scopes,
-    ) -> Result<Stamped<Outcome<NewKey>>, StoreError> {
+    ) -> Result<Stamped<Limited<NewKey>>, StoreError> {
         let (id, text) = (Uuid::new_v4().to_string(), random_text(KEY_PREFIX)?);
         let secret = Secret::of(&text);
-        let names = scopes.names().join(",");
+        let names = scopes.to_list();
         let caller = &self.fresh(caller).await?;
         let most = caller.limits().keys.unwrap_or(0);
         let args =
             [Arg::Text(&id), Arg::Text(secret.hash()), Arg::Text(label), Arg::Text(&names), Arg::Number(most as i64)];
-        let told = self.ask(&scripts::KEY_CREATE, caller, &args).await?.verdict_of(|reply| reply.whole(Reader::int))?;
-        if let Outcome::Done(_) = told.answer {
+        let told = self.ask(&scripts::KEY_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
+        if let Limited::Done(_) = told.answer {
             self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(caller.tenant().id.as_str())).await?;
         }
-        Ok(told.map(|verdict| match verdict {
-            Outcome::Done(created_ms) => Outcome::Done(NewKey {
-                key: ApiKey { id, label: label.into(), scopes, created_ms, used_ms: None },
-                text,
-            }),
-            Outcome::Limit(limit) => Outcome::Limit(limit),
-            Outcome::WrongToken(items) => Outcome::WrongToken(items),
-            Outcome::TooMany => Outcome::TooMany,
-        }))
+        let key =
+            |created_ms| NewKey { key: ApiKey { id, label: label.into(), scopes, created_ms, used_ms: None }, text };
+        Ok(told.map(|outcome| outcome.map(key)))
     }
 
     /// The keys of the caller's tenant, oldest first.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::{
     redis_server::Redis,
-    script_bench::{Bench, claim, done, names, wanted},
+    script_bench::{Bench, Parts, claim, done, names, wanted},
     world::{Client, Replica, Tenant, admin, until, with_us},
 };
 
@@ -40,7 +40,7 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
         assert_eq!(now - before, most, "{what}");
         before = now;
     };
-    let token = bench.reserve_one("w", "a", 600).await.token.unwrap();
+    let token = bench.reserve_one("w", "a", 600).await.token().unwrap();
     cost("reserve: TIME HGET HSETNX ZADD XADD HSET PUBLISH", 7);
     done(
         store
@@ -71,7 +71,7 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
         assert_eq!(now - before, most, "{what}");
         before = now;
     };
-    let token = bench.reserve_one("w", "known", 600).await.token.unwrap();
+    let token = bench.reserve_one("w", "known", 600).await.token().unwrap();
     cost("reserve over the plan: a look at the definition and below it in the tree too", 21);
     done(store.unreserve(caller, &[claim("w", "known", &token)]).await);
     cost("unreserve over the plan", 19);

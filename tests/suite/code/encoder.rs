@@ -2,7 +2,10 @@
 
 use chrono::DateTime;
 use holdfast::{
-    domain::{event::ReservationEvent, platform::PlatformEvent},
+    domain::{
+        event::{EventType, ReservationEvent},
+        platform::PlatformEvent,
+    },
     feed::{About, Frame},
 };
 use proptest::prelude::*;
@@ -55,7 +58,7 @@ proptest! {
     ) {
         let event = ReservationEvent {
             id: position.map(|position| position.to_string()),
-            r#type: "RESERVED".into(),
+            r#type: EventType::Reserved,
             tenant_id: label.clone(),
             resource: Some(resource.clone()),
             requester: Some(requester.clone()),

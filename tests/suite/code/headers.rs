@@ -218,7 +218,7 @@ async fn the_arguments_are_as_many_as_rust_sends() {
 
     let issuer = Issuer {
         id: "i".into(),
-        kind: "hs256Secret".into(),
+        kind: holdfast::domain::access::IssuerKind::Hs256Secret,
         issuer: Some("iss".into()),
         audience: Some("aud".into()),
         sealed: "sealed".into(),

@@ -5,20 +5,20 @@ use holdfast::{
         access::Scopes,
         names::TenantId,
         reservation::{RenewRequest, ReserveOutcome},
-        tier::Tier,
+        tier::{LimitType, Tier},
     },
-    store::{Bearer, Expired, KeyRemoval, Outcome, PageCursor, SCRIPTS, Secret, StoreError, TenantHandle},
+    store::{Bearer, Expired, KeyRemoval, Limited, Outcome, PageCursor, SCRIPTS, Secret, StoreError, TenantHandle},
 };
 
 use crate::support::{
     redis_server::Redis,
-    script_bench::{Bench, claim, done, names, store_over, wanted},
+    script_bench::{Bench, Parts, claim, done, names, store_over, wanted, within_limit},
     tenant_state::Standing,
     world::{eventually, until},
 };
 
-fn token(granted: &ReserveOutcome) -> &str {
-    granted.token.as_deref().unwrap()
+fn token(granted: &ReserveOutcome) -> String {
+    granted.token().unwrap()
 }
 
 #[tokio::test]
@@ -70,9 +70,9 @@ async fn after_everything_is_released_the_keys_are_as_at_the_start() {
         .collect();
     let granted = bench.reserve(&items).await;
     let (one, rest) = granted.split_first().unwrap();
-    assert_eq!(bench.unreserve_one("w", "r0", token(one)).await, "RELINQUISHED");
+    assert_eq!(bench.unreserve_one("w", "r0", &token(one)).await, "RELINQUISHED");
     let claims: Vec<_> =
-        items[1..].iter().zip(rest).map(|(item, granted)| claim("w", &item.resource, token(granted))).collect();
+        items[1..].iter().zip(rest).map(|(item, granted)| claim("w", &item.resource, &token(granted))).collect();
     assert_eq!(done(bench.store.unreserve(&bench.caller, &claims).await).len(), 299);
 
     let mut after = bench.keys();
@@ -92,19 +92,19 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
     let position = store.position(caller).await.unwrap().position;
 
     // Reserve: held by another, had already, and beyond the limit.
-    assert_eq!(bench.reserve_one("other", "r0", 60).await.status, "ALREADY_HELD");
-    assert_eq!(bench.reserve_one("w", "r0", 60).await.status, "ALREADY_HAD");
+    assert_eq!(bench.reserve_one("other", "r0", 60).await.word(), "ALREADY_HELD");
+    assert_eq!(bench.reserve_one("w", "r0", 60).await.word(), "ALREADY_HAD");
     let told = store.reserve(caller, &[wanted("w", "r0", 60), wanted("w", "r50", 60)]).await.unwrap();
     let Outcome::Limit(limit) = told.answer else { panic!("{told:?}") };
     assert_eq!(
-        (limit.limit_type.as_str(), limit.limit, limit.used, limit.until_ms),
-        ("ConcurrentReservations", 50, 50, granted[0].deadline_ms)
+        (limit.limit_type, limit.limit, limit.used, limit.until_ms),
+        (LimitType::ConcurrentReservations, 50, 50, granted[0].deadline_ms())
     );
     assert_eq!(told.position, position, "a refusal takes no position");
     // Unreserve and renew: wrong token, another's, nobody's.
     for claims in [
-        vec![claim("w", "r1", token(&granted[1])), claim("w", "r0", "wrong")],
-        vec![claim("other", "r0", token(&granted[0])), claim("w", "nothing", "x")],
+        vec![claim("w", "r1", &token(&granted[1])), claim("w", "r0", "wrong")],
+        vec![claim("other", "r0", &token(&granted[0])), claim("w", "nothing", "x")],
     ] {
         let renewals: Vec<_> = claims.iter().map(|claim| RenewRequest { claim: claim.clone(), ttl_ms: 1000 }).collect();
         let answers = (store.unreserve(caller, &claims).await.unwrap(), store.renew(caller, &renewals).await.unwrap());
@@ -113,9 +113,9 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
                 assert_eq!((unreserve, renew), (vec![false, true], vec![false, true]))
             }
             (Outcome::Done(unreserve), Outcome::Done(renew)) => {
-                assert_eq!([&*unreserve[0].status, &*unreserve[1].status], ["DOESNT_OWN_RESERVATION", "NOT_RESERVED"]);
-                assert_eq!([&*renew[0].status, &*renew[1].status], ["DOESNT_OWN_RESERVATION", "NOT_RESERVED"]);
-                assert_eq!(unreserve[0].holder.as_ref().unwrap().holder, "w");
+                assert_eq!([unreserve[0].word(), unreserve[1].word()], ["DOESNT_OWN_RESERVATION", "NOT_RESERVED"]);
+                assert_eq!([renew[0].word(), renew[1].word()], ["DOESNT_OWN_RESERVATION", "NOT_RESERVED"]);
+                assert_eq!(unreserve[0].holder().unwrap().requester, "w");
             }
             other => panic!("{other:?}"),
         }
@@ -123,7 +123,7 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
     }
     // What only looks.
     store.check(caller, &["r0".into(), "nothing".into()]).await.unwrap();
-    assert_eq!(store.verify_fence(caller, "r0", 1).await.unwrap().answer, granted[0].fence);
+    assert_eq!(store.verify_fence(caller, "r0", 1).await.unwrap().answer, granted[0].fence());
     assert_eq!(store.verify_fence(caller, "nothing", 1).await.unwrap().answer, None);
     store.page(caller, &PageCursor::start(), 10).await.unwrap();
     store.keys(caller).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
     );
     assert_eq!(store.expire(&bench.tenant.id).await.unwrap(), Expired::Done);
     assert!(
-        matches!(store.create_key(caller, "label", Scopes::ALL).await.unwrap().answer, Outcome::Limit(limit) if limit.limit_type == "ApiKeys")
+        matches!(store.create_key(caller, "label", Scopes::ALL).await.unwrap().answer, Limited::Limit(limit) if limit.limit_type == LimitType::ApiKeys)
     );
     assert!(store.rotate_key(caller, "nobody").await.unwrap().answer.is_none());
     assert_eq!(store.delete_key(caller, "nobody").await.unwrap().answer, KeyRemoval::NotFound);
@@ -153,7 +153,7 @@ async fn a_credential_that_is_gone_opens_no_script() {
     let bench = Bench::start(Tier::Pro).await;
     let (store, caller) = (&bench.store, &bench.caller);
     bench.reserve_one("w", "r", 60).await;
-    let second = done(store.create_key(caller, "second", Scopes::ALL).await);
+    let second = within_limit(store.create_key(caller, "second", Scopes::ALL).await);
     let gone = store.caller(&Bearer::Key(Secret::of(&second.text))).await.unwrap().unwrap();
     assert_eq!(store.delete_key(caller, &second.key.id).await.unwrap().answer, KeyRemoval::Removed);
     let before = bench.redis.snapshot();
@@ -192,7 +192,7 @@ async fn no_version_comes_twice() {
     };
     let mut callers = Vec::new();
     for label in ["first", "second"] {
-        let key = done(bench.store.create_key(&bench.caller, label, Scopes::ALL).await);
+        let key = within_limit(bench.store.create_key(&bench.caller, label, Scopes::ALL).await);
         callers.push((key.key.id, Bearer::Key(Secret::of(&key.text))));
     }
     let [(first, _), (second, bearer)] = &callers[..] else { unreachable!() };
@@ -220,7 +220,7 @@ async fn what_has_lapsed_is_shown_nowhere_though_nobody_has_ended_it_yet() {
     let (store, caller) = (&bench.store, &bench.caller);
     let lapsed = bench.reserve_one("w", "short", 1).await;
     bench.reserve_one("w", "long", 60).await;
-    eventually("it has lapsed", || bench.now_ms() > lapsed.deadline_ms.unwrap());
+    eventually("it has lapsed", || bench.now_ms() > lapsed.deadline_ms().unwrap());
     let before = bench.redis.snapshot();
 
     let page = store.page(caller, &PageCursor::start(), 10).await.unwrap().answer;
@@ -231,7 +231,7 @@ async fn what_has_lapsed_is_shown_nowhere_though_nobody_has_ended_it_yet() {
     assert_eq!(bench.redis.snapshot(), before, "what looks does not write");
 
     // What writes ends it first, whatever it was called for: the proof of its holder is worth nothing any more.
-    assert_eq!(bench.unreserve_one("w", "short", token(&lapsed)).await, "NOT_RESERVED");
+    assert_eq!(bench.unreserve_one("w", "short", &token(&lapsed)).await, "NOT_RESERVED");
     let place = TenantHandle::new(bench.tenant.id.clone());
     assert_eq!(bench.redis.ask::<i64>(&format!("HLEN {}", place.key("held"))), 1);
     assert_eq!(
@@ -255,33 +255,33 @@ async fn nobody_sleeps_past_the_earliest_deadline_whatever_happens() {
     };
 
     let long = bench.reserve_one("w", "long", 600).await;
-    assert_eq!(noted(), long.deadline_ms);
+    assert_eq!(noted(), long.deadline_ms());
     let short = bench.reserve_one("w", "short", 1).await;
-    assert_eq!(noted(), short.deadline_ms);
+    assert_eq!(noted(), short.deadline_ms());
     let for_ever = bench.reserve_one("w", "for ever", 0).await;
-    assert_eq!(noted(), short.deadline_ms);
+    assert_eq!(noted(), short.deadline_ms());
     // It moves away: the note stays, a bound that is too low, until somebody looks in vain.
-    let renewals = [RenewRequest { claim: claim("w", "short", token(&short)), ttl_ms: 900_000 }];
+    let renewals = [RenewRequest { claim: claim("w", "short", &token(&short)), ttl_ms: 900_000 }];
     let renewed = done(bench.store.renew(&bench.caller, &renewals).await).remove(0);
-    assert_eq!(noted(), short.deadline_ms);
+    assert_eq!(noted(), short.deadline_ms());
     until("the bound has passed", || async {
-        bench.store.position(&bench.caller).await.unwrap().now_us / 1000 > short.deadline_ms.unwrap()
+        bench.store.position(&bench.caller).await.unwrap().now_us / 1000 > short.deadline_ms().unwrap()
     })
     .await;
     bench.store.expire(&bench.tenant.id).await.unwrap();
-    assert_eq!(noted(), long.deadline_ms);
+    assert_eq!(noted(), long.deadline_ms());
     bench.store.force_release(&bench.caller, "long", "").await.unwrap();
-    assert!(noted().is_some_and(|noted| noted <= renewed.deadline_ms.unwrap()));
-    bench.unreserve_one("w", "short", token(&short)).await;
+    assert!(noted().is_some_and(|noted| noted <= renewed.deadline_ms().unwrap()));
+    bench.unreserve_one("w", "short", &token(&short)).await;
     assert!(
-        noted().is_none_or(|noted| noted <= renewed.deadline_ms.unwrap()),
+        noted().is_none_or(|noted| noted <= renewed.deadline_ms().unwrap()),
         "a bound may stay while anything is held"
     );
-    bench.unreserve_one("w", "for ever", token(&for_ever)).await;
+    bench.unreserve_one("w", "for ever", &token(&for_ever)).await;
     bench.reserve_one("w", "again", 60).await;
     let again = bench.reserve_one("w", "last", 60).await;
     bench.store.force_release(&bench.caller, "again", "").await.unwrap();
-    bench.unreserve_one("w", "last", token(&again)).await;
+    bench.unreserve_one("w", "last", &token(&again)).await;
     assert_eq!(noted(), None, "where nothing is held nobody needs to look");
     bench.reserve_one("w", "again", 60).await;
     bench.store.reset(&bench.caller).await.unwrap();
@@ -305,7 +305,7 @@ async fn scripts_that_redis_forgot_are_sent_whole() {
         bench.redis.ask::<()>("SCRIPT FLUSH");
         let granted = bench.reserve_one("w", &format!("r{round}"), 60).await;
         bench.redis.ask::<()>("SCRIPT FLUSH");
-        assert_eq!(bench.unreserve_one("w", &format!("r{round}"), token(&granted)).await, "RELINQUISHED");
+        assert_eq!(bench.unreserve_one("w", &format!("r{round}"), &token(&granted)).await, "RELINQUISHED");
     }
 }
 
@@ -334,7 +334,7 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
         &TenantHandle::new(bench.tenant.id.clone()).key("meta").to_string(),
         &Standing { position: ahead, ..bench.standing() },
     );
-    let before = bench.reserve_one("w", "r", 60).await.fence.unwrap();
+    let before = bench.reserve_one("w", "r", 60).await.fence().unwrap();
     assert!(before > ahead);
 
     // Redis loses what it had and comes back with an old backup.
@@ -342,7 +342,7 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
 
     let told = bench.store.position(&bench.caller).await.unwrap();
     assert_eq!(told.position, before, "also what only looks knows it");
-    let after = bench.reserve_one("w", "r", 60).await.fence.unwrap();
+    let after = bench.reserve_one("w", "r", 60).await.fence().unwrap();
     assert!(after > before, "{after} after {before}");
     restore(&bench.redis, &old);
     bench.store.reset(&bench.caller).await.unwrap();
@@ -360,21 +360,21 @@ async fn every_script_keeps_to_one_slot_of_a_cluster() {
     let bench = Bench::in_cluster(Tier::Pro).await;
     let (store, caller) = (&bench.store, &bench.caller);
     let granted = bench.reserve_one("w", "r", 60).await;
-    done(store.renew(caller, &[RenewRequest { claim: claim("w", "r", token(&granted)), ttl_ms: 90_000 }]).await);
+    done(store.renew(caller, &[RenewRequest { claim: claim("w", "r", &token(&granted)), ttl_ms: 90_000 }]).await);
     store.check(caller, &["r".into()]).await.unwrap();
     assert_eq!(store.page(caller, &PageCursor::start(), 10).await.unwrap().answer.found.len(), 1);
-    assert_eq!(store.verify_fence(caller, "r", 1).await.unwrap().answer, granted.fence);
+    assert_eq!(store.verify_fence(caller, "r", 1).await.unwrap().answer, granted.fence());
     store.position(caller).await.unwrap();
-    assert_eq!(bench.unreserve_one("w", "r", token(&granted)).await, "RELINQUISHED");
+    assert_eq!(bench.unreserve_one("w", "r", &token(&granted)).await, "RELINQUISHED");
     bench.reserve_one("w", "r", 60).await;
     assert!(
         matches!(store.force_release(caller, "r", "").await.unwrap().answer, Outcome::Done(freed) if freed == ["r"])
     );
     let together = bench.reserve_together("w", &names("together", 12), 60).await;
-    assert!(together.iter().all(|granted| granted.status == "ACQUIRED"), "{together:?}");
+    assert!(together.iter().all(|granted| granted.word() == "ACQUIRED"), "{together:?}");
     store.reset(caller).await.unwrap();
     store.expire(&bench.tenant.id).await.unwrap();
-    let second = done(store.create_key(caller, "second", Scopes::ALL).await);
+    let second = within_limit(store.create_key(caller, "second", Scopes::ALL).await);
     assert_eq!(store.keys(caller).await.unwrap().answer.len(), 2);
     store.rotate_key(caller, &second.key.id).await.unwrap().answer.unwrap();
     assert_eq!(store.delete_key(caller, &second.key.id).await.unwrap().answer, KeyRemoval::Removed);

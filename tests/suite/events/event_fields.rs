@@ -4,7 +4,7 @@ use chrono::DateTime;
 use futures_util::future::{join, join_all, join3};
 use holdfast::{
     domain::{
-        event::ReservationEvent,
+        event::{EventType, Explanation, RequestType, ReservationEvent},
         reservation::{ReleaseRequest, RenewOutcome, RenewRequest, ReserveOutcome, ReserveRequest},
         tier::Tier,
         time::instant,
@@ -14,7 +14,7 @@ use holdfast::{
 
 use crate::support::{
     script_bench,
-    script_bench::{Bench, claim, done, names, wanted},
+    script_bench::{Bench, Parts, claim, done, names, wanted},
 };
 
 /// More than share a message, twice.
@@ -35,48 +35,49 @@ fn various(what: &str) -> Vec<ReserveRequest> {
 fn told_of(
     bench: &Bench,
     item: &ReserveRequest,
-    [kind, explanation, request]: [&str; 3],
+    (kind, explanation, request): (EventType, Explanation, RequestType),
     fence: Option<i64>,
     deadline_ms: Option<i64>,
 ) -> ReservationEvent {
     ReservationEvent {
         resource: Some(item.resource.clone()),
         requester: Some(item.requester.clone()),
-        explanation: Some(explanation.into()),
+        explanation: Some(explanation),
         resource_type: Some(item.resource_type.clone()),
         api_key_label: Some("default".into()),
-        request_type: Some(request.into()),
+        request_type: Some(request),
         fencing_token: fence,
         expires_at: deadline_ms.map(instant),
         ..ReservationEvent::bare(kind, bench.tenant.id.as_str(), DateTime::UNIX_EPOCH)
     }
 }
 
-const RESERVED: [&str; 3] = ["RESERVED", "ACQUIRED", "RESERVE"];
-const RENEWED: [&str; 3] = ["RENEWED", "RENEWED", "RENEW"];
-const UNRESERVED: [&str; 3] = ["UNRESERVED", "RELINQUISHED", "UNRESERVE"];
+const RESERVED: (EventType, Explanation, RequestType) =
+    (EventType::Reserved, Explanation::Acquired, RequestType::Reserve);
+const RENEWED: (EventType, Explanation, RequestType) = (EventType::Renewed, Explanation::Renewed, RequestType::Renew);
+const UNRESERVED: (EventType, Explanation, RequestType) =
+    (EventType::Unreserved, Explanation::Relinquished, RequestType::Unreserve);
 
 fn told_of_grants(bench: &Bench, items: &[ReserveRequest], granted: &[ReserveOutcome]) -> Vec<ReservationEvent> {
-    let acquired = items.iter().zip(granted).filter(|(_, granted)| granted.status == "ACQUIRED");
-    acquired.map(|(item, granted)| told_of(bench, item, RESERVED, granted.fence, granted.deadline_ms)).collect()
+    let acquired = items.iter().zip(granted).filter(|(_, granted)| granted.word() == "ACQUIRED");
+    acquired.map(|(item, granted)| told_of(bench, item, RESERVED, granted.fence(), granted.deadline_ms())).collect()
 }
 
 fn told_of_renewals(bench: &Bench, items: &[ReserveRequest], renewed: &[RenewOutcome]) -> Vec<ReservationEvent> {
     items
         .iter()
         .zip(renewed)
-        .map(|(item, renewed)| told_of(bench, item, RENEWED, renewed.fence, renewed.deadline_ms))
+        .map(|(item, renewed)| told_of(bench, item, RENEWED, renewed.fence(), renewed.deadline_ms()))
         .collect()
 }
 
 fn told_of_returns(bench: &Bench, items: &[ReserveRequest], granted: &[ReserveOutcome]) -> Vec<ReservationEvent> {
-    items.iter().zip(granted).map(|(item, granted)| told_of(bench, item, UNRESERVED, granted.fence, None)).collect()
+    items.iter().zip(granted).map(|(item, granted)| told_of(bench, item, UNRESERVED, granted.fence(), None)).collect()
 }
 
 fn claims(items: &[ReserveRequest], granted: &[ReserveOutcome]) -> Vec<ReleaseRequest> {
     let each = items.iter().zip(granted);
-    each.map(|(item, granted)| claim(&item.requester, &item.resource, granted.token.as_deref().unwrap_or_default()))
-        .collect()
+    each.map(|(item, granted)| claim(&item.requester, &item.resource, &granted.token().unwrap_or_default())).collect()
 }
 
 fn renewals(items: &[ReserveRequest], granted: &[ReserveOutcome]) -> Vec<RenewRequest> {
@@ -117,17 +118,17 @@ async fn of_each_item_of_a_batch_everything_is_told() {
     assert_eq!(told, told_of_grants(&bench, &items, &granted));
     assert!((MANY - 10..MANY).contains(&told.len()));
 
-    let acquired = items.into_iter().zip(granted).filter(|(_, granted)| granted.status == "ACQUIRED");
+    let acquired = items.into_iter().zip(granted).filter(|(_, granted)| granted.word() == "ACQUIRED");
     let (items, granted): (Vec<_>, Vec<_>) = acquired.unzip();
     let renewed = done(bench.store.renew(&bench.caller, &renewals(&items, &granted)).await);
     let (told, from) = told_after(&bench, from).await;
     assert_eq!(told, told_of_renewals(&bench, &items, &renewed));
-    assert!(renewed.iter().all(|renewed| renewed.status == "RENEWED"));
+    assert!(renewed.iter().all(|renewed| renewed.word() == "RENEWED"));
 
     let released = done(bench.store.unreserve(&bench.caller, &claims(&items, &granted)).await);
     let (told, _) = told_after(&bench, from).await;
     assert_eq!(told, told_of_returns(&bench, &items, &granted));
-    assert!(released.iter().all(|released| released.status == "RELINQUISHED"));
+    assert!(released.iter().all(|released| released.word() == "RELINQUISHED"));
 }
 
 #[tokio::test]
@@ -153,7 +154,7 @@ async fn of_each_call_that_shares_a_script_everything_is_told() {
     });
     let (mut renewed, mut granted) = (Vec::new(), Vec::new());
     for (one_renewed, one_released, one_granted) in join_all(each).await {
-        assert_eq!(one_released.status, "RELINQUISHED");
+        assert_eq!(one_released.word(), "RELINQUISHED");
         renewed.push(one_renewed);
         granted.push(one_granted);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdfast::{
     domain::{
-        reservation::{BATCH, RenewRequest, ReserveOutcome, ReserveRequest},
+        reservation::{MAX_BATCH, RenewRequest, ReserveOutcome, ReserveRequest},
         tier::{Tier, Tiers},
     },
     store::{Address, Bearer, Callers, REMEMBERED, RedisHandle, Secret, Store, TenantHandle},
@@ -12,7 +12,7 @@ use holdfast::{
 
 use crate::support::{
     script_bench,
-    script_bench::{Bench, claim, done, wanted},
+    script_bench::{Bench, Parts, claim, done, wanted},
     world::TIMEOUT,
 };
 
@@ -41,7 +41,7 @@ async fn a_batch_is_told_again_from_any_of_its_positions() {
     );
     assert_eq!(
         all[1..41].iter().map(|(_, position)| Some(*position)).collect::<Vec<_>>(),
-        granted.iter().map(|granted| granted.fence).collect::<Vec<_>>()
+        granted.iter().map(|granted| granted.fence()).collect::<Vec<_>>()
     );
     for at in 0..all.len() {
         assert_eq!(told_after(&bench.store, &place, all[at].1).await, all[at + 1..], "after the {at}th");
@@ -55,7 +55,7 @@ async fn what_a_batch_grants_is_kept_and_what_it_refuses_is_not() {
     bench.reserve_one("other", "held", 60).await;
     let begin = bench.store.position(&bench.caller).await.unwrap().position;
     let fences = |granted: Vec<ReserveOutcome>| {
-        granted.iter().filter(|granted| granted.status == "ACQUIRED").map(|granted| granted.fence).collect::<Vec<_>>()
+        granted.iter().filter(|granted| granted.word() == "ACQUIRED").map(|granted| granted.fence()).collect::<Vec<_>>()
     };
     // Each order: refused first, between, and last.
     for names in [["held", "a", "b"], ["c", "held", "d"], ["e", "f", "held"]] {
@@ -87,7 +87,7 @@ async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
     let (mut written, mut most) = (Vec::new(), 0);
     for round in 0..8 * KEPT / TOGETHER {
         let batch: Vec<_> = (0..TOGETHER).map(|number| wanted("w", &format!("{round}-{number}"), 600)).collect();
-        written.extend(done(store.reserve(&caller, &batch).await).iter().filter_map(|granted| granted.fence));
+        written.extend(done(store.reserve(&caller, &batch).await).iter().filter_map(|granted| granted.fence()));
         if round % 5 == 0 {
             let kept: Vec<_> = told_after(&store, &place, 0).await.into_iter().map(|(_, position)| position).collect();
             assert!(kept.len() >= KEPT.min(written.len()), "{} of {} are kept", kept.len(), written.len());
@@ -104,7 +104,7 @@ async fn as_many_as_a_call_may_name_are_taken_renewed_and_given_back() {
     let bench = Bench::start(Tier::Enterprise).await;
     // Names and notes as long as they may be.
     let long = |number: usize| format!("{number:04} {}", "x".repeat(1_019));
-    let items: Vec<_> = (0..BATCH)
+    let items: Vec<_> = (0..MAX_BATCH)
         .map(|number| ReserveRequest { note: long(number), ..wanted(&long(number), &long(number), 60) })
         .collect();
     let claims: Vec<_> = bench
@@ -112,13 +112,13 @@ async fn as_many_as_a_call_may_name_are_taken_renewed_and_given_back() {
         .await
         .iter()
         .zip(&items)
-        .map(|(granted, item)| claim(&item.requester, &item.resource, granted.token.as_deref().unwrap()))
+        .map(|(granted, item)| claim(&item.requester, &item.resource, &granted.token().unwrap()))
         .collect();
     let renewals: Vec<_> = claims.iter().map(|claim| RenewRequest { claim: claim.clone(), ttl_ms: 90_000 }).collect();
-    assert!(done(bench.store.renew(&bench.caller, &renewals).await).iter().all(|renewed| renewed.status == "RENEWED"));
+    assert!(done(bench.store.renew(&bench.caller, &renewals).await).iter().all(|renewed| renewed.word() == "RENEWED"));
     assert!(
         done(bench.store.unreserve(&bench.caller, &claims).await)
             .iter()
-            .all(|released| released.status == "RELINQUISHED")
+            .all(|released| released.word() == "RELINQUISHED")
     );
 }

@@ -25,13 +25,13 @@ use holdfast::{
         tier::{Tier, Tiers},
     },
     store::{
-        self, Address, Bearer, Caller, Callers, Notification, Outcome, PageCursor, Payload, REMEMBERED, RedisHandle,
-        Secret, Store, StoreError, TenantHandle,
+        self, Address, Bearer, Caller, Callers, Limited, Notification, Outcome, PageCursor, Payload, REMEMBERED,
+        RedisHandle, Secret, Store, StoreError, TenantHandle,
     },
 };
 
 use crate::support::{
-    script_bench::{Bench, claim, done, names, told_after, wanted},
+    script_bench::{Bench, Parts, claim, done, names, told_after, wanted},
     world::{TIMEOUT, until},
 };
 
@@ -74,7 +74,7 @@ async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Call
 type Holding = (String, String, Option<String>, bool);
 
 async fn held(bench: &Bench) -> BTreeMap<String, Holding> {
-    let listed = bench.store.stretch(&bench.caller, &PageCursor::start()).await.unwrap().answer;
+    let listed = bench.store.scan(&bench.caller, &PageCursor::start()).await.unwrap().answer;
     let holding = |active: HeldReservation| {
         (active.resource, (active.requester, active.resource_type, active.note, active.deadline_ms.is_some()))
     };
@@ -90,7 +90,7 @@ async fn calls_of_one_credential_share_scripts() {
     let before = bench.redis.scripts();
     let granted = bench.reserve_together("w", &names, 60).await;
     assert_eq!(bench.redis.scripts() - before, ALONE as u64 + 3);
-    let mut fences: Vec<_> = granted.iter().map(|granted| granted.fence.unwrap()).collect();
+    let mut fences: Vec<_> = granted.iter().map(|granted| granted.fence().unwrap()).collect();
     fences.sort_unstable();
     fences.dedup();
     assert_eq!(fences.len(), names.len(), "each has a fence of its own");
@@ -98,11 +98,11 @@ async fn calls_of_one_credential_share_scripts() {
     // Each has the token that it was answered: it frees that one, and only that.
     let before = bench.redis.scripts();
     let free = names.iter().zip(&granted).map(|(name, granted)| async {
-        let claims = [claim("w", name, granted.token.as_deref().unwrap())];
+        let claims = [claim("w", name, &granted.token().unwrap())];
         done(bench.store.unreserve(&bench.caller, &claims).await).remove(0)
     });
     for (name, released) in names.iter().zip(join_all(free).await) {
-        assert_eq!((released.status.as_str(), released.freed), ("RELINQUISHED", vec![name.clone()]));
+        assert_eq!((released.word(), released.freed()), ("RELINQUISHED", vec![name.clone()]));
     }
     assert_eq!(
         bench.redis.scripts() - before,
@@ -172,14 +172,28 @@ async fn ask(bench: &Bench, resource: &str, what: &Ask, tokens: &BTreeMap<String
                 ..wanted(requester, resource, ttl_s)
             };
             let granted = bench.reserve(&[item]).await.remove(0);
-            ((granted.status, granted.holder, granted.deadline_ms.is_some()), granted.token)
+            (
+                (
+                    granted.word().to_owned(),
+                    granted.holder().map(|holder| holder.requester),
+                    granted.deadline_ms().is_some(),
+                ),
+                granted.token(),
+            )
         }
         Ask::Renew { requester, wrong } => {
             let renewal = RenewRequest { claim: claim_of(requester, wrong), ttl_ms: 600_000 };
             match bench.store.renew(&bench.caller, &[renewal]).await.unwrap().answer {
                 Outcome::Done(mut renewed) => {
                     let renewed = renewed.remove(0);
-                    ((renewed.status, renewed.holder.map(|holder| holder.holder), renewed.deadline_ms.is_some()), None)
+                    (
+                        (
+                            renewed.word().to_owned(),
+                            renewed.holder().map(|holder| holder.requester),
+                            renewed.deadline_ms().is_some(),
+                        ),
+                        None,
+                    )
                 }
                 refused => ((format!("{refused:?}"), None, false), None),
             }
@@ -188,7 +202,14 @@ async fn ask(bench: &Bench, resource: &str, what: &Ask, tokens: &BTreeMap<String
             match bench.store.unreserve(&bench.caller, &[claim_of(requester, wrong)]).await.unwrap().answer {
                 Outcome::Done(mut released) => {
                     let released = released.remove(0);
-                    ((released.status, released.holder.map(|holder| holder.holder), !released.freed.is_empty()), None)
+                    (
+                        (
+                            released.word().to_owned(),
+                            released.holder().map(|holder| holder.requester),
+                            !released.freed().is_empty(),
+                        ),
+                        None,
+                    )
                 }
                 refused => ((format!("{refused:?}"), None, false), None),
             }
@@ -293,15 +314,16 @@ async fn what_many_want_has_one_holder() {
     let bench = Bench::start(Tier::Enterprise).await;
     let requesters = names("w", 40);
     let granted = join_all(requesters.iter().map(|name| bench.reserve_one(name, "one", 60))).await;
-    let holders: Vec<_> = granted
+    let holders: Vec<_> = requesters
         .iter()
-        .filter(|granted| granted.status == "ACQUIRED")
-        .filter_map(|granted| granted.holder.clone())
+        .zip(&granted)
+        .filter(|(_, granted)| granted.word() == "ACQUIRED")
+        .map(|(requester, _)| requester)
         .collect();
     assert_eq!(holders.len(), 1);
-    let refused = granted
-        .iter()
-        .filter(|granted| granted.status == "ALREADY_HELD" && granted.holder.as_ref() == Some(&holders[0]));
+    let refused = granted.iter().filter(|granted| {
+        granted.word() == "ALREADY_HELD" && granted.holder().is_some_and(|holder| holder.requester == *holders[0])
+    });
     assert_eq!(refused.count(), requesters.len() - 1);
 }
 
@@ -359,7 +381,7 @@ async fn what_is_given_back_makes_room_for_what_is_taken_with_it() {
     let held: Vec<_> =
         done(store.reserve(&caller, &old.iter().map(|name| wanted("w", name, 60)).collect::<Vec<_>>()).await);
     let claims: Vec<_> =
-        old.iter().zip(&held).map(|(name, granted)| claim("w", name, granted.token.as_deref().unwrap())).collect();
+        old.iter().zip(&held).map(|(name, granted)| claim("w", name, &granted.token().unwrap())).collect();
     until("the use of the key is noted", || async { bench.redis.scripts() == before + 2 }).await;
 
     let before = bench.redis.scripts();
@@ -375,7 +397,7 @@ async fn what_is_given_back_makes_room_for_what_is_taken_with_it() {
             .map(async |claim| done(store.unreserve(&caller, std::slice::from_ref(claim)).await)),
     );
     let (_, granted, _) = join3(renew, take, give_back).await;
-    assert!(granted.iter().all(|granted| granted.status == "ACQUIRED"), "{granted:?}");
+    assert!(granted.iter().all(|granted| granted.word() == "ACQUIRED"), "{granted:?}");
     assert_eq!(bench.redis.scripts() - before, ALONE as u64 + 1, "what was taken was not asked again");
 }
 
@@ -394,7 +416,7 @@ async fn who_gave_up_takes_nothing_and_holds_nobody_up() {
     drop(calls);
     drop(stay.split_off(6));
     let granted = tokio::time::timeout(TIMEOUT, join_all(stay)).await.expect("nobody waits for those that are gone");
-    assert!(granted.iter().all(|granted| granted.status == "ACQUIRED"), "{granted:?}");
+    assert!(granted.iter().all(|granted| granted.word() == "ACQUIRED"), "{granted:?}");
     let held = held(&bench).await;
     assert!(names[ALONE..ALONE + 6].iter().all(|name| held.contains_key(name)), "{held:?}");
     assert!(names[ALONE + 6..].iter().all(|name| !held.contains_key(name)), "{held:?}");
@@ -409,12 +431,12 @@ async fn where_memory_is_full_what_is_asked_together_is_still_given_back() {
     let (store, caller) = (&bench.store, &bench.caller);
     let each = names.iter().zip(&granted).map(|(name, granted)| async move {
         let (more, claims) =
-            ([wanted("w", &format!("{name} more"), 60)], [claim("w", name, granted.token.as_deref().unwrap())]);
+            ([wanted("w", &format!("{name} more"), 60)], [claim("w", name, &granted.token().unwrap())]);
         tokio::join!(store.reserve(caller, &more), store.unreserve(caller, &claims))
     });
     for (taken, freed) in join_all(each).await {
         assert!(matches!(taken, Err(StoreError::Refused { ref code }) if code == "OOM"), "{taken:?}");
-        assert_eq!(done(freed)[0].status, "RELINQUISHED");
+        assert_eq!(done(freed)[0].word(), "RELINQUISHED");
     }
 }
 
@@ -422,7 +444,7 @@ async fn where_memory_is_full_what_is_asked_together_is_still_given_back() {
 async fn a_credential_that_is_gone_is_refused_to_all() {
     let bench = Bench::start(Tier::Enterprise).await;
     let other = bench.store.create_key(&bench.caller, "other", Scopes::READ_WRITE).await.unwrap().answer;
-    let Outcome::Done(other) = other else { panic!("{other:?}") };
+    let Limited::Done(other) = other else { panic!("{other:?}") };
     let caller = bench.store.caller(&Bearer::Key(Secret::of(&other.text))).await.unwrap().unwrap();
     bench.store.delete_key(&bench.caller, &other.key.id).await.unwrap();
     let items: Vec<_> = (0..20).map(|number| [wanted("w", &format!("r{number}"), 60)]).collect();
@@ -466,12 +488,12 @@ async fn what_many_ask_for_again_and_again_holds_nobody_up() {
         tokio::select! {
             biased;
             granted = &mut cold => {
-                assert_eq!(granted.status, "ACQUIRED");
+                assert_eq!(granted.word(), "ACQUIRED");
                 return;
             }
             // Each that returns is followed by another, which is on its way before the next returns.
             Some(refused) = hot.next() => {
-                assert_eq!(refused.status, "ALREADY_HELD");
+                assert_eq!(refused.word(), "ALREADY_HELD");
                 let mut call = ask("hot");
                 assert!(poll!(&mut call).is_pending());
                 hot.push(call);
@@ -511,7 +533,7 @@ async fn what_has_lapsed_is_free_for_calls_that_come_together() {
     })
     .await;
     let granted = bench.reserve_together("other", &names, 60).await;
-    assert!(granted.iter().all(|granted| granted.status == "ACQUIRED"), "{granted:?}");
+    assert!(granted.iter().all(|granted| granted.word() == "ACQUIRED"), "{granted:?}");
     assert!(held(&bench).await.values().all(|(requester, ..)| requester == "other"));
 }
 
@@ -524,5 +546,9 @@ async fn a_definition_made_meanwhile_counts_for_calls_that_come_together() {
     store.register(&caller, &[pool]).await.unwrap();
     let requesters = names("w", 20);
     let granted = join_all(requesters.iter().map(|name| bench.reserve_one(name, "pool", 60))).await;
-    assert_eq!(granted.iter().filter(|granted| granted.slot.is_some()).count(), 3, "{granted:?}");
+    assert_eq!(
+        granted.iter().filter(|granted| granted.grant().is_some_and(|grant| grant.slot.is_some())).count(),
+        3,
+        "{granted:?}"
+    );
 }

@@ -18,7 +18,7 @@ use proptest::{
 };
 
 use crate::support::{
-    script_bench::{Bench, claim, wanted},
+    script_bench::{Bench, Parts, claim, wanted},
     world::long,
 };
 
@@ -183,25 +183,27 @@ async fn reserve(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(),
         let name = RESOURCES[item.resource];
         match model.owned(item) {
             None => {
-                prop_assert_eq!(&answer.status, "ACQUIRED");
-                let fence = answer.fence.unwrap();
+                prop_assert_eq!(answer.word(), "ACQUIRED");
+                let fence = answer.fence().unwrap();
                 prop_assert!(fence > model.position, "a fence is greater than every position before");
                 model.position = fence;
                 let deadline_ms = wanted.ttl_ms.map(|ttl| ceil_ms(told.now_us) + ttl);
-                prop_assert_eq!(answer.deadline_ms, deadline_ms);
+                prop_assert_eq!(answer.deadline_ms(), deadline_ms);
                 let token = wanted.token.to_string();
-                prop_assert_eq!(answer.token.as_ref(), Some(&token));
+                prop_assert_eq!(answer.token(), Some(token.clone()));
                 model.held.insert(name, Held { requester: REQUESTERS[item.requester], token, fence, deadline_ms });
             }
             Some(own) => {
                 let held = &model.held[name];
-                prop_assert_eq!(&answer.status, if own { "ALREADY_HAD" } else { "ALREADY_HELD" });
-                prop_assert_eq!(answer.token.as_ref(), own.then_some(&held.token));
-                prop_assert_eq!(answer.fence, own.then_some(held.fence));
-                prop_assert_eq!(
-                    (answer.holder.as_deref(), answer.holder_deadline_ms),
-                    (Some(held.requester), held.deadline_ms)
-                );
+                prop_assert_eq!(answer.word(), if own { "ALREADY_HAD" } else { "ALREADY_HELD" });
+                prop_assert_eq!(answer.token(), own.then(|| held.token.clone()));
+                prop_assert_eq!(answer.fence(), own.then_some(held.fence));
+                if own {
+                    prop_assert_eq!(answer.grant().unwrap().free_ms, held.deadline_ms);
+                } else {
+                    let holder = answer.holder().unwrap();
+                    prop_assert_eq!((&*holder.requester, holder.until_ms), (held.requester, held.deadline_ms));
+                }
             }
         }
     }
@@ -246,13 +248,13 @@ async fn unreserve(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(
             for (item, answer) in items.iter().zip(answers) {
                 let name = RESOURCES[item.resource];
                 match model.owned(item) {
-                    None => prop_assert_eq!((&*answer.status, answer.freed.len()), ("NOT_RESERVED", 0)),
+                    None => prop_assert_eq!((answer.word(), answer.freed().len()), ("NOT_RESERVED", 0)),
                     Some(false) => {
-                        prop_assert_eq!(&answer.status, "DOESNT_OWN_RESERVATION");
-                        prop_assert_eq!(&answer.holder.unwrap().holder, model.held[name].requester);
+                        prop_assert_eq!(answer.word(), "DOESNT_OWN_RESERVATION");
+                        prop_assert_eq!(&answer.holder().unwrap().requester, model.held[name].requester);
                     }
                     Some(true) => {
-                        prop_assert_eq!((&*answer.status, answer.freed), ("RELINQUISHED", vec![name.to_owned()]));
+                        prop_assert_eq!((answer.word(), answer.freed()), ("RELINQUISHED", vec![name.to_owned()]));
                         model.drop(name);
                     }
                 }
@@ -282,13 +284,13 @@ async fn renew(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(), T
             prop_assert!(!wrong.contains(&true), "a wrong token was let pass");
             for ((item, renewal), answer) in items.iter().zip(&renewals).zip(answers) {
                 match model.owned(item) {
-                    None => prop_assert_eq!(&answer.status, "NOT_RESERVED"),
-                    Some(false) => prop_assert_eq!(&answer.status, "DOESNT_OWN_RESERVATION"),
+                    None => prop_assert_eq!(answer.word(), "NOT_RESERVED"),
+                    Some(false) => prop_assert_eq!(answer.word(), "DOESNT_OWN_RESERVATION"),
                     Some(true) => {
                         let held = model.held.get_mut(RESOURCES[item.resource]).unwrap();
                         held.deadline_ms = Some(ceil_ms(told.now_us) + renewal.ttl_ms);
                         prop_assert_eq!(
-                            (&*answer.status, answer.fence, answer.deadline_ms),
+                            (answer.word(), answer.fence(), answer.deadline_ms()),
                             ("RENEWED", Some(held.fence), held.deadline_ms)
                         );
                     }

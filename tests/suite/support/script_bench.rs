@@ -7,11 +7,11 @@ use holdfast::{
     domain::{
         names::TenantId,
         queue::Framework,
-        reservation::{ReleaseRequest, ReserveOutcome, ReserveRequest},
+        reservation::{Conflict, Holder, ReleaseOutcome, ReleaseRequest, RenewOutcome, ReserveOutcome, ReserveRequest},
         tier::Tier,
     },
     store::{
-        Address, Bearer, Caller, Callers, NewKey, Notification, Outcome, RedisHandle, Secret, Stamped, Store,
+        Address, Bearer, Caller, Callers, Limited, NewKey, Notification, Outcome, RedisHandle, Secret, Stamped, Store,
         StoreError, TenantHandle, Watched,
     },
 };
@@ -90,8 +90,8 @@ impl Bench {
         join_all(resources.iter().map(|resource| self.reserve_one(requester, resource, ttl_s))).await
     }
 
-    pub async fn unreserve_one(&self, requester: &str, resource: &str, token: &str) -> String {
-        done(self.store.unreserve(&self.caller, &[claim(requester, resource, token)]).await).remove(0).status
+    pub async fn unreserve_one(&self, requester: &str, resource: &str, token: &str) -> &'static str {
+        done(self.store.unreserve(&self.caller, &[claim(requester, resource, token)]).await).remove(0).word()
     }
 
     /// Redis' clock in milliseconds.
@@ -168,6 +168,99 @@ pub fn names(what: &str, count: usize) -> Vec<String> {
 
 pub fn names_of(items: &[ReserveRequest]) -> Vec<String> {
     items.iter().map(|item| item.resource.clone()).collect()
+}
+
+/// The parts of an item's outcome that tests look at, whichever it is.
+pub trait Parts {
+    /// The status word.
+    fn word(&self) -> &'static str;
+
+    /// The release token of a grant.
+    fn token(&self) -> Option<String> {
+        None
+    }
+
+    /// The fencing token of what is held.
+    fn fence(&self) -> Option<i64> {
+        None
+    }
+
+    /// The deadline of what is held.
+    fn deadline_ms(&self) -> Option<i64> {
+        None
+    }
+
+    /// Who else holds it, and until when.
+    fn holder(&self) -> Option<Holder> {
+        None
+    }
+
+    /// What was freed.
+    fn freed(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Parts for ReserveOutcome {
+    fn word(&self) -> &'static str {
+        self.status().name()
+    }
+
+    fn token(&self) -> Option<String> {
+        self.grant().map(|grant| grant.token.to_string())
+    }
+
+    fn fence(&self) -> Option<i64> {
+        self.grant().map(|grant| grant.fence)
+    }
+
+    fn deadline_ms(&self) -> Option<i64> {
+        self.grant().and_then(|grant| grant.deadline_ms)
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        self.conflict().and_then(Conflict::holder).cloned()
+    }
+}
+
+impl Parts for ReleaseOutcome {
+    fn word(&self) -> &'static str {
+        self.status().name()
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        if let Self::NotOwner(holder) = self { Some(holder.clone()) } else { None }
+    }
+
+    fn freed(&self) -> Vec<String> {
+        if let Self::Relinquished(freed) = self { freed.clone() } else { Vec::new() }
+    }
+}
+
+impl Parts for RenewOutcome {
+    fn word(&self) -> &'static str {
+        self.status().name()
+    }
+
+    fn fence(&self) -> Option<i64> {
+        if let Self::Renewed { fence, .. } = self { Some(*fence) } else { None }
+    }
+
+    fn deadline_ms(&self) -> Option<i64> {
+        if let Self::Renewed { deadline_ms, .. } = self { Some(*deadline_ms) } else { None }
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        if let Self::NotOwner(holder) = self { Some(holder.clone()) } else { None }
+    }
+}
+
+/// The answer of a call that no limit refused.
+pub fn within_limit<T: std::fmt::Debug>(stamped: Result<Stamped<Limited<T>>, StoreError>) -> T {
+    match stamped.unwrap().answer {
+        Limited::Done(answer) => answer,
+        Limited::Limit(reached) => panic!("{reached:?}"),
+    }
 }
 
 /// The answer of a call that was done.

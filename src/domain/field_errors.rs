@@ -1,0 +1,67 @@
+//! Errors of input fields: where, what is wrong, and what would be right.
+
+/// One wrong field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// Path of the field as the client wrote it: `[3].ttlSeconds`. Empty: the input as a whole.
+    pub path: String,
+    /// What is wrong and what would be right: a sentence without its subject, which is the path.
+    pub message: String,
+}
+
+/// Collects every field error of one call, so that a client can correct all of them at once.
+#[derive(Debug, Default)]
+pub struct FieldErrors(Vec<FieldError>);
+
+impl FieldErrors {
+    /// Adds an error at `path`.
+    pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(FieldError { path: path.into(), message: message.into() });
+    }
+
+    /// Adds errors that were found in a part of the input, whose own path is `prefix`.
+    pub fn add_nested(&mut self, prefix: &str, errors: Vec<FieldError>) {
+        self.0.extend(errors.into_iter().map(|error| FieldError { path: format!("{prefix}{}", error.path), ..error }));
+    }
+
+    /// The parsed value; of a failure, adds the message at `path` and gives `None`.
+    pub fn check<T>(&mut self, path: impl FnOnce() -> String, parsed: Result<T, String>) -> Option<T> {
+        match parsed {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.add(path(), message);
+                None
+            }
+        }
+    }
+
+    /// Builds the value from its checked parts; called only when no error was added.
+    ///
+    /// `build` gives `None` exactly where a check gave `None`, so the parts can be joined with `?` and need no defaults:
+    /// `errors.finish(|| Some((name?, tier?)))`.
+    ///
+    /// # Errors
+    /// Every error that was added.
+    pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, Vec<FieldError>> {
+        if !self.0.is_empty() {
+            return Err(self.0);
+        }
+        build().ok_or_else(|| vec![FieldError { path: String::new(), message: "the input is not valid".into() }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_reported_and_nothing_is_built_from_a_part_that_failed() {
+        let mut errors = FieldErrors::default();
+        let (a, b) =
+            (errors.check(|| "a".into(), Ok(1)), errors.check(|| "b".into(), Err::<i64, _>("is wrong".into())));
+        errors.add_nested("c", vec![FieldError { path: ".d".into(), message: "is wrong, too".into() }]);
+        let errors = errors.finish(|| Some((a?, b?))).unwrap_err();
+        assert_eq!(errors.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), ["b", "c.d"]);
+        assert_eq!(FieldErrors::default().finish(|| a), Ok(1));
+    }
+}

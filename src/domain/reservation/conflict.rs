@@ -1,0 +1,174 @@
+//! Conflicts: why a resource cannot be had, and the sentence that says so.
+
+use crate::domain::{
+    closed_set::closed_set,
+    reservation::outcome::ReserveStatus,
+    time::{instant, iso},
+};
+
+closed_set! {
+    /// Relation of a held resource to the one that was asked for.
+    pub enum Relation as "ConflictRelation" {
+        /// It is the resource itself.
+        Itself = "resource",
+        /// It is taken along with the resource.
+        Blocker = "blocker",
+        /// It stands above the resource in the tree.
+        Ancestor = "ancestor",
+        /// It stands below the resource in the tree.
+        Descendant = "descendant",
+    }
+}
+
+/// Who holds a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The requester that holds it.
+    pub requester: String,
+    /// Until when, in milliseconds since the Unix epoch; `None`: until it is released.
+    pub until_ms: Option<i64>,
+}
+
+impl Holder {
+    /// Who holds `resource` and what to do about it, as a sentence.
+    #[must_use]
+    pub fn explain(&self, resource: &str) -> String {
+        self.explain_as(&format!("\"{resource}\""))
+    }
+
+    fn explain_as(&self, what: &str) -> String {
+        let holder = &self.requester;
+        match self.until_ms.map(|ms| iso(instant(ms))) {
+            Some(until) => format!(
+                "{what} is held by \"{holder}\" until {until}; try again then, or watch the event stream for its release."
+            ),
+            None => format!("{what} is held by \"{holder}\" without an end; watch the event stream for its release."),
+        }
+    }
+}
+
+/// Why a reserve was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conflict {
+    /// Something that the reservation needs is held.
+    Held {
+        /// How it relates to the resource that was asked for.
+        relation: Relation,
+        /// Its name.
+        resource: String,
+        /// Who holds it.
+        holder: Holder,
+    },
+    /// Every slot of a pool is held: of the pool that was asked for, or of one that is taken along.
+    PoolFull {
+        /// The pool's name.
+        pool: String,
+        /// When the first slot becomes free, in milliseconds since the Unix epoch; `None`: when one is released.
+        free_ms: Option<i64>,
+    },
+    /// The name needs registration and has none.
+    Unregistered {
+        /// The name.
+        resource: String,
+    },
+}
+
+impl Conflict {
+    /// Reads a conflict from the four values with which scripts describe it: kind, name, holder (empty where there is none), end.
+    /// `None` where they make no conflict.
+    #[must_use]
+    pub fn of_parts(kind: &str, resource: String, holder: String, until_ms: Option<i64>) -> Option<Self> {
+        use crate::domain::closed_set::ClosedSet;
+        Some(match kind {
+            "registration" => Self::Unregistered { resource },
+            _ if holder.is_empty() => Self::PoolFull { pool: resource, free_ms: until_ms },
+            _ => Self::Held {
+                relation: Relation::of_name(kind)?,
+                resource,
+                holder: Holder { requester: holder, until_ms },
+            },
+        })
+    }
+
+    /// The status that clients read.
+    #[must_use]
+    pub fn status(&self) -> ReserveStatus {
+        match self {
+            Self::Held { .. } => ReserveStatus::AlreadyHeld,
+            Self::PoolFull { .. } => ReserveStatus::NotAvailable,
+            Self::Unregistered { .. } => ReserveStatus::NotValid,
+        }
+    }
+
+    /// Who holds what is in the way; `None` where no single holder can be named.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            Self::Held { holder, .. } => Some(holder),
+            Self::PoolFull { .. } | Self::Unregistered { .. } => None,
+        }
+    }
+
+    /// When trying again may help, in milliseconds since the Unix epoch; `None` where no deadline says it.
+    #[must_use]
+    pub fn free_ms(&self) -> Option<i64> {
+        match self {
+            Self::Held { holder, .. } => holder.until_ms,
+            Self::PoolFull { free_ms, .. } => *free_ms,
+            Self::Unregistered { .. } => None,
+        }
+    }
+
+    /// What is in the way and what to do about it, as a sentence.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        match self {
+            Self::Held { relation: Relation::Itself, resource, holder } => holder.explain(resource),
+            Self::Held { relation, resource, holder } => {
+                holder.explain_as(&format!("The {} \"{resource}\"", relation.name()))
+            }
+            Self::PoolFull { pool, free_ms: Some(free_ms) } => {
+                format!("No slot of \"{pool}\" is free; the earliest ends at {}.", iso(instant(*free_ms)))
+            }
+            Self::PoolFull { pool, free_ms: None } => {
+                format!("No slot of \"{pool}\" is free; watch the event stream for a release.")
+            }
+            Self::Unregistered { resource } => format!(
+                "\"{resource}\" is not registered, or the pool has no such slot; register it first, or mend the name."
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_says_its_status_its_holder_and_what_to_do() {
+        let conflict = |kind: &str, holder: &str, until_ms| {
+            let conflict = Conflict::of_parts(kind, "x".into(), holder.into(), until_ms).unwrap();
+            (conflict.status(), conflict.holder().is_some(), conflict.explain())
+        };
+        let until = Some(1_778_673_660_000);
+        assert_eq!(
+            conflict("resource", "w", until),
+            (
+                ReserveStatus::AlreadyHeld,
+                true,
+                "\"x\" is held by \"w\" until 2026-05-13T12:01:00.000Z; try again then, or watch the event stream for its release."
+                    .into()
+            )
+        );
+        let (status, has_holder, sentence) = conflict("ancestor", "w", None);
+        assert_eq!((status, has_holder), (ReserveStatus::AlreadyHeld, true));
+        assert!(sentence.starts_with("The ancestor \"x\" is held by \"w\" without an end;"), "{sentence}");
+        for kind in ["pool", "blocker"] {
+            let (status, has_holder, sentence) = conflict(kind, "", until);
+            assert_eq!((status, has_holder), (ReserveStatus::NotAvailable, false));
+            assert!(sentence.starts_with("No slot of \"x\" is free; the earliest ends at 2026"), "{sentence}");
+        }
+        assert_eq!(conflict("registration", "", None).0, ReserveStatus::NotValid);
+        assert_eq!(Conflict::of_parts("neighbour", "x".into(), "w".into(), None), None);
+    }
+}

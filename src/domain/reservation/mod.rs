@@ -1,0 +1,188 @@
+//! Reservations: requests as they are checked, outcomes, and what a reader sees of a reservation.
+
+mod conflict;
+mod outcome;
+
+pub use conflict::{Conflict, Holder, Relation};
+pub use outcome::{
+    Grant, ReleaseOutcome, ReleaseStatus, RenewOutcome, RenewStatus, ReserveOutcome, ReserveStatus, TokenStatus,
+};
+
+use uuid::Uuid;
+
+use crate::domain::{
+    field_errors::{FieldError, FieldErrors},
+    names,
+};
+
+/// Most items of one call.
+pub const MAX_BATCH: usize = 1_000;
+/// Longest TTL, in seconds: 68 years.
+pub const MAX_TTL_SECONDS: i64 = 2_147_483_647;
+/// Type of a reservation whose request names none.
+pub const DEFAULT_RESOURCE_TYPE: &str = "UserDefined";
+
+/// Request of one requester for one resource.
+#[derive(Debug, Clone)]
+pub struct ReserveRequest {
+    /// Who wants it: unique per holder.
+    pub requester: String,
+    /// What is wanted.
+    pub resource: String,
+    /// The release token that the reservation gets if it is granted.
+    pub token: Uuid,
+    /// Time to live in milliseconds; `None`: until it is released.
+    pub ttl_ms: Option<i64>,
+    /// A tag of the client's, shown in events.
+    pub resource_type: String,
+    /// Shown wherever the holder is shown; empty: none.
+    pub note: String,
+}
+
+/// Request to give one reservation back: who claims to hold what, and the proof.
+#[derive(Debug, Clone)]
+pub struct ReleaseRequest {
+    /// Who claims to hold it.
+    pub requester: String,
+    /// The resource, a slot, or the pool of a slot.
+    pub resource: String,
+    /// Release token as the client sent it; `None`, like any other text, proves nothing.
+    pub token: Option<String>,
+}
+
+/// Request to move the deadline of one reservation.
+#[derive(Debug, Clone)]
+pub struct RenewRequest {
+    /// Who claims to hold what, and the proof.
+    pub claim: ReleaseRequest,
+    /// New time to live, from now on, in milliseconds.
+    pub ttl_ms: i64,
+}
+
+/// Reads a TTL in whole seconds, as milliseconds.
+///
+/// # Errors
+/// A message that gives the bounds.
+pub fn ttl_ms(seconds: i64) -> Result<i64, String> {
+    if (1..=MAX_TTL_SECONDS).contains(&seconds) {
+        Ok(seconds * 1000)
+    } else {
+        Err(format!("is {seconds}; it must be a whole number of seconds from 1 to {MAX_TTL_SECONDS}"))
+    }
+}
+
+/// Checks a batch: 1 to 1,000 items, each parsed by `item`, the errors of all items together.
+///
+/// A batch that is too long is refused for its length alone: its items are not looked at.
+///
+/// # Errors
+/// Every error, each with the path of its item.
+pub fn batch<R, T>(
+    raw: Vec<R>,
+    mut item: impl FnMut(&mut FieldErrors, usize, R) -> Option<T>,
+) -> Result<Vec<T>, Vec<FieldError>> {
+    let mut errors = FieldErrors::default();
+    match raw.len() {
+        0 => errors.add("", "the list is empty; send 1 to 1000 items"),
+        1..=MAX_BATCH => {}
+        many => {
+            errors.add("", format!("the list has {many} items; send 1 to {MAX_BATCH}"));
+            return errors.finish(|| None);
+        }
+    }
+    let mut items = Vec::with_capacity(raw.len());
+    for (at, raw) in raw.into_iter().enumerate() {
+        items.extend(item(&mut errors, at, raw));
+    }
+    errors.finish(|| Some(items))
+}
+
+/// Checks the names of the requester and the resource of item `at` of a batch.
+pub fn requester_and_resource(
+    errors: &mut FieldErrors,
+    at: usize,
+    requester: Option<String>,
+    resource: Option<String>,
+) -> Option<(String, String)> {
+    let requester = errors.check(|| format!("[{at}].requester"), names::name(requester));
+    let resource = errors.check(|| format!("[{at}].resource"), names::name(resource));
+    requester.zip(resource)
+}
+
+/// State of one resource, as check shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Who holds it; `None` where nobody does, and of a pool.
+    pub holder: Option<String>,
+    /// When it becomes free, of a pool its first slot: milliseconds since the Unix epoch.
+    pub deadline_ms: Option<i64>,
+    /// The holder's note.
+    pub note: Option<String>,
+    /// How many can hold it at once: the slots of a pool, else 1.
+    pub capacity: i64,
+    /// How many of these are free.
+    pub available: i64,
+    /// Whether a requester that holds nothing could take it now, tree and blockers considered.
+    pub takeable: bool,
+}
+
+/// An active reservation as the listing shows it: never its release token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldReservation {
+    /// Physical name: of a pool, the slot's.
+    pub resource: String,
+    /// Who holds it.
+    pub requester: String,
+    /// Fencing token.
+    pub fence: i64,
+    /// End, in milliseconds since the Unix epoch; `None`: until it is released.
+    pub deadline_ms: Option<i64>,
+    /// Begin, in milliseconds since the Unix epoch.
+    pub reserved_ms: i64,
+    /// A tag of the client's.
+    pub resource_type: String,
+    /// Label of the key, or the end user, that made it.
+    pub label: Option<String>,
+    /// The holder's note.
+    pub note: Option<String>,
+    /// Pool of which it is a slot.
+    pub pool: Option<String>,
+    /// Path in the tree, its own name included.
+    pub path: Option<String>,
+    /// Blockers taken along.
+    pub blockers: Option<Vec<String>>,
+    /// Of a blocker: what it was taken along with.
+    pub blocker_of: Option<Vec<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_names_every_error_of_every_item() {
+        let raw = vec![Some("a"), None, Some("")];
+        let errors = batch(raw, |errors, at, raw| {
+            errors.check(|| format!("[{at}].resource"), names::name(raw.map(str::to_owned)))
+        })
+        .unwrap_err();
+        let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+        assert_eq!(paths, ["[1].resource", "[2].resource"]);
+    }
+
+    #[test]
+    fn a_batch_is_never_empty_and_never_too_long() {
+        assert!(batch(Vec::<()>::new(), |_, _, ()| Some(())).is_err());
+        assert!(batch(vec![(); MAX_BATCH], |_, _, ()| Some(())).is_ok());
+        assert!(batch(vec![(); MAX_BATCH + 1], |_, _, ()| Some(())).is_err());
+    }
+
+    #[test]
+    fn a_ttl_is_a_positive_number_of_seconds() {
+        assert_eq!(ttl_ms(1), Ok(1000));
+        assert_eq!(ttl_ms(MAX_TTL_SECONDS), Ok(2_147_483_647_000));
+        assert!(ttl_ms(0).is_err());
+        assert!(ttl_ms(-5).is_err());
+        assert!(ttl_ms(MAX_TTL_SECONDS + 1).is_err());
+    }
+}

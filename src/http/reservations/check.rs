@@ -1,0 +1,75 @@
+//! Questions about reservations: check and verifyFence, requests and results.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::Object;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    reservation::Checked,
+    time::{instant, wire_option},
+};
+
+/// Resources to check.
+#[derive(Debug, Deserialize, Object)]
+pub(super) struct CheckRequest {
+    /// 1 to 1,000 names.
+    pub(super) resources: Option<Vec<String>>,
+}
+
+/// State of one resource.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+pub(super) struct CheckResult {
+    resource: String,
+    /// Whether it is held; of a pool: whether every slot is.
+    is_reserved: bool,
+    /// Who holds it; null for a pool.
+    holder: Option<String>,
+    /// When it ends by itself; of a pool: the earliest of its slots.
+    #[serde(with = "wire_option")]
+    expires_at: Option<DateTime<Utc>>,
+    /// Whether a requester that holds nothing could take it now, tree and blockers considered.
+    is_available: bool,
+    /// How many can hold it at once.
+    capacity: i64,
+    /// How many of these are free.
+    available: i64,
+    /// The holder's note.
+    note: Option<String>,
+}
+
+impl CheckResult {
+    pub(super) fn of(resource: String, checked: Checked) -> Self {
+        Self {
+            resource,
+            is_reserved: checked.available == 0,
+            holder: checked.holder,
+            expires_at: checked.deadline_ms.map(instant),
+            is_available: checked.takeable,
+            capacity: checked.capacity,
+            available: checked.available,
+            note: checked.note,
+        }
+    }
+}
+
+/// A fencing token to verify.
+#[derive(Debug, Deserialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+pub(super) struct FenceRequest {
+    #[oai(validator(min_length = 1))]
+    pub(super) resource: Option<String>,
+    pub(super) fencing_token: Option<i64>,
+}
+
+/// Whether a fencing token is the current one.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+pub(super) struct FenceResult {
+    pub(super) valid: bool,
+    /// The current holder's; null when the resource is free.
+    pub(super) current_fencing_token: Option<i64>,
+}

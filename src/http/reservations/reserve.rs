@@ -1,0 +1,136 @@
+//! Items of reserve: requests and results.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use poem_openapi::Object;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        field_errors::FieldErrors,
+        names,
+        reservation::{
+            DEFAULT_RESOURCE_TYPE, ReserveOutcome, ReserveRequest, ReserveStatus, requester_and_resource, ttl_ms,
+        },
+        time::{instant, wire_option},
+    },
+    http::wire::word::Word,
+};
+
+/// A request of one requester for one resource.
+#[derive(Debug, Deserialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+pub(super) struct ReserveItem {
+    /// Who wants it: unique per holder. 1 to 1,024 bytes.
+    #[oai(validator(min_length = 1))]
+    pub(super) requester: Option<String>,
+    /// What is wanted. 1 to 1,024 bytes; it need not be registered.
+    #[oai(validator(min_length = 1))]
+    pub(super) resource: Option<String>,
+    /// Time to live in seconds, 1 to 2,147,483,647: then it is free again by itself. Without it, it is held until it is released.
+    pub(super) ttl_seconds: Option<i64>,
+    /// A tag of yours, shown in events. `UserDefined` without it.
+    pub(super) resource_type: Option<String>,
+    /// Shown wherever the holder is shown. At most 1,024 bytes.
+    pub(super) note: Option<String>,
+}
+
+impl ReserveItem {
+    pub(super) fn parse(errors: &mut FieldErrors, at: usize, raw: Self) -> Option<ReserveRequest> {
+        let names = requester_and_resource(errors, at, raw.requester, raw.resource);
+        let ttl_ms = raw
+            .ttl_seconds
+            .map_or(Some(None), |seconds| errors.check(|| format!("[{at}].ttlSeconds"), ttl_ms(seconds)).map(Some));
+        let resource_type = raw.resource_type.or_else(|| Some(DEFAULT_RESOURCE_TYPE.into()));
+        let resource_type = errors.check(|| format!("[{at}].resourceType"), names::label(resource_type));
+        let note = errors.check(|| format!("[{at}].note"), names::note(raw.note));
+        let ((requester, resource), ttl_ms, resource_type, note) = (names?, ttl_ms?, resource_type?, note?);
+        Some(ReserveRequest { requester, resource, token: Uuid::new_v4(), ttl_ms, resource_type, note })
+    }
+}
+
+/// Outcome of one item of reserve. Every key is always present.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+pub(super) struct ReserveResult {
+    resource: String,
+    requester: String,
+    status: Word<ReserveStatus>,
+    /// The status word for a plain success, else a sentence that a person can act on.
+    explanation: String,
+    /// Give it back with unreserve, prolong it with renew: a random UUID.
+    release_token: Option<String>,
+    /// When it ends by itself.
+    #[serde(with = "wire_option")]
+    expires_at: Option<DateTime<Utc>>,
+    /// Of a pool: its name and the slot that was taken.
+    acquired_slots: Option<HashMap<String, String>>,
+    /// Blockers taken along.
+    acquired_blockers: Option<Vec<String>>,
+    /// Path in the tree: `Equipment>IT>Printers`.
+    reserved_at_path: Option<String>,
+    /// Grows with every grant of the tenant: a protected service refuses a lower one than it has seen.
+    fencing_token: Option<i64>,
+    /// Who holds it.
+    holder: Option<String>,
+    /// Until when that holder has it.
+    #[serde(with = "wire_option")]
+    holder_expires_at: Option<DateTime<Utc>>,
+}
+
+impl ReserveResult {
+    /// The result of an item that was decided.
+    pub(super) fn of(resource: String, requester: String, outcome: ReserveOutcome) -> Self {
+        let status = outcome.status();
+        match outcome {
+            ReserveOutcome::Acquired(grant) | ReserveOutcome::AlreadyHad(grant) => Self {
+                explanation: status.name().into(),
+                release_token: Some(grant.token.to_string()),
+                expires_at: grant.deadline_ms.map(instant),
+                acquired_slots: grant.slot.map(|slot| HashMap::from([slot])),
+                acquired_blockers: grant.blockers,
+                reserved_at_path: grant.path,
+                fencing_token: Some(grant.fence),
+                holder: Some(requester.clone()),
+                holder_expires_at: grant.free_ms.map(instant),
+                ..Self::bare(resource, requester, status)
+            },
+            ReserveOutcome::Refused(conflict) => Self {
+                explanation: conflict.explain(),
+                holder: conflict.holder().map(|holder| holder.requester.clone()),
+                holder_expires_at: conflict.free_ms().map(instant),
+                ..Self::bare(resource, requester, status)
+            },
+        }
+    }
+
+    /// The result of an item that a transaction did not carry out.
+    pub(super) fn not_carried_out(request: &ReserveRequest, status: ReserveStatus) -> Self {
+        Self {
+            explanation: status.name().into(),
+            ..Self::bare(request.resource.clone(), request.requester.clone(), status)
+        }
+    }
+
+    /// A result with a status; everything else is absent.
+    fn bare(resource: String, requester: String, status: ReserveStatus) -> Self {
+        Self {
+            resource,
+            requester,
+            status: Word(status),
+            explanation: String::new(),
+            release_token: None,
+            expires_at: None,
+            acquired_slots: None,
+            acquired_blockers: None,
+            reserved_at_path: None,
+            fencing_token: None,
+            holder: None,
+            holder_expires_at: None,
+        }
+    }
+}
