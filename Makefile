@@ -51,11 +51,12 @@ check: ## the inner loop: format, lints, unit tests, and the suite's tests of wh
 	cargo test --locked --quiet --lib
 	cargo test --locked --quiet --test suite -- $$(scripts/affected)
 
-lint: ## check format, lints, documentation and dependencies
-	scripts/need cargo rustfmt clippy cc cargo-deny
+lint: ## check format, lints, documentation, shell scripts and dependencies
+	scripts/need cargo rustfmt clippy cc shellcheck cargo-deny
 	$(FORMAT)
 	$(CLIPPY)
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+	shellcheck scripts/* .ci/run examples/*.sh
 	scripts/deny
 
 doc: ## build the documentation of the code and say where it is

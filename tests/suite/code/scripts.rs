@@ -340,8 +340,8 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
     // Redis loses what it had and comes back with an old backup.
     restore(&bench.redis, &old);
 
-    let told = bench.store.position(&bench.caller).await.unwrap();
-    assert_eq!(told.position, before, "also what only looks knows it");
+    let stamped = bench.store.position(&bench.caller).await.unwrap();
+    assert_eq!(stamped.position, before, "a read carries it, too");
     let after = bench.reserve_one("w", "r", 60).await.fence.unwrap();
     assert!(after > before, "{after} after {before}");
     restore(&bench.redis, &old);
