@@ -1,8 +1,8 @@
-# One replica of Holdfast. It keeps nothing: all state is in the Redis that HOLDFAST_REDIS_URL names.
+# One replica of Holdfast. It is stateless: all state is in the Redis that HOLDFAST_REDIS_URL names.
 #
-# There is no redis-server in here, so the private Redis of `make run` is not to be had in a container: its data would
-# be lost with the container's layer unless somebody thought of a volume, and then only one replica could use it. Redis
-# has an image of its own; compose.yaml joins the two.
+# The image has no redis-server, so a container cannot run the private Redis of `make run`: its data would be lost with
+# the container's layer unless somebody thought of a volume, and only one replica could use it. compose.yaml runs Redis
+# from its own image.
 
 ARG RUST_VERSION=1.95
 ARG DEBIAN_VERSION=bookworm
@@ -10,14 +10,15 @@ ARG DEBIAN_VERSION=bookworm
 FROM rust:${RUST_VERSION}-slim-${DEBIAN_VERSION} AS build
 WORKDIR /build
 
-# The dependencies first, on empty sources: this layer is built again only when a manifest changes.
+# The dependencies first, on empty sources: this layer is built again only when a manifest changes. Cargo wants a file for
+# every target that Cargo.toml declares, those of tests and benchmarks too, which .dockerignore keeps out.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/suite bench \
-    && echo 'fn main() {}' | tee src/main.rs bench/scripts.rs > tests/suite/main.rs \
+    && echo 'fn main() {}' | tee src/main.rs bench/scripts.rs bench/queues.rs > tests/suite/main.rs \
     && touch src/lib.rs \
     && cargo build --release --locked
 
-# Cargo goes by times, and the sources may be older than the empty ones that it has just built.
+# Cargo compares modification times, and the real sources may be older than the empty ones just built.
 COPY . .
 RUN touch src/main.rs src/lib.rs \
     && cargo build --release --locked
@@ -25,7 +26,7 @@ RUN touch src/main.rs src/lib.rs \
 # The same Debian as above, for the same C library.
 FROM debian:${DEBIAN_VERSION}-slim
 
-# Certificates for `rediss://`, and curl to ask for the state of health.
+# Certificates for `rediss://`; curl for the health check.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates curl \
     && rm -rf /var/lib/apt/lists/* \
@@ -33,17 +34,17 @@ RUN apt-get update \
 
 COPY --from=build /build/target/release/holdfast /usr/local/bin/holdfast
 
-# By number, so that an orchestrator can see that it is not root.
+# A numeric user, so that an orchestrator can verify that it is not root.
 USER 10001:10001
-# In a container, loopback would be reachable by nobody.
+# In a container, nobody could reach loopback.
 ENV HOLDFAST_LISTEN=0.0.0.0:8080
 EXPOSE 8080
 
-# Ready, not merely alive: a replica that cannot reach Redis is of no use to a caller.
+# Readiness, not liveness: a replica that cannot reach Redis is of no use to a caller.
 HEALTHCHECK --interval=5s --timeout=5s --retries=3 --start-period=10s \
     CMD ["curl", "--fail", "--silent", "--show-error", "--max-time", "3", "http://127.0.0.1:8080/readyz"]
 
-# Ends streams over HOLDFAST_DRAIN_SECONDS; give it longer than that before killing it.
+# SIGTERM drains over HOLDFAST_DRAIN_SECONDS; the time before SIGKILL must be longer.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/holdfast"]
 CMD ["serve"]

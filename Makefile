@@ -2,12 +2,20 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve growth replicas idle start peers
-.PHONY: help run test test-long test-hour bench bench-build bench-tools bench-scripts bench-streams $(BENCH_PARTS:%=bench-%) fmt lint build need-test
+.PHONY: help run build fmt check lint doc test test-long test-hour need-test \
+	bench bench-build bench-tools bench-scripts bench-streams $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-BINARY := $(or $(CARGO_TARGET_DIR),target)/release/holdfast
+# The profile of Cargo.toml that `make run` builds with.
+PROFILE ?= release
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(TARGET)/release/holdfast
+
+# The one form of each check, so that `check`, `lint` and `test` cannot differ.
+FORMAT = cargo fmt --check
+CLIPPY = cargo clippy --all-targets --locked -- -D warnings
 
 # npm writes this file last, so it tells whether the packages match the lock file.
 BROWSER_PACKAGES := tests/browser/node_modules/.package-lock.json
@@ -20,13 +28,13 @@ PEER_PYTHON := bench/peers/.venv/installed
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
-# The demo watches a broker only on this machine: an address elsewhere is for the operator to allow.
+# The demo may watch a broker on this machine only: an address elsewhere is for the operator to allow.
 run: export HOLDFAST_DATA_DIR ?= ./data
 run: export HOLDFAST_BROKER_HOSTS ?= 127.0.0.1:6379,localhost:6379
 run: ## install what is missing, build, and serve a demo tenant with a private Redis
 	scripts/need cargo cc redis-server setpriv
-	cargo build --release --locked
-	$(BINARY) serve --demo
+	cargo build --profile $(PROFILE) --locked
+	$(TARGET)/$(PROFILE)/holdfast serve --demo
 
 build: ## build the release binary
 	scripts/need cargo cc
@@ -36,46 +44,61 @@ fmt: ## format the code
 	scripts/need cargo rustfmt
 	cargo fmt
 
-lint: ## check format and lints, as `make test` does
-	scripts/need cargo rustfmt clippy cc
-	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+check: ## the inner loop: format, lints, unit tests, and the suite's tests of what changed
+	scripts/need cargo rustfmt clippy cc redis-server setpriv
+	$(FORMAT)
+	$(CLIPPY)
+	cargo test --locked --quiet --lib
+	cargo test --locked --quiet --test suite -- $$(scripts/affected)
+
+lint: ## check format, lints, documentation, shell scripts and dependencies
+	scripts/need cargo rustfmt clippy cc shellcheck cargo-deny
+	$(FORMAT)
+	$(CLIPPY)
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+	shellcheck scripts/* .ci/run examples/*.sh
+	scripts/deny
+
+doc: ## build the documentation of the code and say where it is
+	scripts/need cargo cc
+	cargo doc --no-deps --document-private-items --locked
+	@echo $(TARGET)/doc/holdfast/index.html
 
 # The suite comes last, so that the output ends with its count of passed and failed tests.
-# More at once than there are cores: the tests wait for processes and deadlines more than they compute.
+# More threads than cores: the tests wait for processes and deadlines more than they compute.
 test: export RUST_TEST_THREADS ?= 6
 test: need-test $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## install what is missing, then format, lints and every test
-	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	$(FORMAT)
+	$(CLIPPY)
 	cargo test --locked --lib --bin holdfast --test suite
 
 # The same tests with outages of half a minute and many more random sequences.
 test-long: export HOLDFAST_LONG := 1
 test-long: test ## the same with longer outages and searches, which takes some minutes more
 
-# A broker is watched for an hour, and has the same keys and settings afterwards.
+# One broker watched for an hour, whose keys and settings must be the same afterwards.
 test-hour: export HOLDFAST_READ_ONLY_SECONDS := 3600
-test-hour: need-test $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## watch a broker for an hour and see that it was only read
+test-hour: need-test $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## watch a broker for an hour and prove that it was only read
 	cargo test --locked --test suite watching_leaves_the_broker_as_it_was
 
-# HOLDFAST=path measures a binary that is there already, instead of building one; SPEED=... hands on more, as in SPEED='--rounds 7'.
+# HOLDFAST=path measures an existing binary instead of building one; SPEED=... passes options, as in SPEED='--rounds 7'.
 MEASURE = PYTHONPATH=bench python3 -B -m speed --holdfast $(or $(HOLDFAST),$(BINARY)) $(SPEED)
 
-bench: bench-build ## measure speed beside limits and peers, about 12 minutes, and write bench/results/<date>.md
+bench: bench-build ## measure speed beside limits and peers in about 12 minutes; writes bench/results/<date>.md
 	$(MEASURE) --save
 
 # One part, printed and not kept: bench-reserve, bench-growth, bench-replicas, bench-idle, bench-start, bench-peers
 $(BENCH_PARTS:%=bench-%): bench-%: bench-build
 	$(MEASURE) $*
 
-# The generator's own tests come first: one that overlooks a refusal would find everything fast.
+# The load generator's own tests come first: a generator that overlooks refusals would find everything fast.
 bench-build:
 	scripts/need cargo cc redis-server setpriv nginx python3
 	$(if $(HOLDFAST),,cargo build --release --locked)
 	cd bench && CARGO_TARGET_DIR=target cargo test --quiet --locked -p load
 	cd bench && CARGO_TARGET_DIR=target cargo build --release --locked -p load -p echo
 
-# A peer that is not installed is left out of the figures, so that `make bench` installs no server that nobody asked for.
+# `make bench` leaves out peers that are not installed, so that it installs no server that nobody asked for.
 bench-tools: $(PEER_NODE) $(PEER_PYTHON) ## install the peers: etcd, ZooKeeper, webdis, redlock, kazoo, redis-py
 	scripts/need etcd zookeeper webdis node
 
@@ -83,16 +106,16 @@ bench-scripts: ## measure what each script costs Redis
 	scripts/need cargo cc redis-server setpriv
 	cargo bench --locked --bench scripts
 
-bench-streams: ## measure event streams beside their floor and their peers; PARTS="e1 e5" measures only these
+bench-streams: ## measure event streams beside a bare epoll loop and their peers; PARTS="e1 e5" measures only these
 	scripts/need cargo cc redis-server setpriv nginx nchan python3
 	cargo build --release --locked
 	cd bench && cargo build --release --locked
 	bench/streams.py $(PARTS)
 
 need-test:
-	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv valgrind
+	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv valgrind curl
 
-# No package may run a program of its own at installation: the tests use the system's browser and need nothing fetched.
+# --ignore-scripts: no package may run a program at installation. The tests use the system's browser.
 $(BROWSER_PACKAGES): tests/browser/package-lock.json | need-test
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
 

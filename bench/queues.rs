@@ -1,7 +1,7 @@
-//! What taking in a queue's events costs: events per second through one connection to Redis, microseconds of Redis per event as Redis
-//! itself counts them (`INFO commandstats`), and what the state of 100,000 jobs weighs. Run it with `cargo bench --bench queues`.
+//! Cost of ingesting a queue's events: events per second through one connection to Redis, microseconds of Redis per event as Redis
+//! itself counts them (`INFO commandstats`), and memory of the state of 100,000 jobs. Run it with `cargo bench --bench queues`.
 //!
-//! Each job is sent, received, started and completed, as Celery tells it, with arguments and a result; the events of 250 jobs are mixed.
+//! Each job is sent, received, started and completed, as Celery reports it, with arguments and a result; the events of 250 jobs are mixed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a measurement that cannot go on is over")]
 

@@ -1,4 +1,4 @@
-//! What each script costs Redis: microseconds per call as Redis itself counts them (`INFO commandstats`, EVALSHA), for each kind of
+//! Cost of each script in Redis: microseconds per call as Redis itself counts them (`INFO commandstats`, EVALSHA), for each kind of
 //! reservation, with few and with many reservations held by the tenant. Run it with `cargo bench --bench scripts`.
 //!
 //! Every figure is the median of rounds, with the spread beside it; the calls of a round are made one after the other on one connection.

@@ -27,7 +27,7 @@ async def main() -> None:
     port, number, clients = map(int, sys.argv[1:4])
     took = Took(*map(float, sys.argv[4:6]))
     await asyncio.gather(*(client(took, port, f"pylock:{number}:{which}", NAMES // clients) for which in range(clients)))
-    print(took.told())
+    print(took.summary())
 
 
 asyncio.run(main())

@@ -1,4 +1,4 @@
-"""How long pairs took: those that ended within the window."""
+"""Latencies of pairs that ended within the window."""
 
 import json
 import time
@@ -27,7 +27,7 @@ class Took:
         if self._from <= done < self._until:
             self._took_us.append((done - asked) * 1e6)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         ordered = sorted(self._took_us)
         quantile = lambda q: round(ordered[int((len(ordered) - 1) * q)])
         return json.dumps({"pairs": len(ordered), "seconds": self._window_s, "p50_us": quantile(0.5), "p99_us": quantile(0.99)})

@@ -39,7 +39,7 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    print(took.told())
+    print(took.summary())
     for session in sessions:
         session.stop()
 

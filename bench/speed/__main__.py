@@ -1,4 +1,4 @@
-"""Speed: Holdfast beside what its parts can do alone, and beside its peers, in one sitting.
+"""Speed: Holdfast beside the limits of its parts and beside its peers, in one sitting.
 
 Run it by `make bench`, or, when the programs are built: PYTHONPATH=bench python3 -m speed reserve --holdfast target/release/holdfast
 """
@@ -29,7 +29,7 @@ PARTS = {
 def arguments() -> argparse.Namespace:
     listed = "\n".join(f"  {name:<9} {what}" for name, what in PARTS.items())
     parser = argparse.ArgumentParser(prog="speed", description=f"{__doc__}\nparts:\n{listed}", formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="what to measure; all, unless told")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="what to measure; everything by default")
     parser.add_argument("--holdfast", type=Path, default=ROOT / "target/release/holdfast", help="the binary")
     parser.add_argument("--rounds", type=int, default=5, help="of each run; 5")
     parser.add_argument("--window", type=float, default=2.0, metavar="SECONDS", help="that is measured of each run; 2")
@@ -96,8 +96,8 @@ def main() -> None:
     text = report.page(date, described, settings, sitting.rows, sitting.samples, sitting.peers, sitting.failures)
     print(text)
     if given.save:
-        told = [{**vars(row), "median": row.median, "verdict": row.verdict} for row in sitting.rows]
-        file = report.save(ROOT / "bench/results", date, text, {"machine": described, "settings": settings, "rows": told, "samples": sitting.samples})
+        rows = [{**vars(row), "median": row.median, "verdict": row.verdict} for row in sitting.rows]
+        file = report.save(ROOT / "bench/results", date, text, {"machine": described, "settings": settings, "rows": rows, "samples": sitting.samples})
         print(f"written to {file.relative_to(ROOT)}", file=sys.stderr)
     if sitting.failures:
         sys.exit(1)

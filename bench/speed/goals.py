@@ -1,4 +1,4 @@
-"""What the figures are held against. `bench/README.md` says what each means; a test compares the two."""
+"""Milestones and aims of the figures. `bench/README.md` explains each; a test compares the two."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""S7 and S9: what much that is held, known or open costs those who work, and what it costs when nobody does."""
+"""S7 and S9: the cost of many reservations, tenants and streams, under load and idle."""
 
 import resource
 import sys
@@ -28,7 +28,7 @@ def holding(servers: Servers, number: int) -> Setup:
 
 
 def crowded(servers: Servers) -> Setup:
-    """So many tenants, each of which has called the replica once."""
+    """Tenants, each of which has called the replica once."""
 
     def fill() -> Setup:
         print(f"making {TENANTS:,} tenants", file=sys.stderr)
@@ -47,7 +47,7 @@ def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], 
     base, *grown = states
     samples = alternate(rounds, {name: lambda setup=setup: pairs(setup, *window) for name, setup in states.items()})
 
-    # A stream that is idle still beats, so these are open only while they are measured. They are another tenant's, of which nothing is told,
+    # A stream that is idle still beats, so these are open only while they are measured. They are another tenant's, which has no events,
     # and whose tier has no limit of them: where there is one, each that enters looks at all that are there, which is meant for tens.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     number = min(STREAMS, files - SPARE_FILES)
@@ -87,7 +87,7 @@ def idle(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], dic
 
 
 def watched(pids: dict[str, int], rounds: int, window_s: float) -> Samples:
-    """Memory and CPU of processes that nobody calls, once they have settled."""
+    """Memory and CPU of idle processes, once they have settled."""
     samples: Samples = {name: [] for name in pids}
     for number in range(rounds + 1):
         before, began = {name: machine.cpu_s(pid) for name, pid in pids.items()}, time.monotonic()

@@ -1,4 +1,4 @@
-"""S1 to S6: one replica beside what Redis and the HTTP library can do by themselves."""
+"""S1 to S6: one replica beside Redis and the HTTP library alone."""
 
 import sys
 
@@ -9,7 +9,7 @@ from .servers import Redis, Server, Servers, Setup
 CLIENTS = 64
 BATCH = 100
 RESERVES = 20_000
-"""Of S3: so many names are taken, one per call, and then given back at once."""
+"""S3: names reserved, one per call, and then released at once."""
 
 PLAIN, ONE_WORKER, READ = "holdfast", "holdfast, one worker", "holdfast, events read"
 
@@ -26,7 +26,7 @@ def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], 
         return {name: lambda setup=setup: pairs(setup, *options) for name, setup in setups.items()}
 
     def read() -> Sample:
-        # A server of its own: it still hears for a while when nobody reads any more, which others would pay for.
+        # A server of its own: it stays subscribed for a while after the last reader, which other runs would pay for.
         with servers.streams(followed.replica, followed.key, 1):
             return pairs(followed, *many)
 
@@ -43,7 +43,7 @@ def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], 
     batches = alternate(rounds, {"single": lambda: pairs(plain, *many), "batch": lambda: pairs(plain, *many, "--batch", BATCH)})
 
     rows = []
-    # With a reader, each event is also encoded and written: shown, and not what the goal is about.
+    # With a reader, each event is also encoded and written: reported, but not part of the goal.
     for name, goal in ((PLAIN, "S1"), (ONE_WORKER, "S1"), (READ, None)):
         what = f"requests/s over raw EVALSHA's, {CLIENTS} connections: {name}"
         rows.append(ratio("S1", what, closed[name], closed["raw"], "requests_per_s", "per s", goal))
@@ -76,13 +76,13 @@ def echoed(echo: Server, *options: object) -> Sample:
 
 
 def at_half(setup: Setup, *options: object) -> Sample:
-    """Half of what it has just served at most: a maximum of minutes ago may be another machine's."""
+    """Half of the maximum of just now: machines drift within minutes."""
     half = pairs(setup, *options)["requests_per_s"] / 2
     return {**pairs(setup, *options, "--rate", half), "offered_per_s": half}
 
 
 def reserved_raw(redis: Redis) -> Sample:
-    # Of so many names hardly one is taken twice.
+    # With this many names, hardly one is reserved twice.
     with machine.apart(redis.pid, []):
         sample = reference(redis, "--clients", CLIENTS, "--calls", RESERVES, "--names", 50_000_000, "--reserve-only")
     redis.ask("FLUSHALL")

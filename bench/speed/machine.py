@@ -1,4 +1,4 @@
-"""The machine: what it is, how fast it is just now, and how much of it others took."""
+"""The machine: description, present speed, and the share that the host gave to others."""
 
 import os
 import platform
@@ -37,7 +37,7 @@ def _version(program: str, option: str, pattern: str) -> str:
 
 
 def cal_ms() -> float:
-    """How long a fixed piece of work takes now: what rises here rises everywhere."""
+    """How long a fixed loop takes now: when this rises, every figure does."""
     began, total = time.perf_counter(), 0
     for n in range(CAL_LOOPS):
         total += n & 7

@@ -1,4 +1,4 @@
-"""What people would use instead, doing the same: take one name, give it back."""
+"""The peers, doing the same: reserve one name, release it."""
 
 import hashlib
 import json
@@ -85,14 +85,14 @@ def by_itself(*command: object) -> Callable[[int, float], Sample]:
         shares = [clients] if clients == 1 else [clients - clients // 2, clients // 2]
         words = [[*map(str, command), str(number), str(share), str(WARM_S), str(window_s)] for number, share in enumerate(shares)]
         running = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=SCRIPTS) for run in words]
-        told = []
+        outputs = []
         for process in running:
             said, complaint = process.communicate()
             if process.returncode:
                 raise RuntimeError(f"{command[1]} failed: {complaint[-1000:]}")
-            told.append(json.loads(said))
-        slowest = {quantile: max(one[quantile] for one in told) for quantile in ("p50_us", "p99_us")}
-        pairs_per_s = sum(one["pairs"] / one["seconds"] for one in told)
+            outputs.append(json.loads(said))
+        slowest = {quantile: max(one[quantile] for one in outputs) for quantile in ("p50_us", "p99_us")}
+        pairs_per_s = sum(one["pairs"] / one["seconds"] for one in outputs)
         return {**slowest, "pairs_per_s": pairs_per_s, "requests_per_s": 2 * pairs_per_s}
 
     return run

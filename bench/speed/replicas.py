@@ -1,4 +1,4 @@
-"""S8 and S10: more than one replica, and a new one."""
+"""S8 and S10: three replicas, and the start of one."""
 
 import subprocess
 import sys

@@ -46,19 +46,19 @@ def peers_table(peers: list[Peer], samples: dict[str, Samples], absent: list[str
     return "\n\n".join(["\n".join(lines), latencies, *(f"Left out: {line}." for line in absent)])
 
 
-def weather(samples: dict[str, Samples]) -> str:
+def conditions(samples: dict[str, Samples]) -> str:
     every = [sample for runs in samples.values() for run in runs.values() for sample in run if "cal_ms" in sample]
     if not every:
         return ""
     cal, steal = sorted(sample["cal_ms"] for sample in every), sorted(sample["steal_percent"] for sample in every)
-    told = f"A fixed loop took {cal[0]:.0f} .. {cal[len(cal) // 2]:.0f} .. {cal[-1]:.0f} ms before the runs (least, median, greatest); "
-    told += f"the host took {steal[len(steal) // 2]:.0f} % (median) to {steal[-1]:.0f} % of the cores away during them."
+    text = f"A fixed loop took {cal[0]:.0f} .. {cal[len(cal) // 2]:.0f} .. {cal[-1]:.0f} ms before the runs (least, median, greatest); "
+    text += f"the host took {steal[len(steal) // 2]:.0f} % (median) to {steal[-1]:.0f} % of the cores away during them."
     failed = sum(sample.get("failed", 0) for sample in every)
-    return told + (f" **{failed} runs failed and were made again.**" if failed else "")
+    return text + (f" **{failed} runs failed and were made again.**" if failed else "")
 
 
 def page(date: str, machine: dict[str, str], settings: str, rows: list[Row], samples: dict[str, Samples], peers: tuple | None, failures: list[str]) -> str:
-    parts = [f"# Speed on {date}", ", ".join(f"{name}: {value}" for name, value in machine.items()) + ".", settings + " " + weather(samples)]
+    parts = [f"# Speed on {date}", ", ".join(f"{name}: {value}" for name, value in machine.items()) + ".", settings + " " + conditions(samples)]
     if rows:
         parts += ["## Beside the limits", LIMITS, rows_table(rows)]
     if peers:

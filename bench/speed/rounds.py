@@ -1,4 +1,4 @@
-"""Runs that are made in turn, again and again, and what is made of them."""
+"""Runs made in turn, round by round, and their medians and ratios."""
 
 import json
 import statistics
@@ -16,7 +16,7 @@ Samples = dict[str, list[Sample]]
 Made = TypeVar("Made")
 
 ATTEMPTS = 3
-"""Of a run, before its part is given up."""
+"""Attempts of a run before its part fails."""
 
 
 def load(kind: str, server: Server, *options: object, pids: tuple[int, ...] = ()) -> Sample:
@@ -60,13 +60,13 @@ def alternate(rounds: int, runs: dict[str, Callable[[], Sample]]) -> Samples:
         for name in names:
             sample = patiently(runs[name])
             samples[name].append(sample)
-            told = f"{sample['requests_per_s']:9.0f}/s  p99 {sample['p99_us'] / 1e3:7.2f} ms" if "requests_per_s" in sample else ""
-            print(f"  round {number + 1}  {name:<28} {told}  cal {sample['cal_ms']:.0f} ms  steal {sample['steal_percent']:.0f} %", file=sys.stderr)
+            figures = f"{sample['requests_per_s']:9.0f}/s  p99 {sample['p99_us'] / 1e3:7.2f} ms" if "requests_per_s" in sample else ""
+            print(f"  round {number + 1}  {name:<28} {figures}  cal {sample['cal_ms']:.0f} ms  steal {sample['steal_percent']:.0f} %", file=sys.stderr)
     return samples
 
 
 def patiently(run: Callable[[], Sample]) -> Sample:
-    """A run, with the weather of its time."""
+    """A run, with the machine's speed and the stolen time beside it."""
 
     def once() -> Sample:
         cal_ms, steal = machine.cal_ms(), machine.Steal()
@@ -77,7 +77,7 @@ def patiently(run: Callable[[], Sample]) -> Sample:
 
 
 def again(make: Callable[[], Made]) -> tuple[Made, int]:
-    """What fails is made again, and how often it failed is told: a machine that stood still for seconds should not cost all that was
+    """Repeats a failed run, and reports how often: a machine that stood still for seconds should not cost all that was
     measured before, and must not go unnoticed either."""
     for failed in range(ATTEMPTS - 1):
         try:

@@ -1,4 +1,4 @@
-"""The servers that are measured: started here, on free ports of the loopback, and ended with us, even when we are killed."""
+"""The measured servers: started on free ports of the loopback, and killed with this process."""
 
 import http.client
 import json
@@ -127,7 +127,7 @@ class Servers:
         return process
 
     def said(self) -> str:
-        """The last that any of the servers complained of."""
+        """The last lines of the servers' logs."""
         return (self.dir / "said").read_text()[-2000:]
 
     @staticmethod
@@ -157,12 +157,12 @@ class Servers:
         return self.listening(Redis, port, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxclients", 15000)
 
     def environment(self, redis: Redis, port: int, workers: int | None) -> dict[str, str]:
-        """All that a replica is told. It gets no other variable, so that the caller's own settings change nothing."""
-        told = {"LISTEN": f"127.0.0.1:{port}", "REDIS_URL": f"redis://{redis.address}", "LOG": "warn"}
-        told |= {"ADMIN_KEY": ADMIN_KEY, "TIERS_FILE": str(self.dir / "tiers.toml")}
+        """The settings of a replica. It gets no other variable, so that the caller's own settings change nothing."""
+        settings = {"LISTEN": f"127.0.0.1:{port}", "REDIS_URL": f"redis://{redis.address}", "LOG": "warn"}
+        settings |= {"ADMIN_KEY": ADMIN_KEY, "TIERS_FILE": str(self.dir / "tiers.toml")}
         if workers:
-            told["WORKERS"] = str(workers)
-        return {f"HOLDFAST_{name}": value for name, value in told.items()}
+            settings["WORKERS"] = str(workers)
+        return {f"HOLDFAST_{name}": value for name, value in settings.items()}
 
     def replica(self, redis: Redis, workers: int | None = None) -> Server:
         port = free_port()
@@ -178,10 +178,10 @@ class Servers:
     @staticmethod
     def tenant(replica: Server, tier: str = TIER) -> str:
         """The key of a new tenant."""
-        status, told = replica.call("POST", "/api/v1/admin/tenants", {"X-Admin-Key": ADMIN_KEY}, {"name": "bench", "tier": tier})
+        status, tenant = replica.call("POST", "/api/v1/admin/tenants", {"X-Admin-Key": ADMIN_KEY}, {"name": "bench", "tier": tier})
         if status != 201:
-            raise RuntimeError(f"a tenant was answered {status}: {told}")
-        return told["apiKey"]
+            raise RuntimeError(f"a tenant was answered {status}: {tenant}")
+        return tenant["apiKey"]
 
     @contextmanager
     def streams(self, replica: Server, key: str, number: int) -> Iterator[None]:

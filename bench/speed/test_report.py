@@ -1,4 +1,4 @@
-"""What is made of samples: held by the suite, which runs `python3 -m unittest speed.test_report`."""
+"""Tests of the report; the suite runs them with `python3 -m unittest speed.test_report`."""
 
 import re
 import unittest
@@ -26,8 +26,8 @@ class Verdicts(unittest.TestCase):
         self.assertEqual([goal.verdict(value) for value in (1.0, 0.9, 0.7, 0.69)], ["aim met", "milestone met", "milestone met", "MISSED"])
 
     def test_the_readme_names_the_same_goals(self):
-        told = dict(re.findall(r"^\| (S\d+(?: \w+)?) \|.*\| ([\d.]+ / [\d.]+)[^|]* \|$", README.read_text(), re.MULTILINE))
-        self.assertEqual(told, {name: f"{goal.milestone:g} / {goal.aim:g}" for name, goal in GOALS.items()})
+        documented = dict(re.findall(r"^\| (S\d+(?: \w+)?) \|.*\| ([\d.]+ / [\d.]+)[^|]* \|$", README.read_text(), re.MULTILINE))
+        self.assertEqual(documented, {name: f"{goal.milestone:g} / {goal.aim:g}" for name, goal in GOALS.items()})
 
 
 class Ratios(unittest.TestCase):
@@ -49,7 +49,7 @@ class Ratios(unittest.TestCase):
 
 
 class Failures(unittest.TestCase):
-    def test_a_run_that_fails_is_made_again_and_told(self):
+    def test_a_failed_run_is_repeated_and_reported(self):
         faults = [RuntimeError("504"), None]
 
         def run():
@@ -59,7 +59,7 @@ class Failures(unittest.TestCase):
 
         samples = {"part": alternate(1, {"a": run})}
         self.assertEqual(samples["part"]["a"][0]["failed"], 1)
-        self.assertIn("**1 runs failed and were made again.**", report.weather(samples))
+        self.assertIn("**1 runs failed and were made again.**", report.conditions(samples))
 
     def test_a_run_that_always_fails_ends_it(self):
         def run():

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 pub struct Script {
     /// The file's name without its ending; also the name in metrics and logs.
     pub name: &'static str,
-    /// The kinds of its keys, in order, as [`TenantHandle::key`](super::Place::key) knows them.
+    /// The kinds of its keys, in order, as [`TenantHandle::key`](super::TenantHandle::key) knows them.
     pub keys: &'static [&'static str],
     file: &'static str,
     compiled: LazyLock<Compiled>,

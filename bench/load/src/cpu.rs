@@ -1,10 +1,10 @@
-//! The CPU time that processes have used, as the kernel's scheduler counts it.
+//! CPU time of processes, as the kernel's scheduler counts it.
 
 use std::time::Duration;
 
 pub type CpuTime = Duration;
 
-/// User and system time of all threads of a process that are alive; zero for a process that is gone.
+/// User and system time of all live threads of a process; zero for a process that has ended.
 pub fn of(pid: u32) -> CpuTime {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
     let nanoseconds = |thread: std::fs::DirEntry| -> Option<u64> {

@@ -1,4 +1,4 @@
-//! The loop: sends what is due, reads what has come, counts.
+//! The load loop: sends due requests, reads answers, counts.
 
 use std::{
     collections::VecDeque,
@@ -17,24 +17,24 @@ use serde_json::json;
 
 use crate::cpu::{self, CpuTime};
 
-/// How long the servers may be silent before the run is given up.
+/// Timeout of a run without any answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What takes longer counts as this; the servers were given up before.
+/// Upper bound of recorded latencies; a run times out before.
 const LATENCY_MOST_US: u64 = 60_000_000;
 
-/// One client: what it says next, and what it makes of the answer.
+/// One client: encodes requests and decodes answers.
 pub trait Client {
     /// Appends the next request.
     fn ask(&mut self, out: &mut Vec<u8>);
 
-    /// Reads an answer from its beginning: `Ok(true)` if it was complete and as hoped for, `Ok(false)` if more has to come.
+    /// Reads an answer from its beginning: `Ok(true)` if it is complete and successful, `Ok(false)` if it is incomplete.
     ///
     /// # Errors
-    /// An answer that refuses, or makes no sense. The run has failed then: a figure with refusals in it says nothing.
+    /// A refusal, or an answer that cannot be read. The run fails then: a figure with refusals in it means nothing.
     fn hear(&mut self, answer: &[u8]) -> Result<bool, String>;
 
-    /// Whether it holds nothing, so that it may stop here.
+    /// Whether it holds no reservation, so that it may stop.
     fn at_rest(&self) -> bool {
         true
     }
@@ -43,11 +43,11 @@ pub trait Client {
 /// When requests are sent.
 #[derive(Clone, Copy)]
 pub enum Pace {
-    /// Each when the one before was answered.
+    /// Closed loop: each when the one before was answered.
     Answers,
-    /// The same, and so many in all.
+    /// Closed loop, this many requests in all.
     Calls(u64),
-    /// One after each such while, whoever has answered; those for which no client is free wait, and that counts.
+    /// Open loop: one per interval, answered or not; the wait for a free client counts as latency.
     Every(Duration),
 }
 
@@ -59,7 +59,7 @@ pub struct Plan<'a> {
     pub pids: &'a [u32],
 }
 
-/// What was found in the window.
+/// The figures of the window.
 pub struct Measured {
     requests: u64,
     /// With those before and after it.
@@ -74,7 +74,7 @@ pub struct Measured {
 impl fmt::Display for Measured {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per_request = |spent: &CpuTime| spent.as_secs_f64() * 1e6 / self.requests.max(1) as f64;
-        let told = json!({
+        let figures = json!({
             "requests": self.requests,
             "answered": self.answered,
             "seconds": self.seconds,
@@ -85,7 +85,7 @@ impl fmt::Display for Measured {
             "cpu_us_per_request": self.servers.iter().map(per_request).collect::<Vec<_>>(),
             "generator_cpu_percent": 100.0 * self.own.as_secs_f64() / self.seconds,
         });
-        told.fmt(to)
+        figures.fmt(to)
     }
 }
 
@@ -93,14 +93,14 @@ struct Connection {
     socket: TcpStream,
     client: Box<dyn Client>,
     inbox: Vec<u8>,
-    /// When the request under way should have been sent.
+    /// When the request in flight was due.
     due: Option<Instant>,
 }
 
 /// Runs the clients, one connection each.
 ///
 /// # Errors
-/// A connection that fails, a server that falls silent, or an answer that is not as hoped for.
+/// A connection that fails, a server that stops answering, or an answer that is no success.
 pub fn run(plan: &Plan<'_>, clients: Vec<Box<dyn Client>>) -> io::Result<Measured> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut connections = Vec::with_capacity(clients.len());
@@ -136,7 +136,7 @@ pub fn run(plan: &Plan<'_>, clients: Vec<Box<dyn Client>>) -> io::Result<Measure
             after = Some(spent(plan.pids));
         }
         if over {
-            // Whoever holds something gives it back; the answer no longer counts.
+            // Clients that hold something release it; the answer no longer counts.
             let (at_rest, holding) = idle.into_iter().partition::<VecDeque<_>, _>(|&number| connections[number].client.at_rest());
             idle = at_rest;
             for number in holding {
@@ -211,7 +211,7 @@ impl Connection {
         self.socket.write_all(out)
     }
 
-    /// When the request should have been sent whose answer is now complete.
+    /// When the request was due whose answer is now complete.
     fn read(&mut self, piece: &mut [u8]) -> io::Result<Option<Instant>> {
         let read = self.socket.read(piece)?;
         if read == 0 {

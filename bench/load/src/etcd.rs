@@ -1,4 +1,4 @@
-//! etcd's JSON gateway: a name is taken if it has no key, and given back by deleting that; by a transaction, or by the lock service.
+//! etcd's JSON gateway: a name is reserved by creating its key and released by deleting it, with transactions or with the lock service.
 
 use std::net::SocketAddr;
 
@@ -50,16 +50,16 @@ impl engine::Client for Client {
 
     fn hear(&mut self, answer: &[u8]) -> Result<bool, String> {
         let Some(body) = body(answer, 200)? else { return Ok(false) };
-        let told = |word: &str| memchr::memmem::find(body, word.as_bytes()).is_some();
+        let contains = |word: &str| memchr::memmem::find(body, word.as_bytes()).is_some();
         let refused = || Err(String::from_utf8_lossy(body).into_owned());
         self.held = match (&self.held, self.lease) {
-            (None, None) if told(r#""succeeded":true"#) => Some(self.asked.clone()),
-            (Some(_), None) if told(r#""deleted":"1""#) => None,
+            (None, None) if contains(r#""succeeded":true"#) => Some(self.asked.clone()),
+            (Some(_), None) if contains(r#""deleted":"1""#) => None,
             (None, Some(_)) => match texts_after(body, r#""key":""#).next() {
                 Some(key) => Some(key.to_owned()),
                 None => return refused(),
             },
-            (Some(_), Some(_)) if told("header") => None,
+            (Some(_), Some(_)) if contains("header") => None,
             _ => return refused(),
         };
         Ok(true)

@@ -1,4 +1,4 @@
-//! Clients of Holdfast, and of the echo that is its floor.
+//! Clients of Holdfast, and of the echo server that is its lower bound.
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc};
 
@@ -47,7 +47,7 @@ fn short(what: &str, got: usize, of: usize, body: &[u8]) -> String {
     format!("{what} {got} of {of}: {}", String::from_utf8_lossy(&body[..body.len().min(400)]))
 }
 
-/// Reserves, and releases with the tokens that it was given.
+/// Reserves, and releases with the tokens of the answer.
 pub struct Pairs {
     /// How the two requests begin.
     reserve: String,
@@ -122,10 +122,10 @@ impl Client for Pairs {
     }
 }
 
-/// What clients that never take the same name share.
+/// Shared by clients that never reserve the same name twice.
 pub type Counter = Rc<Cell<u64>>;
 
-/// Reserves names that nobody had, and keeps them.
+/// Reserves new names, and keeps them.
 pub struct Fill {
     to: SocketAddr,
     credential: String,
@@ -158,7 +158,7 @@ impl Client for Fill {
     }
 }
 
-/// Makes tenants, and calls once with the key of each, so that the replica knows them all.
+/// Creates tenants, and calls once with the key of each, so that the replica has cached them all.
 pub struct Tenants {
     to: SocketAddr,
     credential: String,
@@ -194,7 +194,7 @@ impl Client for Tenants {
     }
 }
 
-/// Says what a reserve request says, and hears it back.
+/// Sends the body of a reserve request to the echo server.
 pub struct Echo {
     head: String,
     term: String,

@@ -1,6 +1,6 @@
-//! load: one thread that is many clients. Each has one connection and one request under way; nothing is pipelined.
+//! load: many clients on one thread. Each has one connection and one request in flight; nothing is pipelined.
 //!
-//! The same loop drives every server, so that what differs between two figures is the server: raw Redis with the reference scripts, a bare
+//! The same loop drives every server, so that two figures differ by the server alone: raw Redis with the reference scripts, a bare
 //! echo, Holdfast, etcd's gateway, webdis. Prints one line of JSON. `load --help` and `load KIND --help` list the settings.
 
 mod cpu;
@@ -57,7 +57,7 @@ enum Kind {
         #[arg(long)]
         reserve_only: bool,
     },
-    /// Make tenants, and call once with the key of each.
+    /// Create tenants, and call once with the key of each.
     Tenants {
         #[command(flatten)]
         load: Load,
@@ -66,7 +66,7 @@ enum Kind {
         #[arg(long, default_value = "Pro")]
         tier: String,
     },
-    /// etcd's JSON gateway: take and give back by a transaction, or by its lock service.
+    /// etcd's JSON gateway: reserve and release by transactions, or by its lock service.
     Etcd {
         #[command(flatten)]
         load: Load,
@@ -78,7 +78,7 @@ enum Kind {
     Webdis {
         #[command(flatten)]
         load: Load,
-        /// Of the scripts, as Redis was told them: reserve, release.
+        /// SHA-1 of the loaded scripts: reserve, release.
         #[arg(long, num_args = 2)]
         scripts: Vec<String>,
     },
@@ -100,13 +100,13 @@ struct Load {
     addr: SocketAddr,
     #[arg(long, default_value_t = 64)]
     clients: usize,
-    /// Not counted, before the window.
+    /// Warm-up before the window, not counted.
     #[arg(long, default_value_t = 0.5)]
     warm_s: f64,
-    /// How long is measured.
+    /// Length of the window.
     #[arg(long, default_value_t = 2.0)]
     window_s: f64,
-    /// Requests per second, sent when they are due and not when the last was answered; latency counts from then.
+    /// Open loop: requests per second, sent when due and not when the last was answered; latency counts from then.
     #[arg(long)]
     rate: Option<f64>,
     /// So many requests from the first to the last answer, instead of a window.
@@ -115,7 +115,7 @@ struct Load {
     /// From how many names the clients choose; each has its own share of them.
     #[arg(long, default_value_t = 100_000)]
     names: u64,
-    /// Processes whose CPU time in the window is told.
+    /// Processes whose CPU time in the window is reported.
     #[arg(long, value_delimiter = ',')]
     pids: Vec<u32>,
     /// Where the reference scripts are.

@@ -12,7 +12,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// So many names dealt out to so many clients; others than those of the last run, most probably, of which some may still be held if it failed.
+    /// Distributes `names` among clients. The range is random, since names of a failed run may still be held.
     pub fn shares(names: u64, clients: usize) -> impl Iterator<Item = Self> {
         let clients = clients as u64;
         let first = names * fastrand::u64(..NUMBERS / names.clamp(1, NUMBERS));

@@ -11,14 +11,14 @@ use crate::{engine, names::Names};
 /// Pads the event to the 350 bytes or so that it has elsewhere.
 const PAD: usize = 150;
 
-/// The two scripts, as Redis was told them.
+/// The two scripts, as loaded.
 pub struct Scripts {
     pub reserve: String,
     pub release: String,
 }
 
 impl Scripts {
-    /// Tells Redis the scripts in a directory.
+    /// Loads the scripts of a directory into Redis.
     ///
     /// # Errors
     /// A file that cannot be read, or a Redis that does not take it.
@@ -64,7 +64,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(scripts: &Scripts, names: Names, reserve_only: bool) -> Self {
-        // A client that writes each command anew would be measured, too; Redis is what is meant.
+        // Encoding each command anew would be measured too, and Redis is what is to be measured.
         const MARK: u64 = 87_654_321;
         let templates = [&scripts.reserve, &scripts.release].map(|script| {
             let arguments = arguments(MARK);

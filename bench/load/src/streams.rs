@@ -13,7 +13,7 @@ use rustix::{
 /// How many are opened before the answers of the first are awaited.
 const WAVE: usize = 100;
 
-/// Opens so many streams, says so, and reads whatever comes until the standard input ends.
+/// Opens `number` streams, prints "open", and reads them until the standard input ends.
 ///
 /// # Errors
 /// A stream that is refused, or ends.

@@ -16,7 +16,7 @@ use crate::{
     system::{now_ns, precise_timers},
 };
 
-/// How long the last answers may take.
+/// Timeout of the last answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is published, and where.
@@ -33,7 +33,7 @@ pub struct Plan {
     pub rare: u64,
 }
 
-/// A publisher at work.
+/// A running publisher.
 pub struct Publisher {
     stop: Arc<AtomicBool>,
     /// Events sent so far.
@@ -42,7 +42,7 @@ pub struct Publisher {
     writing: JoinHandle<()>,
 }
 
-/// What the server has said of what was published.
+/// The server's answers to publications.
 #[derive(Debug, Default, Clone)]
 pub struct Answered {
     pub accepted: u64,
@@ -84,7 +84,7 @@ impl Publisher {
         Self { stop, sent, answered, writing }
     }
 
-    /// Ends it, waits for the last answers, and tells how many events were sent and what was answered.
+    /// Ends it, waits for the last answers, and returns how many events were sent and what was answered.
     pub fn finish(self) -> (u64, Answered) {
         self.stop.store(true, Relaxed);
         let _ = self.writing.join();

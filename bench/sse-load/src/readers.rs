@@ -1,4 +1,4 @@
-//! Readers of event streams: raw sockets on one epoll, each remembering just enough to know whether it got everything once.
+//! Readers of event streams: raw sockets on one epoll, each with just enough state to prove that it got every event once.
 
 use std::{
     io::{Read, Write},
@@ -13,9 +13,9 @@ use crate::{hist::Histogram, system::now_ns};
 
 /// As many bytes of what was read are kept as the longest mark has.
 const TAIL: usize = 64;
-/// So many readers are on their way in at once.
+/// Readers that connect concurrently.
 const AT_ONCE: usize = 100;
-/// Without any answer for so long, answers are not waited for.
+/// Timeout of connecting without any answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A text that is followed by a number of so many digits.
@@ -73,7 +73,7 @@ struct Reader {
     last_stamp: u64,
     seen: Found,
     doubled: u64,
-    /// What the server said last: how long to wait before coming back.
+    /// The last `retry` of the server.
     retry_ms: u64,
 }
 
@@ -105,7 +105,7 @@ pub struct Counts {
     pub deliveries: u64,
     /// Deliveries of events that their reader had already.
     pub doubled: u64,
-    /// How often a reader was told to look again.
+    /// How often a reader got `RESET_CURSOR`.
     pub resets: u64,
 }
 
@@ -127,7 +127,7 @@ impl Readers {
         }
     }
 
-    /// Opens them all, never more at once than a server likes. One that answers only with its first event is not waited for.
+    /// Opens all, with bounded concurrency. A server that answers only with its first event is not waited for.
     pub fn open(&mut self) {
         let (mut begun, mut since) = (0, Instant::now());
         for at in 0..self.all.len() {
@@ -145,7 +145,7 @@ impl Readers {
         }
     }
 
-    /// Cuts all connections without a word, and opens them again at once, each where it was.
+    /// Cuts all connections without a shutdown, and opens them again at once, each from its last id.
     pub fn storm(&mut self) {
         for reader in &mut self.all {
             if let Some(stream) = reader.stream.take() {

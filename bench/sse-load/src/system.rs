@@ -20,7 +20,7 @@ pub fn own_cpu_s() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// Processor time that these processes have used, in seconds. From the scheduler's nanoseconds where it tells them: the clock ticks of
+/// Processor time that these processes have used, in seconds. From the scheduler's nanoseconds where it has them: the clock ticks of
 /// `stat` are too coarse for what costs little.
 pub fn cpu_s(pids: &[u32]) -> f64 {
     pids.iter().map(|pid| threads_cpu_s(*pid).unwrap_or_else(|| ticks_cpu_s(*pid))).sum()
@@ -29,15 +29,15 @@ pub fn cpu_s(pids: &[u32]) -> f64 {
 fn threads_cpu_s(pid: u32) -> Option<f64> {
     let mut total = 0.0;
     for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let told = read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        total += told.split(' ').next()?.parse::<f64>().ok()? / 1e9;
+        let text = read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        total += text.split(' ').next()?.parse::<f64>().ok()? / 1e9;
     }
     Some(total)
 }
 
 fn ticks_cpu_s(pid: u32) -> f64 {
-    let told = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<_> = told.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let text = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<_> = text.rsplit(')').next().unwrap_or("").split_whitespace().collect();
     [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 

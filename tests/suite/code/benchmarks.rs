@@ -1,4 +1,4 @@
-//! What the benchmarks make of their figures, and the goals that they hold them against.
+//! The unit tests of the benchmarks' report: figures, goals.
 
 use std::{path::Path, process::Command};
 

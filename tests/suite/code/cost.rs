@@ -1,7 +1,6 @@
-//! What a call costs, in counts that do not depend on how busy the machine is: commands inside each script, instructions per request.
+//! Cost budgets, in counts that do not depend on the machine's load: commands inside each script, instructions per request.
 //!
-//! A count above the one that stands here fails. Whoever makes a call dearer on purpose changes the figure and says why; whoever makes it
-//! cheaper lowers it.
+//! A count above its budget fails. Who makes a call dearer on purpose raises the budget and says why; who makes it cheaper lowers it.
 
 use holdfast::domain::{resource::Definition, tier::Tier};
 use reqwest::Method;
@@ -10,10 +9,10 @@ use serde_json::json;
 use crate::support::{
     redis_server::Redis,
     script_bench::{Bench, Parts, claim, done, names, wanted},
-    world::{Client, Replica, Tenant, admin, until, with_us},
+    world::{Client, Replica, Tenant, admin, bound_to_test, until},
 };
 
-/// How many commands Redis has run, the calls of scripts and of those who look aside.
+/// How many commands Redis has run, without script calls and without the commands of these tests and of connections.
 fn commands(redis: &Redis) -> u64 {
     let text: String = redis.ask("INFO commandstats");
     let calls = text.lines().filter_map(|line| {
@@ -29,15 +28,15 @@ fn commands(redis: &Redis) -> u64 {
 async fn a_script_runs_no_more_commands_than_it_needs() {
     let bench = Bench::start(Tier::Pro).await;
     let (store, caller) = (&bench.store, &bench.caller);
-    // What a tenant's first call brings along is not counted: the script itself, and the note that its key is used.
+    // Not counted, as only a tenant's first call does it: loading the script, and writing when the key was last used.
     bench.reserve(&[wanted("w", "stays", 600)]).await;
     let used = holdfast::store::TenantHandle::new(bench.tenant.id.clone()).key("used").to_string();
     until("the use of the key is noted", || async { bench.redis.ask::<bool>(&format!("EXISTS {used}")) }).await;
 
     let mut before = commands(&bench.redis);
-    let mut cost = |what: &str, most: u64| {
+    let mut cost = |what: &str, budget: u64| {
         let now = commands(&bench.redis);
-        assert_eq!(now - before, most, "{what}");
+        assert_eq!(now - before, budget, "{what}");
         before = now;
     };
     let token = bench.reserve_one("w", "a", 600).await.token().unwrap();
@@ -57,28 +56,28 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
     cost("unreserve: TIME HGET HGET HDEL ZREM XADD HSET PUBLISH", 8);
     let many: Vec<_> = (0..100).map(|n| wanted("w", &format!("many-{n}"), 600)).collect();
     bench.reserve(&many).await;
-    cost("a hundred at once: an entry of the history and a message for thirty-two, the rest once", 4 + 4 + 6);
+    cost("a batch of a hundred: an entry and a message per thirty-two events, the rest once", 4 + 4 + 6);
     bench.reserve_together("w", &names("together", 4 + 8), 600).await;
-    cost("eight calls together, after four that were alone: TIME HGET HMGET HSET ZADD XADD HSET PUBLISH", 4 * 7 + 8);
+    cost("eight calls in one script, after four alone: TIME HGET HMGET HSET ZADD XADD HSET PUBLISH", 4 * 7 + 8);
 
-    // The same over the plan.
+    // The full form, for tenants with definitions.
     let definition = Definition { name: "known".into(), capacity: 1, blocks: Vec::new(), ancestors: Vec::new() };
     store.register(caller, &[definition]).await.unwrap();
-    bench.reserve_one("w", "b", 600).await; // which finds out that the tenant has definitions now
+    bench.reserve_one("w", "b", 600).await; // which loads that the tenant has definitions now
     before = commands(&bench.redis);
-    let mut cost = |what: &str, most: u64| {
+    let mut cost = |what: &str, budget: u64| {
         let now = commands(&bench.redis);
-        assert_eq!(now - before, most, "{what}");
+        assert_eq!(now - before, budget, "{what}");
         before = now;
     };
     let token = bench.reserve_one("w", "known", 600).await.token().unwrap();
-    cost("reserve over the plan: a look at the definition and below it in the tree too", 21);
+    cost("reserve, full form: also reads the definition and the tree below it", 21);
     done(store.unreserve(caller, &[claim("w", "known", &token)]).await);
-    cost("unreserve over the plan", 19);
+    cost("unreserve, full form", 19);
 }
 
-/// Instructions from a request's head to its answer, without the HTTP library and the kernel: parsing, the caller, arguments, reading
-/// the reply, encoding. Counted in the debug build, over one reserve and one unreserve, per request.
+/// Instructions per request from its head to its answer, in the debug build, over one reserve and one unreserve: parsing, the caller,
+/// arguments, decoding, encoding. Without the HTTP library and the kernel.
 const INSTRUCTIONS: u64 = 157_000;
 
 #[tokio::test]
@@ -88,7 +87,7 @@ async fn a_request_takes_no_more_instructions_than_it_did() {
     let mut counts = Vec::new();
     for requests in [100, 300] {
         let counted = dir.path().join(format!("instructions-{requests}"));
-        let mut valgrind = with_us("valgrind");
+        let mut valgrind = bound_to_test("valgrind");
         valgrind.args([
             "--tool=callgrind",
             "--collect-atstart=no",

@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use crate::support::{
     sse::{EventStream, Seen},
-    world::{World, answer, call, collect, eventually, free_port, with_us},
+    world::{World, answer, bound_to_test, call, collect, eventually, free_port},
 };
 
-/// The configuration with what its head says to replace.
+/// The committed configuration, with addresses and paths replaced as its head says.
 fn configuration(replicas: &[&str; 3], listen: &str, dir: &Path) -> String {
     let mut text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx.conf")).unwrap();
     for (number, address) in replicas.iter().enumerate() {
@@ -29,16 +29,16 @@ fn configuration(replicas: &[&str; 3], listen: &str, dir: &Path) -> String {
         assert!(text.contains(from), "{from}");
         text = text.replace(from, &to);
     }
-    // Fewer workers than cores would start: what is tested is the configuration, not nginx.
+    // Two workers, however many cores: the configuration is tested, not nginx.
     text.replace("worker_processes auto;", "worker_processes 2;")
         .replace("/dev/stdout", &dir.join("access.log").display().to_string())
 }
 
-/// nginx in front of a world; it ends with the test.
+/// nginx in front of a world's replicas; it ends with the test.
 struct Nginx {
     child: Child,
     url: String,
-    said: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
     dir: TempDir,
 }
 
@@ -49,7 +49,7 @@ impl Nginx {
         let replicas = world.replicas.each_ref().map(|replica| replica.address());
         let file = dir.path().join("changed.conf");
         std::fs::write(&file, configuration(&replicas, &listen, dir.path())).unwrap();
-        let mut child = with_us("nginx")
+        let mut child = bound_to_test("nginx")
             .args(["-e", "stderr", "-g", "daemon off; master_process on;", "-c"])
             .arg(&file)
             .stdin(Stdio::null())
@@ -57,20 +57,20 @@ impl Nginx {
             .stderr(Stdio::piped())
             .spawn()
             .expect("nginx starts");
-        let said = collect(child.stderr.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
         eventually("nginx listens", || std::net::TcpStream::connect(&listen).is_ok());
-        Self { child, url: format!("http://{listen}"), said, dir }
+        Self { child, url: format!("http://{listen}"), stderr, dir }
     }
 
-    /// All that it has written: the access log and its complaints.
+    /// The access log and the error log.
     fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default() + &self.said.lock().unwrap()
+        std::fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default() + &self.stderr.lock().unwrap()
     }
 }
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its workers end with it only when it is asked to.
+        // Only SIGTERM ends its workers with it.
         crate::support::world::signal_to(self.child.id(), "-TERM");
         let _ = self.child.wait();
     }
@@ -103,7 +103,7 @@ async fn three_replicas_behind_nginx_serve_as_one() {
     events.head().await;
     assert_eq!(events.headers["content-type"], "text/event-stream");
 
-    // When things are reserved and released through it, by whichever replica, each is told at once.
+    // When resources are reserved and released through it, by any replica, each event arrives at once.
     for round in 0..6 {
         let resource = format!("a/b c/{round}");
         let granted = post("/Reservation/reserve", json!([{"requester": "w", "resource": resource}])).await;
@@ -125,7 +125,7 @@ async fn three_replicas_behind_nginx_serve_as_one() {
         assert_eq!(events.expect("UNRESERVED").await["resource"], json!(resource));
     }
 
-    // Then Holdfast's own refusals come through as they are, also for what is larger than it takes.
+    // Then Holdfast's own refusals come through unchanged, also of bodies that are too large.
     let large = json!([{"requester": "w", "resource": "r", "padding": "x".repeat(1_500_000)}]);
     let refused = post("/Reservation/reserve", large).await;
     assert!(
@@ -163,7 +163,7 @@ async fn when_replicas_die_the_others_answer_and_with_none_left_nginx_says_so() 
         for round in 0..6 {
             assert_eq!(call(Method::GET, &listing, Some(&tenant.key), None).await.status, 200, "{dead} {round}");
             let granted = call(Method::POST, &reserving, Some(&tenant.key), item(format!("{dead}/{round}"))).await;
-            assert_eq!(granted.status, 200, "a POST is given to the next one where nothing was sent yet: {granted:?}");
+            assert_eq!(granted.status, 200, "a POST goes to the next replica where nothing was sent yet: {granted:?}");
         }
     }
     world.replicas[2].kill();
@@ -174,7 +174,7 @@ async fn when_replicas_die_the_others_answer_and_with_none_left_nginx_says_so() 
     );
     call(Method::POST, &reserving, Some(&tenant.key), item("none".into())).await.fails(503, "UNAVAILABLE");
 
-    // A browser that reconnects meanwhile is told to come again; one that comes first is told the truth.
+    // A browser that reconnects gets a stream with a retry; a first request gets the failure.
     let url = format!("{}/api/v1/events?api_key={}", nginx.url, tenant.key);
     let mut again = EventStream::open(&url, &[("last-event-id", "1")]).await;
     assert_eq!((again.status, again.headers["content-type"].to_str().unwrap()), (200, "text/event-stream"));

@@ -1,4 +1,4 @@
-//! No content can break out of its frame: what is put in is what a reader written from the WHATWG's text gets out, once.
+//! No content breaks out of its frame: a reader written from the WHATWG's standard gets out exactly what was put in, once.
 
 use chrono::DateTime;
 use holdfast::{
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::sse::{Parser, Seen};
 
-/// Texts of what could do harm, and of anything.
+/// Texts of harmful pieces and of arbitrary characters.
 fn hostile() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
         prop::sample::select(vec![
@@ -30,7 +30,7 @@ fn lines(id: Option<i64>, kind: &str, data: &str) -> Vec<u8> {
     Frame::new(id, kind, About::Stream, &[data]).bytes().to_vec()
 }
 
-/// What a reader sees of a frame between two others, however it is cut.
+/// What a reader gets of a frame between two others that is cut into two chunks anywhere.
 fn seen(bytes: &[u8], cut: usize) -> Vec<Seen> {
     let mut stream = lines(Some(1), "before", "1");
     stream.extend_from_slice(bytes);
@@ -92,11 +92,11 @@ proptest! {
         let data = serde_json::to_string_pretty(&serde_json::json!({ "text": text })).unwrap();
         let event = PlatformEvent { kind: kind.clone(), company_id: Some(company.clone()), company_slug: None, data, timestamp: DateTime::UNIX_EPOCH };
         let frame = Frame::of_platform(7, &event);
-        let (told, data, id) = one(frame.bytes(), cut);
+        let (read_kind, data, id) = one(frame.bytes(), cut);
         prop_assert_eq!(id, "7");
-        // A type that no door lets in is still one line.
+        // A type that the API would refuse is still one line.
         let line = kind.replace(['\r', '\n', '\0'], "_");
-        prop_assert_eq!(told, if line.is_empty() { "message".to_owned() } else { line });
+        prop_assert_eq!(read_kind, if line.is_empty() { "message".to_owned() } else { line });
         prop_assert_eq!(data["type"].as_str(), Some(kind.as_str()));
         prop_assert_eq!(data["companyId"].as_str(), Some(company.as_str()));
         prop_assert_eq!(data["data"]["text"].as_str(), Some(text.as_str()));

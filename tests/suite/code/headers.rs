@@ -1,4 +1,4 @@
-//! Each script's header says what the Rust side does: keys, parts, arguments. So it cannot drift.
+//! Each script's header equals what the Rust side does (keys, parts, arguments), so it cannot drift.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,9 +48,9 @@ fn section<'a>(script: &'a Script, title: &str) -> Vec<&'a str> {
     found
 }
 
-/// How many arguments a header describes: those that are always there, and how many each further item has. `3?` is not always there.
+/// The number of arguments that a header describes: fixed ones, and those of each further item. `3?` is optional and not counted.
 ///
-/// `None` for a group whose items have lists of their own.
+/// `None` for items of varying length.
 fn described_args(script: &Script) -> (usize, Option<usize>) {
     let mut group = Some(0);
     let numbered: Vec<_> = section(script, "args")
@@ -81,7 +81,7 @@ fn described_args(script: &Script) -> (usize, Option<usize>) {
 }
 
 #[test]
-fn every_file_is_a_script_with_a_whole_header() {
+fn every_file_is_a_script_with_a_complete_header() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("lua");
     let files: BTreeSet<String> = std::fs::read_dir(dir)
         .unwrap()
@@ -102,12 +102,12 @@ fn every_file_is_a_script_with_a_whole_header() {
         for part in ["keys", "returns", "cost"] {
             assert!(!section(script, part).is_empty(), "{} does not say its {part}", script.name);
         }
-        let only_looks = lines[0].ends_with("no-writes");
+        let only_reads = lines[0].ends_with("no-writes");
         let writes = ["'SET'", "'DEL'", "HSET", "HDEL", "ZADD", "ZREM", "UNLINK", "HINCRBY", "commit()", "tell("]
             .iter()
             .any(|word| script.file().contains(word))
             || section(script, "uses").first().is_some_and(|uses| uses.contains("change") || uses.contains("open"));
-        assert_eq!(only_looks, !writes, "{}: no-writes is for what only looks", script.name);
+        assert_eq!(only_reads, !writes, "{}: no-writes is for scripts that only read", script.name);
     }
 }
 
@@ -145,8 +145,8 @@ fn the_parts_are_put_before_the_script_that_uses_them() {
         let part = std::fs::read_to_string(&path).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
         for script in SCRIPTS {
-            // A part that has places for others is not there to the letter, but its first line is. `open` brings along how it refuses and,
-            // unless the script is written straight down, how it ends.
+            // The first line stands for the part, since other parts are inserted into it. `open` brings its refusals and, unless the script
+            // is `straight`, its end.
             let says = |what: &str| {
                 section(script, "uses").first().is_some_and(|uses| uses.split(", ").any(|used| used == what))
             };
@@ -230,15 +230,15 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     bench.store.usage(&fresh).await.unwrap();
     let session = bench.store.caller(&Bearer::Session(Secret::of(&session))).await.unwrap().unwrap();
     bench.store.end_session(&session).await.unwrap();
-    let (replica, place) = (ReplicaId::random(), bench.store.place(&bench.tenant.id));
+    let (replica, handle) = (ReplicaId::random(), bench.store.place(&bench.tenant.id));
     bench
         .store
         .enter_stream(&fresh, &StreamId { replica: replica.clone(), number: 1 }, &StreamKind::Key)
         .await
         .unwrap();
-    bench.store.beat(place.partition(), &replica).await.unwrap();
-    bench.store.heads(&[Ask { place: place.clone(), credentials: vec!["k:x".into()] }]).await.unwrap();
-    bench.store.replay(&place, 0, 10).await.unwrap();
+    bench.store.beat(handle.partition(), &replica).await.unwrap();
+    bench.store.heads(&[Ask { place: handle.clone(), credentials: vec!["k:x".into()] }]).await.unwrap();
+    bench.store.replay(&handle, 0, 10).await.unwrap();
     let event =
         NewEvent { kind: "trade".into(), company: None, data: "{}".into(), timestamp_ms: None, dedupe_id: None };
     bench.store.publish(&fresh, &[event.clone(), event]).await.unwrap();
@@ -289,7 +289,7 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     }
 }
 
-/// What Redis says that it was sent.
+/// Redis' MONITOR: every command that it is sent.
 struct Monitor(BufReader<UnixStream>);
 
 impl Monitor {
@@ -303,7 +303,7 @@ impl Monitor {
         Self(lines)
     }
 
-    /// The scripts that were called so far, with their numbers of keys and arguments.
+    /// The scripts called so far, with their numbers of keys and arguments.
     fn calls(mut self, bench: &Bench) -> BTreeMap<&'static str, (usize, usize)> {
         let _: String = bench.redis.ask("ECHO so-far");
         let mut calls = BTreeMap::new();

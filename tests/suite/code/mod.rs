@@ -1,9 +1,11 @@
-//! The source itself: rooms, script headers, costs, benchmarks, deployment files.
+//! The source itself: imports, script headers, costs, benchmarks, deployment files, documents, words.
 
 mod benchmarks;
 mod cost;
 mod deployment;
+mod documents;
 mod encoder;
+mod glossary;
 mod headers;
 mod rooms;
 mod scripts;

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::support::source::{files_under, read, root};
+
 /// Each room, and the rooms that it may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
@@ -21,41 +23,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("app", &["domain", "store", "feed", "sweeper", "config", "replica", "http", "cli", "limits", "trust", "monitor"]),
 ];
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
-
-fn files(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, found);
-        } else {
-            found.push(path);
-        }
-    }
-}
-
-/// Every file with the room that it stands in; the binary's own file and the list of rooms stand in none.
+/// Every file with its room; the binary's own file and the list of rooms have none.
 fn files_by_room() -> Vec<(String, PathBuf)> {
-    let mut found = Vec::new();
-    files(&source(), &mut found);
+    let source = root().join("src");
     let room = |path: &Path| {
-        path.strip_prefix(source())
-            .unwrap()
-            .components()
-            .next()
-            .unwrap()
-            .as_os_str()
-            .to_str()
-            .unwrap()
-            .trim_end_matches(".rs")
-            .to_owned()
+        let first = path.strip_prefix(&source).unwrap().components().next().unwrap();
+        first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
     };
-    found.into_iter().map(|path| (room(&path), path)).filter(|(room, _)| room != "main" && room != "lib").collect()
+    let found = files_under("src").into_iter().map(|path| (room(&path), path));
+    found.filter(|(room, _)| room != "main" && room != "lib").collect()
 }
 
-/// The rooms that a text names after `crate::`, also in lists (`crate::{domain::..., store}`), comments aside.
+/// The rooms that a text names after `crate::`, also in lists (`crate::{domain::..., store}`), outside comments.
 fn imported(text: &str) -> BTreeSet<String> {
     let code: String = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
     let mut rooms = BTreeSet::new();
@@ -90,7 +69,7 @@ fn imported(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn lists_of_imports_are_understood() {
+fn lists_of_imports_are_parsed() {
     let text = "use crate::{\n    domain::{a, b},\n    store::Store, // crate::http\n};\nfn f() { crate::feed::x(); }";
     assert_eq!(imported(text), ["domain", "feed", "store"].map(String::from).into());
 }
@@ -110,6 +89,31 @@ fn rooms_import_only_what_they_may() {
             assert!(import == *room || allowed.contains(&import.as_str()), "{} imports {import}", path.display());
         }
     }
+}
+
+/// Each room in the table of ARCHITECTURE.md, and the rooms that its row says it may import.
+fn rooms_of_the_document() -> Vec<(String, BTreeSet<String>)> {
+    let text = read("ARCHITECTURE.md");
+    let table = text.split("## Rooms").nth(1).expect("a section Rooms").split("\n## ").next().unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `src/"));
+    let cells = rows.map(|row| row.trim_end_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let names = |list: &str| list.split(", ").filter(|name| *name != "nothing").map(str::to_owned).collect();
+    cells
+        .filter(|cells| cells.len() == 3)
+        .map(|cells| (cells[0].trim_end_matches(['`', '/']).trim_end_matches(".rs").to_owned(), names(cells[2])))
+        .collect()
+}
+
+#[test]
+fn the_table_of_rooms_in_the_document_is_this_one() {
+    let documented = rooms_of_the_document();
+    let owned = |rooms: &[&str]| rooms.iter().map(|room| (*room).to_owned()).collect::<BTreeSet<_>>();
+    for (room, allowed) in MAY_IMPORT {
+        let row = documented.iter().find(|(name, _)| name == room);
+        let (_, imports) = row.unwrap_or_else(|| panic!("ARCHITECTURE.md has no row for {room}"));
+        assert_eq!(*imports, owned(allowed), "the row of {room} in ARCHITECTURE.md says what it may import");
+    }
+    assert_eq!(documented.len(), MAY_IMPORT.len(), "{documented:?}");
 }
 
 #[test]

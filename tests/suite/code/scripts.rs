@@ -1,4 +1,4 @@
-//! Each script alone, on a real Redis, without a replica: every answer, and what it leaves behind.
+//! Each script alone, on a real Redis, without a replica: every answer, and every key afterwards.
 
 use holdfast::{
     domain::{
@@ -13,7 +13,7 @@ use holdfast::{
 use crate::support::{
     redis_server::Redis,
     script_bench::{Bench, Parts, claim, done, names, store_over, wanted, within_limit},
-    tenant_state::Standing,
+    tenant_state::TenantState,
     world::{eventually, until},
 };
 
@@ -24,8 +24,8 @@ fn token(granted: &ReserveOutcome) -> String {
 #[tokio::test]
 async fn reserve_leaves_the_keys_of_the_data_model() {
     let bench = Bench::start(Tier::Pro).await;
-    let place = TenantHandle::new(bench.tenant.id.clone());
-    let due = place.key("due").to_string();
+    let handle = TenantHandle::new(bench.tenant.id.clone());
+    let due = handle.key("due").to_string();
 
     bench.reserve(&[wanted("w", "for ever", 0), wanted("w", "for a minute", 60)]).await;
 
@@ -54,10 +54,10 @@ async fn reserve_leaves_the_keys_of_the_data_model() {
             assert_eq!(*ttl, -1, "{key} never ends by itself");
         }
     }
-    assert_eq!(bench.redis.ask::<i64>(&format!("ZCARD {}", place.key("deadlines"))), 1, "only what has a deadline");
+    assert_eq!(bench.redis.ask::<i64>(&format!("ZCARD {}", handle.key("deadlines"))), 1, "only what has a deadline");
     let earliest: f64 = bench.redis.ask(&format!("ZSCORE {due} {}", bench.tenant.id));
-    assert_eq!(bench.standing().due_ms, Some(earliest as i64));
-    assert_eq!(bench.redis.ask::<i64>(&format!("XLEN {}", place.key("history"))), 1, "both events in one entry");
+    assert_eq!(bench.tenant_state().due_ms, Some(earliest as i64));
+    assert_eq!(bench.redis.ask::<i64>(&format!("XLEN {}", handle.key("history"))), 1, "both events in one entry");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn after_everything_is_released_the_keys_are_as_at_the_start() {
     assert!(after.remove("history").is_some());
     assert_eq!(after, before);
     assert_eq!(bench.meta(), meta_before, "no count, nothing");
-    assert_eq!(bench.standing().due_ms, None, "no deadline");
+    assert_eq!(bench.tenant_state().due_ms, None, "no deadline");
 }
 
 #[tokio::test]
@@ -94,13 +94,13 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
     // Reserve: held by another, had already, and beyond the limit.
     assert_eq!(bench.reserve_one("other", "r0", 60).await.word(), "ALREADY_HELD");
     assert_eq!(bench.reserve_one("w", "r0", 60).await.word(), "ALREADY_HAD");
-    let told = store.reserve(caller, &[wanted("w", "r0", 60), wanted("w", "r50", 60)]).await.unwrap();
-    let Outcome::Limit(limit) = told.answer else { panic!("{told:?}") };
+    let stamped = store.reserve(caller, &[wanted("w", "r0", 60), wanted("w", "r50", 60)]).await.unwrap();
+    let Outcome::Limit(limit) = stamped.answer else { panic!("{stamped:?}") };
     assert_eq!(
         (limit.limit_type, limit.limit, limit.used, limit.until_ms),
         (LimitType::ConcurrentReservations, 50, 50, granted[0].deadline_ms())
     );
-    assert_eq!(told.position, position, "a refusal takes no position");
+    assert_eq!(stamped.position, position, "a refusal takes no position");
     // Unreserve and renew: wrong token, another's, nobody's.
     for claims in [
         vec![claim("w", "r1", &token(&granted[1])), claim("w", "r0", "wrong")],
@@ -121,7 +121,7 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
         }
         assert_eq!((answers.0.position, answers.1.position), (position, position));
     }
-    // What only looks.
+    // Reads.
     store.check(caller, &["r0".into(), "nothing".into()]).await.unwrap();
     assert_eq!(store.verify_fence(caller, "r0", 1).await.unwrap().answer, granted[0].fence());
     assert_eq!(store.verify_fence(caller, "nothing", 1).await.unwrap().answer, None);
@@ -149,7 +149,7 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_gone_opens_no_script() {
+async fn a_revoked_credential_is_refused_by_every_script() {
     let bench = Bench::start(Tier::Pro).await;
     let (store, caller) = (&bench.store, &bench.caller);
     bench.reserve_one("w", "r", 60).await;
@@ -183,7 +183,7 @@ async fn a_credential_that_is_gone_opens_no_script() {
 }
 
 #[tokio::test]
-async fn no_version_comes_twice() {
+async fn no_credential_version_is_used_twice() {
     let bench = Bench::start(Tier::Pro).await;
     let elsewhere = store_over(&bench.redis.url()).await;
     let refused = async |caller| {
@@ -197,15 +197,15 @@ async fn no_version_comes_twice() {
     }
     let [(first, _), (second, bearer)] = &callers[..] else { unreachable!() };
 
-    // A backup from before a key ended is put back, and another key ends: whoever was remembered in between is refused all the same.
+    // A backup from before a key ended is restored, and another key ends: a caller that was cached in between is refused all the same.
     let before = backup(&bench.redis);
     bench.store.delete_key(&bench.caller, first).await.unwrap();
-    let remembered = elsewhere.caller(bearer).await.unwrap().expect("the second key opens");
+    let cached = elsewhere.caller(bearer).await.unwrap().expect("the second key opens");
     restore(&bench.redis, &before);
     bench.store.delete_key(&bench.caller, second).await.unwrap();
-    refused(&remembered).await;
+    refused(&cached).await;
 
-    // A tenant ends and begins anew under its name.
+    // A tenant is deleted and created again under its id.
     let (tenant, key) =
         bench.store.create_tenant(TenantId::random(), "short-lived", Tier::Pro).await.unwrap().expect("a free id");
     let old = elsewhere.caller(&Bearer::Key(Secret::of(&key.text))).await.unwrap().expect("its key opens");
@@ -215,7 +215,7 @@ async fn no_version_comes_twice() {
 }
 
 #[tokio::test]
-async fn what_has_lapsed_is_shown_nowhere_though_nobody_has_ended_it_yet() {
+async fn a_lapsed_reservation_is_shown_nowhere_before_it_is_ended() {
     let bench = Bench::start(Tier::Pro).await;
     let (store, caller) = (&bench.store, &bench.caller);
     let lapsed = bench.reserve_one("w", "short", 1).await;
@@ -228,53 +228,53 @@ async fn what_has_lapsed_is_shown_nowhere_though_nobody_has_ended_it_yet() {
     let checked = store.check(caller, &["short".into()]).await.unwrap().answer.remove(0);
     assert_eq!((checked.holder, checked.available, checked.takeable), (None, 1, true));
     assert_eq!(store.verify_fence(caller, "short", 1).await.unwrap().answer, None);
-    assert_eq!(bench.redis.snapshot(), before, "what looks does not write");
+    assert_eq!(bench.redis.snapshot(), before, "reads do not write");
 
-    // What writes ends it first, whatever it was called for: the proof of its holder is worth nothing any more.
+    // A writing script ends it before it decides, so its holder's token proves nothing any more.
     assert_eq!(bench.unreserve_one("w", "short", &token(&lapsed)).await, "NOT_RESERVED");
-    let place = TenantHandle::new(bench.tenant.id.clone());
-    assert_eq!(bench.redis.ask::<i64>(&format!("HLEN {}", place.key("held"))), 1);
+    let handle = TenantHandle::new(bench.tenant.id.clone());
+    assert_eq!(bench.redis.ask::<i64>(&format!("HLEN {}", handle.key("held"))), 1);
     assert_eq!(
-        bench.redis.ask::<i64>(&format!("XLEN {}", place.key("history"))),
+        bench.redis.ask::<i64>(&format!("XLEN {}", handle.key("history"))),
         4,
         "two grants, one expiry of two events"
     );
 }
 
 #[tokio::test]
-async fn nobody_sleeps_past_the_earliest_deadline_whatever_happens() {
+async fn the_noted_deadline_is_never_later_than_the_earliest() {
     let bench = Bench::start(Tier::Pro).await;
-    let place = TenantHandle::new(bench.tenant.id.clone());
-    let noted = || {
+    let handle = TenantHandle::new(bench.tenant.id.clone());
+    let noted_deadline = || {
         let swept = bench
             .redis
-            .ask::<Option<f64>>(&format!("ZSCORE {} {}", place.key("due"), bench.tenant.id))
+            .ask::<Option<f64>>(&format!("ZSCORE {} {}", handle.key("due"), bench.tenant.id))
             .map(|ms| ms as i64);
-        assert_eq!(swept, bench.standing().due_ms, "the sweep looks when the tenant says");
+        assert_eq!(swept, bench.tenant_state().due_ms, "the sweep's note equals the tenant's");
         swept
     };
 
     let long = bench.reserve_one("w", "long", 600).await;
-    assert_eq!(noted(), long.deadline_ms());
+    assert_eq!(noted_deadline(), long.deadline_ms());
     let short = bench.reserve_one("w", "short", 1).await;
-    assert_eq!(noted(), short.deadline_ms());
+    assert_eq!(noted_deadline(), short.deadline_ms());
     let for_ever = bench.reserve_one("w", "for ever", 0).await;
-    assert_eq!(noted(), short.deadline_ms());
-    // It moves away: the note stays, a bound that is too low, until somebody looks in vain.
+    assert_eq!(noted_deadline(), short.deadline_ms());
+    // The deadline moves: the note stays as a lower bound until a sweep finds nothing due.
     let renewals = [RenewRequest { claim: claim("w", "short", &token(&short)), ttl_ms: 900_000 }];
     let renewed = done(bench.store.renew(&bench.caller, &renewals).await).remove(0);
-    assert_eq!(noted(), short.deadline_ms());
+    assert_eq!(noted_deadline(), short.deadline_ms());
     until("the bound has passed", || async {
         bench.store.position(&bench.caller).await.unwrap().now_us / 1000 > short.deadline_ms().unwrap()
     })
     .await;
     bench.store.expire(&bench.tenant.id).await.unwrap();
-    assert_eq!(noted(), long.deadline_ms());
+    assert_eq!(noted_deadline(), long.deadline_ms());
     bench.store.force_release(&bench.caller, "long", "").await.unwrap();
-    assert!(noted().is_some_and(|noted| noted <= renewed.deadline_ms().unwrap()));
+    assert!(noted_deadline().is_some_and(|noted| noted <= renewed.deadline_ms().unwrap()));
     bench.unreserve_one("w", "short", &token(&short)).await;
     assert!(
-        noted().is_none_or(|noted| noted <= renewed.deadline_ms().unwrap()),
+        noted_deadline().is_none_or(|noted| noted <= renewed.deadline_ms().unwrap()),
         "a bound may stay while anything is held"
     );
     bench.unreserve_one("w", "for ever", &token(&for_ever)).await;
@@ -282,24 +282,24 @@ async fn nobody_sleeps_past_the_earliest_deadline_whatever_happens() {
     let again = bench.reserve_one("w", "last", 60).await;
     bench.store.force_release(&bench.caller, "again", "").await.unwrap();
     bench.unreserve_one("w", "last", &token(&again)).await;
-    assert_eq!(noted(), None, "where nothing is held nobody needs to look");
+    assert_eq!(noted_deadline(), None, "where nothing is held nobody needs to look");
     bench.reserve_one("w", "again", 60).await;
     bench.store.reset(&bench.caller).await.unwrap();
-    assert_eq!(noted(), None);
+    assert_eq!(noted_deadline(), None);
 }
 
 #[tokio::test]
-async fn what_was_changed_by_hand_is_counted_anew() {
+async fn a_count_that_was_changed_by_hand_is_corrected() {
     let bench = Bench::start(Tier::Pro).await;
     bench.reserve_one("w", "a", 60).await;
-    let wrong = Standing { held: Some(40), upkeep_us: 0, ..bench.standing() };
-    bench.redis.set_standing(&TenantHandle::new(bench.tenant.id.clone()).key("meta").to_string(), &wrong);
+    let wrong = TenantState { held: Some(40), upkeep_us: 0, ..bench.tenant_state() };
+    bench.redis.set_tenant_state(&TenantHandle::new(bench.tenant.id.clone()).key("meta").to_string(), &wrong);
     bench.reserve_one("w", "b", 60).await;
-    assert_eq!(bench.standing().held, Some(2));
+    assert_eq!(bench.tenant_state().held, Some(2));
 }
 
 #[tokio::test]
-async fn scripts_that_redis_forgot_are_sent_whole() {
+async fn forgotten_scripts_are_sent_again() {
     let bench = Bench::start(Tier::Pro).await;
     for round in 0..3 {
         bench.redis.ask::<()>("SCRIPT FLUSH");
@@ -309,7 +309,7 @@ async fn scripts_that_redis_forgot_are_sent_whole() {
     }
 }
 
-/// All that is in a Redis, to be put back later.
+/// Everything in a Redis, to be restored later.
 fn backup(redis: &Redis) -> Vec<(String, Vec<u8>)> {
     let keys: Vec<String> = redis.ask("KEYS *");
     keys.into_iter()
@@ -330,9 +330,9 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
     let old = backup(&bench.redis);
     // Positions run ahead of Redis' clock, as they do after that was set back.
     let ahead = (bench.now_ms() + 3_600_000) * 1000;
-    bench.redis.set_standing(
+    bench.redis.set_tenant_state(
         &TenantHandle::new(bench.tenant.id.clone()).key("meta").to_string(),
-        &Standing { position: ahead, ..bench.standing() },
+        &TenantState { position: ahead, ..bench.tenant_state() },
     );
     let before = bench.reserve_one("w", "r", 60).await.fence().unwrap();
     assert!(before > ahead);
@@ -340,15 +340,15 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
     // Redis loses what it had and comes back with an old backup.
     restore(&bench.redis, &old);
 
-    let told = bench.store.position(&bench.caller).await.unwrap();
-    assert_eq!(told.position, before, "also what only looks knows it");
+    let stamped = bench.store.position(&bench.caller).await.unwrap();
+    assert_eq!(stamped.position, before, "a read carries it, too");
     let after = bench.reserve_one("w", "r", 60).await.fence().unwrap();
     assert!(after > before, "{after} after {before}");
     restore(&bench.redis, &old);
     bench.store.reset(&bench.caller).await.unwrap();
     assert!(bench.store.position(&bench.caller).await.unwrap().position > after);
 
-    // The memory of the replica is what does it: one that has seen nothing goes by the clock.
+    // The replica's floor does it: one that has seen nothing goes by the clock.
     restore(&bench.redis, &old);
     let stranger = store_over(&bench.redis.url()).await;
     let caller = stranger.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
@@ -389,7 +389,7 @@ async fn a_key_of_another_slot_is_refused_before_anything_is_written() {
     let bench = Bench::in_cluster(Tier::Pro).await;
     let (ours, theirs) =
         (TenantHandle::new(bench.tenant.id.clone()), (0..).map(|_| TenantHandle::new(TenantId::random())));
-    let theirs = { theirs }.find(|place| place.partition() != ours.partition()).unwrap();
+    let theirs = { theirs }.find(|handle| handle.partition() != ours.partition()).unwrap();
     let before = bench.redis.snapshot();
 
     for script in SCRIPTS.iter().filter(|script| script.keys.len() > 1) {
@@ -401,7 +401,7 @@ async fn a_key_of_another_slot_is_refused_before_anything_is_written() {
         let error = call.query::<redis::Value>(&mut bench.redis.connection()).unwrap_err();
         assert_eq!(error.code(), Some("CROSSSLOT"), "{}: {error}", script.name);
     }
-    // A script that would reach for a key of another slot by itself: the shebang forbids it, also where this node has that slot.
+    // A script that accesses a key of another slot by itself: its shebang forbids it, also where this node has that slot.
     for script in SCRIPTS {
         let shebang = script.source().lines().next().unwrap();
         let reaching = format!("{shebang}\nreturn redis.call('GET', '{}')", theirs.key("meta"));

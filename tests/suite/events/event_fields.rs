@@ -88,7 +88,9 @@ fn renewals(items: &[ReserveRequest], granted: &[ReserveOutcome]) -> Vec<RenewRe
 /// What the history tells after a position, without the moment; each event names the one before it. And where it ends.
 async fn told_after(bench: &Bench, mut from: i64) -> (Vec<ReservationEvent>, i64) {
     let mut all = Vec::new();
-    for note in script_bench::told_after(&bench.store, &TenantHandle::new(bench.tenant.id.clone()), from, 1_000).await {
+    for note in
+        script_bench::history_after(&bench.store, &TenantHandle::new(bench.tenant.id.clone()), from, 1_000).await
+    {
         let (previous, position) = note.positions().unwrap();
         assert!(previous == from && position > previous, "{previous} is before {position}, after {from}");
         from = position;

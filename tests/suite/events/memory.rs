@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
-    tenant_state::Standing,
+    tenant_state::TenantState,
     world::{Answer, Replica, Tenant, World, admin},
 };
 
@@ -119,15 +119,15 @@ async fn positions_grow_also_where_the_clock_does_not_and_the_tenant_was_forgott
     let world = forgetful().await;
     let tenant = world.tenant().await;
     // A position that is ahead of Redis' clock, as after that was set back.
-    let before = world.redis.standing(&meta(&tenant));
+    let before = world.redis.tenant_state(&meta(&tenant));
     let ahead = before.position + 3_600_000_000;
-    world.redis.set_standing(&meta(&tenant), &Standing { position: ahead, held: None, ..before.clone() });
+    world.redis.set_tenant_state(&meta(&tenant), &TenantState { position: ahead, held: None, ..before.clone() });
     let fence = world.at(&tenant).acquire("w", "a", None).await["fencingToken"].as_i64().unwrap();
     assert!(fence > ahead);
 
     // The tenant is forgotten, and then Redis loses what it had of it.
     crowd(&world).await;
-    world.redis.set_standing(&meta(&tenant), &before);
+    world.redis.set_tenant_state(&meta(&tenant), &before);
 
     let known = look_ups(&world);
     let after = world.at(&tenant).acquire("w", "b", None).await["fencingToken"].as_i64().unwrap();

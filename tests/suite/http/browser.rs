@@ -2,19 +2,19 @@
 
 use std::{path::Path, process::Stdio};
 
-use crate::support::world::{World, with_us};
+use crate::support::world::{World, bound_to_test};
 
 #[tokio::test]
 async fn the_dashboard_shows_what_happens_without_a_reload() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
     assert!(
         dir.join("node_modules/playwright-core").exists(),
-        "its packages are missing: `make test` installs them, or `npm ci` in tests/browser"
+        "packages are missing: run `make test`, or `npm ci` in tests/browser"
     );
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
 
-    let output = with_us("node")
+    let output = bound_to_test("node")
         .arg(dir.join("dashboard.mjs"))
         .env("HOLDFAST_URL", &world.replicas[0].url)
         .env("HOLDFAST_KEY", &tenant.key)

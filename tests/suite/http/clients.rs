@@ -1,5 +1,5 @@
-//! The readers that people use, unchanged, as the documents show them: two majors of Node's `eventsource`, Python's `sseclient-py`,
-//! and a browser. `make test` installs them.
+//! The event stream clients that people use, unchanged: two major versions of Node's `eventsource`, Python's `sseclient-py`, and a
+//! browser. `make test` installs them.
 
 use std::{
     path::PathBuf,
@@ -18,13 +18,13 @@ use tokio::{
 
 use crate::support::world::World;
 
-/// A way to a replica that can be cut, as networks do.
-struct Way {
+/// A TCP proxy to a replica, whose connections a test can cut.
+struct Proxy {
     url: String,
     open: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-impl Way {
+impl Proxy {
     async fn to(replica: &str) -> Self {
         let replica = replica.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -48,14 +48,14 @@ impl Way {
     }
 }
 
-/// A reader at work.
+/// A running client.
 struct Program {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-/// A browser takes its time to start where other tests run beside it.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout for a client to start and to print a line, 60 s: a browser starts slowly beside other tests.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Program {
     fn start(program: &str, script: &str, url: &str, key: &str) -> Self {
@@ -64,7 +64,7 @@ impl Program {
 
     fn start_with(program: &str, script: &str, settings: &[(&str, &str)]) -> Self {
         let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
-        // Killed with this test's thread, however that ends.
+        // Ended by the kernel with this test's thread.
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "TERM"])
@@ -76,7 +76,7 @@ impl Program {
         Self { _child: child, lines }
     }
 
-    /// The next line that `wanted` finds something in.
+    /// Reads lines until `wanted` finds something in one.
     async fn sees<T>(&mut self, what: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
         let looking = async {
             loop {
@@ -85,7 +85,7 @@ impl Program {
                     .next_line()
                     .await
                     .unwrap()
-                    .unwrap_or_else(|| panic!("the reader ended before {what}; `make test` installs it"));
+                    .unwrap_or_else(|| panic!("the client ended before {what}; `make test` installs it"));
                 let seen: Value = serde_json::from_str(&line).unwrap();
                 assert_ne!(seen["type"], "RESET_CURSOR", "{seen}");
                 if let Some(found) = wanted(&seen) {
@@ -93,7 +93,7 @@ impl Program {
                 }
             }
         };
-        tokio::time::timeout(START_PATIENCE, looking).await.unwrap_or_else(|_| panic!("in vain: {what}"))
+        tokio::time::timeout(START_TIMEOUT, looking).await.unwrap_or_else(|_| panic!("timeout: {what}"))
     }
 
     async fn sees_event(&mut self, kind: &str) -> Value {
@@ -101,13 +101,13 @@ impl Program {
     }
 }
 
-/// What every reader must see; those that reconnect by themselves also across a cut.
+/// What every client must see; those that reconnect by themselves also across a cut.
 async fn reads_the_stream(program: &str, script: &str, reconnects: bool) {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let way = Way::to(&world.replicas[0].url).await;
-    let mut reader = Program::start(program, script, &way.url, &tenant.key);
+    let proxy = Proxy::to(&world.replicas[0].url).await;
+    let mut reader = Program::start(program, script, &proxy.url, &tenant.key);
     reader.sees("the open stream", |seen| (seen["open"] == true).then_some(())).await;
     reader.sees("connected", |seen| (seen["message"]["type"] == "connected").then_some(())).await;
 
@@ -128,7 +128,7 @@ async fn reads_the_stream(program: &str, script: &str, reconnects: bool) {
     assert_eq!((&trade["id"], &trade["event"]["data"]["side"]), (&ids[0], &json!("buy")));
 
     if reconnects {
-        way.cut();
+        proxy.cut();
         at.acquire("worker-1", "missed", None).await;
         assert_eq!(reader.sees_event("RESERVED").await["event"]["resource"], "missed");
         at.acquire("worker-1", "live", None).await;
@@ -142,8 +142,8 @@ async fn nodes_eventsource_2_reads_the_stream() {
 }
 
 #[tokio::test]
-async fn nodes_present_eventsource_reads_the_stream() {
-    reads_the_stream("node", "clients/node-present.mjs", true).await;
+async fn nodes_current_eventsource_reads_the_stream() {
+    reads_the_stream("node", "clients/node-current.mjs", true).await;
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn the_queue_monitors_client_works_unchanged() {
             .bearer_auth(made["ingestKey"].as_str().unwrap());
         assert_eq!(request.json(&json!({"events": [event]})).send().await.unwrap().status(), 202);
     };
-    // A worker that beats, as workers do: a browser may take longer to start than a silent one is believed.
+    // A worker with heartbeats: a browser may start more slowly than a silent worker counts as offline.
     let (url, key) = (format!("{}/api/ingest", at.replica.url), made["ingestKey"].as_str().unwrap().to_owned());
     let beating = tokio::spawn(async move {
         for second in 0..3600 {
@@ -180,9 +180,9 @@ async fn the_queue_monitors_client_works_unchanged() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
-    let way = Way::to(&at.replica.url).await;
+    let proxy = Proxy::to(&at.replica.url).await;
     let settings =
-        [("HOLDFAST_URL", way.url.as_str()), ("HOLDFAST_KEY", &tenant.key), ("HOLDFAST_CONNECTION", connection)];
+        [("HOLDFAST_URL", proxy.url.as_str()), ("HOLDFAST_KEY", &tenant.key), ("HOLDFAST_CONNECTION", connection)];
     let mut client = Program::start_with("node", "browser/queue.mjs", &settings);
     let logs =
         async |client: &mut Program, line: &str| client.sees(line, |seen| (seen["logged"] == line).then_some(())).await;
@@ -195,8 +195,8 @@ async fn the_queue_monitors_client_works_unchanged() {
     push(job("active", 1)).await;
     logs(&mut client, "Job app.tasks.send_email: active").await;
 
-    // It comes back by itself when the connection is lost.
-    way.cut();
+    // The client reconnects by itself.
+    proxy.cut();
     logs(&mut client, "SSE connection lost, reconnecting...").await;
     logs(&mut client, "Worker celery@worker-1: 3 active jobs").await;
     push(job("completed", 2)).await;

@@ -1,8 +1,9 @@
-//! Errors, the OpenAPI document, pages, clients, open mode, secrets.
+//! Errors, the OpenAPI document, pages, clients, examples, open mode, secrets.
 
 mod browser;
 mod clients;
 mod errors;
+mod examples;
 mod open_mode;
 mod openapi;
 pub mod secrets;

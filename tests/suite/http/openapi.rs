@@ -1,4 +1,4 @@
-//! The OpenAPI document: committed, printed and served alike, and whole.
+//! The OpenAPI document: committed, printed and served alike, and complete.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -12,7 +12,7 @@ fn committed() -> String {
         .expect("openapi/openapi.json is committed")
 }
 
-/// Every operation: its method and path, and itself.
+/// Every operation, with its method and path.
 fn operations(document: &Value) -> Vec<(String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     let each = paths.iter().flat_map(|(path, item)| {
@@ -46,7 +46,7 @@ async fn the_served_document_is_the_committed_one_and_can_be_read_as_a_page() {
     );
     let text = page.body.as_str().unwrap();
     assert!(text.contains("/Reservation/reserve") && text.contains("Holdfast API"));
-    assert!(!text.contains("unpkg.com") && !text.contains("cdn."), "the page needs nobody else's server");
+    assert!(!text.contains("unpkg.com") && !text.contains("cdn."), "the page loads nothing from other servers");
 
     let dashboard = call(Method::GET, &format!("{url}/"), None, None).await;
     assert_eq!(
@@ -114,7 +114,7 @@ fn every_reference_leads_somewhere() {
 }
 
 #[test]
-fn what_the_contract_names_is_there() {
+fn every_promised_route_is_documented() {
     let document: Value = serde_json::from_str(&committed()).unwrap();
     let known: BTreeSet<_> = operations(&document).into_iter().map(|(at, _)| at).collect();
     for wanted in [

@@ -10,7 +10,7 @@ use crate::{
     redis::replicas::certificate,
     support::{
         brokers::{Broker, Monitor, bullmq_connection, celery_connection},
-        world::{Client, Replica, World, call, free_port, until, with_us},
+        world::{Client, Replica, World, bound_to_test, call, free_port, until},
     },
 };
 
@@ -209,7 +209,7 @@ async fn a_broker_behind_tls_must_have_a_certificate_that_this_machine_trusts() 
     until("the certificate is not trusted", || async { doubting.health().await["error"] == "tls" }).await;
 
     // A replica that trusts it goes on where the other leaves.
-    let mut command = with_us(env!("CARGO_BIN_EXE_holdfast"));
+    let mut command = bound_to_test(env!("CARGO_BIN_EXE_holdfast"));
     command.env("SSL_CERT_FILE", &certificate);
     let trusting =
         Replica::launch(command, &["serve"], &[("REDIS_URL", &world.redis.url()), ("BROKER_HOSTS", &hosts)]).unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     redis_server::Redis,
-    world::{World, call, collect, until, with_us},
+    world::{World, bound_to_test, call, collect, until},
 };
 
 fn directory() -> PathBuf {
@@ -29,7 +29,7 @@ async fn the_sdk_in_a_real_worker_pushes_what_its_tasks_do() {
     let broker = Redis::start(dir.path(), &[]);
     let broker_url = format!("redis+socket://{}", broker.dir().join("redis.sock").display());
     let python = |args: &[&str]| {
-        let mut command = with_us(directory().join(".venv/bin/python").to_str().unwrap());
+        let mut command = bound_to_test(directory().join(".venv/bin/python").to_str().unwrap());
         command
             .args(args)
             .current_dir(directory().join("sluice"))

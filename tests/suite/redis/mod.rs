@@ -1,4 +1,4 @@
-//! Topologies, transports, outages, the private server, many replicas.
+//! Redis topologies, transports, outages, the private server; a replica's start and end.
 
 mod outages;
 mod private_redis;

@@ -1,4 +1,4 @@
-//! Redis away, stuck, full or refusing: each has its own answer, nothing is pretended, and it heals by itself.
+//! Redis away, hanging, full or refusing: each has its own answer, and the service heals by itself.
 
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use crate::support::{
     world::{Answer, Client, World, call, eventually, long, until},
 };
 
-/// Options of a Redis that loses nothing when it is killed.
+/// Options of a Redis that loses nothing when killed.
 const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 
 async fn try_reserve(at: &Client<'_>, resource: &str) -> Answer {
     at.post("/Reservation/reserve", json!([{"requester": "w", "resource": resource, "ttlSeconds": 600}])).await
 }
 
-/// Waits until reserving works again.
+/// Waits until reserving works again, on every worker.
 async fn heals(at: &Client<'_>, resource: &str) {
     until("reserving works again", || async { try_reserve(at, resource).await.status == 200 }).await;
     at.serves().await;
 }
 
-/// Formed as a key is, so that Redis has to be asked about it.
-const NEVER_SEEN: &str = "hf_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// A well-formed key that no cache knows, so that Redis has to be asked.
+const UNKNOWN_KEY: &str = "hf_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Asserts that a call was refused as `UNAVAILABLE`, and that the message names Redis' own word where it said one.
+/// Asserts that a call was refused as `UNAVAILABLE`, and that the message names Redis' error code, if one is given.
 fn refused(answer: &Answer, word: &str) {
     let error = answer.fails(503, "UNAVAILABLE");
     assert!(error["message"].as_str().unwrap().contains(word), "{answer:?}");
 }
 
 #[tokio::test]
-async fn with_redis_gone_calls_are_refused_and_when_it_is_back_all_is_as_before() {
+async fn while_redis_is_away_calls_are_refused_and_afterwards_all_is_as_before() {
     let mut world = World::<2>::with(DURABLE, &[]).await;
     let tenant = world.tenant().await;
     let held = world.at(&tenant).acquire("w", "printer", Some(600)).await;
@@ -45,13 +45,13 @@ async fn with_redis_gone_calls_are_refused_and_when_it_is_back_all_is_as_before(
         refused(&try_reserve(&at, "other").await, "");
         refused(&at.get("/Reservation/check/printer").await, "");
         refused(&at.post("/keys", json!({"label": "x"})).await, "");
-        call(Method::GET, &format!("{}/api/v1/Reservation", at.replica.url), Some(NEVER_SEEN), None)
+        call(Method::GET, &format!("{}/api/v1/Reservation", at.replica.url), Some(UNKNOWN_KEY), None)
             .await
             .fails(503, "UNAVAILABLE");
         until("it is not ready", || async { at.replica.get("/readyz").await.0 == 503 }).await;
-        assert_eq!(at.replica.get("/healthz").await.0, 200, "the process itself is well");
+        assert_eq!(at.replica.get("/healthz").await.0, 200, "the process itself is alive");
     }
-    // An outage that is longer than any single attempt to connect.
+    // An outage longer than one attempt to connect.
     tokio::time::sleep(Duration::from_secs(if long() { 40 } else { 3 })).await;
 
     world.redis.restart();
@@ -64,7 +64,7 @@ async fn with_redis_gone_calls_are_refused_and_when_it_is_back_all_is_as_before(
 }
 
 #[tokio::test]
-async fn a_stream_is_let_in_again_after_an_outage() {
+async fn a_stream_opens_again_after_an_outage() {
     let mut world = World::<1>::with(DURABLE, &[]).await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -77,7 +77,7 @@ async fn a_stream_is_let_in_again_after_an_outage() {
     assert_eq!(fresh.status, 503);
     let mut again =
         crate::support::sse::EventStream::open(&url, &[("x-api-key", &tenant.key), ("last-event-id", "1")]).await;
-    assert_eq!(again.status, 200, "a browser that is answered anything else never comes back");
+    assert_eq!(again.status, 200, "a browser does not reconnect after any other status");
     assert!(matches!(again.rest().await[..], [crate::support::sse::Seen::Retry(1000..=5000)]));
 
     world.redis.restart();
@@ -90,7 +90,7 @@ async fn a_stream_is_let_in_again_after_an_outage() {
 }
 
 #[tokio::test]
-async fn with_redis_stuck_nobody_pretends_to_know() {
+async fn while_redis_hangs_the_outcome_is_unknown() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -101,8 +101,8 @@ async fn with_redis_stuck_nobody_pretends_to_know() {
     world.redis.signal("-CONT");
 
     answer.fails(504, "OUTCOME_UNKNOWN");
-    assert!(!answer.headers.contains_key("retry-after"), "whether to repeat is for the caller to judge");
-    // Asking again tells: it was done then, or it is done now.
+    assert!(!answer.headers.contains_key("retry-after"), "the caller decides whether to repeat");
+    // Repeating settles it: it was done then, or it is done now.
     heals(&at, "known").await;
     let settled = at.reserve("w", "printer", Some(600)).await;
     assert!(["ACQUIRED", "ALREADY_HAD"].contains(&settled["status"].as_str().unwrap()), "{settled}");
@@ -152,7 +152,7 @@ async fn a_redis_that_cannot_save_is_not_written_to() {
         world.redis.info("persistence", "rdb_last_bgsave_status").as_deref() == Some("err")
     });
     refused(&try_reserve(&at, "other").await, "MISCONF");
-    // What only looks is counted too, so it waits with the rest.
+    // Reads count against the rate, which is a write, so they are refused too.
     refused(&at.get("/Reservation").await, "MISCONF");
 
     config = redis::cmd("CONFIG");
@@ -161,14 +161,14 @@ async fn a_redis_that_cannot_save_is_not_written_to() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_no_primary_any_more_is_not_written_to() {
+async fn a_demoted_primary_is_not_written_to() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
     at.acquire("w", "held", None).await;
 
     world.redis.ask::<()>("REPLICAOF 127.0.0.1 1");
-    until("it is refused by Redis' own word", || async {
+    until("it is refused with Redis' error code", || async {
         let answer = try_reserve(&at, "other").await;
         refused(&answer, "");
         answer.body["error"]["message"].as_str().unwrap().contains("READONLY")
@@ -194,7 +194,7 @@ async fn a_redis_that_is_still_loading_is_waited_for() {
     world.redis.kill();
     world.redis.restart_slowly(100);
     let at = world.at(&tenant);
-    until("it is refused by Redis' own word", || async {
+    until("it is refused with Redis' error code", || async {
         let answer = try_reserve(&at, "other").await;
         answer.status == 503 && answer.body["error"]["message"].as_str().unwrap().contains("LOADING")
     })
@@ -205,7 +205,7 @@ async fn a_redis_that_is_still_loading_is_waited_for() {
 }
 
 #[tokio::test]
-async fn scripts_that_redis_forgot_are_given_to_it_again() {
+async fn scripts_that_redis_forgot_are_loaded_again() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -225,7 +225,7 @@ async fn a_replica_that_starts_before_its_redis_serves_as_soon_as_that_is_there(
     let replica = crate::support::world::Replica::start(&[("REDIS_URL", &url)]);
     assert_eq!(replica.get("/healthz").await.0, 200);
     assert_eq!(replica.get("/readyz").await.0, 503);
-    call(Method::GET, &format!("{}/api/v1/Reservation", replica.url), Some(NEVER_SEEN), None)
+    call(Method::GET, &format!("{}/api/v1/Reservation", replica.url), Some(UNKNOWN_KEY), None)
         .await
         .fails(503, "UNAVAILABLE");
 

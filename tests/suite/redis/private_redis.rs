@@ -1,4 +1,4 @@
-//! One process and nothing else: Holdfast with a Redis of its own.
+//! The private Redis: Holdfast as one process with a redis-server of its own.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ fn start(dir: &Path) -> Replica {
     Replica::start(&[("DATA_DIR", dir.to_str().unwrap())])
 }
 
-/// The processes whose command line names this directory.
+/// The processes whose command line or working directory is in this directory.
 fn processes_over(dir: &Path) -> Vec<u32> {
     let dir = dir.canonicalize().unwrap();
     let named = |pid: &u32| {
@@ -37,7 +37,7 @@ async fn tenant(replica: &Replica) -> String {
 }
 
 #[tokio::test]
-async fn a_second_service_over_the_same_directory_is_refused_and_told_who_has_it() {
+async fn a_second_service_over_the_same_directory_is_refused_by_name_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let first = start(dir.path());
 
@@ -54,7 +54,7 @@ async fn killed_it_leaves_no_orphan_and_the_next_start_finds_everything() {
     let key = tenant(&first).await;
     let held = Client { replica: &first, key: &key }.acquire("w", "r", Some(600)).await;
     eventually("it runs its own redis-server", || processes_over(dir.path()).len() == 1);
-    // Redis writes its file once a second; what a kill may cost is that second.
+    // Redis writes its file once a second; a kill may lose that second.
     let file = dir.path().join("redis");
     eventually("the reservation is on the disk", || holds_token(&file, held["releaseToken"].as_str().unwrap()));
 
@@ -67,7 +67,7 @@ async fn killed_it_leaves_no_orphan_and_the_next_start_finds_everything() {
     assert_eq!(at.reserve("w", "r", None).await["releaseToken"], held["releaseToken"]);
 }
 
-/// Whether a file under the directory holds this release token, as Redis has it.
+/// Whether a file under the directory contains this release token, in binary form.
 fn holds_token(dir: &Path, token: &str) -> bool {
     holds(dir, uuid::Uuid::try_parse(token).expect("a release token").as_bytes())
 }
@@ -106,11 +106,11 @@ async fn a_kill_and_a_start_at_once_never_run_two_servers_over_one_directory() {
 }
 
 #[tokio::test]
-async fn told_to_end_it_ends_in_order_and_loses_nothing() {
+async fn on_sigterm_it_ends_in_order_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = start(dir.path());
     let key = tenant(&first).await;
-    Client { replica: &first, key: &key }.acquire("w", "the last word", None).await;
+    Client { replica: &first, key: &key }.acquire("w", "the last one", None).await;
 
     first.signal("-TERM");
 
@@ -118,13 +118,13 @@ async fn told_to_end_it_ends_in_order_and_loses_nothing() {
     eventually("its redis-server is gone with it", || processes_over(dir.path()).is_empty());
     let mut second = start(dir.path());
     second.ready().await;
-    assert_eq!(Client { replica: &second, key: &key }.listed().await, ["the last word"]);
+    assert_eq!(Client { replica: &second, key: &key }.listed().await, ["the last one"]);
     second.signal("-INT");
     assert_eq!(second.ended(), 0);
 }
 
 #[tokio::test]
-async fn a_directory_with_a_long_path_will_do() {
+async fn a_data_directory_may_have_a_long_path() {
     let dir = tempfile::tempdir().unwrap();
     let long: PathBuf = dir.path().join("d".repeat(120)).join("e".repeat(60));
     let replica = start(&long);
@@ -150,8 +150,8 @@ async fn the_demo_prints_lines_that_work_when_pasted_and_keeps_its_key() {
     let settings = [("DATA_DIR", dir.path().to_str().unwrap())];
     let mut first = Replica::start_demo(&settings);
     let lines = |replica: &Replica| {
-        eventually("it prints what to paste", || replica.said().matches("curl").count() == 2);
-        replica.said()
+        eventually("it prints what to paste", || replica.stdout().matches("curl").count() == 2);
+        replica.stdout()
     };
     let said = lines(&first);
     let key_of =
@@ -195,7 +195,7 @@ async fn the_command_line_reaches_the_private_redis_of_a_running_service() {
 #[test]
 fn without_a_redis_server_it_says_what_to_install() {
     let dir = tempfile::tempdir().unwrap();
-    // Only what starts programs is on the path.
+    // A PATH without redis-server.
     for program in ["setpriv", "env"] {
         std::os::unix::fs::symlink(format!("/usr/bin/{program}"), dir.path().join(program)).unwrap();
     }

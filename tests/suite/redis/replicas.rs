@@ -1,4 +1,4 @@
-//! A replica's life: it starts, it listens, it is told to leave.
+//! A replica's life: start, settings, limits of connections, TLS, drain; and the command line.
 
 use std::{
     io::{Read, Write},
@@ -12,11 +12,11 @@ use serde_json::json;
 
 use crate::support::{
     sse::Seen,
-    world::{Replica, TIMEOUT, World, admin, eventually, free_port, run, until, with_us},
+    world::{Replica, TIMEOUT, World, admin, bound_to_test, eventually, free_port, run, until},
 };
 
 #[tokio::test]
-async fn told_to_leave_it_finishes_what_it_has_begun_and_ends_its_streams() {
+async fn on_sigterm_it_finishes_what_it_has_begun_and_ends_its_streams() {
     let mut world = World::<1>::with(&[], &[("DRAIN_SECONDS", "3")]).await;
     let tenant = world.tenant().await;
     let mut streams = Vec::new();
@@ -25,7 +25,7 @@ async fn told_to_leave_it_finishes_what_it_has_begun_and_ends_its_streams() {
         stream.head().await;
         streams.push(stream);
     }
-    // A request whose body is still on its way, and a connection that is idle.
+    // A request whose body is incomplete, and a request whose head is.
     let body = r#"[{"requester":"w","resource":"r"}]"#;
     let mut running = TcpStream::connect(world.replicas[0].address()).unwrap();
     let head = format!(
@@ -39,7 +39,7 @@ async fn told_to_leave_it_finishes_what_it_has_begun_and_ends_its_streams() {
     let in_use = |url: String| async move {
         reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap().contains("holdfast_connections 7")
     };
-    until("all are known to it", || in_use(world.replicas[0].url.clone())).await;
+    until("all are connected", || in_use(world.replicas[0].url.clone())).await;
 
     let begun = Instant::now();
     world.replicas[0].signal("-TERM");
@@ -65,14 +65,14 @@ async fn told_to_leave_it_finishes_what_it_has_begun_and_ends_its_streams() {
 }
 
 #[tokio::test]
-async fn a_peer_that_holds_on_is_cut_when_the_window_is_over() {
+async fn a_client_that_never_finishes_is_cut_when_the_drain_ends() {
     let mut world = World::<1>::with(&[], &[("DRAIN_SECONDS", "1")]).await;
     let mut stuck = TcpStream::connect(world.replicas[0].address()).unwrap();
     stuck.write_all(b"POST /api/v1/Reservation/reserve HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n").unwrap();
     let in_use = |url: String| async move {
         reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap().contains("holdfast_connections 2")
     };
-    until("it is known", || in_use(world.replicas[0].url.clone())).await;
+    until("it is connected", || in_use(world.replicas[0].url.clone())).await;
 
     world.replicas[0].signal("-TERM");
 
@@ -113,11 +113,11 @@ async fn settings_that_cannot_be_used_are_named() {
 }
 
 #[tokio::test]
-async fn when_file_descriptors_run_out_others_wait_and_nothing_spins() {
+async fn without_free_file_descriptors_connections_wait_and_nothing_spins() {
     let dir = tempfile::tempdir().unwrap();
     let redis = crate::support::redis_server::Redis::start(dir.path(), &[]);
-    // 240 files: 40 connections, and the spare ones.
-    let mut limited = with_us("sh");
+    // 240 files: 40 connections, and 200 that the service keeps spare.
+    let mut limited = bound_to_test("sh");
     limited.args(["-c", "ulimit -n 240; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_holdfast")]);
     let replica = Replica::launch(limited, &["serve"], &[("REDIS_URL", &redis.url()), ("WORKERS", "1")]).unwrap();
     replica.ready().await;
@@ -128,27 +128,27 @@ async fn when_file_descriptors_run_out_others_wait_and_nothing_spins() {
         stream.set_nonblocking(true).unwrap();
     }
     let answered = |stream: &TcpStream| stream.peek(&mut [0]).is_ok_and(|read| read > 0);
-    until("as many are served as have a place", || async {
+    until("as many are served as the limit allows", || async {
         crowd.iter().filter(|stream| answered(stream)).count() == 40
     })
     .await;
     let (served, mut waiting): (Vec<_>, Vec<_>) = crowd.into_iter().partition(answered);
     assert!(
         !replica.log().contains("could not be accepted"),
-        "the bound on connections keeps it from running out of files"
+        "the limit of connections keeps it from running out of files"
     );
 
-    // When those that have a place leave, the others get theirs.
+    // When those connections close, the others are served.
     drop(served);
     for stream in &mut waiting {
         stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        assert!(stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0), "it waited in vain");
+        assert!(stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0), "it is served");
     }
     assert_eq!(waiting.len(), 20);
 }
 
-/// A certificate for `localhost` that nobody but this test trusts.
+/// A self-signed certificate for `localhost`, and its key.
 pub fn certificate(dir: &std::path::Path) -> (String, String) {
     let (certificate, key) = (dir.join("cert.pem").display().to_string(), dir.join("key.pem").display().to_string());
     let made = Command::new("openssl")
@@ -211,7 +211,7 @@ async fn https_is_served_from_a_certificate() {
             (if version == "--http2" { "{\"status\":\"ok\"}2" } else { "{\"status\":\"ok\"}1.1" }, "")
         );
     }
-    // Plain HTTP on that port is no service, and harms nobody.
+    // Plain HTTP on that port gets nothing and harms nothing.
     let (out, _) = curl(&[&format!("http://localhost:{port}/healthz")]);
     assert_eq!(out, "");
     assert_eq!(curl(&[&healthz]).0, "{\"status\":\"ok\"}");

@@ -1,4 +1,4 @@
-//! Redis as people run it when one server is not enough: Sentinel, and a Cluster of three.
+//! Redis topologies: Sentinel with a fail-over, and a Cluster of three nodes.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{
     redis_server::Redis,
     sse::EventStream,
-    world::{Client, Replica, Tenant, admin, call, eventually, free_port, until, with_us},
+    world::{Client, Replica, Tenant, admin, bound_to_test, call, eventually, free_port, until},
 };
 
 /// A redis-server on a port of its own.
@@ -25,7 +25,7 @@ fn node(dir: &Path, port: u16, options: &[&str]) -> Redis {
     Redis::start(&dir, &all)
 }
 
-/// A sentinel that watches the primary at a port under the name `house`.
+/// A sentinel that monitors the primary at a port under the name `house`.
 struct Sentinel {
     child: Child,
     port: u16,
@@ -41,7 +41,7 @@ impl Sentinel {
             dir.display()
         );
         std::fs::write(&file, text).unwrap();
-        let child = with_us("redis-server")
+        let child = bound_to_test("redis-server")
             .arg(&file)
             .arg("--sentinel")
             .stdout(Stdio::null())
@@ -51,13 +51,13 @@ impl Sentinel {
         Self { child, port }
     }
 
-    /// What it knows of the primary.
-    fn knows(&self, what: &str) -> Option<String> {
+    /// One field of its view of the primary.
+    fn primary(&self, field: &str) -> Option<String> {
         let mut connection =
             redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap().get_connection().ok()?;
         let known: BTreeMap<String, String> =
             redis::cmd("SENTINEL").arg("MASTER").arg("house").query(&mut connection).ok()?;
-        known.get(what).cloned()
+        known.get(field).cloned()
     }
 }
 
@@ -74,16 +74,16 @@ async fn tenant(replica: &Replica) -> Tenant {
     Tenant { id: made.body["tenantId"].as_str().unwrap().into(), key: made.body["apiKey"].as_str().unwrap().into() }
 }
 
-/// A primary with a replica, three sentinels that watch them, and two of ours.
-struct Watched {
-    ours: [Replica; 2],
+/// A Redis primary with a replica, three sentinels, and two replicas of Holdfast.
+struct SentinelSetup {
+    replicas: [Replica; 2],
     first: Redis,
     second: Redis,
     _sentinels: Vec<Sentinel>,
     _dir: tempfile::TempDir,
 }
 
-impl Watched {
+impl SentinelSetup {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (first_port, second_port) = (free_port(), free_port());
@@ -96,27 +96,27 @@ impl Watched {
         eventually("the replica follows", || second.info("replication", "master_link_status").as_deref() == Some("up"));
         let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(dir.path(), first_port)).collect();
         for sentinel in &sentinels {
-            let knows = |what: &str, number: &str| sentinel.knows(what).as_deref() == Some(number);
+            let knows = |what: &str, number: &str| sentinel.primary(what).as_deref() == Some(number);
             eventually("the sentinels know all", || knows("num-slaves", "1") && knows("num-other-sentinels", "2"));
         }
         let hosts: Vec<_> = sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
         let url = format!("redis+sentinel://{}/house", hosts.join(","));
-        let ours = [(); 2].map(|()| Replica::start(&[("REDIS_URL", &url)]));
-        for replica in &ours {
+        let replicas = [(); 2].map(|()| Replica::start(&[("REDIS_URL", &url)]));
+        for replica in &replicas {
             replica.ready().await;
         }
-        Self { ours, first, second, _sentinels: sentinels, _dir: dir }
+        Self { replicas, first, second, _sentinels: sentinels, _dir: dir }
     }
 
-    /// Waits until the replica has everything that the primary has.
-    fn in_step(&self) {
+    /// Waits until the Redis replica has caught up with the primary.
+    fn catch_up(&self) {
         eventually("the replica has it", || {
             let offset = self.first.info("replication", "master_repl_offset");
             offset.is_some() && self.second.info("replication", "slave_repl_offset") == offset
         });
     }
 
-    /// Kills the primary, and waits until the other one is promoted.
+    /// Kills the primary, and waits until the Redis replica is promoted.
     fn fail_over(&mut self) {
         self.first.kill();
         eventually("the other is promoted", || self.second.info("replication", "role").as_deref() == Some("master"));
@@ -125,15 +125,15 @@ impl Watched {
 
 #[tokio::test]
 async fn with_sentinel_it_follows_the_primary() {
-    let mut house = Watched::start().await;
-    let tenant = tenant(&house.ours[0]).await;
-    let held = Client { replica: &house.ours[0], key: &tenant.key }.acquire("w", "printer", Some(600)).await;
-    house.in_step();
+    let mut setup = SentinelSetup::start().await;
+    let tenant = tenant(&setup.replicas[0]).await;
+    let held = Client { replica: &setup.replicas[0], key: &tenant.key }.acquire("w", "printer", Some(600)).await;
+    setup.catch_up();
 
-    house.fail_over();
+    setup.fail_over();
 
-    // Then ours follow by themselves: they grant, they know what was held, and positions go on growing.
-    let [north, south] = house.ours.each_ref().map(|replica| Client { replica, key: &tenant.key });
+    // Then the replicas follow by themselves: they grant, reservations are still held, positions keep growing.
+    let [north, south] = setup.replicas.each_ref().map(|replica| Client { replica, key: &tenant.key });
     for at in [north, south] {
         let item = json!([{"requester": "w", "resource": at.replica.url}]);
         until("granting works again", || async { at.post("/Reservation/reserve", item.clone()).await.status == 200 })
@@ -145,13 +145,13 @@ async fn with_sentinel_it_follows_the_primary() {
     assert!(north.acquire("w", "later", None).await["fencingToken"].as_i64() > held["fencingToken"].as_i64());
     let mut events = south.events("?types=RESERVED,RESERVATION_EXPIRED").await;
     events.head().await;
-    north.acquire("w", "told", Some(1)).await;
-    assert_eq!(events.expect("RESERVED").await["resource"], "told");
-    assert_eq!(events.expect("RESERVATION_EXPIRED").await["resource"], "told");
+    north.acquire("w", "short", Some(1)).await;
+    assert_eq!(events.expect("RESERVED").await["resource"], "short");
+    assert_eq!(events.expect("RESERVATION_EXPIRED").await["resource"], "short");
 }
 
-/// What a stream tells of positions: `Ok` of an event, `Err` where it says that something before is lost and where it goes on.
-async fn told(stream: &mut EventStream) -> Result<i64, i64> {
+/// The next position on a stream: `Ok` of an event, `Err` of a `RESET_CURSOR`, after which earlier events may be missing.
+async fn next_position(stream: &mut EventStream) -> Result<i64, i64> {
     let (kind, data, id) = stream.event().await;
     let position = id.parse().unwrap();
     if kind == "RESET_CURSOR" {
@@ -162,18 +162,18 @@ async fn told(stream: &mut EventStream) -> Result<i64, i64> {
 }
 
 #[tokio::test]
-async fn a_fail_over_under_streams_loses_nothing_untold_and_doubles_nothing() {
-    // Given a stream on each of ours, and somebody who reserves as fast as it goes.
-    let mut house = Watched::start().await;
-    let tenant = tenant(&house.ours[0]).await;
+async fn a_fail_over_loses_no_event_without_a_reset_and_doubles_none() {
+    // Given a stream on each replica, and a client that reserves as fast as it can.
+    let mut setup = SentinelSetup::start().await;
+    let tenant = tenant(&setup.replicas[0]).await;
     let mut streams = Vec::new();
-    for replica in &house.ours {
+    for replica in &setup.replicas {
         let mut stream = Client { replica, key: &tenant.key }.events("").await;
         stream.head().await;
         streams.push(stream);
     }
-    let mut granted = Vec::new();
-    let (url, key) = (format!("{}/api/v1/Reservation/reserve", house.ours[0].url), tenant.key.clone());
+    let mut received = Vec::new();
+    let (url, key) = (format!("{}/api/v1/Reservation/reserve", setup.replicas[0].url), tenant.key.clone());
     let stop = CancellationToken::new();
     let reserving = tokio::spawn({
         let stop = stop.clone();
@@ -185,7 +185,7 @@ async fn a_fail_over_under_streams_loses_nothing_untold_and_doubles_nothing() {
                 }
                 let item = json!([{"requester": "w", "resource": format!("r{number}")}]);
                 let answer = call(Method::POST, &url, Some(&key), Some(item)).await;
-                // Refused, or nobody knows: only what was granted is promised to be told.
+                // Only a grant that was answered is promised to be published.
                 fences.extend((answer.status == 200).then(|| answer.body[0]["fencingToken"].as_i64()).flatten());
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -194,18 +194,18 @@ async fn a_fail_over_under_streams_loses_nothing_untold_and_doubles_nothing() {
     });
     for stream in &mut streams {
         for _ in 0..50 {
-            granted.push(told(stream).await.expect("nothing is lost yet"));
+            received.push(next_position(stream).await.expect("no reset before the fail-over"));
         }
     }
 
-    // When the primary is killed in the midst of it, and the other one takes over.
-    house = tokio::task::spawn_blocking(move || {
-        house.fail_over();
-        house
+    // When the primary is killed meanwhile, and the other one takes over.
+    setup = tokio::task::spawn_blocking(move || {
+        setup.fail_over();
+        setup
     })
     .await
     .unwrap();
-    let [north, south] = house.ours.each_ref().map(|replica| Client { replica, key: &tenant.key });
+    let [north, south] = setup.replicas.each_ref().map(|replica| Client { replica, key: &tenant.key });
     for at in [north, south] {
         let item = json!([{"requester": "w", "resource": at.replica.url}]);
         until("granting works again", || async { at.post("/Reservation/reserve", item.clone()).await.status == 200 })
@@ -216,24 +216,24 @@ async fn a_fail_over_under_streams_loses_nothing_untold_and_doubles_nothing() {
     north.serves().await;
     let last = north.acquire("w", "the last one", None).await["fencingToken"].as_i64().unwrap();
 
-    // Then each stream tells every grant once and in order, but for those before a word that something is lost.
+    // Then each stream has every grant once and in order, except those before a reset.
     for (number, stream) in streams.iter_mut().enumerate() {
-        let (mut heard, mut excused) = (granted[number * 50..][..50].to_vec(), 0);
-        while heard.last() != Some(&last) {
-            match told(stream).await {
+        let (mut positions, mut excused) = (received[number * 50..][..50].to_vec(), 0);
+        while positions.last() != Some(&last) {
+            match next_position(stream).await {
                 Ok(position) => {
-                    assert!(heard.last().is_none_or(|before| position > *before), "{position} after {heard:?}");
-                    heard.push(position);
+                    assert!(positions.last().is_none_or(|before| position > *before), "{position} after {positions:?}");
+                    positions.push(position);
                 }
                 Err(as_of) => excused = as_of,
             }
         }
-        let lost: Vec<_> = fences.iter().filter(|fence| **fence > excused && !heard.contains(fence)).collect();
-        assert!(lost.is_empty(), "{lost:?} of {} are lost without a word; asOf {excused}", fences.len());
+        let lost: Vec<_> = fences.iter().filter(|fence| **fence > excused && !positions.contains(fence)).collect();
+        assert!(lost.is_empty(), "{lost:?} of {} are lost without a reset; asOf {excused}", fences.len());
     }
 }
 
-/// Three primaries that share the slots, made the way the manual says.
+/// A cluster of three primaries, created by redis-cli.
 fn cluster(dir: &Path) -> (Vec<Redis>, String) {
     let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
     let nodes: Vec<_> = ports
@@ -269,28 +269,28 @@ fn cluster(dir: &Path) -> (Vec<Redis>, String) {
 
 #[tokio::test]
 async fn on_a_cluster_tenants_live_on_all_nodes_and_each_works_whole() {
-    // Given three nodes, two of ours, and a tenant on each of the nodes.
+    // Given three nodes, two replicas of Holdfast, and a tenant on each node.
     let dir = tempfile::tempdir().unwrap();
     let (nodes, url) = cluster(dir.path());
-    let ours = [(); 2].map(|()| Replica::start(&[("REDIS_URL", &url)]));
-    for replica in &ours {
+    let replicas = [(); 2].map(|()| Replica::start(&[("REDIS_URL", &url)]));
+    for replica in &replicas {
         replica.ready().await;
     }
     let mut tenants = BTreeMap::new();
     while tenants.len() < 3 {
-        let tenant = tenant(&ours[0]).await;
+        let tenant = tenant(&replicas[0]).await;
         let partition = Partition::of(&TenantId::parse(&tenant.id).unwrap());
         tenants.entry(partition.number() * 3 / 128).or_insert(tenant);
     }
 
     for tenant in tenants.values() {
-        let [north, south] = ours.each_ref().map(|replica| Client { replica, key: &tenant.key });
+        let [north, south] = replicas.each_ref().map(|replica| Client { replica, key: &tenant.key });
         let mut streams = [north.events("").await, south.events("").await];
         for stream in &mut streams {
             stream.head().await;
         }
 
-        // When it is used in every way, on either of ours.
+        // When it is used in every way, on either replica.
         let held = north.acquire("w", "printer", Some(600)).await;
         assert_eq!(south.reserve("w", "printer", None).await["releaseToken"], held["releaseToken"]);
         assert_eq!(south.reserve("other", "printer", None).await["status"], "ALREADY_HELD");
@@ -299,7 +299,7 @@ async fn on_a_cluster_tenants_live_on_all_nodes_and_each_works_whole() {
         assert_eq!(north.unreserve("w", "printer", &held["releaseToken"]).await.statuses(), ["RELINQUISHED"]);
         south.acquire("w", "short", Some(1)).await;
 
-        // Then each of ours tells all of it, the expiry too.
+        // Then both replicas deliver every event, the expiry too.
         for stream in &mut streams {
             for wanted in
                 ["RESERVED", "RESERVE_FAILED", "RENEWED", "UNRESERVED", "RESERVED", "RESERVATION_EXPIRED", "UNRESERVED"]
@@ -318,13 +318,13 @@ async fn on_a_cluster_tenants_live_on_all_nodes_and_each_works_whole() {
         assert_eq!(north.post("/Reservation/reset", Value::Null).await.body, json!({"released": 1}));
     }
 
-    // And all three nodes had a part in it.
+    // And all three nodes hold data.
     for node in &nodes {
         let keys: Vec<String> = node.ask("KEYS *:meta");
         assert!(!keys.is_empty());
     }
     for tenant in tenants.values() {
-        assert_eq!(admin(&ours[1], Method::DELETE, &format!("/{}", tenant.id), None).await.status, 204);
+        assert_eq!(admin(&replicas[1], Method::DELETE, &format!("/{}", tenant.id), None).await.status, 204);
     }
 }
 
@@ -332,24 +332,24 @@ async fn on_a_cluster_tenants_live_on_all_nodes_and_each_works_whole() {
 async fn a_cluster_that_lost_a_node_refuses_and_heals() {
     let dir = tempfile::tempdir().unwrap();
     let (mut nodes, url) = cluster(dir.path());
-    let ours = Replica::start(&[("REDIS_URL", &url)]);
-    ours.ready().await;
-    let tenant = tenant(&ours).await;
-    let at = Client { replica: &ours, key: &tenant.key };
+    let replica = Replica::start(&[("REDIS_URL", &url)]);
+    replica.ready().await;
+    let tenant = tenant(&replica).await;
+    let at = Client { replica: &replica, key: &tenant.key };
     at.acquire("w", "before", None).await;
     let home = Partition::of(&TenantId::parse(&tenant.id).unwrap()).number() * 3 / 128;
     let item = |name: &str| json!([{"requester": "w", "resource": name}]);
 
     // The tenant's own node stops, and comes back.
     nodes[home].signal("-STOP");
-    until("it is refused, or nobody knows", || async {
+    until("it is refused, or its outcome is unknown", || async {
         [503, 504].contains(&at.post("/Reservation/reserve", item("x")).await.status.as_u16())
     })
     .await;
     nodes[home].signal("-CONT");
     until("it heals", || async { at.post("/Reservation/reserve", item("after a pause")).await.status == 200 }).await;
 
-    // Another node is lost: the cluster as a whole says that it is down, and we say that it refuses.
+    // Another node is lost: the cluster is down as a whole, and calls are refused.
     let other = (home + 1) % 3;
     nodes[other].kill();
     until("it is refused", || async { at.post("/Reservation/reserve", item("y")).await.status == 503 }).await;
@@ -363,6 +363,6 @@ async fn a_cluster_that_lost_a_node_refuses_and_heals() {
     );
     let mut events = at.events("").await;
     events.head().await;
-    at.acquire("w", "told", None).await;
-    assert_eq!(events.expect("RESERVED").await["resource"], "told");
+    at.acquire("w", "published", None).await;
+    assert_eq!(events.expect("RESERVED").await["resource"], "published");
 }

@@ -1,4 +1,4 @@
-//! The ways to one Redis: TCP, a Unix socket and TLS, with a password, a user and a database of its own.
+//! Transports to one Redis: TCP, a Unix socket, TLS; with passwords, users and databases.
 
 use reqwest::Method;
 use serde_json::json;
@@ -7,12 +7,12 @@ use crate::{
     redis::replicas::certificate,
     support::{
         redis_server::Redis,
-        world::{Client, Replica, Tenant, admin, eventually, free_port, with_us},
+        world::{Client, Replica, Tenant, admin, bound_to_test, eventually, free_port},
     },
 };
 
 #[tokio::test]
-async fn every_way_to_redis_carries_calls_and_events() {
+async fn every_transport_carries_calls_and_events() {
     let dir = tempfile::tempdir().unwrap();
     let (trusted, key) = certificate(dir.path());
     let (port, tls_port) = (free_port(), free_port());
@@ -29,17 +29,17 @@ async fn every_way_to_redis_carries_calls_and_events() {
         "--tls-auth-clients",
         "no",
     ];
-    let guards = ["--requirepass", "open sesame", "--user", "worker", "on", ">secret", "~*", "&*", "+@all"];
-    let redis = Redis::start(dir.path(), &[&options[..], &guards].concat());
+    let access = ["--requirepass", "open sesame", "--user", "worker", "on", ">secret", "~*", "&*", "+@all"];
+    let redis = Redis::start(dir.path(), &[&options[..], &access].concat());
     let socket = dir.path().join("redis.sock");
-    let ways = [
+    let transports = [
         (1, format!("redis://:open%20sesame@localhost:{port}/1")),
         (2, format!("redis://worker:secret@127.0.0.1:{port}/2")),
         (3, format!("redis+unix://{}?db=3&user=worker&pass=secret", socket.display())),
         (4, format!("rediss://worker:secret@localhost:{tls_port}/4")),
     ];
-    for (db, url) in &ways {
-        let mut command = with_us(env!("CARGO_BIN_EXE_holdfast"));
+    for (db, url) in &transports {
+        let mut command = bound_to_test(env!("CARGO_BIN_EXE_holdfast"));
         command.env("SSL_CERT_FILE", &trusted);
         let replica = Replica::launch(command, &["serve"], &[("REDIS_URL", url)]).unwrap();
         replica.ready().await;
@@ -63,7 +63,7 @@ async fn every_way_to_redis_carries_calls_and_events() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_no_way_and_is_not_logged() {
+async fn a_wrong_password_is_refused_and_not_logged() {
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();
     let _redis = Redis::start(dir.path(), &["--port", &port.to_string(), "--requirepass", "open sesame"]);

@@ -18,7 +18,7 @@ use crate::support::{
 
 /// What the history tells after a position, by small pages: what each names as the position before it, and its own.
 async fn told_after(store: &Store, place: &TenantHandle, from: i64) -> Vec<(i64, i64)> {
-    script_bench::told_after(store, place, from, 2).await.iter().map(|note| note.positions().unwrap()).collect()
+    script_bench::history_after(store, place, from, 2).await.iter().map(|note| note.positions().unwrap()).collect()
 }
 
 #[tokio::test]

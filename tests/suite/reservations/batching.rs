@@ -31,7 +31,7 @@ use holdfast::{
 };
 
 use crate::support::{
-    script_bench::{Bench, Parts, claim, done, names, told_after, wanted},
+    script_bench::{Bench, Parts, claim, done, history_after, names, wanted},
     world::{TIMEOUT, until},
 };
 
@@ -289,7 +289,7 @@ async fn what_becomes_of_a_call_is_what_would_become_of_it_alone() {
 
 /// What the history tells: the position before, its own, and what it is of what.
 async fn told(bench: &Bench) -> Vec<(i64, i64, String)> {
-    let notes = told_after(&bench.store, &TenantHandle::new(bench.tenant.id.clone()), 0, 100).await;
+    let notes = history_after(&bench.store, &TenantHandle::new(bench.tenant.id.clone()), 0, 100).await;
     let told = |note: Notification| {
         let (previous, position) = note.positions().unwrap();
         let Payload::Reservation { event, .. } = note.message else {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     reservations::pools_trees_ops::{Item, NAMES, Op, op},
     support::{
-        reference_model::{Definition, Model, Taken, as_slot},
+        reference_model::{Definition, Model, TakeOutcome, as_slot},
         world::{Answer, Client, Tenant, World},
     },
 };
@@ -88,7 +88,7 @@ impl Pair<'_> {
     }
 
     /// Takes over what only the real thing knows of a grant, and compares everything else.
-    fn compare_taken(&mut self, item: &Item, taken: &Taken, real: &Value, transaction_fence: Option<i64>) {
+    fn compare_taken(&mut self, item: &Item, taken: &TakeOutcome, real: &Value, transaction_fence: Option<i64>) {
         assert_eq!(real["status"], taken.status, "{item:?}\n{real}\n{:#?}", self.model);
         let Some(physical) = &taken.physical else {
             assert_eq!(real["releaseToken"], Value::Null);
@@ -112,7 +112,7 @@ impl Pair<'_> {
         assert_eq!(real["acquiredBlockers"], json!(blockers), "{item:?}");
         let slot = self
             .model
-            .place(physical)
+            .definition_of(physical)
             .filter(|(_, _, index)| index.is_some())
             .map(|(pool, _, _)| json!({pool: physical}));
         // A slot that was taken as a plain name, before its pool was registered, is told as what it was taken as.
@@ -363,7 +363,7 @@ fn instant_ms(value: &Value) -> Option<i64> {
 
 fn release(model: &mut Model, item: &Item, body: &Value) -> (&'static str, Vec<String>) {
     match model.claim(item.requester, item.resource, body["releaseToken"].as_str().unwrap()) {
-        Ok(physical) => ("RELINQUISHED", model.give_up(&physical)),
+        Ok(physical) => ("RELINQUISHED", model.end(&physical)),
         Err(status) => (status, Vec::new()),
     }
 }
@@ -378,11 +378,11 @@ fn compare_released(expected: &[(&'static str, Vec<String>)], real: &Value) {
 }
 
 /// One RESERVE group on the model: whether it stands, and what became of each item.
-fn reserve_group(model: &mut Model, method: &str, items: &[Item], now_us: i64) -> (bool, Vec<Taken>) {
+fn reserve_group(model: &mut Model, method: &str, items: &[Item], now_us: i64) -> (bool, Vec<TakeOutcome>) {
     let before = model.clone();
-    let skipped = |status| Taken { status, physical: None };
+    let skipped = |status| TakeOutcome { status, physical: None };
     let mine = items.iter().position(|item| model.has(item.requester, item.resource)).filter(|_| method == "FIRST");
-    let mut taken: Vec<Taken> = Vec::new();
+    let mut taken: Vec<TakeOutcome> = Vec::new();
     for (at, item) in items.iter().enumerate() {
         let found = taken.iter().any(|taken| taken.physical.is_some());
         let trial = model.clone();
@@ -554,5 +554,5 @@ async fn leaves_nothing_behind(world: &World<2>, tenant: &Tenant, pair: &mut Pai
         hash.into_iter().chain(zset).map(|bytes| bytes.escape_ascii().to_string()).collect()
     };
     assert!(extra.is_empty(), "left behind: {:#?}", extra.iter().map(|key| (key, content(key))).collect::<Vec<_>>());
-    assert_eq!(world.redis.standing(left.iter().find(|key| key.ends_with(":meta")).unwrap()).due_ms, None);
+    assert_eq!(world.redis.tenant_state(left.iter().find(|key| key.ends_with(":meta")).unwrap()).due_ms, None);
 }

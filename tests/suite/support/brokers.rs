@@ -1,4 +1,4 @@
-//! Real brokers with real Celery and BullMQ on them, for the queue monitor to watch, and what it says of them. `make test` installs them.
+//! Real Celery and BullMQ over real brokers, and the queue monitor's view of them. `make test` installs their packages.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::{
     redis_server::Redis,
     sse::{EventStream, Seen},
-    world::{Client, call, collect, free_port, until, until_within, with_us},
+    world::{Client, bound_to_test, call, collect, free_port, until, until_within},
 };
 
 fn clients() -> PathBuf {
@@ -40,7 +40,7 @@ impl Broker {
         Self { redis, port, _dir: dir }
     }
 
-    /// As the setting BROKER_HOSTS names it.
+    /// Host and port, as in the setting BROKER_HOSTS.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -50,18 +50,19 @@ impl Broker {
     }
 }
 
-/// How long Celery and BullMQ may take to start, and to be done.
-pub const PROGRAM_PATIENCE: Duration = Duration::from_secs(90);
+/// Timeout for Celery and BullMQ to start and to finish, 90 s.
+pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A program at work, ended with this test.
+/// A running program, killed at the end of the test.
 pub struct Program {
     child: Child,
-    said: Arc<Mutex<String>>,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
 }
 
 impl Program {
     fn start(program: &str, args: &[&str], settings: &[(&str, &str)]) -> Self {
-        let mut command = with_us(program);
+        let mut command = bound_to_test(program);
         command
             .args(args)
             .envs(settings.iter().copied())
@@ -73,31 +74,28 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .expect("setpriv is there");
-        let said = collect(child.stdout.take().unwrap());
-        // Its complaints are what a failed test has to say.
-        let complaints = collect(child.stderr.take().unwrap());
-        drop(complaints);
-        Self { child, said }
+        let (stdout, stderr) = (collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap()));
+        Self { child, stdout, stderr }
     }
 
-    /// As the kernel ends it.
+    /// SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits for it to end; what it printed, as JSON.
+    /// Waits until it ends; returns its output as JSON.
     async fn printed(mut self, what: &str) -> Value {
         let mut ended = false;
-        until_within(PROGRAM_PATIENCE, what, || {
+        until_within(PROGRAM_TIMEOUT, what, || {
             ended = ended || self.child.try_wait().unwrap().is_some();
             let ended = ended;
             async move { ended }
         })
         .await;
         let mut printed = Value::Null;
-        until("what it printed", || {
-            printed = serde_json::from_str(&self.said.lock().unwrap()).unwrap_or_default();
+        until("its output is complete", || {
+            printed = serde_json::from_str(&self.stdout.lock().unwrap()).unwrap_or_default();
             let there = !printed.is_null();
             async move { there }
         })
@@ -110,16 +108,19 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- standard error of a program:\n{}", self.stderr.lock().unwrap());
+        }
     }
 }
 
-/// Celery's settings for a broker: where, and with which options of its transport.
+/// Celery's settings for a broker: URL and transport options.
 pub struct Celery {
     url: String,
     options: String,
 }
 
-/// What became of a job, as its framework says.
+/// A job's end, by its framework's own account.
 pub struct Fate {
     pub id: String,
     pub state: String,
@@ -159,7 +160,7 @@ impl Celery {
         Program::start(celery.to_str().unwrap(), &args, &self.settings())
     }
 
-    /// Sends tasks of these fates, and waits until Celery has done with them.
+    /// Sends tasks that end in these ways, and waits until Celery has finished them.
     pub async fn drive(&self, queue: &str, fates: &str) -> BTreeMap<String, Fate> {
         let python = clients().join(".venv/bin/python");
         let drive = clients().join("celery/drive.py");
@@ -185,7 +186,7 @@ impl BullMq {
         Program::start("node", &["bullmq/work.mjs", queue, name], &[("PORT", &self.port)])
     }
 
-    /// Adds jobs of these fates, and waits until BullMQ has done with them.
+    /// Adds jobs that end in these ways, and waits until BullMQ has finished them.
     pub async fn drive(&self, queue: &str, fates: &str) -> BTreeMap<String, Fate> {
         read_fates(
             Program::start("node", &["bullmq/drive.mjs", queue, fates], &[("PORT", &self.port)])
@@ -205,14 +206,14 @@ fn read_fates(printed: Value) -> BTreeMap<String, Fate> {
         .collect()
 }
 
-/// What the monitor says of one connection.
+/// The queue monitor's view of one connection.
 pub struct Monitor<'a> {
     pub at: Client<'a>,
     pub connection: String,
 }
 
 impl<'a> Monitor<'a> {
-    /// Makes a connection that watches, and waits until it does.
+    /// Creates a connection, and waits until its broker is watched.
     pub async fn watching(at: Client<'a>, connection: Value) -> Monitor<'a> {
         let made = at.post("/connections", connection).await;
         assert_eq!(made.status, 201, "{made:?}");
@@ -262,8 +263,7 @@ impl<'a> Monitor<'a> {
 
     /// Waits until so many workers are heard.
     pub async fn until_workers(&self, count: usize) {
-        until_within(PROGRAM_PATIENCE, "the workers are online", || async { self.workers().await.len() == count })
-            .await;
+        until_within(PROGRAM_TIMEOUT, "the workers are online", || async { self.workers().await.len() == count }).await;
     }
 
     /// Waits until a job is in a state.
@@ -299,7 +299,7 @@ impl<'a> Monitor<'a> {
     }
 }
 
-/// What has come on a stream until `enough`: types and data.
+/// Reads a stream until `enough`; returns types and data of its events.
 pub async fn read_until(
     stream: &mut EventStream,
     what: &str,
@@ -308,8 +308,8 @@ pub async fn read_until(
     let mut seen = Vec::new();
     let begun = std::time::Instant::now();
     while !enough(&seen) {
-        // Heartbeats alone must not keep it waiting for good.
-        assert!(begun.elapsed() < 2 * crate::support::world::TIMEOUT, "in vain: {what}; {seen:?}");
+        // Heartbeats alone must not keep it waiting.
+        assert!(begun.elapsed() < 2 * crate::support::world::TIMEOUT, "timeout: {what}; {seen:?}");
         if let Some(Seen::Event { kind, data, .. }) = stream.next().await {
             seen.push((kind, serde_json::from_str(&data).unwrap()));
         }

@@ -1,9 +1,10 @@
-//! What the tests share: replicas, servers, streams, the reference model.
+//! Shared by the tests: replicas, servers, streams, the reference model, the project's own files.
 
 pub mod brokers;
 pub mod redis_server;
 pub mod reference_model;
 pub mod script_bench;
+pub mod source;
 pub mod sse;
 pub mod tenant_state;
 pub mod world;

@@ -8,14 +8,14 @@ use std::{
 };
 
 use crate::support::{
-    tenant_state::Standing,
-    world::{eventually, signal_to, with_us},
+    tenant_state::TenantState,
+    world::{bound_to_test, eventually, signal_to},
 };
 
-/// Of how many tenants it is looked whether what is held is as many as their state says.
+/// At the end of a test, the counts of at most this many tenants are checked.
 const TENANTS_CHECKED: usize = 500;
 
-/// A real redis-server over a directory of its own.
+/// A redis-server process over a directory of its own, on a Unix socket.
 pub struct Redis {
     child: Child,
     dir: PathBuf,
@@ -33,7 +33,7 @@ impl Redis {
     fn spawn(dir: &Path, options: &[String]) -> Child {
         let socket = dir.join("redis.sock");
         let _ = std::fs::remove_file(&socket);
-        let child = with_us("redis-server")
+        let child = bound_to_test("redis-server")
             .args(["--port", "0", "--save", "", "--unixsocketperm", "700", "--enable-debug-command", "yes"])
             .arg("--unixsocket")
             .arg(&socket)
@@ -51,23 +51,23 @@ impl Redis {
         format!("redis+unix://{}", self.dir.join("redis.sock").display())
     }
 
-    /// Where its files are.
+    /// The directory of its files.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// As the kernel or a careless operator ends it.
+    /// SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts again over what the killed one left in the directory.
+    /// Starts again over the files of the killed one.
     pub fn restart(&mut self) {
         self.child = Self::spawn(&self.dir, &self.options);
     }
 
-    /// The same, but each key that it loads takes so many microseconds.
+    /// The same, with a delay per loaded key in microseconds.
     pub fn restart_slowly(&mut self, key_us: u32) {
         let mut options = self.options.clone();
         options.extend(["--key-load-delay".to_owned(), key_us.to_string()]);
@@ -82,7 +82,7 @@ impl Redis {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
-    /// Sends a command, its words separated by spaces; what it answers.
+    /// Sends a command, its words separated by spaces; returns the reply.
     pub fn ask<T: redis::FromRedisValue>(&self, words: &str) -> T {
         let mut words = words.split(' ');
         let mut command = redis::cmd(words.next().unwrap());
@@ -92,8 +92,8 @@ impl Redis {
         command.query(&mut self.connection()).unwrap()
     }
 
-    /// Everything in it, the rate's state and the note of when keys were used aside: each key's serialised value, and whether it will
-    /// expire.
+    /// Each key's serialised value, and whether it expires; without what every call may change: the rate's state, when API keys were
+    /// last used, when a limit was last published.
     pub fn snapshot(&self) -> BTreeMap<String, (Vec<u8>, bool)> {
         let mut connection = self.connection();
         let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
@@ -104,7 +104,7 @@ impl Redis {
                     let mut fields: BTreeMap<String, Vec<u8>> =
                         redis::cmd("HGETALL").arg(&key).query(&mut connection).unwrap();
                     fields.retain(|field, _| !field.starts_with("told:"));
-                    let state = fields.remove("state").map(|packed| Standing::read(&packed).without_counts());
+                    let state = fields.remove("state").map(|packed| TenantState::read(&packed).without_counts());
                     return (key, (format!("{state:?} {fields:?}").into_bytes(), false));
                 }
                 let value: Vec<u8> = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
@@ -114,12 +114,12 @@ impl Redis {
             .collect()
     }
 
-    /// How a tenant stands, by the key of its `meta`.
-    pub fn standing(&self, meta: &str) -> Standing {
-        Standing::read(&redis::cmd("HGET").arg(meta).arg("state").query::<Vec<u8>>(&mut self.connection()).unwrap())
+    /// A tenant's packed state, by the key of its `meta`.
+    pub fn tenant_state(&self, meta: &str) -> TenantState {
+        TenantState::read(&redis::cmd("HGET").arg(meta).arg("state").query::<Vec<u8>>(&mut self.connection()).unwrap())
     }
 
-    /// Whatever a test did: where a tenant's state says how many are held, so many are. Nothing is said of a Redis that does not answer.
+    /// Asserts, whatever a test did, that the count of reservations in each tenant's state is right. Skips a Redis that does not answer.
     fn check_counts(&self) {
         let Ok(mut connection) = redis::Client::open(self.url())
             .and_then(|client| client.get_connection_with_timeout(Duration::from_secs(1)))
@@ -140,26 +140,26 @@ impl Redis {
                     .arg(&held)
                     .query::<(Option<Vec<u8>>, i64)>(&mut connection);
             if let Ok((Some(state), present)) = both
-                && let Some(counted) = Standing::read(&state).held
+                && let Some(counted) = TenantState::read(&state).held
             {
-                assert_eq!(counted, present, "{meta} counts what is held");
+                assert_eq!(counted, present, "the count in {meta} is right");
             }
         }
     }
 
-    /// Makes a tenant stand otherwise.
-    pub fn set_standing(&self, meta: &str, standing: &Standing) {
-        redis::cmd("HSET").arg(meta).arg("state").arg(standing.packed()).exec(&mut self.connection()).unwrap();
+    /// Overwrites a tenant's packed state.
+    pub fn set_tenant_state(&self, meta: &str, state: &TenantState) {
+        redis::cmd("HSET").arg(meta).arg("state").arg(state.packed()).exec(&mut self.connection()).unwrap();
     }
 
-    /// One field of one section of INFO; `None` too while it does not answer, as when it has just been promoted.
+    /// One field of one section of INFO; `None` also while it does not answer, as just after a promotion.
     pub fn info(&self, section: &str, field: &str) -> Option<String> {
         let mut connection = redis::Client::open(self.url()).unwrap().get_connection().ok()?;
         let text: String = redis::cmd("INFO").arg(section).query(&mut connection).ok()?;
         text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
     }
 
-    /// How often it was called with a script.
+    /// How many scripts it has run.
     pub fn scripts(&self) -> u64 {
         let stats = self.info("commandstats", "cmdstat_evalsha").unwrap_or_default();
         stats.strip_prefix("calls=").and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)

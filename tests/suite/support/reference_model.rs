@@ -1,9 +1,10 @@
-//! The whole domain as a small model: every rule by going through everything, nothing indexed, nothing clever.
+//! The reference model of reservations: every rule by brute force, nothing indexed, nothing clever.
 //!
-//! It is told the instant at which the real thing decided, and drops what has lapsed by then.
+//! Property tests apply each call to the model and to the service, at the instant by Redis' clock at which the service decided, and compare.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A registered resource.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Definition {
     pub capacity: i64,
@@ -11,6 +12,7 @@ pub struct Definition {
     pub ancestors: Vec<String>,
 }
 
+/// The reservation of a physical resource, as against its being held as a blocker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Own {
     pub token: String,
@@ -19,36 +21,42 @@ pub struct Own {
     pub blockers: Vec<String>,
 }
 
-/// A physical thing that is held: by a reservation of its own, by what it blocks for, or both.
+/// A held physical resource: by a reservation of its own, as a blocker of others, or both.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hold {
     pub requester: String,
     pub own: Option<Own>,
+    /// The resources that it is a blocker of.
     pub users: BTreeSet<String>,
+    /// Reserved through the pool's name.
     pub via_pool: bool,
-    /// It belongs to a pool: taken as a slot, or held already when the pool came to have that slot.
+    /// A slot of a pool: reserved as one, or held already when the pool was registered or grew.
     pub slot: bool,
     pub path: Option<String>,
 }
 
+/// One tenant's reservations and definitions.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub held: BTreeMap<String, Hold>,
     pub definitions: BTreeMap<String, Definition>,
 }
 
+/// What a reserve is answered.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Taken {
+pub struct TakeOutcome {
     pub status: &'static str,
     pub physical: Option<String>,
 }
 
+/// A reserve.
 pub struct Ask<'a> {
     pub requester: &'a str,
     pub resource: &'a str,
     pub ttl_ms: Option<i64>,
 }
 
+/// A name that has the form of a slot's, `<pool>_<index>`: the pool's name and the index.
 pub fn as_slot(name: &str) -> Option<(&str, i64)> {
     let (base, digits) = name.rsplit_once('_')?;
     let canonical = !base.is_empty()
@@ -59,8 +67,8 @@ pub fn as_slot(name: &str) -> Option<(&str, i64)> {
 }
 
 impl Model {
-    /// The place of a name: its definition's name and the definition, and its index where it is a slot.
-    pub fn place(&self, name: &str) -> Option<(String, &Definition, Option<i64>)> {
+    /// The definition that applies to a name, with the name that it stands under; for a slot the pool's, and the slot's index.
+    pub fn definition_of(&self, name: &str) -> Option<(String, &Definition, Option<i64>)> {
         if let Some(definition) = self.definitions.get(name) {
             return Some((name.into(), definition, None));
         }
@@ -69,24 +77,25 @@ impl Model {
         Some((base.into(), pool, Some(index)))
     }
 
+    /// Ends every reservation whose deadline has passed.
     pub fn lapse(&mut self, now_us: i64) {
         let lapsed = |hold: &Hold| {
             hold.own.as_ref().and_then(|own| own.deadline_ms).is_some_and(|deadline| deadline * 1000 <= now_us)
         };
         while let Some(name) = self.held.iter().find(|(_, hold)| lapsed(hold)).map(|(name, _)| name.clone()) {
-            self.give_up(&name);
+            self.end(&name);
         }
     }
 
-    /// Whether the tree refuses a place to a requester: somebody else holds what stands above or below it.
+    /// Whether the tree refuses a node to a requester: somebody else holds a node above or below it.
     fn refused_by_tree(&self, name: &str, definition: &Definition, requester: Option<&str>) -> bool {
         self.held.iter().any(|(held, hold)| {
-            let Some((place, other, index)) = self.place(held) else { return false };
+            let Some((node, other, index)) = self.definition_of(held) else { return false };
             if index.is_some() && !hold.slot {
                 return false;
             }
             Some(hold.requester.as_str()) != requester
-                && (definition.ancestors.contains(&place) || other.ancestors.iter().any(|ancestor| ancestor == name))
+                && (definition.ancestors.contains(&node) || other.ancestors.iter().any(|ancestor| ancestor == name))
         })
     }
 
@@ -94,12 +103,12 @@ impl Model {
         (0..capacity).map(|index| format!("{pool}_{index}")).find(|slot| !self.held.contains_key(slot))
     }
 
-    /// What a requester would get by a name: the physical thing and whether it is new, or why not.
+    /// The physical resource that a requester would get by a name, and whether it is new; or the status of the refusal.
     fn choose(&self, requester: &str, name: &str) -> Result<(String, bool), &'static str> {
         if let Some(hold) = self.held.get(name) {
             return if hold.requester == requester { Ok((name.into(), false)) } else { Err("ALREADY_HELD") };
         }
-        let Some((place, definition, index)) = self.place(name) else { return Ok((name.into(), true)) };
+        let Some((node, definition, index)) = self.definition_of(name) else { return Ok((name.into(), true)) };
         let mut physical = name.to_owned();
         if definition.capacity > 1 && index.is_none() {
             let mine = self.held.iter().find(|(held, hold)| {
@@ -112,7 +121,7 @@ impl Model {
         } else if index.is_some_and(|index| index >= definition.capacity) {
             return Err("NOT_VALID");
         }
-        if self.refused_by_tree(&place, definition, Some(requester)) {
+        if self.refused_by_tree(&node, definition, Some(requester)) {
             Err("ALREADY_HELD")
         } else {
             Ok((physical, true))
@@ -120,10 +129,10 @@ impl Model {
     }
 
     fn occupy(&mut self, requester: &str, named: &str, physical: &str) {
-        let place = self.place(physical);
-        let slot = place.as_ref().is_some_and(|(_, _, index)| index.is_some());
-        let via_pool = place.as_ref().is_some_and(|(pool, _, index)| index.is_some() && pool == named);
-        let path = place
+        let found = self.definition_of(physical);
+        let slot = found.as_ref().is_some_and(|(_, _, index)| index.is_some());
+        let via_pool = found.as_ref().is_some_and(|(pool, _, index)| index.is_some() && pool == named);
+        let path = found
             .filter(|(_, definition, _)| !definition.ancestors.is_empty())
             .map(|(_, definition, _)| format!("{}>{physical}", definition.ancestors.join(">")));
         self.held.insert(
@@ -132,21 +141,23 @@ impl Model {
         );
     }
 
-    pub fn take(&mut self, ask: &Ask<'_>, now_us: i64) -> Taken {
+    pub fn take(&mut self, ask: &Ask<'_>, now_us: i64) -> TakeOutcome {
         let before = self.clone();
-        let refused = |status| Taken { status, physical: None };
+        let refused = |status| TakeOutcome { status, physical: None };
         let (physical, new) = match self.choose(ask.requester, ask.resource) {
             Ok(chosen) => chosen,
             Err(status) => return refused(status),
         };
         if self.held.get(&physical).is_some_and(|hold| hold.own.is_some()) {
-            return Taken { status: "ALREADY_HAD", physical: Some(physical) };
+            return TakeOutcome { status: "ALREADY_HAD", physical: Some(physical) };
         }
         if new {
             self.occupy(ask.requester, ask.resource, &physical);
         }
         let mut blockers = Vec::new();
-        for block in self.place(&physical).map(|(_, definition, _)| definition.blocks.clone()).unwrap_or_default() {
+        for block in
+            self.definition_of(&physical).map(|(_, definition, _)| definition.blocks.clone()).unwrap_or_default()
+        {
             match self.choose(ask.requester, &block) {
                 Err(status) => {
                     *self = before;
@@ -164,11 +175,11 @@ impl Model {
         }
         let deadline_ms = ask.ttl_ms.map(|ttl| (now_us + 999) / 1000 + ttl);
         self.held.get_mut(&physical).unwrap().own = Some(Own { token: String::new(), fence: 0, deadline_ms, blockers });
-        Taken { status: "ACQUIRED", physical: Some(physical) }
+        TakeOutcome { status: "ACQUIRED", physical: Some(physical) }
     }
 
-    /// Ends a reservation; what became free.
-    pub fn give_up(&mut self, name: &str) -> Vec<String> {
+    /// Ends a reservation; returns what became free.
+    pub fn end(&mut self, name: &str) -> Vec<String> {
         let own = self.held.get_mut(name).unwrap().own.take().unwrap();
         for blocker in &own.blockers {
             self.held.get_mut(blocker).unwrap().users.remove(name);
@@ -183,7 +194,7 @@ impl Model {
         free
     }
 
-    /// What a requester means by a name and a token.
+    /// The physical resource that a requester proves to hold by a name and a token, or the status of the refusal.
     pub fn claim(&self, requester: &str, name: &str, token: &str) -> Result<String, &'static str> {
         if let Some(hold) = self.held.get(name) {
             return match &hold.own {
@@ -228,6 +239,7 @@ impl Model {
             .any(|(held, hold)| hold.via_pool && as_slot(held).is_some_and(|(base, _)| base == name) && own(held))
     }
 
+    /// Ends whatever is held under a name, of a pool every slot, and what it is a blocker of.
     pub fn force_release(&mut self, name: &str) {
         let mut named = vec![name.to_owned()];
         if self.definitions.get(name).is_some_and(|definition| definition.capacity > 1) {
@@ -242,12 +254,12 @@ impl Model {
             named.iter().filter_map(|name| self.held.get(name)).flat_map(|hold| hold.users.clone()).collect();
         for name in named.into_iter().chain(users) {
             if self.held.get(&name).is_some_and(|hold| hold.own.is_some()) {
-                self.give_up(&name);
+                self.end(&name);
             }
         }
     }
 
-    /// When a held thing is free as a whole; `None`: without an end.
+    /// The deadline after which a held resource is free, including its use as a blocker; `None`: none.
     pub fn ends(&self, name: &str) -> Option<i64> {
         let hold = &self.held[name];
         let own = hold.own.iter().map(|own| own.deadline_ms);
@@ -255,9 +267,9 @@ impl Model {
         own.chain(users).map(|deadline| deadline.unwrap_or(i64::MAX)).max().filter(|latest| *latest < i64::MAX)
     }
 
-    /// How many of a name are free, and whether a stranger could take it.
+    /// How many of a name are free, and whether a new requester could reserve it.
     pub fn availability(&self, name: &str) -> (i64, bool) {
-        let Some((place, definition, index)) = self.place(name) else {
+        let Some((node, definition, index)) = self.definition_of(name) else {
             let free = !self.held.contains_key(name);
             return (i64::from(free), free);
         };
@@ -267,7 +279,7 @@ impl Model {
             i64::from(!self.held.contains_key(name) && index.is_none_or(|index| index < definition.capacity))
         };
         let blockers_free = definition.blocks.iter().all(|block| self.choose("a stranger", block).is_ok());
-        (free, free > 0 && !self.refused_by_tree(&place, definition, None) && blockers_free)
+        (free, free > 0 && !self.refused_by_tree(&node, definition, None) && blockers_free)
     }
 
     fn below(&self, name: &str) -> Vec<String> {
@@ -324,7 +336,7 @@ impl Model {
         Ok(())
     }
 
-    /// Registers a name and its ancestors; on a conflict nothing changes.
+    /// Registers a name and its ancestors; `false` on a conflict, and then nothing changes.
     pub fn register(&mut self, name: &str, wanted: &Definition) -> bool {
         let before = self.clone();
         for (depth, ancestor) in wanted.ancestors.iter().enumerate() {
@@ -347,7 +359,7 @@ impl Model {
         done
     }
 
-    /// 204, 404 or 409.
+    /// Deletes a definition; returns the status: 204, 404 or 409.
     pub fn delete(&mut self, name: &str) -> u16 {
         if !self.definitions.contains_key(name) {
             return 404;

@@ -1,4 +1,4 @@
-//! A store without a replica: what tests of the scripts work at.
+//! A store without a replica, for tests of single scripts.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::support::{
     redis_server::Redis,
-    tenant_state::Standing,
+    tenant_state::TenantState,
     world::{TIMEOUT, eventually, free_port},
 };
 
@@ -31,7 +31,7 @@ pub struct Bench {
     pub tenant: holdfast::domain::access::Tenant,
     pub key: NewKey,
     pub redis: Redis,
-    // Last, so that the directory outlives what runs in it.
+    // Declared last, so that it is removed after Redis has ended.
     _dir: TempDir,
 }
 
@@ -42,7 +42,7 @@ impl Bench {
         Self::over(redis, dir, None, tier).await
     }
 
-    /// On a node of a Redis Cluster, which holds all slots.
+    /// On the one node of a Redis Cluster, which holds all slots.
     pub async fn in_cluster(tier: Tier) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (port, bus) = (free_port().to_string(), free_port().to_string());
@@ -63,7 +63,7 @@ impl Bench {
         Self { store, caller, tenant, key, redis, _dir: dir }
     }
 
-    /// A connection of the queue monitor with this test as its watcher.
+    /// A connection of the queue monitor, watched by this test.
     pub fn connection(&self) -> Watched {
         let watched = Watched {
             tenant: self.tenant.id.clone(),
@@ -71,9 +71,9 @@ impl Bench {
             framework: Framework::Celery,
             fence: 1,
         };
-        let place = TenantHandle::new(self.tenant.id.clone());
-        self.redis.ask::<()>(&format!("HSET {} {} packed", place.key("connections"), watched.connection));
-        self.redis.ask::<()>(&format!("HSET {} fence:{} 1", place.key("watches"), watched.connection));
+        let handle = TenantHandle::new(self.tenant.id.clone());
+        self.redis.ask::<()>(&format!("HSET {} {} packed", handle.key("connections"), watched.connection));
+        self.redis.ask::<()>(&format!("HSET {} fence:{} 1", handle.key("watches"), watched.connection));
         watched
     }
 
@@ -85,7 +85,7 @@ impl Bench {
         self.reserve(&[wanted(requester, resource, ttl_s)]).await.remove(0)
     }
 
-    /// The same for several names at the same moment, each by a call of its own.
+    /// Reserves several names by concurrent calls.
     pub async fn reserve_together(&self, requester: &str, resources: &[String], ttl_s: i64) -> Vec<ReserveOutcome> {
         join_all(resources.iter().map(|resource| self.reserve_one(requester, resource, ttl_s))).await
     }
@@ -100,11 +100,11 @@ impl Bench {
         seconds * 1000 + micros / 1000
     }
 
-    /// The keys that there are: type, and time to live in seconds or -1.
+    /// All keys of the tenant, without its prefix: type, and time to live in seconds or -1.
     pub fn keys(&self) -> BTreeMap<String, (String, i64)> {
         let keys: Vec<String> = self.redis.ask("KEYS *");
         let id = self.tenant.id.as_str();
-        // When keys were last used is noted now and then, beside everything else.
+        // Written in the background.
         keys.into_iter()
             .filter(|key| !key.ends_with(":used"))
             .map(|key| {
@@ -115,7 +115,7 @@ impl Bench {
             .collect()
     }
 
-    /// What the tenant is, without how it and its history stand.
+    /// The fields of `meta` without the packed state.
     pub fn meta(&self) -> BTreeMap<String, Vec<u8>> {
         let mut meta: BTreeMap<String, Vec<u8>> =
             self.redis.ask(&format!("HGETALL {}", TenantHandle::new(self.tenant.id.clone()).key("meta")));
@@ -123,23 +123,23 @@ impl Bench {
         meta
     }
 
-    pub fn standing(&self) -> Standing {
-        self.redis.standing(&TenantHandle::new(self.tenant.id.clone()).key("meta").to_string())
+    pub fn tenant_state(&self) -> TenantState {
+        self.redis.tenant_state(&TenantHandle::new(self.tenant.id.clone()).key("meta").to_string())
     }
 }
 
-/// Everything that the history tells after a position, read by pages of so many entries.
-pub async fn told_after(store: &Store, place: &TenantHandle, mut from: i64, page: usize) -> Vec<Notification> {
+/// All events of the history after a position, read in pages of so many entries.
+pub async fn history_after(store: &Store, handle: &TenantHandle, mut from: i64, page: usize) -> Vec<Notification> {
     let mut all = Vec::new();
     loop {
-        let notes = store.replay(place, from, page).await.unwrap().unwrap().notes;
+        let notes = store.replay(handle, from, page).await.unwrap().unwrap().notes;
         let Some((_, last)) = notes.last().and_then(Notification::positions) else { return all };
         from = last;
         all.extend(notes);
     }
 }
 
-/// A store over the Redis at `url`, which it has reached.
+/// A connected store over the Redis at `url`.
 pub async fn store_over(url: &str) -> Store {
     let store = Store::new(RedisHandle::open(Address::parse(url).unwrap()), Arc::new(Callers::default()));
     tokio::time::timeout(TIMEOUT, store.link().up()).await.expect("redis is reached");
@@ -161,7 +161,7 @@ pub fn claim(requester: &str, resource: &str, token: &str) -> ReleaseRequest {
     ReleaseRequest { requester: requester.into(), resource: resource.into(), token: Some(token.into()) }
 }
 
-/// So many different names.
+/// `count` different names.
 pub fn names(what: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{what} {number}")).collect()
 }
@@ -264,8 +264,8 @@ pub fn within_limit<T: std::fmt::Debug>(stamped: Result<Stamped<Limited<T>>, Sto
 }
 
 /// The answer of a call that was done.
-pub fn done<T: std::fmt::Debug>(told: Result<Stamped<Outcome<T>>, StoreError>) -> T {
-    match told.unwrap().answer {
+pub fn done<T: std::fmt::Debug>(stamped: Result<Stamped<Outcome<T>>, StoreError>) -> T {
+    match stamped.unwrap().answer {
         Outcome::Done(answer) => answer,
         refused => panic!("{refused:?}"),
     }

@@ -1,4 +1,5 @@
-//! A reader of event streams, written from the WHATWG's text ("Server-sent events", parsing and interpreting), not from our encoder.
+//! A reader of event streams, written from the WHATWG's standard ("Server-sent events", parsing and interpreting), independent of our
+//! encoder.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::support::world::TIMEOUT;
 
-/// What a browser would hand to its listeners, and what it would keep silent about.
+/// Everything on a stream: what a browser hands to its listeners, and what it processes silently.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
     /// An event: its type (`message` if it has none), its data, and the last event id at that moment.
@@ -21,7 +22,7 @@ pub enum Seen {
     Retry(u64),
 }
 
-/// The parser's state between pieces.
+/// The parser's state between chunks.
 #[derive(Debug, Default)]
 pub struct Parser {
     line: Vec<u8>,
@@ -34,10 +35,10 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Feeds a piece of the body; what it completes.
-    pub fn feed(&mut self, piece: &[u8]) -> Vec<Seen> {
+    /// Feeds a chunk of the body; returns what it completes.
+    pub fn feed(&mut self, chunk: &[u8]) -> Vec<Seen> {
         let mut seen = Vec::new();
-        for &byte in piece {
+        for &byte in chunk {
             match byte {
                 b'\n' if self.after_cr => self.after_cr = false,
                 b'\n' | b'\r' => {
@@ -110,12 +111,12 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Opens a stream and waits until its head has come: for a stream that is let in, the `id` line after `connected`.
+    /// Opens a stream and waits for the head of the answer.
     pub async fn open(url: &str, headers: &[(&str, &str)]) -> Self {
         Self::open_by(&reqwest::Client::new(), url, headers).await
     }
 
-    /// The same by a client that others use too: where there are thousands, each with its own would be most of the work.
+    /// The same with a shared client: with thousands of streams, a client each would be most of the work.
     pub async fn open_by(client: &reqwest::Client, url: &str, headers: &[(&str, &str)]) -> Self {
         let mut request = client.get(url);
         for (name, value) in headers {
@@ -125,9 +126,9 @@ impl EventStream {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let (to, seen) = mpsc::unbounded_channel();
         let reading = tokio::spawn(async move {
-            let (mut parser, mut pieces) = (Parser::default(), response.bytes_stream());
-            while let Some(Ok(piece)) = pieces.next().await {
-                for one in parser.feed(&piece) {
+            let (mut parser, mut chunks) = (Parser::default(), response.bytes_stream());
+            while let Some(Ok(chunk)) = chunks.next().await {
+                for one in parser.feed(&chunk) {
                     if to.send(one).is_err() {
                         return;
                     }
@@ -142,12 +143,15 @@ impl EventStream {
         self.next_within(TIMEOUT).await.expect("something on the stream")
     }
 
-    /// Whatever comes next; an error when nothing came.
-    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Seen>, tokio::time::error::Elapsed> {
-        tokio::time::timeout(patience, self.seen.recv()).await
+    /// Whatever comes next.
+    ///
+    /// # Errors
+    /// When nothing came in time.
+    pub async fn next_within(&mut self, timeout: Duration) -> Result<Option<Seen>, tokio::time::error::Elapsed> {
+        tokio::time::timeout(timeout, self.seen.recv()).await
     }
 
-    /// Reads the head of a stream that was let in: the position that it starts from.
+    /// Reads the beginning of an open stream (`retry`, `connected`, `id`); returns the position that it starts from.
     pub async fn head(&mut self) -> i64 {
         assert_eq!(self.status, 200);
         let Some(Seen::Retry(retry)) = self.next().await else { panic!("retry comes first") };
@@ -161,7 +165,7 @@ impl EventStream {
         }
     }
 
-    /// The next event, past comments: its type, its data, its id.
+    /// The next event: type, data, id. Skips comments.
     pub async fn event(&mut self) -> (String, Value, String) {
         let coming = async {
             loop {
@@ -174,18 +178,18 @@ impl EventStream {
                 }
             }
         };
-        // Signs of life alone must not keep a test waiting for ever.
+        // Keepalives alone must not keep a test waiting.
         tokio::time::timeout(2 * TIMEOUT, coming).await.expect("an event on the stream")
     }
 
-    /// The next event, which must be of this type: its data.
+    /// The data of the next event, which must be of this type.
     pub async fn expect(&mut self, wanted: &str) -> Value {
         let (kind, data, _) = self.event().await;
         assert_eq!(kind, wanted, "{data}");
         data
     }
 
-    /// Waits until the stream ends; what came before that.
+    /// Waits until the stream ends; returns what came before.
     pub async fn rest(&mut self) -> Vec<Seen> {
         let mut rest = Vec::new();
         let ending = async {
@@ -193,7 +197,7 @@ impl EventStream {
                 rest.push(seen);
             }
         };
-        // Signs of life would make a stream that does not end look as if something came.
+        // Keepalives would satisfy the timeout of `next` on a stream that does not end.
         tokio::time::timeout(TIMEOUT, ending).await.expect("the stream ends");
         rest
     }

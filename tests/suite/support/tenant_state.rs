@@ -1,20 +1,20 @@
 //! The packed `state` of a tenant, as `lua/README.md` describes it.
 
-/// How a tenant stands: what every call reads first.
+/// The state that every script reads first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
+pub struct TenantState {
     pub position: i64,
     pub due_ms: Option<i64>,
     pub upkeep_us: i64,
     pub rate_us: f64,
     pub version: i64,
-    /// How many are held; `None` where nobody has counted since.
+    /// How many reservations there are; `None` where the count is not known.
     pub held: Option<i64>,
-    /// Where the history of batches is cut: below which position, since which is counted, how many.
+    /// Where a history of batches is trimmed: below which position, since which is counted, how many.
     pub cut: [f64; 3],
 }
 
-impl Standing {
+impl TenantState {
     pub fn read(packed: &[u8]) -> Self {
         let numbers: Vec<_> =
             packed.chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect();
@@ -45,7 +45,7 @@ impl Standing {
         numbers.into_iter().chain(self.cut).flat_map(f64::to_le_bytes).collect()
     }
 
-    /// What a refused call leaves as it was: neither the rate, nor whether somebody has counted.
+    /// Without what a refused call may change: the rate, and whether the count is known.
     pub fn without_counts(self) -> Self {
         Self { rate_us: 0.0, held: None, ..self }
     }

@@ -1,4 +1,4 @@
-//! A world of its own for each test: one real Redis, some real replicas over it, tenants in it. All of it ends with the test.
+//! The environment of one test: a real Redis, real replicas over it, tenants. All of it ends with the test.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -17,15 +17,15 @@ use tempfile::TempDir;
 use crate::support::{redis_server::Redis, sse::EventStream};
 
 pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
-/// How long a state may take to come. Generous: the machine is shared, and a test that waits in vain fails anyway.
+/// Timeout of every wait for a state, 20 s. Generous, because tests share the machine; only a failing test waits for it.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A real replica: the binary as users run it.
+/// A replica process: the binary as users run it, with JSON logs.
 pub struct Replica {
     child: Child,
     pub url: String,
     log: Arc<Mutex<String>>,
-    said: Arc<Mutex<String>>,
+    stdout: Arc<Mutex<String>>,
 }
 
 impl Replica {
@@ -33,18 +33,21 @@ impl Replica {
         Self::try_start(settings).expect("the replica starts")
     }
 
-    /// Starts one; when it ends before it listens, what it said.
+    /// Starts one.
+    ///
+    /// # Errors
+    /// Its log, when it ends before it listens.
     pub fn try_start(settings: &[(&str, &str)]) -> Result<Self, String> {
-        Self::launch(with_us(env!("CARGO_BIN_EXE_holdfast")), &["serve"], settings)
+        Self::launch(bound_to_test(env!("CARGO_BIN_EXE_holdfast")), &["serve"], settings)
     }
 
-    /// Starts one that prints a demo for people; see [`Replica::said`].
+    /// Starts one with `--demo`, which prints lines to paste; see [`Replica::stdout`].
     pub fn start_demo(settings: &[(&str, &str)]) -> Self {
-        Self::launch(with_us(env!("CARGO_BIN_EXE_holdfast")), &["serve", "--demo"], settings)
+        Self::launch(bound_to_test(env!("CARGO_BIN_EXE_holdfast")), &["serve", "--demo"], settings)
             .expect("the replica starts")
     }
 
-    /// Starts one by way of another program, which is given the binary's path and arguments.
+    /// Starts one through `command`: the binary itself, or a program that runs the binary.
     pub fn launch(mut command: Command, args: &[&str], settings: &[(&str, &str)]) -> Result<Self, String> {
         without_settings(&mut command);
         command
@@ -52,7 +55,7 @@ impl Replica {
             .env("HOLDFAST_LISTEN", "127.0.0.1:0")
             .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
             .env("HOLDFAST_LOG", "debug");
-        // Whatever the machine: on one worker nothing would be seen of what goes on between several.
+        // Two workers on every machine: with one, no test would see what happens between several.
         command.env("HOLDFAST_LOG_FORMAT", "json").env("HOLDFAST_DRAIN_SECONDS", "5").env("HOLDFAST_WORKERS", "2");
         command.envs(settings.iter().map(|(name, value)| (format!("HOLDFAST_{name}"), value)));
         let mut child = command
@@ -61,39 +64,39 @@ impl Replica {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let said = collect(child.stdout.take().unwrap());
+        let stdout = collect(child.stdout.take().unwrap());
         let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut replica = Self { child, url: String::new(), log: Arc::default(), said };
+        let mut replica = Self { child, url: String::new(), log: Arc::default(), stdout };
         loop {
             let mut line = String::new();
             if lines.read_line(&mut line).unwrap() == 0 {
                 return Err(replica.log());
             }
             replica.log.lock().unwrap().push_str(&line);
-            let heard: Value = serde_json::from_str(&line).unwrap_or_default();
-            if heard["message"] == "listening" {
-                replica.url = heard["address"].as_str().unwrap().to_owned();
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            if entry["message"] == "listening" {
+                replica.url = entry["address"].as_str().unwrap().to_owned();
                 collect_into(lines, replica.log.clone());
                 return Ok(replica);
             }
         }
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// What it has printed so far.
-    pub fn said(&self) -> String {
-        self.said.lock().unwrap().clone()
+    /// Its standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where it listens, without the scheme.
+    /// Its address and port, without the scheme.
     pub fn address(&self) -> &str {
         self.url.split_once("://").unwrap().1
     }
@@ -107,7 +110,7 @@ impl Replica {
         self.child.wait().unwrap();
     }
 
-    /// Waits for it to end by itself; its exit code.
+    /// Waits until it ends by itself; returns its exit code, -1 after a signal.
     pub fn ended(&mut self) -> i32 {
         let mut code = None;
         eventually("the replica ends", || {
@@ -121,7 +124,7 @@ impl Replica {
         call(Method::GET, &format!("{}{path}", self.url), None, None).await.split()
     }
 
-    /// Waits until Redis is reached.
+    /// Waits until it reaches Redis.
     pub async fn ready(&self) {
         until("the replica is ready", || async { self.get("/readyz").await.0 == 200 }).await;
     }
@@ -133,11 +136,11 @@ impl Drop for Replica {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = self.log();
-            let worth: Vec<_> = log
+            let problems: Vec<_> = log
                 .lines()
                 .filter(|line| line.contains("WARN") || line.contains("ERROR") || line.contains("panicked"))
                 .collect();
-            eprintln!("--- log of {}:\n{}", self.url, worth.join("\n"));
+            eprintln!("--- log of {}:\n{}", self.url, problems.join("\n"));
         }
     }
 }
@@ -146,7 +149,7 @@ impl Drop for Replica {
 pub struct World<const N: usize = 1> {
     pub replicas: [Replica; N],
     pub redis: Redis,
-    // Last, so that the directory outlives what runs in it.
+    // Declared last, so that it is removed after the processes that run in it have ended.
     _dir: TempDir,
 }
 
@@ -155,7 +158,7 @@ impl<const N: usize> World<N> {
         Self::with(&[], &[]).await
     }
 
-    /// A world with options of redis-server and settings of the replicas.
+    /// Starts with options of redis-server and settings (without `HOLDFAST_`) of the replicas.
     pub async fn with(options: &[&str], settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let redis = Redis::start(dir.path(), options);
@@ -180,7 +183,7 @@ impl<const N: usize> World<N> {
         Tenant { id: made.body["tenantId"].as_str().unwrap().into(), key: made.body["apiKey"].as_str().unwrap().into() }
     }
 
-    /// What a tenant can do at the first replica.
+    /// The tenant's client at the first replica.
     pub fn at<'a>(&'a self, tenant: &'a Tenant) -> Client<'a> {
         self.at_replica(0, tenant)
     }
@@ -190,14 +193,14 @@ impl<const N: usize> World<N> {
     }
 }
 
-/// A tenant and its default key, which may do everything.
+/// A tenant and its default key, which has every scope.
 #[derive(Debug, Clone)]
 pub struct Tenant {
     pub id: String,
     pub key: String,
 }
 
-/// A key at a replica.
+/// A client: a key and the replica that it calls.
 #[derive(Clone, Copy)]
 pub struct Client<'a> {
     pub replica: &'a Replica,
@@ -217,7 +220,7 @@ impl Client<'_> {
         call(Method::DELETE, &format!("{}/api/v1{path}", self.replica.url), Some(self.key), None).await
     }
 
-    /// Reserves one thing; its result.
+    /// Reserves one resource; returns the item's result.
     pub async fn reserve(&self, requester: &str, resource: &str, ttl: Option<i64>) -> Value {
         let answer = self
             .post("/Reservation/reserve", json!([{"requester": requester, "resource": resource, "ttlSeconds": ttl}]))
@@ -226,14 +229,14 @@ impl Client<'_> {
         answer.body[0].clone()
     }
 
-    /// Reserves one thing that is free; its result.
+    /// Reserves one resource that must be free; returns the item's result.
     pub async fn acquire(&self, requester: &str, resource: &str, ttl: Option<i64>) -> Value {
         let granted = self.reserve(requester, resource, ttl).await;
         assert_eq!(granted["status"], "ACQUIRED", "{granted}");
         granted
     }
 
-    /// Gives one thing back; the call's answer.
+    /// Releases one resource; returns the answer.
     pub async fn unreserve(&self, requester: &str, resource: &str, token: &Value) -> Answer {
         self.post(
             "/Reservation/unreserve",
@@ -250,17 +253,18 @@ impl Client<'_> {
         .await
     }
 
-    /// Waits until every worker of the replica serves again: each finds its own way back to Redis, and a new connection lands on any.
+    /// Waits until every worker of the replica serves again, by ten successes in a row: each worker reconnects to Redis by itself,
+    /// and a new HTTP connection lands on any of them.
     pub async fn serves(&self) {
         let begun = Instant::now();
         let mut in_a_row = 0;
         while in_a_row < 10 {
             in_a_row = if self.get("/Reservation/check/anything").await.status == 200 { in_a_row + 1 } else { 0 };
-            assert!(begun.elapsed() < TIMEOUT, "in vain: it serves again");
+            assert!(begun.elapsed() < TIMEOUT, "timeout: it serves again");
         }
     }
 
-    /// The names in the listing, in order.
+    /// The names of the active reservations, sorted.
     pub async fn listed(&self) -> Vec<String> {
         let answer = self.get("/Reservation/activeReservations").await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -274,18 +278,18 @@ impl Client<'_> {
         names
     }
 
-    /// Opens the event stream with this key in the header, and waits for its head.
+    /// Opens the event stream with this key in the header, and waits for the head of the answer.
     pub async fn events(&self, query: &str) -> EventStream {
         EventStream::open(&format!("{}/api/v1/events{query}", self.replica.url), &[("x-api-key", self.key)]).await
     }
 }
 
-/// An answer, taken apart.
+/// An HTTP answer, decoded.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: reqwest::header::HeaderMap,
-    /// The body as JSON, or as a JSON string where it is none.
+    /// The body as JSON; a JSON string where it is not JSON.
     pub body: Value,
 }
 
@@ -298,14 +302,14 @@ impl Answer {
         self.body["error"]["code"].as_str().unwrap_or("")
     }
 
-    /// A header that is a number.
+    /// A header whose value is a number.
     pub fn number(&self, header: &str) -> i64 {
         self.headers.get(header).unwrap_or_else(|| panic!("{header} in {self:?}")).to_str().unwrap().parse().unwrap()
     }
 }
 
 impl Answer {
-    /// Asserts that this is the one error body, with this status and code; the error itself.
+    /// Asserts status, code and the one form of error bodies; returns the `error` object.
     pub fn fails(&self, status: u16, code: &str) -> &Value {
         assert_eq!((self.status.as_u16(), self.code()), (status, code), "{self:?}");
         let error = &self.body["error"];
@@ -320,7 +324,7 @@ impl Answer {
         error
     }
 
-    /// The places that a refused request's details name.
+    /// The paths in the details of a `VALIDATION_ERROR`.
     pub fn paths(&self) -> Vec<&str> {
         self.fails(400, "VALIDATION_ERROR")["details"]
             .as_array()
@@ -330,14 +334,14 @@ impl Answer {
             .collect()
     }
 
-    /// The status word of each result.
+    /// The `status` of each item's result.
     pub fn statuses(&self) -> Vec<&str> {
         assert_eq!(self.status, 200, "{self:?}");
         self.body.as_array().unwrap().iter().map(|result| result["status"].as_str().unwrap()).collect()
     }
 }
 
-/// One connection pool for all tests would hang on dead replicas; a client per call is cheap enough.
+/// Sends one request, with a client of its own: a shared connection pool would hang on killed replicas.
 pub async fn call(method: Method, url: &str, key: Option<&str>, body: Option<Value>) -> Answer {
     let mut request = reqwest::Client::new().request(method, url).timeout(TIMEOUT);
     if let Some(key) = key {
@@ -367,7 +371,7 @@ pub async fn admin(replica: &Replica, method: Method, path: &str, body: Option<V
     answer(request.send().await.expect("an answer")).await
 }
 
-/// Sends bytes as they are, over a connection of their own; everything that comes back until the other side closes.
+/// Sends bytes over a new TCP connection; returns everything until the other side closes.
 pub fn raw(replica: &Replica, bytes: &[u8]) -> String {
     let mut stream = std::net::TcpStream::connect(replica.address()).unwrap();
     stream.set_read_timeout(Some(3 * TIMEOUT)).unwrap();
@@ -377,9 +381,9 @@ pub fn raw(replica: &Replica, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&back).into_owned()
 }
 
-/// Runs the binary with a command other than `serve`, and settings; what it printed, or what it complained of.
+/// Runs the binary with a command other than `serve`; returns its standard output, or its standard error as the error.
 pub fn run(args: &[&str], settings: &[(&str, &str)]) -> Result<String, String> {
-    let mut command = with_us(env!("CARGO_BIN_EXE_holdfast"));
+    let mut command = bound_to_test(env!("CARGO_BIN_EXE_holdfast"));
     without_settings(&mut command);
     command.args(args).envs(settings.iter().map(|(name, value)| (format!("HOLDFAST_{name}"), value)));
     let output = command.stdin(Stdio::null()).output().expect("the binary starts");
@@ -387,14 +391,14 @@ pub fn run(args: &[&str], settings: &[(&str, &str)]) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-/// The settings of whoever runs the tests are not ours.
+/// Removes `HOLDFAST_*` variables of whoever runs the tests.
 fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOLDFAST_")) {
         command.env_remove(name);
     }
 }
 
-/// Collects what a program writes, in a thread.
+/// Collects the output of a program, in a thread.
 pub fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     let to = Arc::new(Mutex::new(String::new()));
     collect_into(from, to.clone());
@@ -403,20 +407,20 @@ pub fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
 
 fn collect_into(mut from: impl Read + Send + 'static, to: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
-        let mut piece = [0; 4096];
-        while let Ok(read) = from.read(&mut piece)
+        let mut chunk = [0; 4096];
+        while let Ok(read) = from.read(&mut chunk)
             && read > 0
         {
-            to.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..read]));
+            to.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..read]));
         }
     });
 }
 
-/// A port on loopback that nobody has, below those that the system gives away by itself.
+/// A free port on loopback, below the range of ephemeral ports. Each call of a process gives another one.
 pub fn free_port() -> u16 {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
-        let step = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 12_000 + (std::process::id().wrapping_mul(61).wrapping_add(u32::from(step)) % 20_000) as u16;
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
@@ -424,13 +428,13 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Whether outages and searches take as long as `make test-long` wants them to.
+/// Whether the long forms of tests run (`make test-long`).
 pub fn long() -> bool {
     std::env::var_os("HOLDFAST_LONG").is_some_and(|value| value == "1")
 }
 
-/// A program that the kernel ends when this test's thread does, however that ends.
-pub fn with_us(program: &str) -> Command {
+/// A command that the kernel kills when this test's thread ends, also when the test is killed.
+pub fn bound_to_test(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]);
     command
@@ -440,25 +444,25 @@ pub fn signal_to(pid: u32, signal: &str) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
-/// Waits for a state, in a thread.
+/// Waits for a state by polling, blocking the thread.
 pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is() {
-        assert!(begun.elapsed() < TIMEOUT, "in vain: {what}");
+        assert!(begun.elapsed() < TIMEOUT, "timeout: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Waits for a state, in a task.
+/// Waits for a state by polling, in a task.
 pub async fn until<F: Future<Output = bool>>(what: &str, is: impl FnMut() -> F) {
     until_within(TIMEOUT, what, is).await;
 }
 
-/// The same with another limit: programs of others take their time where many tests run beside them.
-pub async fn until_within<F: Future<Output = bool>>(patience: Duration, what: &str, mut is: impl FnMut() -> F) {
+/// The same with another timeout, for other people's programs, which are slow where many tests run beside them.
+pub async fn until_within<F: Future<Output = bool>>(timeout: Duration, what: &str, mut is: impl FnMut() -> F) {
     let begun = Instant::now();
     while !is().await {
-        assert!(begun.elapsed() < patience, "in vain: {what}");
+        assert!(begun.elapsed() < timeout, "timeout: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

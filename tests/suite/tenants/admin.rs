@@ -1,4 +1,4 @@
-//! Tenants and their keys: made, changed, ended; and secrets that are nowhere but with their bearers.
+//! Tenants and their API keys: created, changed, deleted; and secrets, which are neither stored nor logged.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ async fn as_admin(replica: &Replica, method: Method, path: &str, key: Option<&st
 }
 
 #[tokio::test]
-async fn a_tenant_is_made_shown_changed_and_ended() {
+async fn a_tenant_is_created_shown_changed_and_deleted() {
     let world = World::<2>::start().await;
     let [north, south] = &world.replicas;
 
@@ -61,7 +61,7 @@ async fn a_tenant_is_made_shown_changed_and_ended() {
 }
 
 #[tokio::test]
-async fn bad_input_of_an_administrator_is_named() {
+async fn faults_in_an_administrators_input_are_named() {
     let world = World::<1>::start().await;
     let replica = &world.replicas[0];
     let tenant = world.tenant().await;
@@ -158,7 +158,7 @@ async fn a_short_admin_key_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn keys_are_made_listed_rotated_and_deleted() {
+async fn keys_are_created_listed_rotated_and_deleted() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -202,7 +202,7 @@ async fn keys_are_made_listed_rotated_and_deleted() {
 }
 
 #[tokio::test]
-async fn the_last_key_that_may_govern_stays() {
+async fn the_last_admin_key_cannot_be_deleted() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -226,7 +226,7 @@ async fn the_tier_bounds_the_keys_and_a_new_tier_counts_at_once() {
     let world = World::<2>::start().await;
     let tenant = world.tenant_of("Free").await;
     let (north, south) = (world.at_replica(0, &tenant), world.at_replica(1, &tenant));
-    assert_eq!(south.listed().await.len(), 0, "the other replica knows the tenant as Free");
+    assert_eq!(south.listed().await.len(), 0, "the other replica has cached the tenant as Free");
 
     let refused = south.post("/keys", json!({"label": "second"})).await;
     refused.fails(429, "RATE_LIMITED");
@@ -252,7 +252,7 @@ async fn a_revoked_key_is_refused_at_once_on_the_other_replica() {
         let bearers =
             [0, 1].map(|number| crate::support::world::Client { replica: &world.replicas[number], key: &key });
         for bearer in bearers {
-            bearer.acquire("w", &format!("{act} {}", bearer.replica.url), None).await; // both replicas remember it
+            bearer.acquire("w", &format!("{act} {}", bearer.replica.url), None).await; // both replicas cache it
         }
 
         match act {
@@ -283,7 +283,7 @@ fn holds(dir: &Path, bytes: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn secrets_are_nowhere_but_with_their_bearers() {
+async fn secrets_are_neither_stored_nor_logged() {
     let world = World::<1>::with(&["--appendonly", "yes", "--appendfsync", "always"], &[("LOG", "trace")]).await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -313,7 +313,7 @@ async fn secrets_are_nowhere_but_with_their_bearers() {
         assert!(!holds(dir, key.trim_start_matches("hf_live_").as_bytes()), "a key's text is in Redis");
     }
     let log = world.replicas[0].log();
-    assert!(log.contains("/api/v1/Reservation/reserve") && log.contains("DEBUG"), "the log tells of requests");
+    assert!(log.contains("/api/v1/Reservation/reserve") && log.contains("DEBUG"), "the log has requests");
     for secret in keys.into_iter().chain([token, ADMIN_KEY, "a wrong token"]) {
         assert!(!log.contains(secret), "{secret} is in the log");
         assert!(!metrics.to_string().contains(secret), "{secret} is in the metrics");

@@ -1,4 +1,4 @@
-//! Tokens in exchange: who may have one, what it may do, and when it dies. Forgeries get none.
+//! Token exchange: who gets a token for a JWT or key, what it may do, when it ends. Forgeries get none.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use reqwest::Method;
@@ -23,7 +23,7 @@ const RSA: &str = include_str!("keys/rsa-of-the-tests.pem");
 const RSA_PUBLIC: &str = include_str!("keys/rsa-of-the-tests.pub.pem");
 const SECRET: &str = "a-secret-of-the-tests-of-32-bytes";
 
-/// Something that signs, and how it is registered.
+/// A key that signs JWTs.
 enum Signer {
     Rsa(signature::RsaKeyPair),
     Ec(signature::EcdsaKeyPair),
@@ -149,7 +149,7 @@ async fn reserve(replica: &Replica, token: &str, resource: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn every_kind_of_key_vouches_for_its_users() {
+async fn users_are_verified_with_every_kind_of_key() {
     let world = World::<2>::start().await;
     let [north, south] = &world.replicas;
     let tenant = world.tenant().await;
@@ -254,7 +254,7 @@ async fn no_forgery_is_exchanged() {
         }
     }
     assert_eq!(wordings.len(), 1, "one wording for all: {wordings:?}");
-    // Naming a tenant does not help: the registration's names count, too.
+    // Naming a tenant does not help: issuer and audience must match its registration.
     for (name, value) in [
         ("aud", json!("others")),
         ("aud", json!(["others"])),
@@ -267,7 +267,7 @@ async fn no_forgery_is_exchanged() {
     }
     assert_eq!(exchange(north, json!({"jwt": whole, "tenantId": other.id})).await.status, 401);
     assert_eq!(exchange(north, json!({"jwt": whole, "tenantId": tenant.id})).await.status, 200);
-    // And the good one is good; one of several audiences is enough.
+    // And the genuine one is accepted; one of several audiences is enough.
     token(north, &rsa.jwt(Some("r"), &with(good, "aud", json!(["x", "locks"])))).await;
 }
 
@@ -296,7 +296,7 @@ async fn our_own_tokens_cannot_be_forged_either() {
         assert_eq!(reserve(south, &forgery, "a").await.status, 401, "{forgery}");
     }
     assert_eq!(reserve(south, &good, "a").await.status, 200);
-    // A token may not govern, opens no session, and is not exchanged again.
+    // A token has no scope admin, opens no session, and is not exchanged again.
     let bearer = |method, path: &str| {
         reqwest::Client::new().request(method, format!("{}/api/v1{path}", south.url)).bearer_auth(&good)
     };
@@ -307,20 +307,20 @@ async fn our_own_tokens_cannot_be_forged_either() {
 }
 
 #[tokio::test]
-async fn a_token_dies_with_what_it_came_from() {
+async fn a_token_ends_with_the_key_or_issuer_that_it_came_from() {
     let world = World::<2>::start().await;
     let [north, south] = &world.replicas;
     let tenant = world.tenant().await;
     let secret = Signer::Secret(SECRET.into());
     trust(north, &tenant, json!({"hs256Secret": SECRET})).await;
-    let vouched = token(north, &secret.jwt(None, &claims("ada"))).await;
+    let of_issuer = token(north, &secret.jwt(None, &claims("ada"))).await;
     let made = world.at(&tenant).post("/keys", json!({"label": "worker"})).await;
     let key = made.body["apiKey"].as_str().unwrap();
     let exchanged = call(Method::POST, &format!("{}/api/v1/auth/token", north.url), Some(key), None).await;
     assert_eq!(exchanged.status, 200, "{exchanged:?}");
     let of_key = exchanged.body["accessToken"].as_str().unwrap().to_owned();
     for replica in [north, south] {
-        assert_eq!(reserve(replica, &vouched, "a").await.status, 200);
+        assert_eq!(reserve(replica, &of_issuer, "a").await.status, 200);
         assert_eq!(reserve(replica, &of_key, "b").await.status, 200);
     }
     let url = format!("{}/api/v1/events?api_key={of_key}", south.url);
@@ -333,13 +333,13 @@ async fn a_token_dies_with_what_it_came_from() {
     );
     for replica in [south, north] {
         assert_eq!(reserve(replica, &of_key, "b").await.status, 401, "its key was rotated");
-        assert_eq!(reserve(replica, &vouched, "a").await.status, 200, "it came from elsewhere");
+        assert_eq!(reserve(replica, &of_issuer, "a").await.status, 200, "it came from elsewhere");
     }
     stream.rest().await;
 
     assert_eq!(register(south, &tenant, json!({})).await.status, 200);
     for replica in [north, south] {
-        assert_eq!(reserve(replica, &vouched, "a").await.status, 401, "its issuer is trusted no more");
+        assert_eq!(reserve(replica, &of_issuer, "a").await.status, 401, "its issuer is no longer trusted");
     }
     assert_eq!(exchange(north, json!({"jwt": secret.jwt(None, &claims("ada"))})).await.status, 401);
     assert!(!south.log().contains(&of_key), "a token in the query is not logged");
@@ -424,7 +424,7 @@ async fn a_pair_of_issuer_and_audience_belongs_to_one_tenant() {
 }
 
 #[tokio::test]
-async fn a_registration_is_read_with_care() {
+async fn a_faulty_registration_is_refused_with_the_path_of_its_fault() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let ec = Signer::ec();
@@ -451,7 +451,7 @@ async fn a_registration_is_read_with_care() {
 }
 
 #[tokio::test]
-async fn free_has_no_exchange_and_says_what_has() {
+async fn the_free_tier_cannot_exchange_and_names_the_upgrade() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Free").await;
     trust(&world.replicas[0], &tenant, json!({"hs256Secret": SECRET})).await;

@@ -1,4 +1,4 @@
-//! The limits of a tenant's tier: they hold over all replicas together, and a refusal says when to come again.
+//! The limits of a tenant's tier: they hold over all replicas together, and a refusal says when to retry.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::world::{Answer, Client, Replica, Tenant, World, admin, call, until};
 
-/// A world in which a tier has other numbers.
+/// A world with other numbers for a tier.
 async fn world_of<const N: usize>(tiers: &str) -> (World<N>, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), tiers).unwrap();
@@ -15,19 +15,19 @@ async fn world_of<const N: usize>(tiers: &str) -> (World<N>, tempfile::NamedTemp
     (world, file)
 }
 
-/// `r` or `t` of the header RateLimit, `q` or `w` of its policy.
+/// A parameter of the header RateLimit (`r`, `t`) or RateLimit-Policy (`q`, `w`).
 fn rate(answer: &Answer, header: &str, name: &str) -> i64 {
     let text = answer.headers.get(header).unwrap_or_else(|| panic!("{header} in {answer:?}")).to_str().unwrap();
     assert!(text.starts_with("\"requests\";"), "{text}");
     text.split(';').find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).unwrap().parse().unwrap()
 }
 
-/// What came of a flood.
+/// The answers of a flood of requests.
 #[derive(Default)]
 struct Flood {
     admitted: u64,
     refused: u64,
-    /// Redis did not answer in time, so nobody knows: a machine that is very busy.
+    /// Redis did not answer in time, on a very busy machine.
     unknown: u64,
     took: Duration,
 }
@@ -41,33 +41,33 @@ async fn flood<const N: usize>(world: &World<N>, tenant: &Tenant, per_second: u3
         let (url, key) = (format!("{}/api/v1/Reservation/check/a", world.replicas[at % N].url), tenant.key.clone());
         tokio::spawn(async move {
             let client = reqwest::Client::new();
-            let mut came = Flood::default();
+            let mut counts = Flood::default();
             let mut beat = tokio::time::interval(pause);
             while begun.elapsed() < time {
                 beat.tick().await;
                 match client.get(&url).header("x-api-key", &key).send().await.unwrap().status().as_u16() {
-                    200 => came.admitted += 1,
-                    429 => came.refused += 1,
-                    503 | 504 => came.unknown += 1,
+                    200 => counts.admitted += 1,
+                    429 => counts.refused += 1,
+                    503 | 504 => counts.unknown += 1,
                     other => panic!("{other}"),
                 }
             }
-            came
+            counts
         })
     });
     let mut sum = Flood::default();
     for task in tasks.collect::<Vec<_>>() {
-        let came = task.await.unwrap();
+        let counts = task.await.unwrap();
         (sum.admitted, sum.refused, sum.unknown) =
-            (sum.admitted + came.admitted, sum.refused + came.refused, sum.unknown + came.unknown);
+            (sum.admitted + counts.admitted, sum.refused + counts.refused, sum.unknown + counts.unknown);
     }
     Flood { took: begun.elapsed(), ..sum }
 }
 
-/// Floods so many replicas at ten times the rate; holds what was admitted against what is allowed.
-async fn hold_the_rate<const N: usize>(time: Duration, window: std::ops::RangeInclusive<f64>) {
+/// Floods `N` replicas at ten times the rate; asserts the ratio of admitted to allowed requests.
+async fn assert_rate<const N: usize>(time: Duration, window: std::ops::RangeInclusive<f64>) {
     let world = World::<N>::start().await;
-    // A machine that is too busy for a flood, or for Redis to answer, shows nothing: then it is tried again.
+    // On a machine that is too busy for the flood, or for Redis to answer, the figures mean nothing: try again.
     for _ in 0..5 {
         let tenant = world.tenant_of("Starter").await;
         let before = world.redis.scripts();
@@ -97,16 +97,16 @@ fn long() -> bool {
 
 #[tokio::test]
 async fn the_rate_holds_over_three_replicas_at_many_times_its_speed() {
-    // The window of the short form is wider, since a few calls more or less weigh more.
-    hold_the_rate::<3>(Duration::from_secs(4), 0.93..=1.01).await;
+    // The short form has a wider window: a few calls weigh more.
+    assert_rate::<3>(Duration::from_secs(4), 0.93..=1.01).await;
 }
 
 #[tokio::test]
 async fn the_rate_holds_exactly_over_half_a_minute() {
     if long() {
-        hold_the_rate::<1>(Duration::from_secs(30), 0.99..=1.01).await;
-        hold_the_rate::<2>(Duration::from_secs(30), 0.99..=1.01).await;
-        hold_the_rate::<3>(Duration::from_secs(30), 0.99..=1.01).await;
+        assert_rate::<1>(Duration::from_secs(30), 0.99..=1.01).await;
+        assert_rate::<2>(Duration::from_secs(30), 0.99..=1.01).await;
+        assert_rate::<3>(Duration::from_secs(30), 0.99..=1.01).await;
     }
 }
 
@@ -215,7 +215,7 @@ impl Client<'_> {
 
 #[tokio::test]
 async fn a_call_costs_more_for_each_further_hundred_items() {
-    // Slow enough that nothing comes back while we look.
+    // A rate so slow that nothing refills meanwhile.
     let (world, _file) =
         world_of::<1>("[Free]\nrequests_per_second = 1\nburst = 1000\nconcurrent_reservations = \"unlimited\"\n").await;
     let tenant = world.tenant_of("Free").await;
@@ -273,14 +273,14 @@ async fn a_higher_tier_serves_on_every_replica_within_a_second() {
         })
         .await;
     }
-    // Generous: three replicas, one after the other, on a machine that does something else besides.
+    // Generous: three replicas in turn, on a machine that runs other tests.
     assert!(changed.elapsed() < Duration::from_secs(3), "{:?}", changed.elapsed());
     let policy = world.at(&tenant).get("/Reservation/check/a").await;
     assert_eq!(rate(&policy, "ratelimit-policy", "q"), 2_000);
 }
 
 #[tokio::test]
-async fn a_limit_that_is_reached_is_told_once_a_second() {
+async fn a_limit_that_is_reached_is_published_once_a_second() {
     let (world, _file) = world_of::<2>("[Free]\nrequests_per_second = 1000\nconcurrent_reservations = 2\n").await;
     let tenant = world.tenant_of("Free").await;
     let at = world.at(&tenant);
@@ -299,12 +299,12 @@ async fn a_limit_that_is_reached_is_told_once_a_second() {
     }
     assert_eq!(at.post("/Reservation/reset", json!({})).await.status, 200);
 
-    let told = stream.expect("TIER_LIMIT_REACHED").await;
+    let event = stream.expect("TIER_LIMIT_REACHED").await;
     assert_eq!(
-        (&told["limitType"], &told["limit"], &told["apiKeyLabel"]),
+        (&event["limitType"], &event["limit"], &event["apiKeyLabel"]),
         (&json!("ConcurrentReservations"), &json!(2), &json!("default"))
     );
-    assert_eq!((&told["id"], &told["tenantId"]), (&Value::Null, &json!(tenant.id)));
+    assert_eq!((&event["id"], &event["tenantId"]), (&Value::Null, &json!(tenant.id)));
     // Three refusals may straddle a second on a busy machine, never make three events.
     let (kind, _, _) = stream.event().await;
     if kind == "TIER_LIMIT_REACHED" {
@@ -315,7 +315,7 @@ async fn a_limit_that_is_reached_is_told_once_a_second() {
 }
 
 #[tokio::test]
-async fn a_race_for_the_last_places_is_won_by_as_many_as_there_are() {
+async fn concurrent_requests_take_no_more_than_the_limit() {
     let (world, _file) = world_of::<2>("[Starter]\nrequests_per_second = 10000\nconcurrent_reservations = 10\n").await;
     let tenant = world.tenant_of("Starter").await;
     let held = futures_util::future::join_all((0..30).map(|at| {
@@ -396,7 +396,7 @@ async fn wrong_credentials_are_limited_per_address_and_good_ones_go_on() {
         let request = client.get(&url).header("x-api-key", key).header("x-forwarded-for", from);
         async move { crate::support::world::answer(request.send().await.unwrap()).await }
     };
-    // A key guessed by its beginning is as wrong as any.
+    // A prefix of a key is as wrong as any other.
     let almost = tenant.key[..tenant.key.len() - 1].to_owned();
     assert_eq!(attempt("198.51.100.9", almost).await.status, 401);
 
@@ -412,8 +412,8 @@ async fn wrong_credentials_are_limited_per_address_and_good_ones_go_on() {
         assert_eq!(last, 401);
     }
     assert_eq!(last, 429, "150 wrong keys from one address");
-    assert_eq!(attempt("198.51.100.9", "hf_live_other".into()).await.status, 401, "another address is another matter");
-    assert_eq!(attempt("203.0.113.7", tenant.key.clone()).await.status, 200, "a key that is known here is let in");
+    assert_eq!(attempt("198.51.100.9", "hf_live_other".into()).await.status, 401, "another address is not limited");
+    assert_eq!(attempt("203.0.113.7", tenant.key.clone()).await.status, 200, "a cached key is let in");
     // The same wrong key again and again costs Redis nothing.
     let before = world.redis.info("commandstats", "cmdstat_get");
     for _ in 0..5 {
@@ -423,7 +423,7 @@ async fn wrong_credentials_are_limited_per_address_and_good_ones_go_on() {
 }
 
 #[tokio::test]
-async fn a_key_tells_when_it_was_last_used() {
+async fn the_last_use_of_a_key_is_shown() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);

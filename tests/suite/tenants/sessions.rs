@@ -1,4 +1,4 @@
-//! Sessions of browsers: a cookie that no script reads, for pages of this service alone, and gone when it is to be gone.
+//! Sessions of browsers: an HttpOnly cookie, for our own pages alone, which ends with sign-out, key or disuse.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ impl Browser<'_> {
         answer(self.request(Method::GET, path).send().await.unwrap()).await
     }
 
-    /// Reserves something, saying with these headers which page it comes from.
+    /// Reserves something, with headers that say which page the request comes from.
     async fn reserve_from(&self, headers: &[(&str, &str)]) -> Answer {
         let mut request =
             self.request(Method::POST, "/Reservation/reserve").json(&json!([{"requester": "w", "resource": "r"}]));
@@ -66,7 +66,7 @@ impl Browser<'_> {
 }
 
 #[tokio::test]
-async fn a_session_is_the_key_that_opened_it_on_every_replica() {
+async fn a_session_has_the_rights_of_its_key_on_every_replica() {
     let world = World::<2>::start().await;
     let tenant = world.tenant_of("Starter").await;
     let made = world.at(&tenant).post("/keys", json!({"label": "viewer", "scopes": ["read"]})).await;
@@ -112,7 +112,7 @@ async fn a_session_is_the_key_that_opened_it_on_every_replica() {
 }
 
 #[tokio::test]
-async fn a_cookie_changes_things_only_from_a_page_of_ours() {
+async fn a_cookie_authorizes_changes_only_from_our_own_pages() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let (_, browser) = sign_in(&world.replicas[0], &tenant.key).await;
@@ -162,7 +162,7 @@ async fn a_session_ends_with_a_sign_out_and_with_its_key() {
         .post(&format!("/keys/{}/rotate", made.body["id"].as_str().unwrap()), json!({}))
         .await;
     assert_eq!(rotated.status, 200);
-    assert_eq!(second.get("/session").await.status, 401, "the key that opened it is no more");
+    assert_eq!(second.get("/session").await.status, 401, "its key was rotated");
     assert_eq!(second.sign_out().await.status, 401);
 }
 
@@ -178,8 +178,8 @@ async fn a_stream_of_a_session_ends_with_it() {
 }
 
 #[tokio::test]
-async fn streams_of_sessions_are_free_of_the_tiers_limit_and_have_their_own() {
-    // Given a tenant whose five places are taken by a key, and two browsers.
+async fn streams_of_sessions_have_a_limit_of_their_own() {
+    // Given a tenant whose five stream slots are used by a key, and two browsers.
     let world = World::<2>::start().await;
     let tenant = world.tenant_of("Starter").await;
     let mut of_key = Vec::new();
@@ -203,7 +203,7 @@ async fn streams_of_sessions_are_free_of_the_tiers_limit_and_have_their_own() {
     let mut of_second = second.events().await;
     of_second.head().await;
 
-    // One that it closes makes room for another.
+    // Closing one makes room for another.
     of_first.remove(0);
     until("there is room again", || async { first.events().await.status == 200 }).await;
 
@@ -215,24 +215,24 @@ async fn streams_of_sessions_are_free_of_the_tiers_limit_and_have_their_own() {
     assert_eq!(first.events().await.status, 401);
     world.at(&tenant).acquire("w", "after", None).await;
     for stream in of_key.iter_mut().chain([&mut of_second]) {
-        // That a limit was reached is told, too.
-        let told = loop {
+        // The refusals above are published, too.
+        let event = loop {
             let (kind, data, _) = stream.event().await;
             if kind != "TIER_LIMIT_REACHED" {
                 break data;
             }
         };
-        assert_eq!((told["type"].as_str(), told["resource"].as_str()), (Some("RESERVED"), Some("after")));
+        assert_eq!((event["type"].as_str(), event["resource"].as_str()), (Some("RESERVED"), Some("after")));
     }
-    // They took no place of the key's.
+    // They used no slot of the key's.
     assert_eq!(world.at(&tenant).events("").await.status, 429);
     of_key.remove(0);
-    until("a place of the key's is free", || async { world.at_replica(1, &tenant).events("").await.status == 200 })
+    until("a slot of the key's is free", || async { world.at_replica(1, &tenant).events("").await.status == 200 })
         .await;
 }
 
 #[tokio::test]
-async fn all_sessions_of_a_tenant_have_a_hundred_streams() {
+async fn all_sessions_of_a_tenant_share_a_hundred_streams() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
     let (mut open, mut browsers) = (Vec::new(), Vec::new());
@@ -264,7 +264,7 @@ async fn a_session_lasts_as_long_as_it_is_used_and_no_longer() {
     assert_eq!(browser.get("/session").await.status, 200);
     let meta = meta_of(&world, &tenant);
     let set = |ends_in_ms: i64, last_in_ms: i64| {
-        // What the script packs: when it ends, when at the latest, the key's hash, how long without use.
+        // As the script packs it: end, latest end, hash of the key, timeout without use.
         let script = "local now = redis.call('TIME')[1] * 1000
             for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
               if string.sub(field, 1, 2) == 's:' then
@@ -290,15 +290,15 @@ async fn a_session_lasts_as_long_as_it_is_used_and_no_longer() {
 
     set(60_000, 7 * 24 * 3_600_000);
     assert_eq!(browser.get("/session").await.status, 200);
-    assert!(ends_in_ms() > 7 * 3_600_000, "its use prolonged it");
+    assert!(ends_in_ms() > 7 * 3_600_000, "use prolongs it");
 
     set(60_000, 90_000);
     assert_eq!(browser.get("/session").await.status, 200);
-    assert!(ends_in_ms() <= 91_000, "never beyond its last moment");
+    assert!(ends_in_ms() <= 91_000, "never beyond its latest end");
 
     set(-1_000, 90_000);
     for replica in &world.replicas {
-        assert_eq!(browser.at(replica).get("/session").await.status, 401, "it was not used for too long");
+        assert_eq!(browser.at(replica).get("/session").await.status, 401, "it was not used in time");
     }
 }
 
@@ -324,12 +324,12 @@ async fn signing_in_is_limited_per_address() {
     assert_eq!(
         sign_in(&world.replicas[0], &tenant.key).await.0.status,
         429,
-        "a good key too: else the answer would tell"
+        "a good key too, or the answer would reveal it"
     );
 }
 
 #[tokio::test]
-async fn behind_https_the_cookie_is_for_https() {
+async fn behind_https_the_cookie_is_secure() {
     let world = World::<1>::with(&[], &[("PUBLIC_URL", "https://locks.example.org")]).await;
     let tenant = world.tenant().await;
     let (answer, browser) = sign_in(&world.replicas[0], &tenant.key).await;
@@ -381,7 +381,7 @@ async fn only_listed_origins_read_answers_and_never_by_cookie() {
 }
 
 #[tokio::test]
-async fn whoever_is_refused_for_speed_can_still_sign_out() {
+async fn a_rate_limited_browser_can_still_sign_out() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "[Free]\nrequests_per_second = 1\nburst = 10\n").unwrap();
     let world = World::<1>::with(&[], &[("TIERS_FILE", file.path().to_str().unwrap())]).await;
