@@ -91,7 +91,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     let callers = Arc::new(Callers::of(config.tiers.clone(), config.known_credentials));
     let replica = Arc::new(Replica::begin());
     let store = Store::new(RedisHandle::open(address.clone()), callers.clone());
-    let feeds = Feed::open(store.clone(), config.workers)?;
+    let feeds = Feed::start(store.clone(), config.workers)?;
     let feed = feeds.first().cloned();
 
     let config = Arc::new(config);
@@ -121,7 +121,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
                     let (leaving, drain, window) = (feed.clone(), replica.drain.clone(), config.drain);
                     tokio::spawn(async move {
                         drain.cancelled().await;
-                        leaving.end_over(window.mul_f64(STREAMS_END)).await;
+                        leaving.end_streams(window.mul_f64(STREAMS_END)).await;
                     });
                     serving.run(http::edge(App { store, links, feed, config, replica, guards, vault })).await
                 })
@@ -168,7 +168,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     });
     joined.await.unwrap_or(Ok(Vec::new()))?;
     if let Some(feed) = feed {
-        feed.farewell().await;
+        feed.release_slots().await;
     }
     let _ = sweeping.await;
     tracing::info!("done");

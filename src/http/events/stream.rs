@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     domain::time::{instant, iso},
-    feed::{ChunkSink, Entry, Filter, Frame, LiveReader, Piece, Reader, Start},
+    feed::{Chunk, ChunkSink, Filter, Frame, LiveStream, Start, StreamOutcome, TenantStream},
     http::{
         app_state::{AppState, Tag},
         auth::{Authorized, Write, app, enter_stream},
@@ -123,9 +123,11 @@ async fn open(
         return Ok(come_again(request));
     }
     let kind = caller.session().map_or(StreamKind::Key, StreamKind::Session);
-    let (reader, start, now_us) = match app.feed.enter(&app.store, &caller, kind, filter, from).await? {
-        Entry::Open { reader, start, now_us } => (reader, start, now_us),
-        Entry::Full { reached, now_us } => return Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
+    let (stream, start, now_us) = match app.feed.open_stream(&app.store, &caller, kind, filter, from).await? {
+        StreamOutcome::Open { stream, start, now_us } => (stream, start, now_us),
+        StreamOutcome::LimitReached { limit, now_us } => {
+            return Err(ApiError::limit(&limit, caller.tenant().tier, now_us));
+        }
     };
     let connected = json!({"type": "connected", "timestamp": iso(instant(now_us / 1000))});
     let mut head = format!("data: {connected}\n\n").into_bytes();
@@ -133,7 +135,7 @@ async fn open(
         Start::At(position) => head.extend_from_slice(format!("id: {position}\n\n").as_bytes()),
         Start::Reset(reason, as_of) => head.extend_from_slice(Frame::reset_cursor(reason, as_of).bytes()),
     }
-    Ok(serve(request, &head, Source::Events(reader), caller.lasts(now_us)))
+    Ok(serve(request, &head, Source::Events(stream), caller.lasts(now_us)))
 }
 
 /// Whether a stream that was open before comes back.
@@ -158,13 +160,13 @@ pub(in crate::http) fn serve(request: &Request, head: &[u8], source: Source, las
 /// Where a stream comes from.
 pub(in crate::http) enum Source {
     /// The tenant's events.
-    Events(Box<Reader>),
+    Events(Box<TenantStream>),
     /// What changes of a connection.
-    Live(Box<LiveReader>),
+    Live(Box<LiveStream>),
 }
 
 impl Source {
-    async fn next(&mut self) -> Piece {
+    async fn next(&mut self) -> Chunk {
         match self {
             Self::Events(reader) => reader.next().await,
             Self::Live(reader) => reader.next().await,
@@ -174,14 +176,14 @@ impl Source {
     /// Lets rounds write past the task, where the source has rounds.
     fn write_through(&self, outlet: Arc<dyn ChunkSink>) {
         if let Self::Events(reader) = self {
-            reader.write_through(outlet);
+            reader.set_sink(outlet);
         }
     }
 
     /// What a round began to write and the socket did not take.
     fn take_rest(&self) -> Bytes {
         match self {
-            Self::Events(reader) => reader.take_rest(),
+            Self::Events(reader) => reader.take_unsent(),
             Self::Live(_) => Bytes::new(),
         }
     }
@@ -216,13 +218,13 @@ impl EventFeed {
             return Some((std::mem::take(&mut self.head), false));
         }
         let piece = match self.ends {
-            Some(ends) => timeout_at(ends, self.source.next()).await.unwrap_or(Piece::End),
+            Some(ends) => timeout_at(ends, self.source.next()).await.unwrap_or(Chunk::End),
             None => self.source.next().await,
         };
         match piece {
-            Piece::Bytes(bytes) => Some((bytes, false)),
-            Piece::End => None,
-            Piece::Leave => Some((Bytes::from(format!("retry: {}\n\n", random_retry_ms())), true)),
+            Chunk::Bytes(bytes) => Some((bytes, false)),
+            Chunk::End => None,
+            Chunk::Leave => Some((Bytes::from(format!("retry: {}\n\n", random_retry_ms())), true)),
         }
     }
 

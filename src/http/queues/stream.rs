@@ -5,7 +5,7 @@ use poem_openapi::{OpenApi, param::Query};
 use uuid::Uuid;
 
 use crate::{
-    feed::{Filter, LiveEntry},
+    feed::{Filter, LiveStreamOutcome},
     http::{
         app_state::Tag,
         auth::{app, enter_stream},
@@ -68,12 +68,12 @@ async fn open(request: &Request, asked: Asked) -> Result<EventStream, ApiError> 
         return Ok(come_again(request));
     }
     let kind = caller.session().map_or(StreamKind::Key, StreamKind::Session);
-    let filter = Filter::of_queues(&asked.types);
-    match app.feed.enter_live(&app.store, &caller, kind, filter, connection).await? {
-        LiveEntry::Open { reader, standing, now_us } => {
-            Ok(serve(request, &standing, Source::Live(reader), caller.lasts(now_us)))
+    let filter = Filter::parse_queue_types(&asked.types);
+    match app.feed.open_live_stream(&app.store, &caller, kind, filter, connection).await? {
+        LiveStreamOutcome::Open { stream, snapshot, now_us } => {
+            Ok(serve(request, &snapshot, Source::Live(stream), caller.lasts(now_us)))
         }
-        LiveEntry::Full { reached, now_us } => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
-        LiveEntry::NotFound => Err(ApiError::not_found("connection")),
+        LiveStreamOutcome::LimitReached { limit, now_us } => Err(ApiError::limit(&limit, caller.tenant().tier, now_us)),
+        LiveStreamOutcome::NotFound => Err(ApiError::not_found("connection")),
     }
 }
