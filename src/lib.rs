@@ -13,5 +13,5 @@ pub mod monitor;
 pub mod replica;
 pub mod store;
 pub mod sweeper;
-mod sync;
+pub mod sync;
 pub mod trust;

@@ -26,7 +26,8 @@ pub(super) enum Admission {
 /// Subscribes to the caller's partition, verifies the credential, and takes a slot if streams of this kind are counted.
 ///
 /// # Errors
-/// [`StoreError::Unauthorized`] when the credential is gone, [`StoreError::Unreachable`] when the partition cannot be subscribed to.
+/// [`StoreError::Unauthorized`] when the credential is gone, [`StoreError::Unreachable`] when the partition cannot be
+/// subscribed to.
 ///
 /// # Cancellation
 /// A slot that was taken is released.

@@ -1,4 +1,5 @@
-//! Dispatch of notifications, on the subscription's thread: into the rings of their channels, and from there to the streams.
+//! Dispatch of notifications, on the subscription's thread: into the rings of their channels, and from there to the
+//! streams.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -18,7 +19,8 @@ use crate::{
 
 /// Prefix of an ingest key's field in the tenant's state.
 const INGEST_KEY_FIELD: &str = "q:";
-/// Subscribers that one flush may write to from the subscription's thread. More would delay the thread, and are worth waking the runtimes for.
+/// Subscribers that one flush may write to from the subscription's thread. More would delay the thread, and are worth
+/// waking the runtimes for.
 const MAX_INLINE_WRITES: usize = 32;
 
 /// Handles an event of the subscription. Runs on its thread and must not wait.
@@ -85,8 +87,8 @@ fn apply_event(hub: &Arc<Hub>, notification: Notification) {
     }
 }
 
-/// Writes new frames to their streams: from this thread if they are few, since waking another thread takes as long as a write, else from the
-/// runtimes.
+/// Writes new frames to their streams: from this thread if they are few, since waking another thread takes as long as a
+/// write, else from the runtimes.
 fn flush(hub: &Hub) {
     let mut dirty = std::mem::take(&mut *lock(&hub.dirty));
     let (mut budget, mut woken) = (MAX_INLINE_WRITES, HashSet::new());

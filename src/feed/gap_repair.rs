@@ -1,7 +1,8 @@
 //! Gap detection and repair: a notification that did not arrive is found, and read from the history.
 //!
-//! The next notification of the tenant shows the gap, since it names the position before it. When no other follows, or the subscription broke,
-//! only a comparison shows it: one small script per partition with streams reads the tenants' positions.
+//! The next notification of the tenant shows the gap, since it names the position before it. When no other follows, or
+//! the subscription broke, only a comparison shows it: one small script per partition with streams reads the tenants'
+//! positions.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,7 +16,8 @@ use crate::{
     store::{Ask, Partition},
 };
 
-/// Interval of comparing positions: a lost last notification is found within 2 s. Ten thousand tenants cost as much as a thousand events.
+/// Interval of comparing positions: a lost last notification is found within 2 s. Ten thousand tenants cost as much as
+/// a thousand events.
 const COMPARE_INTERVAL: Duration = Duration::from_millis(1_750);
 /// A notification may be this long on its way before it counts as lost.
 const IN_FLIGHT: Duration = Duration::from_millis(100);
@@ -54,8 +56,8 @@ pub(super) async fn run(hub: Arc<Hub>) {
     }
 }
 
-/// Compares the positions of one partition's tenants with their rings, and begins repairs. After a break of the subscription it also ends the
-/// streams of revoked credentials. Returns whether Redis answered.
+/// Compares the positions of one partition's tenants with their rings, and begins repairs. After a break of the
+/// subscription it also ends the streams of revoked credentials. Returns whether Redis answered.
 async fn compare(hub: &Arc<Hub>, channels: &[Arc<Channel>], was_broken: bool) -> bool {
     let ring_heads: Vec<_> = channels.iter().map(|channel| channel.ring().head()).collect();
     let asks: Vec<_> = channels

@@ -26,8 +26,8 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(30);
 /// Interval of evicting what is old and unused.
 const EVICTION_INTERVAL: Duration = Duration::from_secs(10);
-/// A verified credential, or a snapshot, is shared by streams that open within this time, so that a storm of streams asks once. A revocation that
-/// arrives ends it at once.
+/// A verified credential, or a snapshot, is shared by streams that open within this time, so that a storm of streams
+/// asks once. A revocation that arrives ends it at once.
 const SHARED_TTL: Duration = Duration::from_millis(250);
 
 /// State that all runtimes and the subscription's thread share.
@@ -182,7 +182,8 @@ impl Hub {
         self.snapshots.get(&(tenant_handle.tenant().clone(), connection), read).await
     }
 
-    /// Ends a tenant's streams: those of one credential, or, when the tenant is gone, all. `channel` is the channel that the caller knows of.
+    /// Ends a tenant's streams: those of one credential, or, when the tenant is gone, all. `channel` is the channel
+    /// that the caller knows of.
     pub(super) fn end_streams(&self, tenant: &TenantId, channel: Option<&Arc<Channel>>, credential: Option<&str>) {
         match credential {
             Some(credential) => self.verified.forget(&(tenant.clone(), Some(credential.to_owned()))),
@@ -218,7 +219,8 @@ impl Hub {
         woken.into_iter().for_each(|number| self.shards[number].wake());
     }
 
-    /// Evicts the oldest frames of all rings when these exceed the memory budget. Streams that still want them read from the history.
+    /// Evicts the oldest frames of all rings when these exceed the memory budget. Streams that still want them read
+    /// from the history.
     pub(super) fn evict_if_exhausted(&self) {
         if self.budget.is_exhausted() {
             let (now, channels) = (Instant::now(), self.all_channels());

@@ -1,18 +1,20 @@
 //! Event streams: from the notifications of Redis to the sockets of subscribers.
 //!
-//! A replica has one pub/sub subscription, one ring of encoded frames per tenant, and one cursor per stream. An event is encoded once per
-//! replica. A notification that did not arrive is a gap, which is repaired from the history in Redis; streams get `RESET_CURSOR` for what the
-//! history no longer has. A slow stream falls behind the ring, reads from the history, and delays nobody.
+//! A replica has one pub/sub subscription, one ring of encoded frames per tenant, and one cursor per stream. An event
+//! is encoded once per replica. A notification that did not arrive is a gap, which is repaired from the history in
+//! Redis; streams get `RESET_CURSOR` for what the history no longer has. A slow stream falls behind the ring, reads
+//! from the history, and delays nobody.
 //!
 //! # Path of an event
 //!
-//! 1. [`dispatch`] decodes a notification and applies it to the [`Ring`](buffer::ring::Ring) of its [`Channel`](delivery::channel::Channel).
-//! 2. When the socket to Redis is drained, `dispatch` writes the new frames to at most 32 subscribers itself, and queues the channel on the
-//!    [`Shard`](delivery::shard::Shard) of each runtime that has more.
+//! 1. [`dispatch`] decodes a notification and applies it to the [`Ring`](buffer::ring::Ring) of its
+//!    [`Channel`](delivery::channel::Channel).
+//! 2. When the socket to Redis is drained, `dispatch` writes the new frames to at most 32 subscribers itself, and
+//!    queues the channel on the [`Shard`](delivery::shard::Shard) of each runtime that has more.
 //! 3. A [`Group`](delivery::group::Group) of subscribers with equal filters matches and encodes the frames once, as a
 //!    [`Broadcast`](delivery::broadcast::Broadcast).
-//! 4. A [`Subscriber`](delivery::subscriber::Subscriber) whose task is parked gets the broadcast written to its socket. Any other task reads from
-//!    its own cursor: [`TenantStream`], [`LiveStream`].
+//! 4. A [`Subscriber`](delivery::subscriber::Subscriber) whose task is parked gets the broadcast written to its socket.
+//!    Any other task reads from its own cursor: [`TenantStream`], [`LiveStream`].
 //!
 //! # Threads
 //!
@@ -34,7 +36,8 @@
 //! | 3 | `Group::state` | matching, encoding, and writing to sockets that take the bytes without waiting |
 //! | 4 | `Channel::ring` or `Subscriber::cursor_state`, never both | adding or reading frames; moving a cursor |
 //!
-//! The other locks (`Hub::dirty`, the queue and the timers of a shard, slots, single flights) are leaves: no other lock is taken under them.
+//! The other locks (`Hub::dirty`, the queue and the timers of a shard, slots, single flights) are leaves: no other lock
+//! is taken under them.
 
 mod admission;
 mod buffer;
@@ -70,7 +73,8 @@ use hub::Hub;
 
 /// Timeout of the first repair of a new channel: a stream needs a position to start at.
 const FIRST_REPAIR_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a new stream waits for this replica to catch up with Redis. After it the stream starts all the same, and misses nothing.
+/// How long a new stream waits for this replica to catch up with Redis. After it the stream starts all the same, and
+/// misses nothing.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a draining replica waits for its stream slots to be released.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -123,8 +127,8 @@ pub enum LiveStreamOutcome {
 }
 
 impl Feed {
-    /// Starts the subscription and the tasks around it on the present runtime, which must live as long as the replica. Returns one feed for each
-    /// of the `runtimes` that serve.
+    /// Starts the subscription and the tasks around it on the present runtime, which must live as long as the replica.
+    /// Returns one feed for each of the `runtimes` that serve.
     ///
     /// # Errors
     /// When the system has no thread for the subscription.
@@ -150,16 +154,18 @@ impl Feed {
         self.shard.run().await;
     }
 
-    /// Ends the streams of this feed's runtime, spread over `window` so that their clients do not reach the other replicas all at once.
+    /// Ends the streams of this feed's runtime, spread over `window` so that their clients do not reach the other
+    /// replicas all at once.
     pub async fn end_streams(self, window: Duration) {
         self.shard.end_streams(window).await;
     }
 
-    /// Opens a stream of the caller's tenant. It has every event from its start on that matches the filter. `last_event_id` is the id at which
-    /// the client's last stream stopped; `store` is the store of this runtime.
+    /// Opens a stream of the caller's tenant. It has every event from its start on that matches the filter.
+    /// `last_event_id` is the id at which the client's last stream stopped; `store` is the store of this runtime.
     ///
     /// # Errors
-    /// [`StoreError::Unauthorized`] when the credential is gone, [`StoreError::Unreachable`] when the tenant's events cannot be received.
+    /// [`StoreError::Unauthorized`] when the credential is gone, [`StoreError::Unreachable`] when the tenant's events
+    /// cannot be received.
     ///
     /// # Cancellation
     /// A slot that was taken is released.
@@ -195,7 +201,8 @@ impl Feed {
     /// Opens a stream of one connection's changes from now on.
     ///
     /// # Errors
-    /// [`StoreError::Unauthorized`] when the credential is gone, [`StoreError::Unreachable`] when the tenant's events cannot be received.
+    /// [`StoreError::Unauthorized`] when the credential is gone, [`StoreError::Unreachable`] when the tenant's events
+    /// cannot be received.
     ///
     /// # Cancellation
     /// A slot that was taken is released.
@@ -224,7 +231,8 @@ impl Feed {
         Ok(LiveStreamOutcome::Open { stream, snapshot, now_us })
     }
 
-    /// Waits, once the streams have ended, until Redis has released their slots; 1 s at most, since the slots expire by themselves.
+    /// Waits, once the streams have ended, until Redis has released their slots; 1 s at most, since the slots expire by
+    /// themselves.
     pub async fn release_slots(&self) {
         let _ = tokio::time::timeout(RELEASE_TIMEOUT, self.hub.slots.all_released()).await;
     }

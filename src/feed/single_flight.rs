@@ -1,6 +1,8 @@
-//! Single flight: calls for the same key at the same time share one call and its result (the pattern of Go's `singleflight`).
+//! Single flight: calls for the same key at the same time share one call and its result (the pattern of Go's
+//! `singleflight`).
 //!
-//! A result is shared for a short while longer. When ten thousand streams reconnect at once, Redis gets a few calls instead of ten thousand.
+//! A result is shared for a short while longer. When ten thousand streams reconnect at once, Redis gets a few calls
+//! instead of ten thousand.
 
 use std::{
     collections::HashMap,
@@ -36,7 +38,8 @@ impl<K: Hash + Eq + Clone, V: Clone> SingleFlight<K, V> {
         lock(&self.calls)
     }
 
-    /// The result for `key`: of the present or the last call, or of `call`. An error is not shared: each waiting caller makes its own call.
+    /// The result for `key`: of the present or the last call, or of `call`. An error is not shared: each waiting caller
+    /// makes its own call.
     ///
     /// # Cancellation
     /// When the future that makes the call is dropped, a waiting one makes it instead.

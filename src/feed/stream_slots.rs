@@ -1,7 +1,7 @@
 //! Stream slots that this replica holds: the entries in Redis by which open streams are counted over all replicas.
 //!
-//! A slot is claimed before Redis is asked and released when its stream ends. Heartbeats keep the replica's slots valid; without them Redis
-//! ignores the entries after a while, so nothing drifts when a process dies.
+//! A slot is claimed before Redis is asked and released when its stream ends. Heartbeats keep the replica's slots
+//! valid; without them Redis ignores the entries after a while, so nothing drifts when a process dies.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,7 +23,8 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Delay before a failed release is repeated.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// Delay of a release when it is unknown whether the slot was taken: the call that takes it may still be on its way to Redis.
+/// Delay of a release when it is unknown whether the slot was taken: the call that takes it may still be on its way to
+/// Redis.
 const UNCONFIRMED_DELAY: Duration = Duration::from_secs(5);
 
 /// The replica's stream slots.

@@ -48,7 +48,8 @@ impl ChunkBuilder {
         (Bytes::from(self.0), start)
     }
 
-    /// The chunk and the offset at which its content begins; no bytes if there is no content, since an empty chunk would end the body.
+    /// The chunk and the offset at which its content begins; no bytes if there is no content, since an empty chunk
+    /// would end the body.
     pub(in crate::feed) fn finish(self) -> (Bytes, usize) {
         if self.0.is_empty() {
             return (Bytes::new(), 0);

@@ -1,7 +1,7 @@
 //! Filters of event streams.
 //!
-//! A filter is decided from what a frame carries beside its bytes, never by parsing its JSON, and once per event for all streams with equal
-//! filters. It selects; it grants no permission.
+//! A filter is decided from what a frame carries beside its bytes, never by parsing its JSON, and once per event for
+//! all streams with equal filters. It selects; it grants no permission.
 
 use crate::feed::buffer::{
     frame::{Frame, Subject, kind_bit},
@@ -32,7 +32,8 @@ struct Names {
 }
 
 impl Filter {
-    /// Reads a query's lists, each of which may be repeated and hold several items. A list without an item matches everything.
+    /// Reads a query's lists, each of which may be repeated and hold several items. A list without an item matches
+    /// everything.
     #[must_use]
     pub fn parse(types: &[String], resources: &[String], companies: &[String]) -> Self {
         Self { types: parse_types(types), resources: parse_resources(resources), companies: sorted(items(companies)) }

@@ -1,7 +1,8 @@
-//! One event in the wire format of server-sent events (WHATWG HTML, section 9.2), encoded once for all of its subscribers.
+//! One event in the wire format of server-sent events (WHATWG HTML, section 9.2), encoded once for all of its
+//! subscribers.
 //!
-//! A field ends at a line feed or a carriage return, an event at an empty line. [`Frame::new`] is the only place that writes such lines, and
-//! it lets neither character into a field, so no content can end a line or an event early.
+//! A field ends at a line feed or a carriage return, an event at an empty line. [`Frame::new`] is the only place that
+//! writes such lines, and it lets neither character into a field, so no content can end a line or an event early.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -92,7 +93,8 @@ impl ResetReason {
 impl Frame {
     /// Encodes a notification; `None` for one that is not for subscribers.
     ///
-    /// An event that cannot be encoded becomes a `RESET_CURSOR` at its position, so that subscribers know to read the state again.
+    /// An event that cannot be encoded becomes a `RESET_CURSOR` at its position, so that subscribers know to read the
+    /// state again.
     #[must_use]
     pub fn from_notification(notification: &Notification) -> Option<Self> {
         match &notification.message {
@@ -148,8 +150,8 @@ impl Frame {
 
     /// Writes the lines of an event.
     ///
-    /// The parts of `data` form one JSON text, in which a line break can only be white space between tokens; it becomes a space. In a type a line
-    /// break or a NUL becomes an underscore.
+    /// The parts of `data` form one JSON text, in which a line break can only be white space between tokens; it becomes
+    /// a space. In a type a line break or a NUL becomes an underscore.
     #[must_use]
     pub fn new(position: Option<i64>, kind: &str, subject: Subject, data: &[&str]) -> Self {
         /// Field names, line ends and a position of 16 digits.
@@ -182,7 +184,8 @@ impl Frame {
     }
 }
 
-/// The frame, or, if it could not be encoded, `RESET_CURSOR` in its place. A live-only event has no place, and is left out.
+/// The frame, or, if it could not be encoded, `RESET_CURSOR` in its place. A live-only event has no place, and is left
+/// out.
 fn encoded_or_reset(position: Option<i64>, encoded: serde_json::Result<Frame>) -> Option<Frame> {
     encoded
         .inspect_err(

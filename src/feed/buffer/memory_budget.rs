@@ -1,4 +1,5 @@
-//! Memory bound shared by all rings of a replica. Each ring has a bound of its own; ten thousand of them need one on their sum.
+//! Memory bound shared by all rings of a replica. Each ring has a bound of its own; ten thousand of them need one on
+//! their sum.
 
 use std::{
     sync::{
@@ -49,7 +50,8 @@ impl MemoryBudget {
         self.free_bytes() == 0
     }
 
-    /// Calls `evict_older` with smaller and smaller ages until a quarter of the budget is free, so that this happens seldom.
+    /// Calls `evict_older` with smaller and smaller ages until a quarter of the budget is free, so that this happens
+    /// seldom.
     pub(in crate::feed) fn evict(&self, mut evict_older: impl FnMut(Duration)) {
         let mut age = FIRST_EVICTION_AGE;
         while age >= MIN_EVICTION_AGE && self.free_bytes() < self.max_bytes / 4 {

@@ -1,4 +1,5 @@
-//! Frames of a connection's stream: live changes of its jobs, workers and queues. They are live only, without a position.
+//! Frames of a connection's stream: live changes of its jobs, workers and queues. They are live only, without a
+//! position.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;

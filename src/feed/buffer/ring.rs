@@ -1,7 +1,7 @@
 //! Ring of one channel: its latest frames, in order and without a gap, and the position that they reach.
 //!
-//! Every kept event names the position before it. The ring takes an event only if that is its head; anything else is a gap, and the ring
-//! defers what arrives until the history has repaired it.
+//! Every kept event names the position before it. The ring takes an event only if that is its head; anything else is a
+//! gap, and the ring defers what arrives until the history has repaired it.
 
 use std::{
     collections::VecDeque,
@@ -222,10 +222,11 @@ impl Ring {
         }
     }
 
-    /// Fills a gap with a page of the history that was read from [`Self::head`] on. Returns whether another page is needed.
+    /// Fills a gap with a page of the history that was read from [`Self::head`] on. Returns whether another page is
+    /// needed.
     ///
-    /// `full`: the page reached its limit, so there may be more. If the history cannot fill the gap, streams get `RESET_CURSOR`, and the ring
-    /// continues from the latest position.
+    /// `full`: the page reached its limit, so there may be more. If the history cannot fill the gap, streams get
+    /// `RESET_CURSOR`, and the ring continues from the latest position.
     pub(in crate::feed) fn repair(&mut self, replay: &Replay, full: bool) -> bool {
         self.as_of = self.as_of.max(replay.position);
         // A notification that arrived before the history was read, and is not in it, was lost by Redis.
@@ -271,7 +272,8 @@ impl Ring {
         self.apply_deferred()
     }
 
-    /// Ends the repair and applies what was deferred. Returns whether that shows another gap, whose repair then goes on.
+    /// Ends the repair and applies what was deferred. Returns whether that shows another gap, whose repair then goes
+    /// on.
     fn apply_deferred(&mut self) -> bool {
         self.repairing = false;
         for notification in std::mem::take(&mut self.deferred) {

@@ -138,7 +138,8 @@ impl Channel {
             && self.locals.get(runtime).is_some_and(|local| !local.is_queued.swap(true, Ordering::AcqRel))
     }
 
-    /// Writes new frames to the subscribers of one runtime, or wakes their tasks. Returns how many there are in the groups that matched.
+    /// Writes new frames to the subscribers of one runtime, or wakes their tasks. Returns how many there are in the
+    /// groups that matched.
     pub(super) async fn flush(&self, runtime: usize, now_ms: u64) -> usize {
         let Some(local) = self.locals.get(runtime) else { return 0 };
         local.is_queued.store(false, Ordering::Release);
@@ -152,8 +153,8 @@ impl Channel {
         served
     }
 
-    /// Writes new frames on the present thread, in each group that fits into `budget`; returns whether nothing is left to write. Safe beside
-    /// [`Self::flush`]: a subscriber takes a broadcast only at its own cursor.
+    /// Writes new frames on the present thread, in each group that fits into `budget`; returns whether nothing is left
+    /// to write. Safe beside [`Self::flush`]: a subscriber takes a broadcast only at its own cursor.
     pub(in crate::feed) fn flush_inline(&self, runtime: usize, now_ms: u64, budget: &mut usize) -> bool {
         let Some(local) = self.locals.get(runtime) else { return true };
         let mut is_complete = true;
@@ -163,7 +164,8 @@ impl Channel {
         is_complete
     }
 
-    /// The frames from a cursor on that match a group's filter, up to the size of one chunk; `None`: the frame there was evicted.
+    /// The frames from a cursor on that match a group's filter, up to the size of one chunk; `None`: the frame there
+    /// was evicted.
     pub(super) fn encode_from(&self, group: &Group, cursor: u64) -> Option<EncodedBatch> {
         group.encode_from(&self.ring, cursor)
     }

@@ -115,8 +115,8 @@ impl Group {
         })
     }
 
-    /// Writes the new frames to all subscribers on the present thread, unless these are more than `budget`, which they are taken from.
-    /// Returns whether nothing is left to write.
+    /// Writes the new frames to all subscribers on the present thread, unless these are more than `budget`, which they
+    /// are taken from. Returns whether nothing is left to write.
     pub(super) fn flush_inline(&self, ring: &Mutex<Ring>, now_ms: u64, budget: &mut usize) -> bool {
         let subscribers = {
             let mut state = self.state();
@@ -135,10 +135,11 @@ impl Group {
         true
     }
 
-    /// Writes a broadcast to all subscribers, yielding to the runtime's other tasks in between. Returns how many there are.
+    /// Writes a broadcast to all subscribers, yielding to the runtime's other tasks in between. Returns how many there
+    /// are.
     pub(super) async fn deliver(&self, broadcast: &Broadcast) -> usize {
-        // From the last index down: removing a subscriber moves one that was served already into its index, and a new one, at the end,
-        // looks for frames itself.
+        // From the last index down: removing a subscriber moves one that was served already into its index, and a new
+        // one, at the end, looks for frames itself.
         let count = self.state().subscribers.len();
         let mut left = count;
         while left > 0 {

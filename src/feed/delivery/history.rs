@@ -1,4 +1,5 @@
-//! Pages of a tenant's history, for streams that are behind the ring. Streams that ask for the same page at the same time share one call.
+//! Pages of a tenant's history, for streams that are behind the ring. Streams that ask for the same page at the same
+//! time share one call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,8 +28,8 @@ pub(in crate::feed) struct Page {
 
 impl Page {
     fn new(replay: &Replay) -> Self {
-        // A page cannot have a gap, since one script writes an event and the position before it. Should it have one all the same, the page ends
-        // there, and the next one begins with the gap and shows it.
+        // A page cannot have a gap, since one script writes an event and the position before it. Should it have one all
+        // the same, the page ends there, and the next one begins with the gap and shows it.
         let mut reached = None;
         let contiguous = replay.notes.iter().take_while(|notification| {
             let positions = notification.positions();

@@ -1,5 +1,5 @@
-//! A stream of one connection's live changes: jobs, workers and queues. Nothing is replayed, so a stream that falls behind the ring skips to its
-//! end and says so with a `gap`.
+//! A stream of one connection's live changes: jobs, workers and queues. Nothing is replayed, so a stream that falls
+//! behind the ring skips to its end and says so with a `gap`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Delivery of frames to subscribers: channels, groups of subscribers with equal filters, a shard per runtime, a cursor per stream.
+//! Delivery of frames to subscribers: channels, groups of subscribers with equal filters, a shard per runtime, a cursor
+//! per stream.
 
 pub(super) mod broadcast;
 pub(super) mod channel;
@@ -18,7 +19,8 @@ const MAX_CHUNK_BYTES: usize = 64 << 10;
 /// What a stream writes next.
 #[derive(Debug)]
 pub enum Chunk {
-    /// These bytes; empty if only [`TenantStream::take_unsent`](tenant_stream::TenantStream::take_unsent) is to be written.
+    /// These bytes; empty if only [`TenantStream::take_unsent`](tenant_stream::TenantStream::take_unsent) is to be
+    /// written.
     Bytes(Bytes),
     /// Nothing more: the stream ends, and its client resumes where it stopped.
     End,

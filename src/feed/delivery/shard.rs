@@ -1,7 +1,7 @@
 //! One runtime's part of the event streams: a queue of channels with new frames, and the timers of its keepalives.
 //!
-//! Waking another thread takes a system call, and a write takes far longer than what is written. So a runtime is woken once for all frames that
-//! arrived together, and a busy shard pauses between flushes, so that each write carries more.
+//! Waking another thread takes a system call, and a write takes far longer than what is written. So a runtime is woken
+//! once for all frames that arrived together, and a busy shard pauses between flushes, so that each write carries more.
 
 use std::{
     sync::{Arc, Mutex},

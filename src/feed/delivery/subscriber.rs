@@ -1,7 +1,7 @@
 //! A stream's subscription on its runtime: its cursor, what woke it, and when it last wrote.
 //!
-//! While a stream is parked, broadcasts write to its socket directly: waking its task would cost more than the write. The task is woken for
-//! everything else: a full socket, a cursor that falls behind, a keepalive, the end.
+//! While a stream is parked, broadcasts write to its socket directly: waking its task would cost more than the write.
+//! The task is woken for everything else: a full socket, a cursor that falls behind, a keepalive, the end.
 
 use std::{
     fmt, io,

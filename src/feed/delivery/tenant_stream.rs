@@ -83,8 +83,8 @@ impl TenantStream {
         Some(stream)
     }
 
-    /// Lets broadcasts write chunks to this socket while [`Self::next`] waits. Whoever else writes to it must write [`Self::take_unsent`]
-    /// first.
+    /// Lets broadcasts write chunks to this socket while [`Self::next`] waits. Whoever else writes to it must write
+    /// [`Self::take_unsent`] first.
     pub fn set_sink(&self, sink: Arc<dyn ChunkSink>) {
         self.subscriber.cursor_state().sink = Some(sink);
     }
@@ -123,7 +123,8 @@ impl TenantStream {
             return Ok(Start::At(position));
         }
         if position > head || position > base {
-            // The ring covers this range without it: Redis lost it, or it never was. A position ahead of Redis' clock never was.
+            // The ring covers this range without it: Redis lost it, or it never was. A position ahead of Redis' clock
+            // never was.
             let now_us = self.page_after(head).await?.map_or(0, |page| page.now_us);
             let is_lost = position > head && position <= now_us;
             return Ok(self.reset(if is_lost { ResetReason::Lost } else { ResetReason::Unknown }));
@@ -160,7 +161,8 @@ impl TenantStream {
         self.pages.after(&self.store, &self.channel.tenant_handle, position).await
     }
 
-    /// Continues with a page that begins right after `position`: from the ring, if the page joins it, so that other streams find it there.
+    /// Continues with a page that begins right after `position`: from the ring, if the page joins it, so that other
+    /// streams find it there.
     fn enter_page(&mut self, position: i64, page: &Page) {
         let cursor = {
             let mut ring = self.channel.ring();
@@ -222,7 +224,8 @@ impl TenantStream {
         }
     }
 
-    /// The ring's next frames: `None` if there are none, empty if none of them matched. A stream in the history reads none.
+    /// The ring's next frames: `None` if there are none, empty if none of them matched. A stream in the history reads
+    /// none.
     fn read_ring(&mut self) -> Option<Chunk> {
         let Source::Ring = self.source else { return None };
         let cursor = self.subscriber.cursor_state().next;

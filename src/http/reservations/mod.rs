@@ -26,7 +26,7 @@ use crate::{
     },
     http::{
         app_state::{AppState, Tag},
-        auth::{Authorized, Govern, Read, Write},
+        auth::{Admin, Authorized, Read, Write},
         reservations::list::{Listing, Wish, list},
         wire::{
             error::{ApiError, Code},
@@ -182,7 +182,7 @@ impl Reservations {
     #[oai(path = "/Reservation/forceRelease", method = "post", operation_id = "forceRelease")]
     async fn force_release(
         &self,
-        caller: Authorized<Govern>,
+        caller: Authorized<Admin>,
         here: AppState,
         body: Body<ForceReleaseRequest>,
     ) -> Result<Answer<ForceReleaseResult>, ApiError> {
@@ -197,7 +197,7 @@ impl Reservations {
 
     /// End every reservation of the tenant at once. No body is needed.
     #[oai(path = "/Reservation/reset", method = "post", operation_id = "reset")]
-    async fn reset(&self, caller: Authorized<Govern>, here: AppState) -> Result<Answer<ResetResult>, ApiError> {
+    async fn reset(&self, caller: Authorized<Admin>, here: AppState) -> Result<Answer<ResetResult>, ApiError> {
         let told = here.store().reset(&caller.0).await?;
         Ok(Answer(told.map(|released| ResetResult { released })))
     }

@@ -13,7 +13,7 @@ use crate::{
     },
     http::{
         app_state::{AppState, Tag},
-        auth::{Authorized, Govern, Read, Write},
+        auth::{Admin, Authorized, Read, Write},
         wire::{
             error::{ApiError, Code},
             request::Body,
@@ -91,12 +91,7 @@ impl Resources {
 
     /// Forget a resource. Not while it is held, has children, or is named in another's `blocks` (409).
     #[oai(path = "/Resource/:name", method = "delete", operation_id = "deleteResource")]
-    async fn delete(
-        &self,
-        caller: Authorized<Govern>,
-        here: AppState,
-        name: Path<String>,
-    ) -> Result<Nothing, ApiError> {
+    async fn delete(&self, caller: Authorized<Admin>, here: AppState, name: Path<String>) -> Result<Nothing, ApiError> {
         let told = here.store().delete_resource(&caller.0, &name.0).await?;
         done(told.answer, &caller.0, told.now_us)?;
         Ok(Nothing)

@@ -13,7 +13,7 @@ use crate::{
     },
     http::{
         app_state::{AppState, Tag},
-        auth::{Authorized, Govern},
+        auth::{Admin, Authorized},
         wire::{
             error::{ApiError, Code},
             request::Body,
@@ -31,7 +31,7 @@ impl Keys {
     #[oai(path = "/keys", method = "post", operation_id = "createKey")]
     async fn create(
         &self,
-        caller: Authorized<Govern>,
+        caller: Authorized<Admin>,
         here: AppState,
         body: Body<NewKeyRequest>,
     ) -> Result<Answer<KeyWithText, 201>, ApiError> {
@@ -55,7 +55,7 @@ impl Keys {
 
     /// List the tenant's API keys, never their text.
     #[oai(path = "/keys", method = "get", operation_id = "listKeys")]
-    async fn list(&self, caller: Authorized<Govern>, here: AppState) -> Result<Answer<KeyList>, ApiError> {
+    async fn list(&self, caller: Authorized<Admin>, here: AppState) -> Result<Answer<KeyList>, ApiError> {
         let told = here.store().keys(&caller.0).await?;
         Ok(Answer(told.map(|keys| KeyList { keys: keys.into_iter().map(Into::into).collect(), next_cursor: None })))
     }
@@ -64,7 +64,7 @@ impl Keys {
     #[oai(path = "/keys/:id/rotate", method = "post", operation_id = "rotateKey")]
     async fn rotate(
         &self,
-        caller: Authorized<Govern>,
+        caller: Authorized<Admin>,
         here: AppState,
         id: Path<String>,
     ) -> Result<Answer<KeyWithText>, ApiError> {
@@ -75,7 +75,7 @@ impl Keys {
 
     /// Remove a key. It is refused at once, on every replica, and its streams end. The last key with the scope admin stays (409).
     #[oai(path = "/keys/:id", method = "delete", operation_id = "deleteKey")]
-    async fn delete(&self, caller: Authorized<Govern>, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
+    async fn delete(&self, caller: Authorized<Admin>, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
         let told = here.store().delete_key(&caller.0, &id.0).await?;
         match told.answer {
             KeyRemoval::Removed => Ok(Nothing),
