@@ -13,7 +13,7 @@ use crate::{
     config::{Auth, Config},
     domain::{names::TenantId, tier::Tier},
     feed::Feed,
-    http::{self, App, Limiters, Listener, ListenerError, Serving},
+    http::{self, App, Limiters, Listener, ListenerError, Server},
     monitor,
     replica::Replica,
     store::{
@@ -85,17 +85,17 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), AppError> {
 }
 
 async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) -> Result<(), AppError> {
-    let tls = config.tls.as_ref().map(|(certificate, key)| http::tls(certificate, key)).transpose()?;
+    let tls = config.tls.as_ref().map(|(certificate, key)| http::tls_acceptor(certificate, key)).transpose()?;
     let listener = Listener::bind(config.listen, config.workers)?;
     let bound = listener.address();
     let callers = Arc::new(Callers::of(config.tiers.clone(), config.known_credentials));
     let replica = Arc::new(Replica::begin());
     let store = Store::new(RedisHandle::open(address.clone()), callers.clone());
-    let feeds = Feed::open(store.clone(), config.workers)?;
+    let feeds = Feed::start(store.clone(), config.workers)?;
     let feed = feeds.first().cloned();
 
     let config = Arc::new(config);
-    let (guards, vault) = (Arc::new(Limiters::default()), Arc::new(vault));
+    let (limiters, vault) = (Arc::new(Limiters::default()), Arc::new(vault));
     if config.auth == Auth::Open {
         tokio::spawn(make_default_tenant(store.clone()));
     }
@@ -109,8 +109,8 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
         .map(|(number, (socket, feed))| {
             let (address, callers, config, replica) =
                 (address.clone(), callers.clone(), config.clone(), replica.clone());
-            let (guards, vault, links) = (guards.clone(), vault.clone(), links.clone());
-            let serving = Serving::new(socket, tls.clone(), places.clone(), replica.clone(), config.drain);
+            let (limiters, vault, links) = (limiters.clone(), vault.clone(), links.clone());
+            let server = Server::new(socket, tls.clone(), places.clone(), replica.clone(), config.drain);
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
                 runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
                     let store = Store::new(RedisHandle::open(address), callers);
@@ -121,9 +121,9 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
                     let (leaving, drain, window) = (feed.clone(), replica.drain.clone(), config.drain);
                     tokio::spawn(async move {
                         drain.cancelled().await;
-                        leaving.end_over(window.mul_f64(STREAMS_END)).await;
+                        leaving.end_streams(window.mul_f64(STREAMS_END)).await;
                     });
-                    serving.run(http::edge(App { store, links, feed, config, replica, guards, vault })).await
+                    server.run(http::edge(App { store, links, feed, config, replica, limiters, vault })).await
                 })
             })
         })
@@ -168,7 +168,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     });
     joined.await.unwrap_or(Ok(Vec::new()))?;
     if let Some(feed) = feed {
-        feed.farewell().await;
+        feed.release_slots().await;
     }
     let _ = sweeping.await;
     tracing::info!("done");

@@ -13,4 +13,5 @@ pub mod monitor;
 pub mod replica;
 pub mod store;
 pub mod sweeper;
+pub mod sync;
 pub mod trust;

@@ -1,68 +1,74 @@
-//! One call for all who ask the same at the same time, and for those who ask within a moment after.
+//! Single flight: calls for the same key at the same time share one call and its result (the pattern of Go's
+//! `singleflight`).
 //!
-//! When ten thousand streams come back at once they ask Redis a few questions, not ten thousand.
+//! A result is shared for a short while longer. When ten thousand streams reconnect at once, Redis gets a few calls
+//! instead of ten thousand.
 
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use tokio::sync::OnceCell;
 
-/// Beyond so many questions the old ones are looked through.
-const MANY: usize = 256;
+use crate::sync::lock;
 
-/// When each question began, and its answer once it is there.
-type Begun<K, V> = HashMap<K, (Instant, Arc<OnceCell<V>>)>;
+/// Number of calls beyond which expired ones are removed.
+const PRUNE_ABOVE: usize = 256;
 
-/// Questions under way or just answered.
+/// Begin and result of each call; the cell is empty while the call is under way.
+type Calls<K, V> = HashMap<K, (Instant, Arc<OnceCell<V>>)>;
+
+/// Calls that are under way or have just ended.
 #[derive(Debug)]
 pub(super) struct SingleFlight<K, V> {
-    kept: Duration,
-    begun: Mutex<Begun<K, V>>,
+    ttl: Duration,
+    calls: Mutex<Calls<K, V>>,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> SingleFlight<K, V> {
-    /// Answers are given again for `kept` after their question began.
-    pub(super) fn new(kept: Duration) -> Self {
-        Self { kept, begun: Mutex::default() }
+    /// Shares a call's result for `ttl` after the call began.
+    pub(super) fn new(ttl: Duration) -> Self {
+        Self { ttl, calls: Mutex::default() }
     }
 
-    fn begun(&self) -> MutexGuard<'_, Begun<K, V>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    fn calls(&self) -> MutexGuard<'_, Calls<K, V>> {
+        lock(&self.calls)
     }
 
-    /// The answer to `key`, by `ask` if nobody has asked lately. A failure is not kept: who waited for it asks.
+    /// The result for `key`: of the present or the last call, or of `call`. An error is not shared: each waiting caller
+    /// makes its own call.
     ///
     /// # Cancellation
-    /// When the one who asks is dropped, one of those who wait asks in its place.
-    pub(super) async fn get<E>(&self, key: &K, ask: impl Future<Output = Result<V, E>>) -> Result<V, E> {
+    /// When the future that makes the call is dropped, a waiting one makes it instead.
+    pub(super) async fn get<E>(&self, key: &K, call: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let cell = {
-            let (now, mut begun) = (Instant::now(), self.begun());
-            if begun.len() > MANY {
-                begun.retain(|_, (at, _)| now.duration_since(*at) < self.kept);
+            let (now, mut calls) = (Instant::now(), self.calls());
+            let is_fresh = |begun: &Instant| now.duration_since(*begun) < self.ttl;
+            if calls.len() > PRUNE_ABOVE {
+                calls.retain(|_, (begun, _)| is_fresh(begun));
             }
-            match begun.get(key).filter(|(at, _)| now.duration_since(*at) < self.kept) {
+            match calls.get(key).filter(|(begun, _)| is_fresh(begun)) {
                 Some((_, cell)) => cell.clone(),
                 None => {
                     let cell = Arc::new(OnceCell::new());
-                    begun.insert(key.clone(), (now, cell.clone()));
+                    calls.insert(key.clone(), (now, cell.clone()));
                     cell
                 }
             }
         };
-        cell.get_or_try_init(|| ask).await.cloned()
+        cell.get_or_try_init(|| call).await.cloned()
     }
 
-    /// Forgets the answer to `key`.
+    /// Stops sharing the result for `key`.
     pub(super) fn forget(&self, key: &K) {
-        self.begun().remove(key);
+        self.calls().remove(key);
     }
 
-    /// Forgets everything.
+    /// Stops sharing every result.
     pub(super) fn forget_all(&self) {
-        self.begun().clear();
+        self.calls().clear();
     }
 }

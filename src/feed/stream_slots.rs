@@ -1,156 +1,166 @@
-//! Places on the stream that this replica holds: taken at the door, said to be alive while it lives, given back when a stream ends.
+//! Stream slots that this replica holds: the entries in Redis by which open streams are counted over all replicas.
+//!
+//! A slot is claimed before Redis is asked and released when its stream ends. Heartbeats keep the replica's slots
+//! valid; without them Redis ignores the entries after a while, so nothing drifts when a process dies.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
 
-use crate::store::{ReplicaId, Store, StreamId, StreamKind, TenantHandle};
+use crate::{
+    store::{ReplicaId, Store, StreamId, StreamKind, TenantHandle},
+    sync::lock,
+};
 
-/// How often the replica says that it lives: four times in the time after which nobody believes it any more.
-const BEAT: Duration = Duration::from_secs(3);
-/// How long a place that could not be given back waits for the next try.
-const RETRY: Duration = Duration::from_millis(500);
-/// How long a place waits of which nobody knows whether it was taken: the call may still be on its way to Redis.
-const UNSETTLED: Duration = Duration::from_secs(5);
+/// Interval of the replica's heartbeats: a quarter of the 12 s after which its slots count no more.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Delay before a failed release is repeated.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Delay of a release when it is unknown whether the slot was taken: the call that takes it may still be on its way to
+/// Redis.
+const UNCONFIRMED_DELAY: Duration = Duration::from_secs(5);
 
-/// All places that this replica holds.
+/// The replica's stream slots.
 #[derive(Debug)]
 pub(super) struct StreamSlots {
     replica: ReplicaId,
-    next: AtomicU64,
+    next_number: AtomicU64,
     state: Mutex<State>,
-    left: Notify,
-    /// Rings after each try to give places back.
-    tried: Notify,
+    /// Notified when a slot is to be released.
+    released: Notify,
+    /// Notified after each attempt to release slots.
+    attempted: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     held: HashMap<u64, (Arc<TenantHandle>, StreamKind)>,
-    given_back: Vec<(u64, Arc<TenantHandle>)>,
-    /// How many Redis is being told of at present.
-    on_their_way: usize,
-    unsettled: Vec<(Instant, u64, Arc<TenantHandle>)>,
+    /// Slots to be released now.
+    to_release: Vec<(u64, Arc<TenantHandle>)>,
+    /// Number of slots whose release is under way.
+    releasing: usize,
+    /// Slots to be released later, and when.
+    unconfirmed: Vec<(Instant, u64, Arc<TenantHandle>)>,
 }
 
-/// One place. Dropping it gives it back.
+/// One stream's slot. Dropping it releases it.
 #[derive(Debug)]
 pub(super) struct StreamSlot {
-    leases: Arc<StreamSlots>,
+    slots: Arc<StreamSlots>,
     number: u64,
-    settled: bool,
+    is_confirmed: bool,
 }
 
 impl StreamSlots {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             replica: ReplicaId::random(),
-            next: AtomicU64::new(1),
+            next_number: AtomicU64::new(1),
             state: Mutex::default(),
-            left: Notify::new(),
-            tried: Notify::new(),
+            released: Notify::new(),
+            attempted: Notify::new(),
         })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
-    /// A place about to be taken: held from before Redis is asked, so that it is given back however the asking ends.
-    pub(super) fn lease(self: &Arc<Self>, place: &Arc<TenantHandle>, kind: &StreamKind) -> StreamSlot {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.state().held.insert(number, (place.clone(), kind.clone()));
-        StreamSlot { leases: self.clone(), number, settled: false }
+    /// Claims a slot that Redis is about to be asked for, so that it is released however the call ends.
+    pub(super) fn claim(self: &Arc<Self>, tenant_handle: &Arc<TenantHandle>, kind: &StreamKind) -> StreamSlot {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        self.state().held.insert(number, (tenant_handle.clone(), kind.clone()));
+        StreamSlot { slots: self.clone(), number, is_confirmed: false }
     }
 
-    /// Gives back what has ended, and says that the replica lives, for as long as it does.
-    pub(super) async fn keep(self: Arc<Self>, store: Store) {
-        let mut beats = tokio::time::interval(BEAT);
+    /// Sends heartbeats and releases slots until the replica ends.
+    pub(super) async fn run(self: Arc<Self>, store: Store) {
+        let mut heartbeats = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
-                _ = beats.tick() => {
-                    self.beat(&store).await;
-                    self.give_back(&store).await;
+                _ = heartbeats.tick() => {
+                    self.send_heartbeats(&store).await;
+                    self.release(&store).await;
                 }
-                () = self.left.notified() => self.give_back(&store).await,
+                () = self.released.notified() => self.release(&store).await,
             }
         }
     }
 
-    async fn beat(&self, store: &Store) {
-        let partitions: HashSet<_> = self.state().held.values().map(|(place, _)| place.partition()).collect();
-        let beats = partitions.into_iter().map(|partition| store.beat(partition, &self.replica));
-        for beat in futures_util::future::join_all(beats).await {
-            if let Err(error) = beat {
-                tracing::debug!(%error, "redis was not told that this replica lives");
+    async fn send_heartbeats(&self, store: &Store) {
+        let partitions: HashSet<_> = self.state().held.values().map(|(handle, _)| handle.partition()).collect();
+        let heartbeats = partitions.into_iter().map(|partition| store.beat(partition, &self.replica));
+        for result in futures_util::future::join_all(heartbeats).await {
+            if let Err(error) = result {
+                tracing::debug!(%error, "a heartbeat of this replica did not reach redis");
             }
         }
     }
 
-    async fn give_back(&self, store: &Store) {
-        {
-            let now = Instant::now();
-            let State { given_back, unsettled, .. } = &mut *self.state();
-            given_back
-                .extend(unsettled.extract_if(.., |(due, ..)| *due <= now).map(|(_, number, place)| (number, place)));
-        }
-        let given_back = {
-            let mut state = self.state();
-            state.on_their_way = state.given_back.len();
-            std::mem::take(&mut state.given_back)
+    async fn release(&self, store: &Store) {
+        let slots = {
+            let (now, mut state) = (Instant::now(), self.state());
+            let State { to_release, unconfirmed, .. } = &mut *state;
+            let due = unconfirmed.extract_if(.., |(due, ..)| *due <= now);
+            to_release.extend(due.map(|(_, number, handle)| (number, handle)));
+            state.releasing = state.to_release.len();
+            std::mem::take(&mut state.to_release)
         };
-        let asked = given_back
+        let releases = slots
             .iter()
-            .map(|(number, place)| async move { store.leave_stream(place, &self.id(*number)).await.is_ok() });
-        let done = futures_util::future::join_all(asked).await;
-        let again: Vec<_> =
-            given_back.into_iter().zip(done).filter(|(_, done)| !done).map(|(place, _)| place).collect();
-        let failed = !again.is_empty();
+            .map(|(number, handle)| async move { store.leave_stream(handle, &self.id(*number)).await.is_ok() });
+        let released = futures_util::future::join_all(releases).await;
+        let failed: Vec<_> = slots.into_iter().zip(released).filter(|(_, ok)| !ok).map(|(slot, _)| slot).collect();
+        let has_failed = !failed.is_empty();
         {
             let mut state = self.state();
-            state.given_back.extend(again);
-            state.on_their_way = 0;
+            state.to_release.extend(failed);
+            state.releasing = 0;
         }
-        self.tried.notify_waiters();
-        if failed {
-            tokio::time::sleep(RETRY).await;
-            self.left.notify_one();
+        self.attempted.notify_waiters();
+        if has_failed {
+            tokio::time::sleep(RETRY_DELAY).await;
+            self.released.notify_one();
         }
     }
 
-    /// Waits until Redis knows of every place that has ended.
-    pub(super) async fn all_given_back(&self) {
+    /// Waits until Redis has released the slot of every stream that has ended.
+    pub(super) async fn all_released(&self) {
         loop {
-            let tried = self.tried.notified();
+            let attempted = self.attempted.notified();
             {
                 let state = self.state();
-                if state.given_back.is_empty() && state.on_their_way == 0 {
+                if state.to_release.is_empty() && state.releasing == 0 {
                     return;
                 }
             }
-            tried.await;
+            attempted.await;
         }
     }
 
-    /// Tells a Redis that may have lost it which places are taken.
-    pub(super) async fn tell_again(&self, store: &Store) {
+    /// Writes the held slots to a Redis that may have lost them.
+    pub(super) async fn restore(&self, store: &Store) {
         let held: Vec<_> =
-            self.state().held.iter().map(|(number, (place, kind))| (*number, place.clone(), kind.clone())).collect();
-        for (number, place, kind) in held {
-            if let Err(error) = store.keep_stream(&place, &self.id(number), &kind).await {
-                tracing::debug!(%error, "redis was not told of a stream's place");
+            self.state().held.iter().map(|(number, (handle, kind))| (*number, handle.clone(), kind.clone())).collect();
+        for (number, handle, kind) in held {
+            if let Err(error) = store.keep_stream(&handle, &self.id(number), &kind).await {
+                tracing::debug!(%error, "the slot of a stream could not be restored");
             }
-            // It may have ended meanwhile, and been given back before it was told again.
-            if !self.state().held.contains_key(&number) {
-                self.state().given_back.push((number, place));
-                self.left.notify_one();
+            // If its stream has ended meanwhile, its release may have come before the restored entry.
+            let mut state = self.state();
+            if !state.held.contains_key(&number) {
+                state.to_release.push((number, handle));
+                self.released.notify_one();
             }
         }
-        self.beat(store).await;
+        self.send_heartbeats(store).await;
     }
 
     fn id(&self, number: u64) -> StreamId {
@@ -160,26 +170,26 @@ impl StreamSlots {
 
 impl StreamSlot {
     pub(super) fn id(&self) -> StreamId {
-        self.leases.id(self.number)
+        self.slots.id(self.number)
     }
 
-    /// Notes that Redis has answered.
-    pub(super) fn settle(&mut self) {
-        self.settled = true;
+    /// Marks that Redis has answered.
+    pub(super) fn confirm(&mut self) {
+        self.is_confirmed = true;
     }
 }
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        let mut state = self.leases.state();
-        if let Some((place, _)) = state.held.remove(&self.number) {
-            if self.settled {
-                state.given_back.push((self.number, place));
+        let mut state = self.slots.state();
+        if let Some((handle, _)) = state.held.remove(&self.number) {
+            if self.is_confirmed {
+                state.to_release.push((self.number, handle));
             } else {
-                state.unsettled.push((Instant::now() + UNSETTLED, self.number, place));
+                state.unconfirmed.push((Instant::now() + UNCONFIRMED_DELAY, self.number, handle));
             }
         }
         drop(state);
-        self.leases.left.notify_one();
+        self.slots.released.notify_one();
     }
 }

@@ -6,7 +6,7 @@ use poem::{Request, RequestBody};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Tags};
 
 use crate::{
-    http::{App, auth::shared_app, wire::error::ApiError},
+    http::{App, pipeline::context::app, wire::error::ApiError},
     store::Store,
 };
 
@@ -51,6 +51,6 @@ impl<'a> ApiExtractor<'a> for AppState {
     type ParamRawType = ();
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        shared_app(request).cloned().map(Self).map_err(|error: ApiError| error.into())
+        app(request).cloned().map(Self).map_err(|error: ApiError| error.into())
     }
 }

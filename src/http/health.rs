@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use poem::{Request, Response, handler, http::StatusCode};
 use serde_json::json;
 
-use crate::http::auth::app;
+use crate::http::pipeline::context::app;
 
 /// Ready means that Redis answered this recently.
 const RECENT: Duration = Duration::from_secs(2);

@@ -29,8 +29,8 @@ use crate::{
 pub use auth::Limiters;
 pub use openapi::document;
 pub use pipeline::Pipeline;
-pub(crate) use server::listener::tls;
-pub use server::listener::{Listener, ListenerError, Serving};
+pub(crate) use server::acceptor as tls_acceptor;
+pub use server::{Listener, ListenerError, Server};
 
 /// What every handler can reach. One per runtime.
 pub struct App {
@@ -44,8 +44,8 @@ pub struct App {
     pub config: Arc<Config>,
     /// The replica's condition.
     pub replica: Arc<Replica>,
-    /// What the replica refuses by itself.
-    pub guards: Arc<Limiters>,
+    /// Limits that the replica enforces before it asks Redis.
+    pub limiters: Arc<Limiters>,
     /// What signs tokens and seals secrets.
     pub vault: Arc<Vault>,
 }

@@ -6,10 +6,10 @@ use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Value, json};
 
 use crate::http::{
-    events::{publish::Platform, stream::Events},
+    events::{companies::Companies, stream::Events},
     queues::{connections::Connections, ingest::Ingest, jobs::Jobs, stream::QueueEvents, workers_and_queues::Fleet},
     reservations::{Reservations, resources::Resources, transactions::Transactions},
-    tenants::{admin::Admin, api_keys::Keys, session::Sessions, token_exchange::Exchange},
+    tenants::{admin::Tenants, api_keys::Keys, session::Sessions, token_exchange::Exchange},
 };
 
 /// Introduction of the document.
@@ -30,13 +30,13 @@ may come late, twice and in any order: a job's state follows from the times at w
 
 /// The parts of the API under [`API`].
 pub(super) type Api =
-    (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin);
+    (Reservations, Transactions, Resources, Events, Companies, Connections, Keys, Exchange, Sessions, Tenants);
 
 /// Prefix of the API's paths.
 pub(super) const API: &str = "/api/v1";
 
 pub(super) fn api() -> Api {
-    (Reservations, Transactions, Resources, Events, Platform, Connections, Keys, Exchange, Sessions, Admin)
+    (Reservations, Transactions, Resources, Events, Companies, Connections, Keys, Exchange, Sessions, Tenants)
 }
 
 fn service() -> OpenApiService<Api, ()> {

@@ -1,13 +1,14 @@
-//! Which events a subscriber wants. A filter is a wish, never a permission.
+//! Filters of event streams.
 //!
-//! It is decided from what a frame carries beside its bytes, never by reading its JSON: once per event and group of equal filters.
+//! A filter is decided from what a frame carries beside its bytes, never by parsing its JSON, and once per event for
+//! all streams with equal filters. It selects; it grants no permission.
 
 use crate::feed::buffer::{
-    frame::{About, Frame, kind_bit},
+    frame::{Frame, Subject, kind_bit},
     queue_frames,
 };
 
-/// What passes to a subscriber. An absent part lets everything pass.
+/// Events that a subscriber wants: those that match every part. An absent part matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     types: Option<Types>,
@@ -17,26 +18,30 @@ pub struct Filter {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Types {
-    known: u32,
+    /// Bits of the built-in types, as in [`Frame::kind_bit`].
+    built_in: u32,
+    /// Other types, sorted.
     own: Vec<Box<str>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Names {
-    whole: Vec<Box<str>>,
+    /// Whole names, sorted.
+    exact: Vec<Box<str>>,
     prefixes: Vec<Box<str>>,
 }
 
 impl Filter {
-    /// Reads the lists of a query, each of them a comma list or several. A list without an item lets everything pass.
+    /// Reads a query's lists, each of which may be repeated and hold several items. A list without an item matches
+    /// everything.
     #[must_use]
     pub fn parse(types: &[String], resources: &[String], companies: &[String]) -> Self {
         Self { types: parse_types(types), resources: parse_resources(resources), companies: sorted(items(companies)) }
     }
 
-    /// Reads the list of a connection's stream: groups (`job`) or full names (`job:state_change`).
+    /// Reads the `types` of a connection's stream: groups (`job`) or full names (`job:state_change`).
     #[must_use]
-    pub fn of_queues(types: &[String]) -> Self {
+    pub fn parse_queue_types(types: &[String]) -> Self {
         let Some(names) = sorted(items(types)) else { return Self::default() };
         let wanted = |kind: &str| {
             names.iter().any(|name| **name == *kind || kind.split_once(':').is_some_and(|(group, _)| **name == *group))
@@ -44,69 +49,73 @@ impl Filter {
         let mut own: Vec<Box<str>> =
             queue_frames::KINDS.into_iter().filter(|kind| wanted(kind)).map(Into::into).collect();
         own.sort_unstable();
-        Self { types: Some(Types { known: 0, own }), ..Self::default() }
+        Self { types: Some(Types { built_in: 0, own }), ..Self::default() }
     }
 
-    /// Whether everything passes.
+    /// Whether every event matches.
     #[must_use]
     pub fn is_open(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the frame passes.
+    /// Whether a frame matches. Frames about the stream itself always do.
     #[must_use]
-    pub fn passes(&self, frame: &Frame) -> bool {
-        if frame.about == About::Stream {
+    pub fn matches(&self, frame: &Frame) -> bool {
+        if frame.subject == Subject::Stream {
             return true;
         }
-        self.types.as_ref().is_none_or(|types| types.has(frame))
-            && self.resources.as_ref().is_none_or(|names| names.has(&frame.about))
-            && self.companies.as_ref().is_none_or(|wanted| has_company(wanted, &frame.about))
+        self.types.as_ref().is_none_or(|types| types.contain(frame))
+            && self.resources.as_ref().is_none_or(|names| names.match_subject(&frame.subject))
+            && self.companies.as_ref().is_none_or(|companies| has_company(companies, &frame.subject))
     }
 }
 
 impl Types {
-    fn has(&self, frame: &Frame) -> bool {
-        if frame.kind_bit == 0 { self.own.binary_search(&frame.kind).is_ok() } else { self.known & frame.kind_bit != 0 }
+    fn contain(&self, frame: &Frame) -> bool {
+        match frame.kind_bit {
+            0 => self.own.binary_search(&frame.kind).is_ok(),
+            bit => self.built_in & bit != 0,
+        }
     }
 }
 
 impl Names {
-    fn has(&self, about: &About) -> bool {
-        match about {
-            About::Resources(names) => names.iter().any(|name| self.has_name(name)),
-            About::Everything | About::Stream => true,
-            About::Company { .. } => false,
+    fn match_subject(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Resources(names) => names.iter().any(|name| self.match_name(name)),
+            Subject::Tenant | Subject::Stream => true,
+            Subject::Company { .. } => false,
         }
     }
 
-    fn has_name(&self, name: &str) -> bool {
-        self.whole.binary_search_by(|wanted| (**wanted).cmp(name)).is_ok()
+    fn match_name(&self, name: &str) -> bool {
+        self.exact.binary_search_by(|exact| (**exact).cmp(name)).is_ok()
             || self.prefixes.iter().any(|prefix| name.starts_with(&**prefix))
     }
 }
 
-fn has_company(wanted: &[Box<str>], about: &About) -> bool {
-    let About::Company { id, slug } = about else { return false };
-    [id, slug].into_iter().flatten().any(|name| wanted.binary_search(name).is_ok())
+fn has_company(companies: &[Box<str>], subject: &Subject) -> bool {
+    let Subject::Company { id, slug } = subject else { return false };
+    [id, slug].into_iter().flatten().any(|name| companies.binary_search(name).is_ok())
 }
 
 fn parse_types(lists: &[String]) -> Option<Types> {
     let names = sorted(items(lists))?;
-    let known = names.iter().fold(0, |known, name| known | kind_bit(name));
-    Some(Types { known, own: names.into_iter().filter(|name| kind_bit(name) == 0).collect() })
+    let built_in = names.iter().fold(0, |bits, name| bits | kind_bit(name));
+    Some(Types { built_in, own: names.into_iter().filter(|name| kind_bit(name) == 0).collect() })
 }
 
 fn parse_resources(lists: &[String]) -> Option<Names> {
-    let (prefixes, whole): (Vec<_>, Vec<_>) = sorted(items(lists))?.into_iter().partition(|name| name.ends_with('*'));
+    let (prefixes, exact): (Vec<_>, Vec<_>) = sorted(items(lists))?.into_iter().partition(|name| name.ends_with('*'));
     let prefixes = prefixes.iter().map(|prefix| prefix[..prefix.len() - 1].into()).collect();
-    Some(Names { whole, prefixes })
+    Some(Names { exact, prefixes })
 }
 
 fn items(lists: &[String]) -> Vec<String> {
     lists.iter().flat_map(|list| split_list(list)).collect()
 }
 
+/// The items sorted and without duplicates; `None` if there are none.
 fn sorted(items: Vec<String>) -> Option<Vec<Box<str>>> {
     let mut items: Vec<Box<str>> = items.into_iter().map(Into::into).collect();
     items.sort();
@@ -114,21 +123,23 @@ fn sorted(items: Vec<String>) -> Option<Vec<Box<str>>> {
     (!items.is_empty()).then_some(items)
 }
 
-/// Splits comma lists, where `\,` is a comma that belongs to a name. Empty items are left out.
+/// Splits a comma list. `\,` is a comma inside an item; empty items are left out.
 #[must_use]
 pub fn split_list(text: &str) -> Vec<String> {
-    let mut items = vec![String::new()];
+    let mut items = Vec::new();
+    let mut item = String::new();
     let mut chars = text.chars().peekable();
     while let Some(char) = chars.next() {
         match (char, chars.peek()) {
             ('\\', Some(',')) => {
                 chars.next();
-                items.iter_mut().last().into_iter().for_each(|item| item.push(','));
+                item.push(',');
             }
-            (',', _) => items.push(String::new()),
-            _ => items.iter_mut().last().into_iter().for_each(|item| item.push(char)),
+            (',', _) => items.push(std::mem::take(&mut item)),
+            _ => item.push(char),
         }
     }
+    items.push(item);
     items.retain(|item| !item.is_empty());
     items
 }
@@ -136,13 +147,14 @@ pub fn split_list(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::buffer::frame::ResetReason;
 
-    fn frame(kind: &str, about: About) -> Frame {
-        Frame::new(Some(1), kind, about, &[])
+    fn frame(kind: &str, subject: Subject) -> Frame {
+        Frame::new(Some(1), kind, subject, &[])
     }
 
-    fn about(names: &[&str]) -> About {
-        About::Resources(names.iter().map(|name| (*name).into()).collect())
+    fn resources(names: &[&str]) -> Subject {
+        Subject::Resources(names.iter().map(|name| (*name).into()).collect())
     }
 
     fn filter(types: &str, resources: &str, companies: &str) -> Filter {
@@ -159,34 +171,35 @@ mod tests {
     }
 
     #[test]
-    fn types_known_and_own() {
+    fn types_built_in_and_own() {
         let wanted = filter("RESERVED,alarm", "", "");
-        assert!(wanted.passes(&frame("RESERVED", about(&["a"]))));
-        assert!(wanted.passes(&frame("alarm", About::Company { id: None, slug: None })));
-        assert!(!wanted.passes(&frame("RENEWED", about(&["a"]))));
-        assert!(!wanted.passes(&frame("alarms", About::Company { id: None, slug: None })));
-        assert!(!filter("nonsense", "", "").passes(&frame("RESERVED", about(&["a"]))));
+        assert!(wanted.matches(&frame("RESERVED", resources(&["a"]))));
+        assert!(wanted.matches(&frame("alarm", Subject::Company { id: None, slug: None })));
+        assert!(!wanted.matches(&frame("RENEWED", resources(&["a"]))));
+        assert!(!wanted.matches(&frame("alarms", Subject::Company { id: None, slug: None })));
+        assert!(!filter("nonsense", "", "").matches(&frame("RESERVED", resources(&["a"]))));
         assert!(filter("", ",", "").is_open());
     }
 
     #[test]
-    fn resources_whole_by_prefix_and_by_pool() {
+    fn resources_by_name_by_prefix_and_by_pool() {
         let wanted = filter("", "printer,job-*", "");
-        assert!(wanted.passes(&frame("RESERVED", about(&["job-42"]))));
-        assert!(wanted.passes(&frame("RESERVED", about(&["printer_0", "printer"]))));
-        assert!(wanted.passes(&frame("RESET", About::Everything)));
-        assert!(!wanted.passes(&frame("RESERVED", about(&["printer_0"]))));
-        assert!(!wanted.passes(&frame("trade", About::Company { id: None, slug: None })));
+        assert!(wanted.matches(&frame("RESERVED", resources(&["job-42"]))));
+        assert!(wanted.matches(&frame("RESERVED", resources(&["printer_0", "printer"]))));
+        assert!(wanted.matches(&frame("RESET", Subject::Tenant)));
+        assert!(!wanted.matches(&frame("RESERVED", resources(&["printer_0"]))));
+        assert!(!wanted.matches(&frame("trade", Subject::Company { id: None, slug: None })));
     }
 
     #[test]
     fn companies_by_slug_or_id_and_nothing_else() {
         let wanted = filter("", "", "alpha,c-2");
-        let company = |id: &str, slug: Option<&str>| About::Company { id: Some(id.into()), slug: slug.map(Into::into) };
-        assert!(wanted.passes(&frame("trade", company("c-1", Some("alpha")))));
-        assert!(wanted.passes(&frame("trade", company("c-2", None))));
-        assert!(!wanted.passes(&frame("trade", company("c-3", Some("beta")))));
-        assert!(!wanted.passes(&frame("RESERVED", about(&["alpha"]))));
-        assert!(wanted.passes(&Frame::reset_cursor(crate::feed::Reason::Lost, 1)));
+        let company =
+            |id: &str, slug: Option<&str>| Subject::Company { id: Some(id.into()), slug: slug.map(Into::into) };
+        assert!(wanted.matches(&frame("trade", company("c-1", Some("alpha")))));
+        assert!(wanted.matches(&frame("trade", company("c-2", None))));
+        assert!(!wanted.matches(&frame("trade", company("c-3", Some("beta")))));
+        assert!(!wanted.matches(&frame("RESERVED", resources(&["alpha"]))));
+        assert!(wanted.matches(&Frame::reset_cursor(ResetReason::Lost, 1)));
     }
 }

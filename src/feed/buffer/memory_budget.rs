@@ -1,4 +1,5 @@
-//! What the rings of a replica hold together. Each is bounded by itself; ten thousand of them need a bound on their sum.
+//! Memory bound shared by all rings of a replica. Each ring has a bound of its own; ten thousand of them need one on
+//! their sum.
 
 use std::{
     sync::{
@@ -8,53 +9,53 @@ use std::{
     time::Duration,
 };
 
-/// The most bytes that all rings hold together: as much as sixty-four full ones.
-const MOST: usize = 256 << 20;
-/// The age beyond which frames go first when that is too much. Each further look halves it: so the oldest go, whoever's they are, and
-/// what was heard just now stays until it has been written.
-const OLDEST: Duration = Duration::from_secs(64);
-/// Frames that are younger are never given up: their readers may not have had a chance yet.
-const YOUNGEST: Duration = Duration::from_millis(50);
+/// Bound of all rings together: 256 MiB, as much as sixty-four full rings.
+const MAX_BYTES: usize = 256 << 20;
+/// Age at which eviction begins. Each further step halves it, so the oldest frames go first, whichever ring holds them.
+const FIRST_EVICTION_AGE: Duration = Duration::from_secs(64);
+/// Younger frames are never evicted: they may not have been written yet.
+const MIN_EVICTION_AGE: Duration = Duration::from_millis(50);
 
-/// The weight of all rings together. Cheap to clone.
+/// Bytes that all rings hold together. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::feed) struct MemoryBudget {
-    bytes: Arc<AtomicUsize>,
-    most: usize,
+    used_bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
 }
 
 impl MemoryBudget {
-    /// Nothing yet.
+    /// An unused budget of 256 MiB.
     pub(in crate::feed) fn new() -> Self {
-        Self::of_at_most(MOST)
+        Self::with_max(MAX_BYTES)
     }
 
-    fn of_at_most(most: usize) -> Self {
-        Self { bytes: Arc::default(), most }
+    fn with_max(max_bytes: usize) -> Self {
+        Self { used_bytes: Arc::default(), max_bytes }
     }
 
-    pub(in crate::feed) fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    pub(super) fn add(&self, bytes: usize) {
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(in crate::feed) fn sub(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    pub(super) fn subtract(&self, bytes: usize) {
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// How many bytes more would be too many.
-    pub(in crate::feed) fn room(&self) -> usize {
-        self.most.saturating_sub(self.bytes.load(Ordering::Relaxed))
+    /// Bytes that are left; 0 if more than the budget is in use, which lasts until the next eviction.
+    pub(super) fn free_bytes(&self) -> usize {
+        self.max_bytes.saturating_sub(self.used_bytes.load(Ordering::Relaxed))
     }
 
-    pub(in crate::feed) fn is_too_much(&self) -> bool {
-        self.room() == 0
+    pub(in crate::feed) fn is_exhausted(&self) -> bool {
+        self.free_bytes() == 0
     }
 
-    /// Has the rings forget what is older than it names, younger and younger, until a quarter is free again: so this is seldom needed.
-    pub(in crate::feed) fn shed(&self, mut forget: impl FnMut(Duration)) {
-        let mut age = OLDEST;
-        while age >= YOUNGEST && self.room() < self.most / 4 {
-            forget(age);
+    /// Calls `evict_older` with smaller and smaller ages until a quarter of the budget is free, so that this happens
+    /// seldom.
+    pub(in crate::feed) fn evict(&self, mut evict_older: impl FnMut(Duration)) {
+        let mut age = FIRST_EVICTION_AGE;
+        while age >= MIN_EVICTION_AGE && self.free_bytes() < self.max_bytes / 4 {
+            evict_older(age);
             age /= 2;
         }
     }
@@ -69,11 +70,11 @@ mod tests {
     use super::*;
     use crate::{
         domain::platform::PlatformEvent,
-        feed::buffer::ring::{Ring, Taken},
+        feed::buffer::ring::{Applied, Ring},
         store::{Notification, Payload, Replay},
     };
 
-    fn note(position: i64) -> Notification {
+    fn notification(position: i64) -> Notification {
         let event = PlatformEvent {
             kind: "trade".into(),
             company_id: None,
@@ -88,32 +89,33 @@ mod tests {
     }
 
     #[test]
-    fn too_much_together_is_taken_from_the_oldest_whoever_has_them() {
-        let weight = MemoryBudget::of_at_most(100_000);
+    fn the_oldest_frames_of_all_rings_are_evicted_first() {
+        let budget = MemoryBudget::with_max(100_000);
         let begun = Instant::now();
-        // Ring 0 hears its last a minute before ring 1 begins, and so on.
-        let mut rings: Vec<_> = (0..4).map(|_| Ring::new(weight.clone())).collect();
+        // The last frame of ring 0 is a minute older than the first of ring 1, and so on.
+        let mut rings: Vec<_> = (0..4).map(|_| Ring::new(budget.clone())).collect();
         for (number, ring) in rings.iter_mut().enumerate() {
-            ring.mend(&Replay { notes: vec![], last: 0, position: 0, now_us: 0 }, false);
+            ring.repair(&Replay { notes: vec![], last: 0, position: 0, now_us: 0 }, false);
             for position in 1..=20 {
-                assert_eq!(ring.hear_at(note(position), begun + Duration::from_secs(60) * number as u32), Taken::Added);
+                let at = begun + Duration::from_secs(60) * number as u32;
+                assert_eq!(ring.apply_at(notification(position), at), Applied::Added);
             }
         }
-        assert!(weight.is_too_much());
+        assert!(budget.is_exhausted());
 
         let now = begun + Duration::from_secs(180);
-        weight.shed(|age| {
-            let forgotten: usize = rings.iter_mut().map(|ring| ring.forget_older(now, age)).sum();
-            assert!(forgotten == 0 || age == OLDEST, "{forgotten} at {age:?}");
+        budget.evict(|age| {
+            let evicted: usize = rings.iter_mut().map(|ring| ring.evict_older(now, age)).sum();
+            assert!(evicted == 0 || age == FIRST_EVICTION_AGE, "{evicted} at {age:?}");
         });
 
-        assert!(weight.room() >= 25_000, "{}", weight.room());
-        let held: Vec<_> = rings.iter().map(|ring| ring.end() - ring.first()).collect();
-        assert_eq!(held, [0, 0, 20, 20], "the younger half stays whole");
-        assert_eq!(rings[0].seek(5), None, "who stopped there is served from the history");
-        assert_eq!(rings[0].seek(20), Some(rings[0].end()), "who has everything goes on");
+        assert!(budget.free_bytes() >= 25_000, "{}", budget.free_bytes());
+        let frames: Vec<_> = rings.iter().map(|ring| ring.end() - ring.first()).collect();
+        assert_eq!(frames, [0, 0, 20, 20], "the younger half stays whole");
+        assert_eq!(rings[0].seek(5), None, "a stream that stopped there reads from the history");
+        assert_eq!(rings[0].seek(20), Some(rings[0].end()), "a stream that has everything continues");
 
         drop(rings);
-        assert_eq!(weight.room(), 100_000, "a ring that is gone weighs nothing");
+        assert_eq!(budget.free_bytes(), 100_000, "a dropped ring returns its bytes");
     }
 }

@@ -1,5 +1,6 @@
-//! What is kept to be delivered: frames, the ring of each channel, filters, and the memory budget of all rings.
+//! Buffers of event streams: encoded frames, one ring of them per channel, and the memory budget that all rings share.
 
+pub(super) mod chunk;
 pub(super) mod filter;
 pub(super) mod frame;
 pub(super) mod memory_budget;

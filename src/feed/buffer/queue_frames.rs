@@ -1,4 +1,5 @@
-//! What the stream of a connection tells, as frames. They have no position: nothing of it is kept, and nothing comes again.
+//! Frames of a connection's stream: live changes of its jobs, workers and queues. They are live only, without a
+//! position.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -8,56 +9,70 @@ use crate::{
         queue::{Queue, QueueChange, Worker, named},
         time::{instant, iso},
     },
-    feed::buffer::frame::{About, Frame},
+    feed::buffer::frame::{Frame, Subject},
 };
 
-/// The names of what can be filtered, by the group that stands before the colon.
-pub(in crate::feed) const KINDS: [&str; 4] = [JOB, HEARTBEAT, WORKER, QUEUE];
+/// Event types that a filter can name: in full, or by the group before the colon.
+pub(super) const KINDS: [&str; 4] = [JOB, HEARTBEAT, WORKER, QUEUE];
 const JOB: &str = "job:state_change";
 const HEARTBEAT: &str = "worker:heartbeat";
 const WORKER: &str = "worker:state_change";
 const QUEUE: &str = "queue:snapshot";
 
 impl Frame {
-    /// The frame of something that changed.
+    /// Encodes a change.
     #[must_use]
-    pub fn of_news(news: &QueueChange) -> Self {
-        match news {
-            QueueChange::Job { id, name, state, previous, at_ms } => {
-                let data = json!({"id": id, "name": named(name), "state": state.name(), "previousState": previous.map(|state| state.name()), "timestamp": iso(instant(*at_ms))});
-                Self::live(JOB, About::Everything, &data)
-            }
+    pub fn queue_change(change: &QueueChange) -> Self {
+        match change {
+            QueueChange::Job { id, name, state, previous, at_ms } => Self::live(
+                JOB,
+                Subject::Tenant,
+                &json!({
+                    "id": id,
+                    "name": named(name),
+                    "state": state.name(),
+                    "previousState": previous.map(|state| state.name()),
+                    "timestamp": iso(instant(*at_ms)),
+                }),
+            ),
             QueueChange::Heartbeat { id, hostname, state, active_jobs } => Self::live(
                 HEARTBEAT,
-                About::Everything,
+                Subject::Tenant,
                 &json!({"id": id, "hostname": hostname, "state": state.name(), "activeJobs": active_jobs}),
             ),
-            QueueChange::Worker { id, hostname, state, previous, at_ms } => {
-                let data = json!({"id": id, "hostname": hostname, "state": state.name(), "previousState": previous.name(), "timestamp": iso(instant(*at_ms))});
-                Self::live(WORKER, About::Everything, &data)
-            }
+            QueueChange::Worker { id, hostname, state, previous, at_ms } => Self::live(
+                WORKER,
+                Subject::Tenant,
+                &json!({
+                    "id": id,
+                    "hostname": hostname,
+                    "state": state.name(),
+                    "previousState": previous.name(),
+                    "timestamp": iso(instant(*at_ms)),
+                }),
+            ),
             QueueChange::Queue { name, depth, consumers } => {
-                Self::live(QUEUE, About::Everything, &json!({"name": name, "depth": depth, "consumers": consumers}))
+                Self::live(QUEUE, Subject::Tenant, &json!({"name": name, "depth": depth, "consumers": consumers}))
             }
             QueueChange::Gap { from_ms, to_ms, reason } => Self::gap(instant(*from_ms), instant(*to_ms), reason),
         }
     }
 
-    /// How a queue stands.
+    /// `queue:snapshot`: a queue's present depth and consumers.
     #[must_use]
-    pub fn of_queue(queue: &Queue) -> Self {
-        Self::of_news(&QueueChange::Queue {
+    pub fn queue_snapshot(queue: &Queue) -> Self {
+        Self::queue_change(&QueueChange::Queue {
             name: queue.name.clone(),
             depth: queue.depth,
             consumers: queue.consumers.map(|(count, _)| count),
         })
     }
 
-    /// That a worker lives.
+    /// `worker:heartbeat`: a worker's present state.
     #[must_use]
-    pub fn of_worker(worker: &Worker) -> Self {
+    pub fn worker_heartbeat(worker: &Worker) -> Self {
         let Worker { id, hostname, state, active_jobs, .. } = worker;
-        Self::of_news(&QueueChange::Heartbeat {
+        Self::queue_change(&QueueChange::Heartbeat {
             id: *id,
             hostname: hostname.clone(),
             state: *state,
@@ -65,19 +80,19 @@ impl Frame {
         })
     }
 
-    /// That nothing is known of a time. Passes every filter.
+    /// `gap`: changes between these instants may be missing. Matches every filter.
     #[must_use]
     pub fn gap(from: DateTime<Utc>, to: DateTime<Utc>, reason: &str) -> Self {
-        Self::live("gap", About::Stream, &json!({"from": iso(from), "to": iso(to), "reason": reason}))
+        Self::live("gap", Subject::Stream, &json!({"from": iso(from), "to": iso(to), "reason": reason}))
     }
 
-    /// That the stream lives. Passes every filter.
+    /// `heartbeat`: the stream is alive. Matches every filter.
     #[must_use]
     pub fn heartbeat(now: DateTime<Utc>) -> Self {
-        Self::live("heartbeat", About::Stream, &json!({"timestamp": iso(now)}))
+        Self::live("heartbeat", Subject::Stream, &json!({"timestamp": iso(now)}))
     }
 
-    fn live(kind: &str, about: About, data: &serde_json::Value) -> Self {
-        Self::new(None, kind, about, &[&data.to_string()])
+    fn live(kind: &str, subject: Subject, data: &serde_json::Value) -> Self {
+        Self::new(None, kind, subject, &[&data.to_string()])
     }
 }

@@ -1,7 +1,7 @@
-//! The latest frames of one tenant, in order and without a hole, and how far they reach.
+//! Ring of one channel: its latest frames, in order and without a gap, and the position that they reach.
 //!
-//! A kept event names the position before it. The ring takes it only if that is where it stands; anything else is a hole, and the
-//! ring waits, holding what it hears, until the history has mended it.
+//! Every kept event names the position before it. The ring takes an event only if that is its head; anything else is a
+//! gap, and the ring defers what arrives until the history has repaired it.
 
 use std::{
     collections::VecDeque,
@@ -11,182 +11,182 @@ use std::{
 
 use crate::{
     feed::buffer::{
-        frame::{Frame, Reason},
+        frame::{Frame, ResetReason},
         memory_budget::MemoryBudget,
     },
     store::{Notification, Replay},
 };
 
-/// The most frames a ring holds; a reader that lags further behind is served from the history.
-const FRAMES: usize = 4_096;
-/// What a frame costs beside its bytes.
-const FRAME: usize = 256;
-/// The most bytes a ring holds, which bounds what a tenant with large events costs.
-const BYTES: usize = 4 << 20;
-/// What a ring may always keep; what is more goes once it is old.
-const FRAMES_KEPT: usize = 64;
-const OLD: Duration = Duration::from_secs(60);
-/// The most notes that are held back while a hole is mended. Beyond that they are left to the history.
-const HELD: usize = 4_096;
-/// Where frames begin to be numbered: high, so that older ones can be put before them.
-const FIRST: u64 = 1 << 40;
+/// Frames per ring; a stream that falls further behind reads from the history.
+const MAX_FRAMES: usize = 4_096;
+/// Bytes per ring, 4 MiB, which bounds the memory of a tenant with large events.
+const MAX_BYTES: usize = 4 << 20;
+/// Memory of a frame beside its bytes: the frame itself, its `Arc`, its entries in both queues.
+const FRAME_OVERHEAD_BYTES: usize = 256;
+/// Frames that stay whatever their age. Beyond these, frames older than [`MAX_AGE`] are evicted.
+const MIN_FRAMES: usize = 64;
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// Notifications deferred during a repair; further ones are left to the history.
+const MAX_DEFERRED: usize = 4_096;
+/// Number of the first frame: high, so that older frames can be put before it.
+const FIRST_NUMBER: u64 = 1 << 40;
 
-/// A tenant's ring.
+/// The latest frames of a channel. Frames are numbered in order; a cursor is the number of the next frame to read.
 #[derive(Debug)]
 pub(in crate::feed) struct Ring {
+    /// The frames, each with the time at which it was added.
     frames: VecDeque<(Instant, Arc<Frame>)>,
     /// Position and number of each frame that has a position.
     index: VecDeque<(i64, u64)>,
-    /// What it weighs, and what all weigh together.
+    /// Bytes of all frames, which are also counted in `budget`.
     bytes: usize,
-    together: MemoryBudget,
-    /// The number of its first frame.
+    budget: MemoryBudget,
+    /// Number of the first frame.
     first: u64,
-    /// The position before its first frame.
+    /// Position before the first frame.
     base: i64,
-    /// The last kept position that it reaches to; `None`: nothing is known yet.
+    /// Position of the last kept event up to which nothing is missing; `None` before the first repair.
     head: Option<i64>,
-    /// The highest position that may be named to readers.
-    told: i64,
-    /// Whether a hole is being mended.
-    mending: bool,
-    held: Vec<Notification>,
-    /// How many notes were held when the history was asked: it must know of these.
-    held_before: usize,
+    /// Highest position that streams may name to their clients, as `asOf` or as the `id` of a keepalive.
+    as_of: i64,
+    /// Whether a repair is under way.
+    repairing: bool,
+    deferred: Vec<Notification>,
+    /// Notifications that were deferred when the history was read: the reply must include them.
+    deferred_before_read: usize,
 }
 
-fn weight(frame: &Frame) -> usize {
-    FRAME + frame.bytes().len()
-}
-
-/// What became of a note.
+/// Outcome of applying a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::feed) enum Taken {
-    /// There is a new frame.
+pub(in crate::feed) enum Applied {
+    /// A frame was added.
     Added,
-    /// Nothing new: it was known, or it waits.
-    Nothing,
-    /// It shows a hole that somebody must mend now.
-    Hole,
+    /// No new frame: the event was known, or it is deferred.
+    Unchanged,
+    /// A gap was found, and a repair must begin.
+    Gap,
+}
+
+fn frame_bytes(frame: &Frame) -> usize {
+    FRAME_OVERHEAD_BYTES + frame.bytes().len()
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        self.together.sub(self.bytes);
+        self.budget.subtract(self.bytes);
     }
 }
 
 impl Ring {
-    /// One of which nothing is known yet.
-    pub(in crate::feed) fn new(together: MemoryBudget) -> Self {
+    /// A ring of a tenant's events. It knows no position until its first repair.
+    pub(in crate::feed) fn new(budget: MemoryBudget) -> Self {
         Self {
             frames: VecDeque::new(),
             index: VecDeque::new(),
             bytes: 0,
-            together,
-            first: FIRST,
+            budget,
+            first: FIRST_NUMBER,
             base: 0,
             head: None,
-            told: 0,
-            mending: false,
-            held: Vec::new(),
-            held_before: 0,
+            as_of: 0,
+            repairing: false,
+            deferred: Vec::new(),
+            deferred_before_read: 0,
         }
     }
 
-    /// A ring of what has no position: it is whole from the beginning, and takes only what is pushed.
-    pub(in crate::feed) fn live(together: MemoryBudget) -> Self {
-        let mut ring = Self::new(together);
+    /// A ring of live-only frames, which needs no repair: it takes only what is pushed.
+    pub(in crate::feed) fn live(budget: MemoryBudget) -> Self {
+        let mut ring = Self::new(budget);
         ring.head = Some(0);
         ring
     }
 
-    /// The number that the next frame will have.
+    /// Number that the next frame will have.
     pub(in crate::feed) fn end(&self) -> u64 {
         self.first + self.frames.len() as u64
     }
 
-    /// The number of the first frame.
+    /// Number of the first frame.
     pub(in crate::feed) fn first(&self) -> u64 {
         self.first
     }
 
-    /// The position before the first frame.
+    /// Position before the first frame.
     pub(in crate::feed) fn base(&self) -> i64 {
         self.base
     }
 
-    /// How far it reaches; `None` while nothing is known.
+    /// Position up to which nothing is missing; `None` before the first repair.
     pub(in crate::feed) fn head(&self) -> Option<i64> {
         self.head
     }
 
-    /// The highest position that may be named to readers.
-    pub(in crate::feed) fn told(&self) -> i64 {
-        self.told
+    /// Highest position that streams may name to their clients.
+    pub(in crate::feed) fn as_of(&self) -> i64 {
+        self.as_of
     }
 
-    /// Says that somebody mends it from now on; `false` if somebody does already.
-    pub(in crate::feed) fn begin_mending(&mut self) -> bool {
-        !std::mem::replace(&mut self.mending, true)
+    /// Marks a repair as under way; `false` if one is already.
+    pub(in crate::feed) fn begin_repair(&mut self) -> bool {
+        !std::mem::replace(&mut self.repairing, true)
     }
 
-    /// Where the history is to be read from, now.
-    pub(in crate::feed) fn begin_reading(&mut self) -> Option<i64> {
-        self.held_before = self.held.len();
+    /// Position after which the history is to be read now.
+    pub(in crate::feed) fn begin_read(&mut self) -> Option<i64> {
+        self.deferred_before_read = self.deferred.len();
         self.head
     }
 
-    /// Takes what was heard.
-    pub(in crate::feed) fn hear(&mut self, note: Notification) -> Taken {
-        self.hear_at(note, Instant::now())
+    /// Applies a notification.
+    pub(in crate::feed) fn apply(&mut self, notification: Notification) -> Applied {
+        self.apply_at(notification, Instant::now())
     }
 
-    /// Takes what was heard at that moment.
-    pub(in crate::feed) fn hear_at(&mut self, note: Notification, now: Instant) -> Taken {
-        if self.mending || self.head.is_none() {
-            if self.held.len() < HELD {
-                self.held.push(note);
+    pub(super) fn apply_at(&mut self, notification: Notification, now: Instant) -> Applied {
+        if self.repairing || self.head.is_none() {
+            if self.deferred.len() < MAX_DEFERRED {
+                self.deferred.push(notification);
             }
-            return Taken::Nothing;
+            return Applied::Unchanged;
         }
-        match note.positions() {
-            Some((_, position)) if self.head.is_some_and(|head| position <= head) => Taken::Nothing,
+        match notification.positions() {
+            Some((_, position)) if self.head.is_some_and(|head| position <= head) => Applied::Unchanged,
             Some((previous, _)) if self.head != Some(previous) => {
-                self.held.push(note);
-                Taken::Hole
+                self.deferred.push(notification);
+                Applied::Gap
             }
-            _ => self.add(&note, now),
+            _ => self.add(&notification, now),
         }
     }
 
-    fn add(&mut self, note: &Notification, now: Instant) -> Taken {
-        let Some(frame) = Frame::of(note) else { return Taken::Nothing };
-        if let Some((_, position)) = note.positions() {
+    fn add(&mut self, notification: &Notification, now: Instant) -> Applied {
+        let Some(frame) = Frame::from_notification(notification) else { return Applied::Unchanged };
+        if let Some((_, position)) = notification.positions() {
             self.head = Some(position);
-            self.told = self.told.max(position);
+            self.as_of = self.as_of.max(position);
         }
         self.push(frame, now);
-        Taken::Added
+        Applied::Added
     }
 
-    /// Adds a frame at the end.
+    /// Adds a frame at the end, and evicts the first ones beyond the ring's bounds.
     pub(in crate::feed) fn push(&mut self, frame: Frame, now: Instant) {
         if let Some(position) = frame.position {
             self.index.push_back((position, self.end()));
         }
-        self.bytes += weight(&frame);
-        self.together.add(weight(&frame));
+        self.bytes += frame_bytes(&frame);
+        self.budget.add(frame_bytes(&frame));
         self.frames.push_back((now, Arc::new(frame)));
-        while self.frames.len() > FRAMES || self.bytes > BYTES {
+        while self.frames.len() > MAX_FRAMES || self.bytes > MAX_BYTES {
             self.pop();
         }
     }
 
     fn pop(&mut self) {
         let Some((_, frame)) = self.frames.pop_front() else { return };
-        self.bytes -= weight(&frame);
-        self.together.sub(weight(&frame));
+        self.bytes -= frame_bytes(&frame);
+        self.budget.subtract(frame_bytes(&frame));
         if let Some(position) = frame.position {
             self.base = position;
             self.index.pop_front();
@@ -194,103 +194,102 @@ impl Ring {
         self.first += 1;
     }
 
-    /// Lets go of what is old: readers that still want it are served from the history.
-    pub(in crate::feed) fn tidy(&mut self, now: Instant) {
-        while self.frames.len() > FRAMES_KEPT
-            && self.frames.front().is_some_and(|(heard, _)| now.duration_since(*heard) > OLD)
+    /// Evicts old frames; streams that still want them read from the history.
+    pub(in crate::feed) fn evict_old(&mut self, now: Instant) {
+        while self.frames.len() > MIN_FRAMES
+            && self.frames.front().is_some_and(|(added, _)| now.duration_since(*added) > MAX_AGE)
         {
             self.pop();
         }
-        self.give_room_back();
+        self.shrink();
     }
 
-    /// Lets go of all that is older than that; how much it was.
-    pub(in crate::feed) fn forget_older(&mut self, now: Instant, age: Duration) -> usize {
+    /// Evicts every frame older than `age`; returns how many.
+    pub(in crate::feed) fn evict_older(&mut self, now: Instant, age: Duration) -> usize {
         let before = self.frames.len();
-        while self.frames.front().is_some_and(|(heard, _)| now.saturating_duration_since(*heard) > age) {
+        while self.frames.front().is_some_and(|(added, _)| now.saturating_duration_since(*added) > age) {
             self.pop();
         }
-        self.give_room_back();
+        self.shrink();
         before - self.frames.len()
     }
 
-    /// Room that once held many frames is not kept for few.
-    fn give_room_back(&mut self) {
+    /// Returns capacity that few frames do not need.
+    fn shrink(&mut self) {
         if self.frames.capacity() > 4 * self.frames.len().max(4) {
             self.frames.shrink_to(2 * self.frames.len());
             self.index.shrink_to(2 * self.index.len());
         }
     }
 
-    /// Fills the hole with a page of the history that was read from [`Self::head`] on; `full`: there may be more. Answers whether
-    /// another page is needed.
+    /// Fills a gap with a page of the history that was read from [`Self::head`] on. Returns whether another page is
+    /// needed.
     ///
-    /// When the history cannot fill it, the readers are told to look again, and it goes on from the latest position.
-    pub(in crate::feed) fn mend(&mut self, replay: &Replay, full: bool) -> bool {
-        self.told = self.told.max(replay.position);
-        // What was heard before the history was asked, and is not in it, Redis has lost again.
-        let mut at = 0;
-        let before = std::mem::take(&mut self.held_before);
-        self.held.retain(|note| {
-            at += 1;
-            at > before || note.positions().is_none_or(|(_, position)| position <= replay.last)
+    /// `full`: the page reached its limit, so there may be more. If the history cannot fill the gap, streams get
+    /// `RESET_CURSOR`, and the ring continues from the latest position.
+    pub(in crate::feed) fn repair(&mut self, replay: &Replay, full: bool) -> bool {
+        self.as_of = self.as_of.max(replay.position);
+        // A notification that arrived before the history was read, and is not in it, was lost by Redis.
+        let mut number = 0;
+        let before_read = std::mem::take(&mut self.deferred_before_read);
+        self.deferred.retain(|notification| {
+            number += 1;
+            number > before_read || notification.positions().is_none_or(|(_, position)| position <= replay.last)
         });
         let Some(head) = self.head else {
             self.head = Some(replay.last);
-            self.base = self.told;
-            return self.resume_hearing();
+            self.base = self.as_of;
+            return self.apply_deferred();
         };
-        let mut at = head;
-        for note in &replay.notes {
-            match note.positions() {
-                Some((_, position)) if position <= at => {}
-                Some((previous, position)) if previous == at => {
-                    self.add(note, Instant::now());
-                    at = position;
+        let mut reached = head;
+        for notification in &replay.notes {
+            match notification.positions() {
+                Some((_, position)) if position <= reached => {}
+                Some((previous, position)) if previous == reached => {
+                    self.add(notification, Instant::now());
+                    reached = position;
                 }
-                _ => return self.give_up(head, replay),
+                _ => return self.reset(head, replay),
             }
         }
         if full {
             return true;
         }
-        if at != replay.last {
-            return self.give_up(head, replay);
+        if reached != replay.last {
+            return self.reset(head, replay);
         }
-        self.resume_hearing()
+        self.apply_deferred()
     }
 
-    /// Tells the readers that something is missing for good.
-    fn give_up(&mut self, head: i64, replay: &Replay) -> bool {
+    /// Announces to the streams that events are missing for good.
+    fn reset(&mut self, head: i64, replay: &Replay) -> bool {
         let lost = replay.last < head
             || replay.notes.first().and_then(Notification::positions).is_some_and(|(previous, _)| previous < head);
-        let reason = if lost { Reason::Lost } else { Reason::TooOld };
+        let reason = if lost { ResetReason::Lost } else { ResetReason::TooOld };
         self.head = Some(replay.last);
-        self.push(Frame::reset_cursor(reason, self.told), Instant::now());
+        self.push(Frame::reset_cursor(reason, self.as_of), Instant::now());
         metrics::counter!("holdfast_stream_resets_total", "reason" => reason.name()).increment(1);
-        self.resume_hearing()
+        self.apply_deferred()
     }
 
-    /// Takes what was held back; it may show another hole. Answers whether it does.
-    fn resume_hearing(&mut self) -> bool {
-        self.mending = false;
-        let held = std::mem::take(&mut self.held);
-        let mut hole = false;
-        for note in held {
-            if hole {
-                self.held.push(note);
-            } else if self.hear(note) == Taken::Hole {
-                hole = true;
-                self.mending = true;
+    /// Ends the repair and applies what was deferred. Returns whether that shows another gap, whose repair then goes
+    /// on.
+    fn apply_deferred(&mut self) -> bool {
+        self.repairing = false;
+        for notification in std::mem::take(&mut self.deferred) {
+            if self.repairing {
+                self.deferred.push(notification);
+            } else if self.apply(notification) == Applied::Gap {
+                self.repairing = true;
             }
         }
-        hole
+        self.repairing
     }
 
-    /// Where a reader goes on who has everything up to `position`; `None`: that position is not in the ring.
+    /// Cursor of a stream that has everything up to `position`; `None`: the ring does not hold that position.
     pub(in crate::feed) fn seek(&self, position: i64) -> Option<u64> {
         let head = self.head?;
-        if position == head || position == self.told {
+        if position == head || position == self.as_of {
             return Some(
                 self.index
                     .back()
@@ -301,17 +300,18 @@ impl Ring {
         if position == self.base {
             return Some(self.first);
         }
-        let at = self.index.binary_search_by(|(known, _)| known.cmp(&position)).ok()?;
-        Some(self.index[at].1 + 1)
+        let index = self.index.binary_search_by(|(known, _)| known.cmp(&position)).ok()?;
+        Some(self.index[index].1 + 1)
     }
 
-    /// Puts frames before the first one, if they reach it and fit: `from` is the position before them.
-    pub(in crate::feed) fn put_before(&mut self, from: i64, frames: &[Arc<Frame>]) -> bool {
+    /// Puts frames of the history before the first one, if they join it and fit. `from` is the position before them.
+    pub(in crate::feed) fn prepend(&mut self, from: i64, frames: &[Arc<Frame>]) -> bool {
         let Some(joint) = frames.iter().position(|frame| frame.position == Some(self.base)) else { return false };
         let frames = &frames[..=joint];
-        let bytes: usize = frames.iter().map(|frame| weight(frame)).sum();
-        let fits =
-            self.frames.len() + frames.len() <= FRAMES && self.bytes + bytes <= BYTES && bytes <= self.together.room();
+        let bytes: usize = frames.iter().map(|frame| frame_bytes(frame)).sum();
+        let fits = self.frames.len() + frames.len() <= MAX_FRAMES
+            && self.bytes + bytes <= MAX_BYTES
+            && bytes <= self.budget.free_bytes();
         if self.head.is_none() || !fits {
             return false;
         }
@@ -324,14 +324,14 @@ impl Ring {
             self.frames.push_front((now, frame.clone()));
         }
         self.bytes += bytes;
-        self.together.add(bytes);
+        self.budget.add(bytes);
         self.base = from;
         true
     }
 
-    /// The frames from `cursor` on; `None`: that one has left the ring.
+    /// The frames from a cursor on; `None`: the frame there was evicted.
     pub(in crate::feed) fn since(&self, cursor: u64) -> Option<impl Iterator<Item = &Arc<Frame>>> {
-        let skip = cursor.checked_sub(self.first)?;
-        Some(self.frames.range((skip as usize).min(self.frames.len())..).map(|(_, frame)| frame))
+        let skipped = cursor.checked_sub(self.first)?;
+        Some(self.frames.range((skipped as usize).min(self.frames.len())..).map(|(_, frame)| frame))
     }
 }

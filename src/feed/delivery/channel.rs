@@ -1,8 +1,8 @@
-//! One tenant's stream on this replica: its ring, and on each runtime the readers that were let in there.
+//! The stream of one tenant, or of one connection, on this replica: a ring, and the subscribers of each runtime.
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -12,155 +12,168 @@ use tokio::sync::watch;
 
 use crate::{
     feed::{
-        Filter, Frame,
         buffer::{
+            filter::Filter,
+            frame::Frame,
             memory_budget::MemoryBudget,
-            ring::{Ring, Taken},
+            ring::{Applied, Ring},
         },
-        delivery::{group::Group, shard::Shard, subscriber::Subscriber},
+        delivery::{broadcast::EncodedBatch, group::Group, subscriber::Subscriber},
     },
     store::{Notification, Replay, TenantHandle},
+    sync::lock,
 };
 
-/// A tenant's stream.
+/// A channel: of a tenant's events, or of the live changes of one connection of the queue monitor.
 #[derive(Debug)]
 pub(in crate::feed) struct Channel {
-    pub(in crate::feed) place: Arc<TenantHandle>,
+    pub(in crate::feed) tenant_handle: Arc<TenantHandle>,
     ring: Mutex<Ring>,
-    /// The highest position that readers may be told: what one waits for who knows of a later one.
-    told: watch::Sender<Option<i64>>,
+    /// The ring's [`Ring::as_of`], for streams that wait for a position; `None` before the first repair.
+    as_of: watch::Sender<Option<i64>>,
     locals: Vec<Local>,
-    /// Of a connection's stream: when its queues were last shown. `None` of a tenant's events.
-    shown: Option<Mutex<Instant>>,
+    /// Of a connection's channel: time of the last `queue:snapshot` frames. `None`: a tenant's channel.
+    snapshot_sent: Option<Mutex<Instant>>,
 }
 
-/// What a channel has on one runtime.
+/// A channel's part on one runtime.
 #[derive(Debug, Default)]
-pub(in crate::feed) struct Local {
-    /// Whether the runtime was told that there is something to write.
-    rung: AtomicBool,
-    readers: AtomicUsize,
+struct Local {
+    /// Whether the channel stands in the shard's queue.
+    is_queued: AtomicBool,
+    subscribers: AtomicUsize,
     groups: Mutex<Vec<Arc<Group>>>,
 }
 
 impl Channel {
-    /// A channel of which nothing is known yet, for so many runtimes.
-    pub(in crate::feed) fn new(place: Arc<TenantHandle>, runtimes: usize, together: MemoryBudget) -> Self {
+    /// A tenant's channel, for this number of runtimes. It knows no position until its first repair.
+    pub(in crate::feed) fn new(tenant_handle: Arc<TenantHandle>, runtimes: usize, budget: MemoryBudget) -> Self {
         let locals = std::iter::repeat_with(Local::default).take(runtimes).collect();
-        Self { place, ring: Mutex::new(Ring::new(together)), told: watch::Sender::new(None), locals, shown: None }
-    }
-
-    /// A channel of what is live only.
-    pub(in crate::feed) fn live(place: Arc<TenantHandle>, runtimes: usize, together: MemoryBudget) -> Self {
         Self {
-            ring: Mutex::new(Ring::live(together.clone())),
-            shown: Some(Mutex::new(Instant::now())),
-            ..Self::new(place, runtimes, together)
+            tenant_handle,
+            ring: Mutex::new(Ring::new(budget)),
+            as_of: watch::Sender::new(None),
+            locals,
+            snapshot_sent: None,
         }
     }
 
-    /// Whether what it tells is live only.
+    /// A connection's channel, whose frames are live only.
+    pub(in crate::feed) fn live(tenant_handle: Arc<TenantHandle>, runtimes: usize, budget: MemoryBudget) -> Self {
+        Self {
+            ring: Mutex::new(Ring::live(budget.clone())),
+            snapshot_sent: Some(Mutex::new(Instant::now())),
+            ..Self::new(tenant_handle, runtimes, budget)
+        }
+    }
+
+    /// Whether this is a connection's channel.
     pub(in crate::feed) fn is_live(&self) -> bool {
-        self.shown.is_some()
+        self.snapshot_sent.is_some()
     }
 
-    /// Whether its queues are to be shown again; if so, they count as shown now.
-    pub(in crate::feed) fn show_is_due(&self, now: Instant, every: Duration) -> bool {
-        let Some(shown) = &self.shown else { return false };
-        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = now.duration_since(*shown) >= every;
-        if due {
-            *shown = now;
+    /// Whether `queue:snapshot` frames are due; if so, they count as sent now. Never due on a tenant's channel.
+    pub(in crate::feed) fn take_due_snapshot(&self, now: Instant, interval: Duration) -> bool {
+        let Some(sent) = &self.snapshot_sent else { return false };
+        let mut sent = lock(sent);
+        let is_due = now.duration_since(*sent) >= interval;
+        if is_due {
+            *sent = now;
         }
-        due
+        is_due
     }
 
-    /// Adds frames of what is live only.
+    pub(in crate::feed) fn ring(&self) -> MutexGuard<'_, Ring> {
+        lock(&self.ring)
+    }
+
+    /// Adds live-only frames.
     pub(in crate::feed) fn push(&self, frames: impl Iterator<Item = Frame>) {
         let (mut ring, now) = (self.ring(), Instant::now());
         frames.for_each(|frame| ring.push(frame, now));
     }
 
-    /// The ring, for a moment.
-    pub(in crate::feed) fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes what was heard.
-    pub(in crate::feed) fn hear(&self, note: Notification) -> Taken {
+    /// Applies a notification to the ring.
+    pub(in crate::feed) fn apply(&self, notification: Notification) -> Applied {
         let mut ring = self.ring();
-        let taken = ring.hear(note);
-        self.show_told(&ring);
-        taken
+        let applied = ring.apply(notification);
+        self.publish_as_of(&ring);
+        applied
     }
 
-    /// Fills a hole with a page of the history; whether another page is needed.
-    pub(in crate::feed) fn mend(&self, replay: &Replay, full: bool) -> bool {
+    /// Fills a gap of the ring with a page of the history; returns whether another page is needed.
+    pub(in crate::feed) fn repair(&self, replay: &Replay, full: bool) -> bool {
         let mut ring = self.ring();
-        let more = ring.mend(replay, full);
-        self.show_told(&ring);
-        more
+        let needs_more = ring.repair(replay, full);
+        self.publish_as_of(&ring);
+        needs_more
     }
 
-    fn show_told(&self, ring: &Ring) {
-        if self.told.receiver_count() > 0 {
-            self.told.send_replace(ring.head().map(|_| ring.told()));
+    fn publish_as_of(&self, ring: &Ring) {
+        if self.as_of.receiver_count() > 0 {
+            self.as_of.send_replace(ring.head().map(|_| ring.as_of()));
         }
     }
 
-    /// Waits until readers may be told `position`.
+    /// Waits until the ring has reached a position.
     pub(in crate::feed) async fn reaches(&self, position: i64) {
-        let mut told = self.told.subscribe();
-        self.show_told(&self.ring());
-        // The sender lives as long as we are borrowed.
-        let _ = told.wait_for(|told| told.is_some_and(|told| told >= position)).await;
+        let mut as_of = self.as_of.subscribe();
+        self.publish_as_of(&self.ring());
+        // It cannot fail: the sender lives as long as this borrow.
+        let _ = as_of.wait_for(|as_of| as_of.is_some_and(|as_of| as_of >= position)).await;
     }
 
-    /// How many readers there are on all runtimes.
-    pub(in crate::feed) fn readers(&self) -> usize {
-        self.locals.iter().map(|local| local.readers.load(Ordering::Relaxed)).sum()
+    /// Number of subscribers on all runtimes.
+    pub(in crate::feed) fn subscribers(&self) -> usize {
+        self.locals.iter().map(|local| local.subscribers.load(Ordering::Relaxed)).sum()
     }
 
-    /// Whether a runtime has readers and was not told yet that there is something to write. It counts as told now.
-    pub(in crate::feed) fn ring_on(&self, runtime: usize) -> bool {
-        self.locals
-            .get(runtime)
-            .is_some_and(|local| local.readers.load(Ordering::Acquire) > 0 && !local.rung.swap(true, Ordering::AcqRel))
+    pub(in crate::feed) fn has_subscribers_on(&self, runtime: usize) -> bool {
+        self.locals.get(runtime).is_some_and(|local| local.subscribers.load(Ordering::Acquire) > 0)
     }
 
-    /// Writes to the readers of one runtime for whom something new passed, or wakes them; how many.
-    pub(in crate::feed) async fn flush(&self, runtime: usize, now_ms: u64) -> usize {
+    /// Marks the channel as queued on a runtime; `false` if it is already, or has no subscribers there.
+    pub(in crate::feed) fn mark_queued(&self, runtime: usize) -> bool {
+        self.has_subscribers_on(runtime)
+            && self.locals.get(runtime).is_some_and(|local| !local.is_queued.swap(true, Ordering::AcqRel))
+    }
+
+    /// Writes new frames to the subscribers of one runtime, or wakes their tasks. Returns how many there are in the
+    /// groups that matched.
+    pub(super) async fn flush(&self, runtime: usize, now_ms: u64) -> usize {
         let Some(local) = self.locals.get(runtime) else { return 0 };
-        local.rung.store(false, Ordering::Release);
+        local.is_queued.store(false, Ordering::Release);
         let groups = local.groups().clone();
         let mut served = 0;
         for group in groups {
-            if let Some(round) = group.look(self, now_ms) {
-                served += group.deliver(&round).await;
+            if let Some(broadcast) = group.next_broadcast(&self.ring, now_ms) {
+                served += group.deliver(&broadcast).await;
             }
         }
         served
     }
 
-    /// Writes to them on the present thread, as long as no more than `left` are to be written to; whether everything was. What their
-    /// runtime writes meanwhile, each seat tells apart.
-    pub(in crate::feed) fn flush_at_once(&self, shard: &Shard, left: &mut usize) -> bool {
-        let Some(local) = self.locals.get(shard.number).filter(|local| local.readers.load(Ordering::Acquire) > 0)
-        else {
-            return true;
-        };
-        // Not one is left out because another has too many.
-        let mut all = true;
+    /// Writes new frames on the present thread, in each group that fits into `budget`; returns whether nothing is left
+    /// to write. Safe beside [`Self::flush`]: a subscriber takes a broadcast only at its own cursor.
+    pub(in crate::feed) fn flush_inline(&self, runtime: usize, now_ms: u64, budget: &mut usize) -> bool {
+        let Some(local) = self.locals.get(runtime) else { return true };
+        let mut is_complete = true;
         for group in local.groups().iter() {
-            all &= group.flush_at_once(self, shard, left);
+            is_complete &= group.flush_inline(&self.ring, now_ms, budget);
         }
-        all
+        is_complete
     }
 
-    /// Lets a reader in on one runtime.
-    pub(in crate::feed) fn enter(&self, runtime: usize, filter: Filter, seat: &Arc<Subscriber>) -> Option<Arc<Group>> {
+    /// The frames from a cursor on that match a group's filter, up to the size of one chunk; `None`: the frame there
+    /// was evicted.
+    pub(super) fn encode_from(&self, group: &Group, cursor: u64) -> Option<EncodedBatch> {
+        group.encode_from(&self.ring, cursor)
+    }
+
+    /// Adds a subscriber on one runtime, to the group of its filter.
+    pub(super) fn subscribe(&self, runtime: usize, filter: Filter, subscriber: &Arc<Subscriber>) -> Option<Arc<Group>> {
         let local = self.locals.get(runtime)?;
-        local.readers.fetch_add(1, Ordering::AcqRel);
+        local.subscribers.fetch_add(1, Ordering::AcqRel);
         let mut groups = local.groups();
         let group = match groups.iter().find(|group| *group.filter() == filter) {
             Some(group) => group.clone(),
@@ -170,53 +183,53 @@ impl Channel {
                 group
             }
         };
-        group.add(seat);
+        group.add(subscriber);
         Some(group)
     }
 
-    /// Lets a reader go.
-    pub(in crate::feed) fn leave(&self, runtime: usize, group: &Arc<Group>, seat: &Arc<Subscriber>) {
+    /// Removes a subscriber, and its group if it was the last one there.
+    pub(super) fn unsubscribe(&self, runtime: usize, group: &Arc<Group>, subscriber: &Arc<Subscriber>) {
         let Some(local) = self.locals.get(runtime) else { return };
         let mut groups = local.groups();
-        if group.remove(seat) {
+        if group.remove(subscriber) {
             groups.retain(|present| !Arc::ptr_eq(present, group));
         }
-        local.readers.fetch_sub(1, Ordering::AcqRel);
+        local.subscribers.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Ends the streams of one credential, or all.
-    pub(in crate::feed) fn end(&self, credential: Option<&str>) {
-        self.each_seat(|seat| {
-            if credential.is_none_or(|ended| seat.credential() == Some(ended)) {
-                seat.end();
+    /// Ends the streams of one credential, or, with `None`, all.
+    pub(in crate::feed) fn end_streams(&self, credential: Option<&str>) {
+        self.for_each_subscriber(|subscriber| {
+            if credential.is_none_or(|ended| subscriber.credential() == Some(ended)) {
+                subscriber.end();
             }
         });
     }
 
-    /// The credentials that streams are open with.
+    /// Credentials of the open streams, sorted, each once.
     pub(in crate::feed) fn credentials(&self) -> Vec<String> {
         let mut credentials = Vec::new();
-        self.each_seat(|seat| credentials.extend(seat.credential().map(str::to_owned)));
+        self.for_each_subscriber(|subscriber| credentials.extend(subscriber.credential().map(str::to_owned)));
         credentials.sort();
         credentials.dedup();
         credentials
     }
 
-    /// Lets go of what is old.
-    pub(in crate::feed) fn tidy(&self, now: Instant) {
-        self.ring().tidy(now);
+    /// Evicts old frames and cached batches.
+    pub(in crate::feed) fn evict_old(&self, now: Instant) {
+        self.ring().evict_old(now);
         for local in &self.locals {
             for group in local.groups().iter() {
-                group.tidy();
+                group.evict_cached();
             }
         }
     }
 
-    fn each_seat(&self, mut each: impl FnMut(&Subscriber)) {
+    fn for_each_subscriber(&self, mut each: impl FnMut(&Subscriber)) {
         for local in &self.locals {
             let groups = local.groups().clone();
             for group in groups {
-                group.each_seat(&mut each);
+                group.for_each(&mut each);
             }
         }
     }
@@ -224,39 +237,6 @@ impl Channel {
 
 impl Local {
     fn groups(&self) -> MutexGuard<'_, Vec<Arc<Group>>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A page of the history as frames, shared by all who want it.
-#[derive(Debug)]
-pub(in crate::feed) struct Page {
-    /// The position before its first event, as that names it; `None` when there is no event.
-    pub(in crate::feed) previous: Option<i64>,
-    pub(in crate::feed) frames: Vec<Arc<Frame>>,
-    /// The position of the last kept event.
-    pub(in crate::feed) last: i64,
-    /// Redis' clock, in microseconds.
-    pub(in crate::feed) now_us: i64,
-}
-
-impl Page {
-    pub(in crate::feed) fn of(replay: &Replay) -> Self {
-        // A hole inside a page cannot be: one script writes an event and its predecessor's name. If it is there all the same, the
-        // page ends before it, and the next one begins with it and shows it.
-        let mut at = None;
-        let whole = replay.notes.iter().take_while(|note| {
-            let positions = note.positions();
-            let follows = positions.is_some_and(|(previous, _)| at.is_none_or(|at| at == previous));
-            at = positions.map(|(_, position)| position);
-            follows
-        });
-        let frames: Vec<_> = whole.filter_map(Frame::of).map(Arc::new).collect();
-        Self {
-            previous: replay.notes.first().and_then(Notification::positions).map(|(previous, _)| previous),
-            frames,
-            last: replay.last,
-            now_us: replay.now_us,
-        }
+        lock(&self.groups)
     }
 }

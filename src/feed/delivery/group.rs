@@ -1,25 +1,24 @@
-//! The readers of one runtime that have the same filter: what passes is found once for all of them, and put together once.
+//! Subscribers of one channel and one runtime with equal filters: frames are matched and encoded once for all of them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use crate::feed::{
-    Filter, Frame,
-    buffer::{frame::Framing, ring::Ring},
-    delivery::{
-        channel::Channel,
-        shard::Shard,
-        subscriber::{Subscriber, Subscribers},
+use crate::{
+    feed::{
+        buffer::{filter::Filter, ring::Ring},
+        delivery::{
+            broadcast::{Broadcast, EncodedBatch},
+            subscriber::{Subscriber, Subscribers},
+        },
     },
+    sync::lock,
 };
 
-/// The most that is written at once.
-const PIECE_BYTES: usize = 64 << 10;
-/// After so many writes of a round the runtime's other tasks have their turn.
-const WRITES: usize = 32;
+/// Writes of a broadcast before the runtime's other tasks get their turn.
+const WRITES_PER_TURN: usize = 32;
 
-/// A group of readers.
+/// A group of subscribers. Each method that reads frames takes the ring of the group's channel.
 #[derive(Debug)]
 pub(in crate::feed) struct Group {
     filter: Filter,
@@ -28,172 +27,129 @@ pub(in crate::feed) struct Group {
 
 #[derive(Debug)]
 struct GroupState {
-    seats: Subscribers,
-    /// The number of the next frame to be looked at.
+    subscribers: Subscribers,
+    /// Cursor up to which frames were matched.
     scanned: u64,
-    /// The position up to which everything was looked at.
+    /// Last position among the scanned frames.
     scanned_position: Option<i64>,
-    /// The number after the last frame that passed.
-    passed: u64,
-    piece: Option<(u64, EncodedBatch)>,
-}
-
-/// Ready bytes from one cursor to another.
-#[derive(Debug, Clone)]
-pub(in crate::feed) struct EncodedBatch {
-    /// What passed, as a chunk of HTTP/1.1; empty if nothing did.
-    chunk: Bytes,
-    /// Where in the chunk it begins.
-    begins: usize,
-    /// The cursor after it.
-    pub(in crate::feed) to: u64,
-    /// The last position among it, also of what did not pass.
-    pub(in crate::feed) position: Option<i64>,
-}
-
-/// What is written to all readers of a group that have everything before it.
-#[derive(Debug)]
-pub(in crate::feed) struct Broadcast {
-    pub(in crate::feed) chunk: Bytes,
-    /// Nothing passed between these two cursors, so whoever is there has everything before the chunk.
-    from: std::ops::RangeInclusive<u64>,
-    /// The cursor after the chunk.
-    pub(in crate::feed) to: u64,
-    /// The last position in it, also of what did not pass.
-    pub(in crate::feed) position: Option<i64>,
-    /// The cursor after everything that passed: there may be more than the chunk.
-    pub(in crate::feed) end: u64,
-    /// Whether the chunk is all that passed.
-    pub(in crate::feed) is_whole: bool,
-    /// The present moment of the shard's clock.
-    pub(in crate::feed) now_ms: u64,
-}
-
-impl Broadcast {
-    /// Whether the chunk is what comes next at this cursor.
-    pub(in crate::feed) fn continues(&self, cursor: u64) -> bool {
-        self.from.contains(&cursor)
-    }
-}
-
-impl EncodedBatch {
-    /// What passed, without a frame; empty if nothing did.
-    pub(in crate::feed) fn body(&self) -> Bytes {
-        if self.chunk.is_empty() { Bytes::new() } else { self.chunk.slice(self.begins..self.chunk.len() - 2) }
-    }
+    /// Cursor after the last frame that matched.
+    matched: u64,
+    /// The last encoded batch and the cursor at which it begins.
+    cached: Option<(u64, EncodedBatch)>,
 }
 
 impl Group {
-    /// A group of nobody yet, for whom nothing that is in the ring is new.
-    pub(in crate::feed) fn new(filter: Filter, ring: &Ring) -> Self {
+    /// A group without subscribers, which begins after the ring's last frame.
+    pub(super) fn new(filter: Filter, ring: &Ring) -> Self {
         let state = GroupState {
-            seats: Subscribers::default(),
+            subscribers: Subscribers::default(),
             scanned: ring.end(),
             scanned_position: ring.head(),
-            passed: ring.end(),
-            piece: None,
+            matched: ring.end(),
+            cached: None,
         };
         Self { filter, state: Mutex::new(state) }
     }
 
-    pub(in crate::feed) fn add(&self, seat: &Arc<Subscriber>) {
-        self.state().seats.add(seat);
-    }
-
-    /// Lets a seat go; whether it was the last.
-    pub(in crate::feed) fn remove(&self, seat: &Arc<Subscriber>) -> bool {
-        let mut state = self.state();
-        state.seats.remove(seat);
-        state.seats.is_empty()
-    }
-
-    pub(in crate::feed) fn each_seat(&self, each: &mut impl FnMut(&Subscriber)) {
-        self.state().seats.iter().for_each(|seat| each(seat));
-    }
-
-    /// Lets go of what was put together.
-    pub(in crate::feed) fn tidy(&self) {
-        self.state().piece = None;
-    }
-
     fn state(&self) -> MutexGuard<'_, GroupState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(in crate::feed) fn filter(&self) -> &Filter {
         &self.filter
     }
 
-    /// Looks at what is new; if any of it passes, what is to be written.
-    pub(in crate::feed) fn look(&self, channel: &Channel, now_ms: u64) -> Option<Broadcast> {
+    pub(super) fn add(&self, subscriber: &Arc<Subscriber>) {
+        self.state().subscribers.add(subscriber);
+    }
+
+    /// Removes a subscriber; returns whether it was the last.
+    pub(super) fn remove(&self, subscriber: &Arc<Subscriber>) -> bool {
+        let mut state = self.state();
+        state.subscribers.remove(subscriber);
+        state.subscribers.is_empty()
+    }
+
+    pub(super) fn for_each(&self, each: &mut impl FnMut(&Subscriber)) {
+        self.state().subscribers.iter().for_each(|subscriber| each(subscriber));
+    }
+
+    /// Drops the cached batch.
+    pub(super) fn evict_cached(&self) {
+        self.state().cached = None;
+    }
+
+    /// Matches the new frames; returns the broadcast of those that match, if any.
+    pub(super) fn next_broadcast(&self, ring: &Mutex<Ring>, now_ms: u64) -> Option<Broadcast> {
         let mut state = self.state();
         let from = {
-            let ring = channel.ring();
-            let before = state.passed..=state.scanned;
-            let from = state.scanned.max(ring.first());
-            // What has left the ring unseen may have passed: the readers look for themselves.
-            if from > state.scanned {
-                state.passed = from;
+            let ring = lock(ring);
+            let from = state.matched..=state.scanned;
+            let mut number = state.scanned.max(ring.first());
+            // Frames evicted before they were matched may have matched: subscribers look for them in the history.
+            if number > state.scanned {
+                state.matched = number;
             }
-            let mut number = from;
-            for frame in ring.since(from).into_iter().flatten() {
+            for frame in ring.since(number).into_iter().flatten() {
                 number += 1;
-                if self.filter.passes(frame) {
-                    state.passed = number;
+                if self.filter.matches(frame) {
+                    state.matched = number;
                 }
                 state.scanned_position = frame.position.or(state.scanned_position);
             }
-            let news = state.passed > state.scanned;
+            let has_new = state.matched > state.scanned;
             state.scanned = number;
-            if !news {
+            if !has_new {
                 return None;
             }
-            before
+            from
         };
-        let end = state.passed;
-        let stretch = state.stretch(&self.filter, channel, *from.end());
-        // What has left the ring already is for the tasks to find elsewhere.
-        let Some(stretch) = stretch else {
-            return Some(Broadcast { chunk: Bytes::new(), from, to: 0, position: None, end, is_whole: false, now_ms });
-        };
-        Some(Broadcast {
-            is_whole: stretch.to >= end,
-            chunk: stretch.chunk,
-            from,
-            to: stretch.to,
-            position: stretch.position,
-            end,
-            now_ms,
+        let end = state.matched;
+        let batch = state.encode(&self.filter, &lock(ring), *from.end());
+        Some(match batch {
+            Some(EncodedBatch { chunk, next, position, .. }) => {
+                Broadcast { is_complete: next >= end, chunk, from, next, position, end, now_ms }
+            }
+            // The frames were evicted: each stream's task reads them from the history.
+            None => Broadcast { chunk: Bytes::new(), from, next: 0, position: None, end, is_complete: false, now_ms },
         })
     }
 
-    /// Writes what is new on the present thread, unless more than `left` are to be written to; whether everything was.
-    pub(in crate::feed) fn flush_at_once(&self, channel: &Channel, shard: &Shard, left: &mut usize) -> bool {
-        let seats = {
+    /// Writes the new frames to all subscribers on the present thread, unless these are more than `budget`, which they
+    /// are taken from. Returns whether nothing is left to write.
+    pub(super) fn flush_inline(&self, ring: &Mutex<Ring>, now_ms: u64, budget: &mut usize) -> bool {
+        let subscribers = {
             let mut state = self.state();
-            if !state.has_news(&self.filter, channel) {
+            if !state.has_matching(&self.filter, &lock(ring)) {
                 return true;
             }
-            state.seats.len()
+            state.subscribers.len()
         };
-        if seats > *left {
+        if subscribers > *budget {
             return false;
         }
-        *left -= seats;
-        if let Some(round) = self.look(channel, shard.now_ms()) {
-            self.state().seats.iter().for_each(|seat| seat.deliver(&round));
+        *budget -= subscribers;
+        if let Some(broadcast) = self.next_broadcast(ring, now_ms) {
+            self.state().subscribers.iter().for_each(|subscriber| subscriber.deliver(&broadcast));
         }
         true
     }
 
-    /// Gives every reader a round's chunk, a few at a time; how many.
-    pub(in crate::feed) async fn deliver(&self, round: &Broadcast) -> usize {
-        // From the last seat on: whoever leaves meanwhile makes room for one that was served already, and whoever comes looks by itself.
-        let count = self.state().seats.len();
+    /// Writes a broadcast to all subscribers, yielding to the runtime's other tasks in between. Returns how many there
+    /// are.
+    pub(super) async fn deliver(&self, broadcast: &Broadcast) -> usize {
+        // From the last index down: removing a subscriber moves one that was served already into its index, and a new
+        // one, at the end, looks for frames itself.
+        let count = self.state().subscribers.len();
         let mut left = count;
         while left > 0 {
-            let next = left.saturating_sub(WRITES);
-            self.state().seats.between(next, left).iter().rev().for_each(|seat| seat.deliver(round));
+            let next = left.saturating_sub(WRITES_PER_TURN);
+            self.state()
+                .subscribers
+                .range(next, left)
+                .iter()
+                .rev()
+                .for_each(|subscriber| subscriber.deliver(broadcast));
             left = next;
             if left > 0 {
                 tokio::task::yield_now().await;
@@ -202,20 +158,20 @@ impl Group {
         count
     }
 
-    /// What passes from `cursor` on, up to a bound; `None`: the frame there has left the ring.
-    pub(in crate::feed) fn stretch(&self, channel: &Channel, cursor: u64) -> Option<EncodedBatch> {
-        self.state().stretch(&self.filter, channel, cursor)
+    /// Encodes the matching frames from a cursor on, up to the size of one chunk; `None`: the frame there was evicted.
+    pub(super) fn encode_from(&self, ring: &Mutex<Ring>, cursor: u64) -> Option<EncodedBatch> {
+        let mut state = self.state();
+        state.encode(&self.filter, &lock(ring), cursor)
     }
 }
 
 impl GroupState {
-    /// Whether anything passes that was not looked at. What comes before that counts as looked at from now on.
-    fn has_news(&mut self, filter: &Filter, channel: &Channel) -> bool {
-        let ring = channel.ring();
-        // What has left the ring unseen may have passed.
+    /// Whether a new frame matches. The frames before it count as scanned from now on.
+    fn has_matching(&mut self, filter: &Filter, ring: &Ring) -> bool {
+        // Frames evicted before they were scanned may have matched.
         let Some(frames) = ring.since(self.scanned) else { return true };
         for frame in frames {
-            if filter.passes(frame) {
+            if filter.matches(frame) {
                 return true;
             }
             self.scanned += 1;
@@ -224,48 +180,23 @@ impl GroupState {
         false
     }
 
-    fn stretch(&mut self, filter: &Filter, channel: &Channel, cursor: u64) -> Option<EncodedBatch> {
-        let ring = channel.ring();
-        // Nothing passed since: whatever has left the ring meanwhile was not for this reader.
-        if cursor < ring.first() && self.passed <= cursor && self.scanned >= ring.first() {
-            return Some(EncodedBatch {
-                chunk: Bytes::new(),
-                begins: 0,
-                to: self.scanned,
-                position: self.scanned_position,
-            });
+    fn encode(&mut self, filter: &Filter, ring: &Ring, cursor: u64) -> Option<EncodedBatch> {
+        // Nothing matched since the cursor, so no evicted frame was for this subscriber.
+        if cursor < ring.first() && self.matched <= cursor && self.scanned >= ring.first() {
+            return Some(EncodedBatch::empty(self.scanned, self.scanned_position));
         }
         let end = ring.end();
-        if let Some((from, piece)) = &self.piece
+        if let Some((from, batch)) = &self.cached
             && *from == cursor
-            && piece.to == end
+            && batch.next == end
         {
-            return Some(piece.clone());
+            return Some(batch.clone());
         }
-        let (mut lone, mut framing, mut to, mut position) = (None, Framing::default(), cursor, None);
-        for frame in ring.since(cursor)? {
-            if filter.passes(frame) {
-                let held = lone.map_or(framing.len(), |lone: &Arc<Frame>| lone.bytes().len());
-                if held > 0 && held + frame.bytes().len() > PIECE_BYTES {
-                    break;
-                }
-                if held == 0 {
-                    // Most often one is all there is, and a chunk already.
-                    lone = Some(frame);
-                } else {
-                    lone.take().into_iter().chain([frame]).for_each(|frame| framing.push(frame.bytes()));
-                }
-            }
-            to += 1;
-            position = frame.position.or(position);
+        let batch = EncodedBatch::encode(filter, ring, cursor)?;
+        if batch.next == end && self.subscribers.len() > 1 && !batch.chunk.is_empty() {
+            self.cached = Some((cursor, batch.clone()));
         }
-        let (chunk, begins) = lone.map_or_else(|| framing.finish(), |lone| lone.chunk());
-        drop(ring);
-        let stretch = EncodedBatch { chunk, begins, to, position };
-        if to == end && self.seats.len() > 1 && !stretch.chunk.is_empty() {
-            self.piece = Some((cursor, stretch.clone()));
-        }
-        Some(stretch)
+        Some(batch)
     }
 }
 
@@ -274,16 +205,16 @@ mod tests {
     use std::{
         io::{self, Read, Write},
         os::unix::net::UnixStream,
+        time::Instant,
     };
 
     use super::*;
-    use crate::{
-        domain::names::TenantId,
-        feed::{
-            buffer::{frame::About, memory_budget::MemoryBudget},
-            delivery::subscriber::ChunkSink,
+    use crate::feed::{
+        buffer::{
+            frame::{Frame, Subject},
+            memory_budget::MemoryBudget,
         },
-        store::TenantHandle,
+        delivery::subscriber::ChunkSink,
     };
 
     impl ChunkSink for UnixStream {
@@ -293,22 +224,22 @@ mod tests {
         }
     }
 
-    /// A seat that waits, and the other end of its socket.
-    fn seat(channel: &Channel, types: &str) -> (Arc<Subscriber>, UnixStream) {
+    /// Adds a parked subscriber; returns it and the client's end of its socket.
+    fn parked(group: &Group, ring: &Mutex<Ring>) -> (Arc<Subscriber>, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
         far.set_nonblocking(true).unwrap();
-        let seat = Subscriber::new(None, 0);
-        channel.enter(0, Filter::parse(&[types.into()], &[], &[]), &seat).unwrap();
-        seat.desk().cursor = channel.ring().end();
-        seat.desk().outlet = Some(Arc::new(near));
-        // It looks once, as a task does, and waits.
-        let mut waiting = Box::pin(async {
-            seat.sign_given().await;
-            seat.sign_given_in_the_ring().await
+        let subscriber = Subscriber::new(None, 0);
+        group.add(&subscriber);
+        subscriber.cursor_state().next = lock(ring).end();
+        subscriber.cursor_state().sink = Some(Arc::new(near));
+        // As its task does: it looks for frames once, then parks.
+        let mut task = Box::pin(async {
+            subscriber.wake_reason().await;
+            subscriber.park().await
         });
-        assert!(futures_util::FutureExt::now_or_never(&mut waiting).is_none());
-        std::mem::forget(waiting);
-        (seat.clone(), far)
+        assert!(futures_util::FutureExt::now_or_never(&mut task).is_none());
+        std::mem::forget(task);
+        (subscriber.clone(), far)
     }
 
     fn received(mut from: &UnixStream) -> String {
@@ -321,39 +252,44 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_nobody_is_nobodys_work_and_what_passes_few_is_written_at_once() {
-        let channel = Channel::live(Arc::new(TenantHandle::new(TenantId::random())), 1, MemoryBudget::new());
-        let shard = Shard::new(0);
-        let few: Vec<_> = (0..2).map(|_| seat(&channel, "score")).collect();
-        let many: Vec<_> = (0..5).map(|_| seat(&channel, "trade")).collect();
-        let tell = |kind: &str| channel.push(std::iter::once(Frame::new(None, kind, About::Everything, &["1"])));
+    fn few_subscribers_are_written_inline_many_are_left_and_no_match_needs_nothing() {
+        let ring = Mutex::new(Ring::live(MemoryBudget::new()));
+        let group = |types: &str, count: usize| {
+            let group = Group::new(Filter::parse(&[types.into()], &[], &[]), &lock(&ring));
+            let subscribers: Vec<_> = (0..count).map(|_| parked(&group, &ring)).collect();
+            (group, subscribers)
+        };
+        let (few, scores) = group("score", 2);
+        let (many, trades) = group("trade", 5);
+        let push = |kind: &str| lock(&ring).push(Frame::new(None, kind, Subject::Tenant, &["1"]), Instant::now());
+        let flush = |group: &Group, budget: &mut usize| group.flush_inline(&ring, 0, budget);
 
-        // Nothing passes: no runtime is needed, however many are there.
-        (0..3).for_each(|_| tell("season"));
-        let mut left = 3;
-        assert!(channel.flush_at_once(&shard, &mut left));
-        assert_eq!(left, 3);
+        // No frame matches: nothing is written and no budget is spent, however many subscribers there are.
+        (0..3).for_each(|_| push("season"));
+        let mut budget = 3;
+        assert!(flush(&few, &mut budget) && flush(&many, &mut budget));
+        assert_eq!(budget, 3);
 
-        // Something passes to two: they have it, although what came between was not for them.
-        tell("score");
-        assert!(channel.flush_at_once(&shard, &mut left));
-        assert_eq!(left, 1);
-        for (_, far) in &few {
+        // A frame matches two subscribers: they get it, although frames before it were not for them.
+        push("score");
+        assert!(flush(&few, &mut budget) && flush(&many, &mut budget));
+        assert_eq!(budget, 1);
+        for (_, far) in &scores {
             assert_eq!(received(far), "16\r\nevent: score\ndata: 1\n\n\r\n");
         }
 
-        // Something passes to five: that is for the runtime, and still there when it looks.
-        tell("season");
-        tell("trade");
-        let mut left = 3;
-        assert!(!channel.flush_at_once(&shard, &mut left));
-        assert_eq!(left, 3);
-        assert!(many.iter().all(|(_, far)| received(far).is_empty()));
-        let mut left = 5;
-        assert!(channel.flush_at_once(&shard, &mut left));
-        for (_, far) in &many {
+        // A frame matches five: that is beyond the budget, and still there for the next flush.
+        push("season");
+        push("trade");
+        let mut budget = 3;
+        assert!(!flush(&many, &mut budget));
+        assert_eq!(budget, 3);
+        assert!(trades.iter().all(|(_, far)| received(far).is_empty()));
+        let mut budget = 5;
+        assert!(flush(&few, &mut budget) && flush(&many, &mut budget));
+        for (_, far) in &trades {
             assert_eq!(received(far), "16\r\nevent: trade\ndata: 1\n\n\r\n");
         }
-        assert!(few.iter().all(|(_, far)| received(far).is_empty()));
+        assert!(scores.iter().all(|(_, far)| received(far).is_empty()));
     }
 }

@@ -1,174 +1,132 @@
-//! One runtime's part of the streams: it is told once for all that was heard together, not once per stream, and wakes its own.
+//! One runtime's part of the event streams: a queue of channels with new frames, and the timers of its keepalives.
 //!
-//! A wake-up across threads costs a system call, and a write costs far more than what is written: a busy shard waits a moment
-//! between rounds, so that each write, or at least each round, carries more.
+//! Waking another thread takes a system call, and a write takes far longer than what is written. So a runtime is woken
+//! once for all frames that arrived together, and a busy shard pauses between flushes, so that each write carries more.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
 
-use crate::feed::delivery::{channel::Channel, subscriber::Subscriber};
+use crate::{
+    feed::delivery::{channel::Channel, subscriber::Subscriber, timer_wheel::TimerWheel},
+    sync::lock,
+};
 
-/// After this long without a byte a stream says that it lives: proxies cut what is silent for longer.
+/// Silence after which a stream sends a keepalive: proxies cut connections that are silent for longer.
 pub(in crate::feed) const KEEPALIVE: Duration = Duration::from_secs(15);
-/// How fine the wheel turns.
+/// Resolution of the keepalive timers.
 const TICK: Duration = Duration::from_millis(125);
-/// Enough slots for the longest wait, and one.
-const SLOTS: usize = (KEEPALIVE.as_millis() / TICK.as_millis()) as usize + 2;
-/// A round that took less is not worth waiting for the next one.
-const BUSY: Duration = Duration::from_micros(500);
-/// The longest wait between two rounds. The runtime's timer may add a millisecond.
-const PAUSE: Duration = Duration::from_millis(2);
-/// Rounds that begin in such quick succession are worth collecting for.
-const OFTEN: Duration = Duration::from_millis(4);
+/// A flush that took longer is followed by a pause as long as itself, up to [`MAX_PAUSE`].
+const LONG_FLUSH: Duration = Duration::from_micros(500);
+/// Flushes that begin within this time of each other are followed by a pause of [`MAX_PAUSE`].
+const FREQUENT_FLUSHES: Duration = Duration::from_millis(4);
+/// Longest pause between two flushes. The runtime's timer may add a millisecond.
+const MAX_PAUSE: Duration = Duration::from_millis(2);
 
-/// A runtime's part.
+/// A runtime's part of the event streams.
 #[derive(Debug)]
 pub(in crate::feed) struct Shard {
+    /// Number of the runtime.
     pub(in crate::feed) number: usize,
     begun: Instant,
-    bell: Notify,
-    rung: Mutex<Vec<Arc<Channel>>>,
-    wheel: Mutex<Wheel>,
-}
-
-/// Seats by the moment at which they will have been silent for long enough, if they stay silent.
-#[derive(Debug)]
-struct Wheel {
-    slots: Vec<Vec<Weak<Subscriber>>>,
-    turned: u64,
+    woken: Notify,
+    /// Channels with frames to be written here.
+    queue: Mutex<Vec<Arc<Channel>>>,
+    keepalives: Mutex<TimerWheel<Subscriber>>,
 }
 
 impl Shard {
     pub(in crate::feed) fn new(number: usize) -> Self {
-        let wheel = Wheel { slots: vec![Vec::new(); SLOTS], turned: 0 };
-        Self { number, begun: Instant::now(), bell: Notify::new(), rung: Mutex::default(), wheel: Mutex::new(wheel) }
+        Self {
+            number,
+            begun: Instant::now(),
+            woken: Notify::new(),
+            queue: Mutex::default(),
+            keepalives: Mutex::new(TimerWheel::new(TICK, KEEPALIVE)),
+        }
     }
 
-    /// Milliseconds since the shard began.
+    /// Milliseconds since the shard was made.
     pub(in crate::feed) fn now_ms(&self) -> u64 {
         self.begun.elapsed().as_millis() as u64
     }
 
-    /// Notes that a channel has something to write here. [`Shard::ring`] tells the runtime.
-    pub(in crate::feed) fn note(&self, channel: &Arc<Channel>) {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).push(channel.clone());
+    /// Queues a channel that has frames to be written here. [`Self::wake`] starts the flush.
+    pub(in crate::feed) fn enqueue(&self, channel: &Arc<Channel>) {
+        lock(&self.queue).push(channel.clone());
     }
 
-    /// Tells the runtime.
-    pub(in crate::feed) fn ring(&self) {
-        self.bell.notify_one();
+    /// Wakes the runtime for what was queued.
+    pub(in crate::feed) fn wake(&self) {
+        self.woken.notify_one();
     }
 
-    /// Watches over a seat's silence.
-    pub(in crate::feed) fn watch(&self, seat: &Arc<Subscriber>) {
-        let due = seat.spoke_ms() + KEEPALIVE.as_millis() as u64;
-        self.wheel.lock().unwrap_or_else(PoisonError::into_inner).put(Arc::downgrade(seat), due);
+    /// Sets a subscriber's keepalive timer, which then runs until the subscriber is dropped.
+    pub(super) fn keep_alive(&self, subscriber: &Arc<Subscriber>) {
+        let due_ms = subscriber.last_write_ms() + KEEPALIVE.as_millis() as u64;
+        lock(&self.keepalives).insert(Arc::downgrade(subscriber), due_ms);
     }
 
-    /// Wakes the streams of this runtime, until the runtime ends.
+    /// Flushes queued channels and signals keepalives until the runtime ends.
     pub(in crate::feed) async fn run(self: Arc<Self>) {
-        let turning = self.clone();
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(TICK);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                turning.turn();
-            }
-        });
-        let mut last = Instant::now();
+        tokio::spawn(self.clone().run_keepalives());
+        let mut previous = Instant::now();
         loop {
-            self.bell.notified().await;
-            let began = Instant::now();
-            let rung = std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner));
+            self.woken.notified().await;
+            let begun = Instant::now();
+            let queue = std::mem::take(&mut *lock(&self.queue));
             let mut served = 0;
-            for channel in rung {
+            for channel in queue {
                 served += channel.flush(self.number, self.now_ms()).await;
             }
             if served > 1 {
-                // A task that is put last runs when all that were woken have written.
+                // A task spawned last runs once every stream that was woken has written.
                 let _ = tokio::spawn(async {}).await;
             }
-            let took = began.elapsed();
-            if took > BUSY {
-                tokio::time::sleep(took.min(PAUSE)).await;
-            } else if began.duration_since(last) < OFTEN {
-                // Little was to be done, but it comes often, and each time wakes the runtime.
-                tokio::time::sleep(PAUSE).await;
+            let took = begun.elapsed();
+            if took > LONG_FLUSH {
+                tokio::time::sleep(took.min(MAX_PAUSE)).await;
+            } else if begun.duration_since(previous) < FREQUENT_FLUSHES {
+                tokio::time::sleep(MAX_PAUSE).await;
             }
-            last = began;
+            previous = begun;
         }
     }
 
-    /// Has the streams leave, evenly spread over `window`.
-    pub(in crate::feed) async fn end_over(&self, window: Duration) {
-        let seats: Vec<_> = {
-            let wheel = self.wheel.lock().unwrap_or_else(PoisonError::into_inner);
-            wheel.slots.iter().flatten().cloned().collect()
-        };
-        let (begun, count) = (tokio::time::Instant::now(), seats.len());
-        for (number, seat) in seats.into_iter().enumerate() {
-            tokio::time::sleep_until(begun + window.mul_f64(number as f64 / count as f64)).await;
-            seat.upgrade().iter().for_each(|seat| seat.leave());
+    async fn run_keepalives(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.signal_keepalives();
         }
     }
 
-    fn turn(&self) {
+    /// A write does not move a timer; an expired timer whose stream has written meanwhile is set again.
+    fn signal_keepalives(&self) {
         let now_ms = self.now_ms();
-        let mut wheel = self.wheel.lock().unwrap_or_else(PoisonError::into_inner);
-        for seat in wheel.due(now_ms) {
-            let due = seat.spoke_ms() + KEEPALIVE.as_millis() as u64;
-            if due <= now_ms {
-                seat.beat();
-                wheel.put(Arc::downgrade(&seat), now_ms + KEEPALIVE.as_millis() as u64);
+        let mut timers = lock(&self.keepalives);
+        for subscriber in timers.advance(now_ms) {
+            let due_ms = subscriber.last_write_ms() + KEEPALIVE.as_millis() as u64;
+            if due_ms <= now_ms {
+                subscriber.signal_keepalive();
+                timers.insert(Arc::downgrade(&subscriber), now_ms + KEEPALIVE.as_millis() as u64);
             } else {
-                wheel.put(Arc::downgrade(&seat), due);
+                timers.insert(Arc::downgrade(&subscriber), due_ms);
             }
         }
     }
-}
 
-impl Wheel {
-    fn put(&mut self, seat: Weak<Subscriber>, due_ms: u64) {
-        let tick = (due_ms.div_ceil(TICK.as_millis() as u64)).clamp(self.turned + 1, self.turned + SLOTS as u64 - 1);
-        self.slots[tick as usize % SLOTS].push(seat);
-    }
-
-    /// Turns to the present moment; the seats that were put there and still are.
-    fn due(&mut self, now_ms: u64) -> Vec<Arc<Subscriber>> {
-        let until = now_ms / TICK.as_millis() as u64;
-        let mut due = Vec::new();
-        while self.turned < until {
-            self.turned += 1;
-            let slot = &mut self.slots[self.turned as usize % SLOTS];
-            due.extend(std::mem::take(slot).iter().filter_map(Weak::upgrade));
+    /// Ends this runtime's streams, evenly spread over `window`.
+    pub(in crate::feed) async fn end_streams(&self, window: Duration) {
+        let subscribers: Vec<_> = lock(&self.keepalives).values().cloned().collect();
+        let (begun, count) = (tokio::time::Instant::now(), subscribers.len());
+        for (number, subscriber) in subscribers.into_iter().enumerate() {
+            tokio::time::sleep_until(begun + window.mul_f64(number as f64 / count as f64)).await;
+            subscriber.upgrade().iter().for_each(|subscriber| subscriber.leave());
         }
-        due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wheel_gives_each_seat_once_when_its_time_has_come() {
-        let mut wheel = Wheel { slots: vec![Vec::new(); SLOTS], turned: 0 };
-        let seats: Vec<_> = (0..40).map(|_| Subscriber::new(None, 0)).collect();
-        for (at, seat) in seats.iter().enumerate() {
-            wheel.put(Arc::downgrade(seat), at as u64 * 375);
-        }
-        let mut given = 0;
-        for now_ms in (0..16_000).step_by(500) {
-            given += wheel.due(now_ms).len();
-            assert!(given <= now_ms as usize / 375 + 2, "{given} at {now_ms} ms");
-        }
-        assert_eq!(given, 40);
-        drop(seats);
-        assert!(wheel.due(60_000).is_empty());
     }
 }

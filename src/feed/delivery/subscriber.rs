@@ -1,12 +1,12 @@
-//! Where a stream waits: how far it is, what wakes it, and since when it has been silent.
+//! A stream's subscription on its runtime: its cursor, what woke it, and when it last wrote.
 //!
-//! While it waits, its runtime's round writes to its socket itself: waking a task to do so costs more than it adds. The task is woken
-//! for whatever is not that simple: a socket that takes no more, a reader that lags, a sign of life, the end.
+//! While a stream is parked, broadcasts write to its socket directly: waking its task would cost more than the write.
+//! The task is woken for everything else: a full socket, a cursor that falls behind, a keepalive, the end.
 
 use std::{
     fmt, io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
@@ -15,186 +15,179 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 
-use crate::feed::delivery::group::Broadcast;
+use crate::{feed::delivery::broadcast::Broadcast, sync::lock};
 
-/// There may be something to write.
+/// Bits of [`Subscriber::signals`]. There may be something to write.
 const WOKEN: u8 = 1;
-/// It was silent for long enough to say that it lives.
-const BEAT: u8 = 2;
-/// Its credential, or its tenant, is gone.
+/// The stream was silent long enough for a keepalive.
+const KEEPALIVE_DUE: u8 = 2;
+/// The credential or the tenant is gone.
 const ENDED: u8 = 4;
-/// The replica leaves.
-const LEAVE: u8 = 8;
+/// The replica drains.
+const LEAVING: u8 = 8;
 
 /// A socket that takes chunks of HTTP/1.1 as they are.
 pub trait ChunkSink: fmt::Debug + Send + Sync {
-    /// Writes as much as the socket takes at once.
+    /// Writes as much as the socket takes without waiting.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when it takes nothing now; any other: it is gone.
+    /// [`io::ErrorKind::WouldBlock`] when the socket is full; any other error means that it is gone.
     fn try_write(&self, chunk: &[u8]) -> io::Result<usize>;
 }
 
-/// A stream's seat.
+/// A stream's subscription.
 #[derive(Debug)]
 pub(in crate::feed) struct Subscriber {
-    desk: Mutex<Desk>,
-    signs: AtomicU8,
+    cursor_state: Mutex<CursorState>,
+    signals: AtomicU8,
     waker: AtomicWaker,
-    /// When it last wrote, in milliseconds of its shard's clock.
-    spoke_ms: AtomicU64,
+    /// Time of the last write, in milliseconds of the shard's clock.
+    last_write_ms: AtomicU64,
     credential: Option<Box<str>>,
-    /// Where it is in its group.
-    at: AtomicUsize,
+    /// Index in its group's [`Subscribers`].
+    index: AtomicUsize,
 }
 
-/// How far a stream is.
+/// Progress of a stream.
 #[derive(Debug)]
-pub(in crate::feed) struct Desk {
-    /// The number of its next frame, while it is in the ring.
-    pub(in crate::feed) cursor: u64,
-    /// Everything up to here was written or filtered out: what the next keepalive may name.
-    pub(in crate::feed) position: i64,
-    /// What a round began to write and the socket did not take: part of a chunk, which comes before anything else.
-    pub(in crate::feed) rest: Bytes,
-    /// Where a round may write.
-    pub(in crate::feed) outlet: Option<Arc<dyn ChunkSink>>,
-    /// Whether its task waits, with everything written that it had.
-    waits: bool,
+pub(in crate::feed) struct CursorState {
+    /// Number of the next frame, while the stream reads from the ring.
+    pub(super) next: u64,
+    /// Position up to which everything was written or did not match: the `id` of the next keepalive.
+    pub(super) position: i64,
+    /// Part of a chunk that a broadcast began and the socket did not take. It comes before anything else.
+    pub(super) unsent: Bytes,
+    /// Socket that broadcasts may write to.
+    pub(super) sink: Option<Arc<dyn ChunkSink>>,
+    /// Whether the stream's task waits with everything written.
+    parked: bool,
 }
 
-/// A task that waits. Dropping it says that it does no more.
-struct Waiting<'a>(&'a Subscriber);
+/// A parked task. Dropping it unparks.
+struct Parked<'a>(&'a Subscriber);
 
-impl Drop for Waiting<'_> {
+impl Drop for Parked<'_> {
     fn drop(&mut self) {
-        self.0.desk().waits = false;
+        self.0.cursor_state().parked = false;
     }
 }
 
-/// Why a stream was woken.
+/// Why a stream's task was woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::feed) enum WakeReason {
     Woken,
-    Beat,
+    KeepaliveDue,
     Ended,
-    Leave,
+    Leaving,
 }
 
 impl Subscriber {
-    pub(in crate::feed) fn new(credential: Option<String>, now_ms: u64) -> Arc<Self> {
+    /// A subscriber that is woken already: frames may have come while it was added.
+    pub(super) fn new(credential: Option<String>, now_ms: u64) -> Arc<Self> {
+        let cursor_state = CursorState { next: 0, position: 0, unsent: Bytes::new(), sink: None, parked: false };
         Arc::new(Self {
-            desk: Mutex::new(Desk { cursor: 0, position: 0, rest: Bytes::new(), outlet: None, waits: false }),
-            // It looks once before it waits: something may have come while it was let in.
-            signs: AtomicU8::new(WOKEN),
+            cursor_state: Mutex::new(cursor_state),
+            signals: AtomicU8::new(WOKEN),
             waker: AtomicWaker::new(),
-            spoke_ms: AtomicU64::new(now_ms),
+            last_write_ms: AtomicU64::new(now_ms),
             credential: credential.map(Into::into),
-            at: AtomicUsize::new(0),
+            index: AtomicUsize::new(0),
         })
     }
 
-    pub(in crate::feed) fn credential(&self) -> Option<&str> {
+    pub(super) fn credential(&self) -> Option<&str> {
         self.credential.as_deref()
     }
 
-    /// How far it is, for a moment.
-    pub(in crate::feed) fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn cursor_state(&self) -> MutexGuard<'_, CursorState> {
+        lock(&self.cursor_state)
     }
 
-    /// Writes a round's chunk, or wakes the task that can.
-    pub(in crate::feed) fn deliver(&self, round: &Broadcast) {
-        if self.signs.load(Ordering::Acquire) & (ENDED | LEAVE) != 0 {
-            return; // its task knows
+    /// Writes a broadcast's chunk if the stream is parked right before it; wakes the task if anything is left to write.
+    pub(super) fn deliver(&self, broadcast: &Broadcast) {
+        if self.signals.load(Ordering::Acquire) & (ENDED | LEAVING) != 0 {
+            return; // its task was woken by the signal
         }
-        let mut desk = self.desk();
-        if desk.waits && round.continues(desk.cursor) {
-            let written = desk.outlet.as_ref().map_or(Ok(0), |outlet| outlet.try_write(&round.chunk));
+        let mut state = self.cursor_state();
+        if state.parked && broadcast.continues(state.next) {
+            let written = state.sink.as_ref().map_or(Ok(0), |sink| sink.try_write(&broadcast.chunk));
             if let Ok(written @ 1..) = written {
-                desk.cursor = round.to;
-                desk.position = desk.position.max(round.position.unwrap_or(0));
-                self.speaks(round.now_ms);
-                if written == round.chunk.len() && round.is_whole {
+                state.next = broadcast.next;
+                state.position = state.position.max(broadcast.position.unwrap_or(0));
+                self.record_write(broadcast.now_ms);
+                if written == broadcast.chunk.len() && broadcast.is_complete {
                     return;
                 }
-                desk.rest = round.chunk.slice(written..);
+                state.unsent = broadcast.chunk.slice(written..);
             }
         }
-        let behind = desk.cursor < round.end || !desk.rest.is_empty();
-        drop(desk);
-        if behind {
-            self.wake();
+        let is_behind = state.next < broadcast.end || !state.unsent.is_empty();
+        drop(state);
+        if is_behind {
+            self.signal(WOKEN);
         }
     }
 
-    pub(in crate::feed) fn wake(&self) {
-        self.sign(WOKEN);
+    pub(super) fn signal_keepalive(&self) {
+        self.signal(KEEPALIVE_DUE);
     }
 
-    pub(in crate::feed) fn beat(&self) {
-        self.sign(BEAT);
+    pub(super) fn end(&self) {
+        self.signal(ENDED);
     }
 
-    pub(in crate::feed) fn end(&self) {
-        self.sign(ENDED);
+    pub(super) fn leave(&self) {
+        self.signal(LEAVING);
     }
 
-    pub(in crate::feed) fn leave(&self) {
-        self.sign(LEAVE);
-    }
-
-    fn sign(&self, sign: u8) {
-        if self.signs.fetch_or(sign, Ordering::AcqRel) & sign == 0 {
+    fn signal(&self, bit: u8) {
+        if self.signals.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
             self.waker.wake();
         }
     }
 
-    /// Whether it is to say that it lives; takes the sign.
-    pub(in crate::feed) fn beat_is_due(&self) -> bool {
-        self.signs.fetch_and(!BEAT, Ordering::AcqRel) & BEAT != 0
+    /// Whether a keepalive is due; clears the signal.
+    pub(super) fn take_keepalive(&self) -> bool {
+        self.signals.fetch_and(!KEEPALIVE_DUE, Ordering::AcqRel) & KEEPALIVE_DUE != 0
     }
 
-    /// Whether its credential has ended.
-    pub(in crate::feed) fn has_ended(&self) -> bool {
-        self.signs.load(Ordering::Acquire) & ENDED != 0
+    pub(super) fn has_ended(&self) -> bool {
+        self.signals.load(Ordering::Acquire) & ENDED != 0
     }
 
-    /// Whether the replica wants it to leave.
-    pub(in crate::feed) fn is_leaving(&self) -> bool {
-        self.signs.load(Ordering::Acquire) & LEAVE != 0
+    pub(super) fn is_leaving(&self) -> bool {
+        self.signals.load(Ordering::Acquire) & LEAVING != 0
     }
 
-    pub(in crate::feed) fn spoke_ms(&self) -> u64 {
-        self.spoke_ms.load(Ordering::Relaxed)
+    pub(super) fn last_write_ms(&self) -> u64 {
+        self.last_write_ms.load(Ordering::Relaxed)
     }
 
-    pub(in crate::feed) fn speaks(&self, now_ms: u64) {
-        self.spoke_ms.store(now_ms, Ordering::Relaxed);
+    pub(super) fn record_write(&self, now_ms: u64) {
+        self.last_write_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Waits for a sign, and takes it. Until then rounds may write.
-    pub(in crate::feed) async fn sign_given_in_the_ring(&self) -> WakeReason {
-        self.desk().waits = true;
-        let _waiting = Waiting(self);
-        self.sign_given().await
+    /// Waits like [`Self::wake_reason`]; meanwhile broadcasts may write to the socket.
+    pub(super) async fn park(&self) -> WakeReason {
+        self.cursor_state().parked = true;
+        let _parked = Parked(self);
+        self.wake_reason().await
     }
 
-    /// Waits for a sign, and takes it.
-    pub(in crate::feed) async fn sign_given(&self) -> WakeReason {
+    /// Waits for a signal and clears it. The two that end a stream stay set.
+    pub(super) async fn wake_reason(&self) -> WakeReason {
         std::future::poll_fn(|context| {
             self.waker.register(context.waker());
-            let signs = self.signs.load(Ordering::Acquire);
-            // These two stay: nothing comes after them.
-            for (bit, sign) in [(ENDED, WakeReason::Ended), (LEAVE, WakeReason::Leave)] {
-                if signs & bit != 0 {
-                    return Poll::Ready(sign);
+            let signals = self.signals.load(Ordering::Acquire);
+            for (bit, reason) in [(ENDED, WakeReason::Ended), (LEAVING, WakeReason::Leaving)] {
+                if signals & bit != 0 {
+                    return Poll::Ready(reason);
                 }
             }
-            for (bit, sign) in [(WOKEN, WakeReason::Woken), (BEAT, WakeReason::Beat)] {
-                if signs & bit != 0 {
-                    self.signs.fetch_and(!bit, Ordering::AcqRel);
-                    return Poll::Ready(sign);
+            for (bit, reason) in [(WOKEN, WakeReason::Woken), (KEEPALIVE_DUE, WakeReason::KeepaliveDue)] {
+                if signals & bit != 0 {
+                    self.signals.fetch_and(!bit, Ordering::AcqRel);
+                    return Poll::Ready(reason);
                 }
             }
             Poll::Pending
@@ -203,41 +196,41 @@ impl Subscriber {
     }
 }
 
-/// The seats of a group. Adding and removing cost the same however many there are.
+/// Subscribers of a group. Adding and removing take constant time: each knows its index, and the last one fills a hole.
 #[derive(Debug, Default)]
 pub(in crate::feed) struct Subscribers(Vec<Arc<Subscriber>>);
 
 impl Subscribers {
-    pub(in crate::feed) fn add(&mut self, seat: &Arc<Subscriber>) {
-        seat.at.store(self.0.len(), Ordering::Relaxed);
-        self.0.push(seat.clone());
+    pub(super) fn add(&mut self, subscriber: &Arc<Subscriber>) {
+        subscriber.index.store(self.0.len(), Ordering::Relaxed);
+        self.0.push(subscriber.clone());
     }
 
-    pub(in crate::feed) fn remove(&mut self, seat: &Arc<Subscriber>) {
-        let at = seat.at.load(Ordering::Relaxed);
-        if self.0.get(at).is_some_and(|present| Arc::ptr_eq(present, seat)) {
-            self.0.swap_remove(at);
-            if let Some(moved) = self.0.get(at) {
-                moved.at.store(at, Ordering::Relaxed);
+    pub(super) fn remove(&mut self, subscriber: &Arc<Subscriber>) {
+        let index = subscriber.index.load(Ordering::Relaxed);
+        if self.0.get(index).is_some_and(|present| Arc::ptr_eq(present, subscriber)) {
+            self.0.swap_remove(index);
+            if let Some(moved) = self.0.get(index) {
+                moved.index.store(index, Ordering::Relaxed);
             }
         }
     }
 
-    /// Those from one place to another, as far as they are taken.
-    pub(in crate::feed) fn between(&self, from: usize, to: usize) -> &[Arc<Subscriber>] {
+    /// The subscribers with indices from `from` up to, not including, `to`, as far as there are any.
+    pub(super) fn range(&self, from: usize, to: usize) -> &[Arc<Subscriber>] {
         let to = to.min(self.0.len());
         &self.0[from.min(to)..to]
     }
 
-    pub(in crate::feed) fn iter(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
         self.0.iter()
     }
 
-    pub(in crate::feed) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(in crate::feed) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! Address of the client: of the connection, or, behind trusted proxies, of what these report.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,30 +7,31 @@ use poem::{Addr, Request, http::HeaderMap};
 
 const FORWARDED_FOR: &str = "X-Forwarded-For";
 
-/// The client's address: the connection's, or, through proxies that are trusted, the last one that none of them has.
-pub(in crate::http) fn client(request: &Request, trusted: &[IpNet]) -> IpAddr {
+/// Address of a request's client.
+pub(super) fn client_address(request: &Request, trusted_proxies: &[IpNet]) -> IpAddr {
     let peer = match &request.remote_addr().0 {
         Addr::SocketAddr(address) => SocketAddr::ip(address),
         _ => Ipv4Addr::UNSPECIFIED.into(),
     };
-    behind(peer, request.headers(), trusted)
+    behind_proxies(peer, request.headers(), trusted_proxies)
 }
 
-fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address.to_canonical()));
+/// The last address that no trusted proxy has. Each proxy appends the address that it was called from, so a reported
+/// address counts only if every one after it is trusted.
+fn behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()));
     let mut client = peer.to_canonical();
-    let claims: Vec<_> = headers
+    let reported: Vec<_> = headers
         .get_all(FORWARDED_FOR)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .collect();
-    // Each proxy adds at the end whom it heard from, so only what a trusted one said counts, from the end on.
-    for claim in claims.iter().rev() {
+    for address in reported.iter().rev() {
         if !is_trusted(client) {
             break;
         }
-        let Ok(address) = claim.trim().parse::<IpAddr>() else { break };
+        let Ok(address) = address.trim().parse::<IpAddr>() else { break };
         client = address.to_canonical();
     }
     client
@@ -43,17 +44,17 @@ mod tests {
     #[test]
     fn only_a_trusted_proxy_is_believed() {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-        let of = |peer: &str, claims: &str| {
-            let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), claims.parse().unwrap())]);
-            behind(peer.parse().unwrap(), &headers, &trusted).to_string()
+        let address = |peer: &str, reported: &str| {
+            let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), reported.parse().unwrap())]);
+            behind_proxies(peer.parse().unwrap(), &headers, &trusted).to_string()
         };
-        assert_eq!(of("192.0.2.1", "203.0.113.9"), "192.0.2.1", "a stranger says what it likes");
-        assert_eq!(of("10.0.0.1", "203.0.113.9"), "203.0.113.9");
+        assert_eq!(address("192.0.2.1", "203.0.113.9"), "192.0.2.1", "a client reports what it likes");
+        assert_eq!(address("10.0.0.1", "203.0.113.9"), "203.0.113.9");
         assert_eq!(
-            of("10.0.0.1", "1.1.1.1, 203.0.113.9, 10.0.0.2"),
+            address("10.0.0.1", "1.1.1.1, 203.0.113.9, 10.0.0.2"),
             "203.0.113.9",
-            "what the client claimed before does not count"
+            "addresses before the first untrusted one do not count"
         );
-        assert_eq!(of("10.0.0.1", "nonsense"), "10.0.0.1");
+        assert_eq!(address("10.0.0.1", "nonsense"), "10.0.0.1");
     }
 }

@@ -1,4 +1,4 @@
-//! Which page a browser calls from.
+//! Origin of a browser's request: a page of this service, or of somebody else.
 
 use poem::{
     Request,
@@ -11,41 +11,44 @@ use crate::http::{
 };
 
 const FETCH_SITE: &str = "Sec-Fetch-Site";
-/// What proxies add: whoever has one comes from elsewhere.
-const FORWARDING: [&str; 6] =
+/// Headers that proxies add: a request with one of them came from another machine.
+const PROXY_HEADERS: [&str; 6] =
     ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"];
 
-/// What a request says of the page that it comes from.
+/// The page that a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Page {
-    /// One of ours.
-    Ours,
-    /// Somebody else's.
+    /// A page of this service.
+    Own,
+    /// A page of another origin.
     Foreign,
-    /// It says nothing: no browser, or an old one.
+    /// No browser, or one that does not say.
     Unknown,
 }
 
-pub(in crate::http) fn page(request: &Request, app: &App) -> Page {
-    let site = request.header(FETCH_SITE);
-    if matches!(site, Some("cross-site" | "same-site")) {
-        return Page::Foreign;
-    }
-    match request.headers().get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null")) {
-        Some(origin) if is_ours(request, app, origin) => Page::Ours,
-        Some(_) => Page::Foreign,
-        None if site == Some("same-origin") => Page::Ours,
-        None => Page::Unknown,
+impl Page {
+    /// The page by `Sec-Fetch-Site` and `Origin`.
+    pub(in crate::http) fn of(request: &Request, app: &App) -> Self {
+        let site = request.header(FETCH_SITE);
+        if matches!(site, Some("cross-site" | "same-site")) {
+            return Self::Foreign;
+        }
+        match request.headers().get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null")) {
+            Some(origin) if is_own(request, app, origin) => Self::Own,
+            Some(_) => Self::Foreign,
+            None if site == Some("same-origin") => Self::Own,
+            None => Self::Unknown,
+        }
     }
 }
 
-fn is_ours(request: &Request, app: &App, origin: &str) -> bool {
+fn is_own(request: &Request, app: &App, origin: &str) -> bool {
     if app.config.public_origin.as_deref() == Some(origin) {
         return true;
     }
-    // Without a word about our public address: the page and the request name the same host and port.
-    let theirs = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    app.config.public_origin.is_none() && theirs.is_some() && theirs == host(request).as_deref()
+    // Without a configured public origin: the page and the request name the same host and port.
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    app.config.public_origin.is_none() && authority.is_some() && authority == host(request).as_deref()
 }
 
 fn host(request: &Request) -> Option<String> {
@@ -56,10 +59,14 @@ fn host(request: &Request) -> Option<String> {
         .or_else(|| request.header(header::HOST).map(str::to_owned))
 }
 
-/// A cookie goes along with whatever a browser sends, so what changes something must come from a page of ours.
+/// Checks a call with a session's cookie. Browsers send cookies along with requests of any page, so only a page of this
+/// service may change anything.
+///
+/// # Errors
+/// 403 for a change from another page, or from an unknown one.
 pub(in crate::http) fn check_cookie_call(request: &Request, app: &App) -> Result<(), ApiError> {
-    let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if looks || page(request, app) == Page::Ours {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if is_read || Page::of(request, app) == Page::Own {
         return Ok(());
     }
     Err(ApiError::new(
@@ -68,13 +75,16 @@ pub(in crate::http) fn check_cookie_call(request: &Request, app: &App) -> Result
     ))
 }
 
-/// Where no credential is asked for, only this machine itself may come: no page of another origin, no name that leads here from
-/// elsewhere, no proxy.
+/// Checks a call without a credential in open mode: only this machine may call, neither through a proxy, nor by a host
+/// name that somebody else points here (DNS rebinding), nor from a page of another origin.
+///
+/// # Errors
+/// 403 for any other call.
 pub(in crate::http) fn check_open_call(request: &Request, app: &App) -> Result<(), ApiError> {
-    let local = host(request).is_some_and(|host| is_loopback(&host));
-    if local
-        && page(request, app) != Page::Foreign
-        && !FORWARDING.iter().any(|name| request.headers().contains_key(*name))
+    let is_local = host(request).is_some_and(|host| is_loopback(&host));
+    if is_local
+        && Page::of(request, app) != Page::Foreign
+        && !PROXY_HEADERS.iter().any(|name| request.headers().contains_key(*name))
     {
         return Ok(());
     }

@@ -1,4 +1,7 @@
-//! The routes of events: the stream, publishing, companies.
+//! Routes of events: the stream, publishing, companies.
 
-pub(super) mod publish;
+pub(super) mod companies;
+mod publish;
+pub(super) mod response;
+mod schema;
 pub(super) mod stream;

@@ -1,6 +1,6 @@
-//! One log line and one count per request, and the headers that every answer has.
+//! Access log and request metrics: one log line and one count per request.
 //!
-//! Neither says anything of keys, tokens, bodies or query strings: the path alone names what was asked.
+//! Neither holds keys, tokens, bodies or query strings; a request is named by its path alone.
 
 use std::{
     cell::RefCell,
@@ -11,29 +11,24 @@ use std::{
 use metrics::{Counter, Histogram};
 use poem::{
     PathPattern, Request, Response,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode},
 };
-use uuid::{Uuid, fmt::Hyphenated};
 
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A client's own request id is taken over up to this length.
-const REQUEST_ID_BYTES: usize = 64;
-/// The most bytes of all headers together, and the most of them. Beyond 100, hyper refuses by itself, with a bare 431.
-const HEADER_BYTES: usize = 32 << 10;
-const HEADERS: usize = 80;
-/// A request that took longer is worth a line at level `info` even if it went well.
+use crate::http::pipeline::request_head::{add_common_headers, request_id};
+
+/// A request that took longer is logged at level `info` even if it succeeded.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// A request that is being served.
-pub(in crate::http) struct Trace {
+/// The log entry of a request that is being served.
+pub(super) struct AccessLog {
     begun: Instant,
     id: HeaderValue,
-    pub(in crate::http) method: Method,
-    pub(in crate::http) path: String,
+    method: Method,
+    path: String,
 }
 
-impl Trace {
-    pub(in crate::http) fn begin(request: &Request) -> Self {
+impl AccessLog {
+    pub(super) fn begin(request: &Request) -> Self {
         Self {
             begun: Instant::now(),
             id: request_id(request.headers()),
@@ -42,43 +37,47 @@ impl Trace {
         }
     }
 
-    /// The answer to a request whose head is too large to be served.
-    pub(in crate::http) fn refusal(&self, request: &Request) -> Option<Response> {
-        too_large(request.headers()).then(headers_too_large)
+    pub(super) fn method(&self) -> &Method {
+        &self.method
     }
 
-    /// Counts and logs the request, and dresses its answer.
-    pub(in crate::http) fn end(self, mut answer: Response) -> Response {
+    /// The path as it came, before it is rewritten.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Counts and logs the request, and adds the headers that every response has.
+    pub(super) fn end(self, mut response: Response) -> Response {
         let Self { begun, id, method, path } = self;
-        let (status, took) = (answer.status(), begun.elapsed());
-        // The pattern, not the path: names in paths would make as many time series.
-        count(answer.data::<PathPattern>().map_or("unknown", |pattern| &pattern.0), &method, status, took);
-        let (status_code, took_us) = (status.as_u16(), took.as_micros() as u64);
+        let (status, took) = (response.status(), begun.elapsed());
+        // Labelled by the route's pattern, not by the path, in which every name would make a time series of its own.
+        count(response.data::<PathPattern>().map_or("unknown", |pattern| &pattern.0), &method, status, took);
+        let (id_text, status_code, took_us) =
+            (id.to_str().unwrap_or_default(), status.as_u16(), took.as_micros() as u64);
         if status.is_server_error() {
-            tracing::warn!(id = %text(&id), %method, path, status = status_code, took_us, "request");
+            tracing::warn!(id = %id_text, %method, path, status = status_code, took_us, "request");
         } else if took > SLOW {
-            tracing::info!(id = %text(&id), %method, path, status = status_code, took_us, "slow request");
+            tracing::info!(id = %id_text, %method, path, status = status_code, took_us, "slow request");
         } else {
-            tracing::debug!(id = %text(&id), %method, path, status = status_code, took_us, "request");
+            tracing::debug!(id = %id_text, %method, path, status = status_code, took_us, "request");
         }
-        dress(answer.headers_mut(), id);
-        answer
+        add_common_headers(response.headers_mut(), id);
+        response
     }
 }
 
-/// The instruments of one route, looked up once per thread: by name and labels that costs a registry's lock and five texts each time.
-struct Instruments {
-    /// By method and status: a few, so that looking through them is quicker than any map.
+/// The metrics of one route, kept per thread: looking them up by name and labels takes a lock and five strings each
+/// time.
+struct RouteMetrics {
+    /// By method and status: so few that a linear search is faster than a map.
     totals: Vec<(&'static str, StatusCode, Counter)>,
     seconds: Histogram,
 }
 
-impl Instruments {
-    fn of(route: &str) -> Self {
-        Self {
-            totals: Vec::new(),
-            seconds: metrics::histogram!("holdfast_request_seconds", "route" => route.to_owned()),
-        }
+impl RouteMetrics {
+    fn new(route: &str) -> Self {
+        let seconds = metrics::histogram!("holdfast_request_seconds", "route" => route.to_owned());
+        Self { totals: Vec::new(), seconds }
     }
 
     fn count(&mut self, route: &str, method: &'static str, status: StatusCode, took: Duration) {
@@ -86,7 +85,8 @@ impl Instruments {
         match self.totals.iter().find(|known| (known.0, known.1) == (method, status)) {
             Some((.., total)) => total.increment(1),
             None => {
-                let total = metrics::counter!("holdfast_requests_total", "route" => route.to_owned(), "method" => method, "status" => status.as_u16().to_string());
+                let (route, code) = (route.to_owned(), status.as_u16().to_string());
+                let total = metrics::counter!("holdfast_requests_total", "route" => route, "method" => method, "status" => code);
                 total.increment(1);
                 self.totals.push((method, status, total));
             }
@@ -95,19 +95,21 @@ impl Instruments {
 }
 
 thread_local! {
-    static INSTRUMENTS: RefCell<HashMap<String, Instruments>> = RefCell::default();
+    static ROUTES: RefCell<HashMap<String, RouteMetrics>> = RefCell::default();
 }
 
 fn count(route: &str, method: &Method, status: StatusCode, took: Duration) {
-    let method = known_name(method);
-    INSTRUMENTS.with_borrow_mut(|known| match known.get_mut(route) {
-        Some(instruments) => instruments.count(route, method, status, took),
-        None => known.entry(route.to_owned()).or_insert(Instruments::of(route)).count(route, method, status, took),
+    let method = method_label(method);
+    ROUTES.with_borrow_mut(|routes| match routes.get_mut(route) {
+        Some(metrics) => metrics.count(route, method, status, took),
+        None => {
+            routes.entry(route.to_owned()).or_insert(RouteMetrics::new(route)).count(route, method, status, took);
+        }
     });
 }
 
-/// A method as it is counted: whoever makes up others makes no time series of them.
-fn known_name(method: &Method) -> &'static str {
+/// Label of a method. Invented methods share one, so that they make no time series of their own.
+fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",
@@ -118,50 +120,4 @@ fn known_name(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
-}
-
-/// The headers that every answer has.
-fn dress(headers: &mut HeaderMap, id: HeaderValue) {
-    headers.insert(REQUEST_ID.clone(), id);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    // Answers hold release tokens and keys: nobody on the way keeps them.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers
-        .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
-}
-
-/// The client's own id where it is plain, so that its log and ours can be laid beside each other; else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let plain = |id: &&HeaderValue| {
-        (1..=REQUEST_ID_BYTES).contains(&id.len())
-            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
-    };
-    let new = || {
-        let mut text = [0; Hyphenated::LENGTH];
-        // Digits, letters and hyphens are always a header's value.
-        HeaderValue::from_str(Uuid::new_v4().hyphenated().encode_lower(&mut text))
-            .unwrap_or(HeaderValue::from_static("none"))
-    };
-    headers.get(&REQUEST_ID).filter(plain).cloned().unwrap_or_else(new)
-}
-
-/// An id as the log shows it.
-fn text(id: &HeaderValue) -> &str {
-    id.to_str().unwrap_or_default()
-}
-
-fn too_large(headers: &HeaderMap) -> bool {
-    headers.len() > HEADERS
-        || headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() > HEADER_BYTES
-}
-
-fn headers_too_large() -> Response {
-    use poem::error::ResponseError;
-    crate::http::wire::error::ApiError::new(
-        crate::http::wire::error::Code::HeadersTooLarge,
-        format!("The headers are larger than {HEADER_BYTES} bytes, or more than {HEADERS}."),
-    )
-    .as_response()
 }

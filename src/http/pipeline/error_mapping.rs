@@ -1,4 +1,4 @@
-//! Failures that are not our own (of routing, of parameters, of what nobody foresaw), answered in our one form.
+//! Errors of routing, of parameters and of bugs, mapped to the one error body of the API.
 
 use poem::{
     Error, IntoResponse, Response,
@@ -9,27 +9,26 @@ use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError as P
 
 use crate::http::{
     openapi,
-    pipeline::access_log::Trace,
     wire::error::{ApiError, Code},
 };
 
-/// Answers every failure in the one form: also those of routing, of parameters, and of what nobody foresaw.
-pub(in crate::http) fn answer(served: poem::Result<impl IntoResponse>, trace: &Trace) -> Response {
-    let error = match served {
-        Ok(answer) => return answer.into_response(),
+/// The response of a route, or to its error. `path` is the request's path as it came.
+pub(super) fn to_response(result: poem::Result<impl IntoResponse>, method: &Method, path: &str) -> Response {
+    let error = match result {
+        Ok(response) => return response.into_response(),
         Err(error) => error,
     };
-    let own = as_api_error(&error, &trace.method, &trace.path);
-    let monitor = trace.path.starts_with("/api/") && !trace.path.starts_with("/api/v1/");
-    match own.as_ref().or(error.downcast_ref()) {
-        // Its clients read the address of the documentation under this name.
-        Some(error) if monitor => error.as_monitor_response(),
+    let mapped = as_api_error(&error, method, path);
+    let is_queue_monitor = path.starts_with("/api/") && !path.starts_with("/api/v1/");
+    match mapped.as_ref().or(error.downcast_ref()) {
+        // Clients of the queue monitor read the documentation's address under another name.
+        Some(error) if is_queue_monitor => error.as_monitor_response(),
         Some(error) => error.as_response(),
         None => error.into_response(),
     }
 }
 
-/// The failure in our own terms; `None` when it is one already.
+/// Maps an error of poem; `None` if it is an [`ApiError`] already.
 fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> {
     if error.is::<ApiError>() {
         return None;
@@ -49,7 +48,7 @@ fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> 
     } else if error.status().is_client_error() {
         ApiError::field("", error.to_string())
     } else {
-        tracing::error!(%error, "a failure that nobody foresaw");
+        tracing::error!(%error, "a request failed with an unexpected error");
         ApiError::new(Code::Internal, "This is a bug in Holdfast; the log has its details under the request's id.")
     })
 }

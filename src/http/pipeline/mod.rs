@@ -1,11 +1,15 @@
-//! What happens to every request and every answer, whatever the route: one layer, in one place, and called by its name, because each
-//! layer of poem's copies the request and everything that is still to be done with it.
+//! Middleware: what happens to every request and every response, whatever the route.
+//!
+//! The steps are called by name in [`Pipeline::serve`], instead of as poem's layers, each of which would copy the
+//! request and everything that is still to be done with it.
 
-pub(super) mod access_log;
-pub(super) mod cors;
-pub(super) mod error_mapping;
-pub(super) mod path_rewrite;
-pub(super) mod rate_limit_headers;
+mod access_log;
+pub(super) mod context;
+mod cors;
+mod error_mapping;
+mod path_rewrite;
+mod rate_limit_headers;
+mod request_head;
 
 use std::sync::Arc;
 
@@ -13,20 +17,13 @@ use poem::{Request, Response, endpoint::BoxEndpoint};
 
 use crate::http::{
     App,
-    pipeline::{access_log::Trace, cors::Origin, rate_limit_headers::AdmittedCaller},
+    pipeline::{access_log::AccessLog, context::RequestContext, cors::CrossOrigin},
 };
 
-/// Everything that is served, from a request's first byte to its answer's last.
+/// The routes, and the steps before and after them. One per runtime.
 pub struct Pipeline {
     app: Arc<App>,
     routes: BoxEndpoint<'static>,
-}
-
-/// What a request takes along to whoever answers it.
-#[derive(Clone)]
-pub(in crate::http) struct RequestContext {
-    pub(in crate::http) app: Arc<App>,
-    pub(in crate::http) let_in: AdmittedCaller,
 }
 
 impl Pipeline {
@@ -34,20 +31,23 @@ impl Pipeline {
         Self { app: Arc::new(app), routes }
     }
 
-    /// Serves one request, from its head to the headers of its answer.
+    /// Serves one request, from its head to the headers of its response.
     pub(in crate::http) async fn serve(&self, mut request: Request) -> Response {
-        let trace = Trace::begin(&request);
-        if let Some(refusal) = trace.refusal(&request) {
-            return trace.end(refusal);
+        let log = AccessLog::begin(&request);
+        if let Some(refusal) = request_head::refuse_too_large(request.headers()) {
+            return log.end(refusal);
         }
-        path_rewrite::keep_names_whole(&mut request);
-        let origin = Origin::of(&request, &self.app.config.cors);
-        if let Some(answer) = origin.preflight(&request) {
-            return trace.end(origin.tell(answer));
+        path_rewrite::rewrite(&mut request);
+        let origin = CrossOrigin::of(&request, &self.app.config.cors);
+        if let Some(response) = origin.preflight(&request) {
+            return log.end(origin.add_headers(response));
         }
-        let let_in = AdmittedCaller::default();
-        request.set_data(RequestContext { app: self.app.clone(), let_in: let_in.clone() });
-        let answer = error_mapping::answer(self.routes.call(request).await, &trace);
-        trace.end(origin.tell(let_in.tell_rate(answer)))
+        let context = RequestContext::new(self.app.clone());
+        request.set_data(context.clone());
+        let mut response = error_mapping::to_response(self.routes.call(request).await, log.method(), log.path());
+        if let Some(caller) = context.admitted() {
+            rate_limit_headers::add(response.headers_mut(), caller);
+        }
+        log.end(origin.add_headers(response))
     }
 }

@@ -1,77 +1,50 @@
-//! Every answer of a limited route says how much of the rate is left, in the two fields of the IETF's draft
-//! (draft-ietf-httpapi-ratelimit-headers): structured fields, with the quota in requests and times in seconds.
+//! `RateLimit-Policy` and `RateLimit` headers, as in the IETF's draft draft-ietf-httpapi-ratelimit-headers: structured
+//! fields, with quotas in requests and times in seconds.
 //!
-//! The quota is the burst, and its window the time in which a rest makes it whole again. A tenant without a limit is told nothing.
+//! The quota is the burst, and its window the time in which an unused rate refills it. A tenant without a limit gets
+//! neither header.
 
-use std::{
-    cell::RefCell,
-    sync::{Arc, OnceLock},
-};
+use std::cell::RefCell;
 
-use poem::{
-    Request, Response,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
-};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{
     domain::rate::{Rate, retry_after_s},
-    http::pipeline::RequestContext,
     store::Caller,
 };
 
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-static STATE: HeaderName = HeaderName::from_static("ratelimit");
+static REMAINING: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Who was let in while a request was answered.
-#[derive(Clone, Default)]
-pub(in crate::http) struct AdmittedCaller(Arc<OnceLock<Caller>>);
-
-impl AdmittedCaller {
-    /// Remembers who it was.
-    pub(in crate::http) fn note(request: &Request, caller: &Caller) {
-        if let Some(luggage) = request.data::<RequestContext>() {
-            let _ = luggage.let_in.0.set(caller.clone());
-        }
-    }
-
-    /// Adds to an answer how much of the rate is left to whoever was let in.
-    pub(in crate::http) fn tell_rate(&self, mut answer: Response) -> Response {
-        if let Some(caller) = self.0.get() {
-            tell(answer.headers_mut(), caller);
-        }
-        answer
-    }
-}
-
-fn tell(headers: &mut HeaderMap, caller: &Caller) {
-    let pace = caller.place().pace().now();
-    let Some(rate) = pace.map(|pace| pace.rate).or(caller.limits().rate) else { return };
-    let backlog_us = pace.map_or(0, |pace| pace.backlog_us);
+/// Adds the rate that is left to a caller, as Redis last reported it.
+pub(super) fn add(headers: &mut HeaderMap, caller: &Caller) {
+    let rate_state = caller.place().pace().now();
+    let Some(rate) = rate_state.map(|state| state.rate).or(caller.limits().rate) else { return };
+    let backlog_us = rate_state.map_or(0, |state| state.backlog_us);
     let left = rate.left(backlog_us);
-    let whole_in_s = if backlog_us == 0 { 0 } else { retry_after_s(backlog_us) };
-    // Whoever is told when to come again is not told another time here.
-    let told_s = headers.get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse::<i64>().ok());
-    let seconds = told_s.map_or(whole_in_s, |told_s| whole_in_s.min(told_s));
-    for (name, value) in
-        [(&POLICY, policy(rate)), (&STATE, HeaderValue::try_from(format!("\"requests\";r={left};t={seconds}")).ok())]
-    {
+    let refill_s = if backlog_us == 0 { 0 } else { retry_after_s(backlog_us) };
+    // Never later than Retry-After, which a refused caller gets beside it.
+    let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<i64>().ok());
+    let reset_s = retry_after.map_or(refill_s, |retry_after_s| refill_s.min(retry_after_s));
+    let remaining = HeaderValue::try_from(format!("\"requests\";r={left};t={reset_s}")).ok();
+    for (name, value) in [(&POLICY, policy(rate)), (&REMAINING, remaining)] {
         if let Some(value) = value {
             headers.insert(name.clone(), value);
         }
     }
 }
 
-/// What the policy is, put together once per thread for each of the few rates that there are.
+/// Value of `RateLimit-Policy`, formatted once per thread for each of the few rates that there are.
 fn policy(rate: Rate) -> Option<HeaderValue> {
     thread_local! {
-        static KNOWN: RefCell<Vec<(Rate, HeaderValue)>> = RefCell::default();
+        static POLICIES: RefCell<Vec<(Rate, HeaderValue)>> = RefCell::default();
     }
-    KNOWN.with_borrow_mut(|known| {
-        if let Some((_, policy)) = known.iter().find(|(of, _)| *of == rate) {
+    POLICIES.with_borrow_mut(|policies| {
+        if let Some((_, policy)) = policies.iter().find(|(known, _)| *known == rate) {
             return Some(policy.clone());
         }
         let policy = HeaderValue::try_from(format!("\"requests\";q={};w={}", rate.burst, rate.window_s())).ok()?;
-        known.push((rate, policy.clone()));
+        policies.push((rate, policy.clone()));
         Some(policy)
     })
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     http::{
         app_state::{AppState, Tag},
-        auth::{Authorized, Govern},
+        auth::{Admin, Authorized},
         wire::{
             error::{ApiError, Code},
             outcome::within_limit,
@@ -40,7 +40,7 @@ impl Connections {
     #[oai(path = "/connections", method = "post", operation_id = "createConnection")]
     async fn create(
         &self,
-        caller: Authorized<Govern>,
+        caller: Authorized<Admin>,
         here: AppState,
         body: Body<NewConnectionRequest>,
     ) -> Result<Answer<ConnectionWithKey, 201>, ApiError> {
@@ -66,7 +66,7 @@ impl Connections {
 
     /// List the tenant's connections, oldest first, each with how its watch goes. Never a broker's address, never an ingest key.
     #[oai(path = "/connections", method = "get", operation_id = "listConnections")]
-    async fn list(&self, caller: Authorized<Govern>, here: AppState) -> Result<Answer<ConnectionList>, ApiError> {
+    async fn list(&self, caller: Authorized<Admin>, here: AppState) -> Result<Answer<ConnectionList>, ApiError> {
         let told = here.store().connections(&caller.0).await?;
         let rows = |connections: Vec<(Connection, Health)>| {
             connections.into_iter().map(|(made, health)| ConnectionRow::of(made, health)).collect()
@@ -77,7 +77,7 @@ impl Connections {
     /// End a connection: its watch stops, its streams end, its ingest key is refused at once on every replica, and what was seen through it
     /// goes within moments.
     #[oai(path = "/connections/:id", method = "delete", operation_id = "deleteConnection")]
-    async fn delete(&self, caller: Authorized<Govern>, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
+    async fn delete(&self, caller: Authorized<Admin>, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
         let told = here.store().delete_connection(&caller.0, &id.0).await?;
         if !told.answer {
             return Err(ApiError::not_found("connection").at(told.now_us));

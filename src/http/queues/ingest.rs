@@ -20,7 +20,8 @@ use crate::{
     },
     http::{
         app_state::{AppState, Tag},
-        auth::{admit, app, failed, find},
+        auth::{admit, authenticate, count_failure},
+        pipeline::context::app,
         queues::payload::{IngestJob, IngestQueue, IngestRequest, IngestWorker},
         wire::{
             error::{ApiError, Code},
@@ -120,8 +121,8 @@ async fn let_in(request: &Request) -> Result<Caller, ApiError> {
         let (scheme, key) = text.split_once(' ')?;
         (scheme.eq_ignore_ascii_case("bearer") && key.trim().starts_with(INGEST_KEY_PREFIX)).then(|| key.trim())
     });
-    let Some(key) = key.filter(|key| key.len() <= 256) else { return Err(failed(request, app, unauthorized())) };
-    let caller = find(request, app, Some(Bearer::Ingest(Secret::of(key)))).await.map_err(|error| {
+    let Some(key) = key.filter(|key| key.len() <= 256) else { return Err(count_failure(request, app, unauthorized())) };
+    let caller = authenticate(request, app, Some(Bearer::Ingest(Secret::of(key)))).await.map_err(|error| {
         // The wording of other routes names headers that do not count here.
         if error.status().as_u16() == 401 { unauthorized() } else { error }
     })?;

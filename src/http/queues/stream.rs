@@ -5,11 +5,13 @@ use poem_openapi::{OpenApi, param::Query};
 use uuid::Uuid;
 
 use crate::{
-    feed::{Filter, LiveEntry},
+    feed::{Filter, LiveStreamOutcome},
     http::{
         app_state::Tag,
-        auth::{app, enter_stream},
-        events::stream::{EventStream, Source, come_again, reconnects, serve},
+        auth::authorize_stream,
+        events::response::{EventStreamResponse, or_reconnect},
+        pipeline::context::app,
+        server::open_stream::{OpenStream, Source},
         wire::error::ApiError,
     },
     store::StreamKind,
@@ -40,40 +42,35 @@ impl QueueEvents {
         connection_id: Query<Option<String>>,
         /// Groups (`job`, `worker`, `queue`) or full names, as a comma list. Without it all.
         types: Query<Vec<String>>,
-    ) -> Result<EventStream, ApiError> {
-        let asked = Asked { api_key: api_key.0, connection: connection_id.0, types: types.0 };
-        match open(request, asked).await {
-            Ok(stream) => Ok(stream),
-            Err(error) if reconnects(request) && matches!(error.status().as_u16(), 429 | 503 | 504) => {
-                Ok(come_again(request))
-            }
-            Err(error) => Err(error),
-        }
+    ) -> Result<EventStreamResponse, ApiError> {
+        let query = StreamQuery { api_key: api_key.0, connection: connection_id.0, types: types.0 };
+        or_reconnect(request, open(request, query).await)
     }
 }
 
-struct Asked {
+struct StreamQuery {
     api_key: Option<String>,
     connection: Option<String>,
     types: Vec<String>,
 }
 
-async fn open(request: &Request, asked: Asked) -> Result<EventStream, ApiError> {
+async fn open(request: &Request, query: StreamQuery) -> Result<EventStreamResponse, ApiError> {
     let app = app(request)?;
-    let caller = enter_stream(request, asked.api_key.as_deref()).await?;
+    let caller = authorize_stream(request, query.api_key.as_deref()).await?;
     let connection =
-        asked.connection.ok_or_else(|| ApiError::field("connectionId", "is required: the id of a connection"))?;
+        query.connection.ok_or_else(|| ApiError::field("connectionId", "is required: the id of a connection"))?;
     let connection = Uuid::try_parse(&connection).map_err(|_| ApiError::field("connectionId", "is not a UUID"))?;
     if app.replica.drain.is_cancelled() {
-        return Ok(come_again(request));
+        return Ok(EventStreamResponse::reconnect(request));
     }
     let kind = caller.session().map_or(StreamKind::Key, StreamKind::Session);
-    let filter = Filter::of_queues(&asked.types);
-    match app.feed.enter_live(&app.store, &caller, kind, filter, connection).await? {
-        LiveEntry::Open { reader, standing, now_us } => {
-            Ok(serve(request, &standing, Source::Live(reader), caller.lasts(now_us)))
+    let filter = Filter::parse_queue_types(&query.types);
+    match app.feed.open_live_stream(&app.store, &caller, kind, filter, connection).await? {
+        LiveStreamOutcome::Open { stream, snapshot, now_us } => {
+            let stream = OpenStream::new(&snapshot, Source::Live(stream), caller.lasts(now_us));
+            Ok(EventStreamResponse::open(request, stream))
         }
-        LiveEntry::Full { reached, now_us } => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
-        LiveEntry::NotFound => Err(ApiError::not_found("connection")),
+        LiveStreamOutcome::LimitReached { limit, now_us } => Err(ApiError::limit(&limit, caller.tenant().tier, now_us)),
+        LiveStreamOutcome::NotFound => Err(ApiError::not_found("connection")),
     }
 }

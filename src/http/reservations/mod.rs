@@ -20,7 +20,7 @@ use crate::{
     },
     http::{
         app_state::{AppState, Tag},
-        auth::{Authorized, Govern, Read, Write},
+        auth::{Admin, Authorized, Read, Write},
         reservations::{
             check::{CheckRequest, CheckResult, FenceRequest, FenceResult},
             list::{ListFilter, Listing, list},
@@ -188,7 +188,7 @@ impl Reservations {
     #[oai(path = "/Reservation/forceRelease", method = "post", operation_id = "forceRelease")]
     async fn force_release(
         &self,
-        caller: Authorized<Govern>,
+        caller: Authorized<Admin>,
         state: AppState,
         body: Body<ForceReleaseRequest>,
     ) -> Result<Answer<ForceReleaseResult>, ApiError> {
@@ -203,7 +203,7 @@ impl Reservations {
 
     /// End every reservation of the tenant at once. No body is needed.
     #[oai(path = "/Reservation/reset", method = "post", operation_id = "reset")]
-    async fn reset(&self, caller: Authorized<Govern>, state: AppState) -> Result<Answer<ResetResult>, ApiError> {
+    async fn reset(&self, caller: Authorized<Admin>, state: AppState) -> Result<Answer<ResetResult>, ApiError> {
         let stamped = state.store().reset(&caller.0).await?;
         Ok(Answer(stamped.map(|released| ResetResult { released })))
     }

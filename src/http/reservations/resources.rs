@@ -14,7 +14,7 @@ use crate::{
     },
     http::{
         app_state::{AppState, Tag},
-        auth::{Authorized, Govern, Read, Write},
+        auth::{Admin, Authorized, Read, Write},
         wire::{
             error::{ApiError, Code},
             outcome::answer,
@@ -91,7 +91,7 @@ impl Resources {
     #[oai(path = "/Resource/:name", method = "delete", operation_id = "deleteResource")]
     async fn delete(
         &self,
-        caller: Authorized<Govern>,
+        caller: Authorized<Admin>,
         state: AppState,
         name: Path<String>,
     ) -> Result<Nothing, ApiError> {

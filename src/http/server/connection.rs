@@ -1,4 +1,4 @@
-//! A connection's socket: how long a peer may be gone or stuck, and how its bytes are read and written.
+//! A connection's socket: its options, the timeouts of a client that vanished or does not read, and its halves.
 
 use std::{
     io,
@@ -20,21 +20,25 @@ use tokio::{
 
 use crate::feed::ChunkSink;
 
-/// At most so much of a stream lies unsent in the kernel: a reader that is stuck would hold megabytes otherwise.
-const SEND_BUFFER: usize = 64 << 10;
-/// A peer that vanished is noticed after this long without an acknowledgement. A silent stream speaks every 15 s, so its place is
-/// free again within 30 s.
-pub(in crate::http) const VANISHED: Duration = Duration::from_secs(12);
-/// One that is there, but takes no byte of what waits for it, is cut off after this long.
-const STUCK: Duration = Duration::from_secs(20);
+/// Kernel's send buffer, 64 KiB: a client that does not read would hold megabytes otherwise.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// A client that acknowledges nothing for this long has vanished. A silent stream writes every 15 s, so its slot is
+/// free within 30 s.
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(12);
+/// Timeout of a write: a client that acknowledges but does not read is cut off.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Sets what every connection needs.
-pub(in crate::http) fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// Sets the options of an accepted socket.
+///
+/// # Errors
+/// When the client is gone already.
+pub(super) fn configure(stream: &TcpStream) -> io::Result<()> {
+    // Nagle's algorithm would delay small writes, and nearly all of ours are small.
     stream.set_nodelay(true)?;
     let socket = socket2::SockRef::from(stream);
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(VANISHED).with_interval(VANISHED / 4))?;
-    socket.set_tcp_user_timeout(Some(VANISHED))
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ACK_TIMEOUT).with_interval(ACK_TIMEOUT / 4))?;
+    socket.set_tcp_user_timeout(Some(ACK_TIMEOUT))
 }
 
 impl ChunkSink for OwnedWriteHalf {
@@ -43,32 +47,32 @@ impl ChunkSink for OwnedWriteHalf {
     }
 }
 
-/// The connection as the HTTP library uses it, and its half for writing, which may outlive that.
+/// The connection as the HTTP library uses it, and its write half, which may outlive that.
 ///
-/// In halves because tokio's own reading needs its stream for itself: it knows that a read which did not fill its buffer has emptied the
-/// socket. Reading a shared stream costs a second system call per request that finds nothing: 4 % of a replica's time.
-pub(in crate::http) fn halves(stream: TcpStream) -> (Join<OwnedReadHalf, WriteTimeout>, Arc<OwnedWriteHalf>) {
-    let (reads, writes) = stream.into_split();
-    let writes = Arc::new(writes);
-    (tokio::io::join(reads, WriteTimeout::new(writes.clone())), writes)
+/// In halves because only an exclusive reader knows that a read which did not fill its buffer has emptied the socket.
+/// Reading a shared stream takes a second system call per request: 4 % of a replica's CPU time.
+pub(super) fn split(stream: TcpStream) -> (Join<OwnedReadHalf, WriteTimeout>, Arc<OwnedWriteHalf>) {
+    let (read_half, write_half) = stream.into_split();
+    let write_half = Arc::new(write_half);
+    (tokio::io::join(read_half, WriteTimeout::new(write_half.clone())), write_half)
 }
 
-/// A connection whose peer must take something within [`STUCK`] once something waits for it.
+/// A write half whose writes fail with [`io::ErrorKind::TimedOut`] after [`WRITE_TIMEOUT`] without progress.
 ///
-/// While it is stuck this clock decides, and the kernel's own (`TCP_USER_TIMEOUT`, which cannot tell a stuck reader from a vanished
-/// one) is put further away.
-pub(in crate::http) struct WriteTimeout {
+/// The kernel's `TCP_USER_TIMEOUT` cannot tell a client that does not read from one that vanished, so it is extended
+/// while a write waits.
+pub(super) struct WriteTimeout {
     stream: Arc<OwnedWriteHalf>,
-    stuck: Option<Pin<Box<Sleep>>>,
+    /// Set while a write waits.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl WriteTimeout {
-    pub(in crate::http) fn new(stream: Arc<OwnedWriteHalf>) -> Self {
-        Self { stream, stuck: None }
+    pub(super) fn new(stream: Arc<OwnedWriteHalf>) -> Self {
+        Self { stream, deadline: None }
     }
 
-    /// Writes by `write` as soon as the socket takes something.
-    fn write_when_ready(
+    fn poll_write_with(
         &mut self,
         context: &mut Context<'_>,
         write: impl Fn(&OwnedWriteHalf) -> io::Result<usize>,
@@ -83,37 +87,39 @@ impl WriteTimeout {
                 },
             }
         };
-        self.watched(context, written)
-    }
-
-    fn watched(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let kernels = |stream: &OwnedWriteHalf, timeout| {
-            socket2::SockRef::from(stream.as_ref()).set_tcp_user_timeout(Some(timeout))
-        };
         if written.is_ready() {
-            if self.stuck.take().is_some() {
-                // It may be gone already; the next write says so.
-                let _ = kernels(&self.stream, VANISHED);
-            }
+            self.clear_deadline();
             return written;
         }
-        if self.stuck.is_none() {
-            let _ = kernels(&self.stream, STUCK + VANISHED);
-            self.stuck = Some(Box::pin(sleep(STUCK)));
+        self.poll_deadline(context)
+    }
+
+    fn clear_deadline(&mut self) {
+        if self.deadline.take().is_some() {
+            self.set_ack_timeout(ACK_TIMEOUT);
         }
-        match self.stuck.as_mut().map(|stuck| stuck.as_mut().poll(context)) {
-            Some(Poll::Ready(())) => {
-                metrics::counter!("holdfast_stuck_readers_total").increment(1);
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            _ => Poll::Pending,
+    }
+
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.deadline.is_none() {
+            self.set_ack_timeout(WRITE_TIMEOUT + ACK_TIMEOUT);
         }
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+        deadline.as_mut().poll(context).map(|()| {
+            metrics::counter!("holdfast_stuck_readers_total").increment(1);
+            Err(io::ErrorKind::TimedOut.into())
+        })
+    }
+
+    fn set_ack_timeout(&self, timeout: Duration) {
+        // It fails if the connection is gone; the next write reports that.
+        let _ = socket2::SockRef::from(self.stream.as_ref().as_ref()).set_tcp_user_timeout(Some(timeout));
     }
 }
 
 impl AsyncWrite for WriteTimeout {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.write_when_ready(context, |stream| stream.try_write(bytes))
+        self.poll_write_with(context, |stream| stream.try_write(bytes))
     }
 
     fn poll_write_vectored(
@@ -121,7 +127,7 @@ impl AsyncWrite for WriteTimeout {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write_when_ready(context, |stream| stream.try_write_vectored(bytes))
+        self.poll_write_with(context, |stream| stream.try_write_vectored(bytes))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -137,15 +143,15 @@ impl AsyncWrite for WriteTimeout {
     }
 }
 
-/// Waits until the peer closes. What it still sends is not read by anybody.
-pub(in crate::http) async fn closed(stream: &OwnedWriteHalf) {
+/// Waits until the client closes its side. Bytes that it still sends are discarded.
+pub(super) async fn closed(stream: &OwnedWriteHalf) {
     let stream = stream.as_ref();
-    let mut nothing = [0; 64];
+    let mut discarded = [0; 64];
     loop {
         if stream.readable().await.is_err() {
             return;
         }
-        match stream.try_read(&mut nothing) {
+        match stream.try_read(&mut discarded) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

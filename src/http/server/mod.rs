@@ -1,4 +1,13 @@
-//! The connections of clients: accepting, TLS, timeouts, and the hand-off of open streams.
+//! Client connections: listening, TLS, HTTP, timeouts, and the hand-off of open event streams.
 
-pub(super) mod connection;
-pub(super) mod listener;
+mod accept;
+mod connection;
+pub(super) mod handoff;
+mod listener;
+pub(super) mod open_stream;
+mod protocol;
+mod tls;
+
+pub use accept::Server;
+pub use listener::{Listener, ListenerError};
+pub(crate) use tls::acceptor;

@@ -34,10 +34,10 @@ use crate::{
 
 const PAGE_SIZES: PageSizes = PageSizes { default: 100, max: 1_000 };
 
-pub(in crate::http) struct Admin;
+pub(in crate::http) struct Tenants;
 
 #[OpenApi(tag = "Tag::Administration")]
-impl Admin {
+impl Tenants {
     /// Make a tenant. Its default key, which may do everything, is shown this once.
     #[oai(path = "/admin/tenants", method = "post", operation_id = "createTenant")]
     async fn create(

@@ -13,7 +13,7 @@ use crate::{
     },
     http::{
         app_state::{AppState, Tag},
-        auth::{Authorized, Govern},
+        auth::{Admin, Authorized},
         wire::{
             error::{ApiError, Code},
             outcome::{answer, within_limit},
@@ -33,7 +33,7 @@ impl Keys {
     #[oai(path = "/keys", method = "post", operation_id = "createKey")]
     async fn create(
         &self,
-        caller: Authorized<Govern>,
+        caller: Authorized<Admin>,
         state: AppState,
         body: Body<NewKeyRequest>,
     ) -> Result<Answer<KeyWithText, 201>, ApiError> {
@@ -51,7 +51,7 @@ impl Keys {
 
     /// List the tenant's API keys, never their text.
     #[oai(path = "/keys", method = "get", operation_id = "listKeys")]
-    async fn list(&self, caller: Authorized<Govern>, state: AppState) -> Result<Answer<KeyList>, ApiError> {
+    async fn list(&self, caller: Authorized<Admin>, state: AppState) -> Result<Answer<KeyList>, ApiError> {
         let stamped = state.store().keys(&caller.0).await?;
         Ok(Answer(stamped.map(|keys| KeyList { keys: keys.into_iter().map(Into::into).collect(), next_cursor: None })))
     }
@@ -60,7 +60,7 @@ impl Keys {
     #[oai(path = "/keys/:id/rotate", method = "post", operation_id = "rotateKey")]
     async fn rotate(
         &self,
-        caller: Authorized<Govern>,
+        caller: Authorized<Admin>,
         state: AppState,
         id: Path<String>,
     ) -> Result<Answer<KeyWithText>, ApiError> {
@@ -70,7 +70,7 @@ impl Keys {
 
     /// Remove a key. It is refused at once, on every replica, and its streams end. The last key with the scope admin stays (409).
     #[oai(path = "/keys/:id", method = "delete", operation_id = "deleteKey")]
-    async fn delete(&self, caller: Authorized<Govern>, state: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
+    async fn delete(&self, caller: Authorized<Admin>, state: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
         let stamped = state.store().delete_key(&caller.0, &id.0).await?;
         answer(stamped, |removal| match removal {
             KeyRemoval::Removed => Ok(Nothing),

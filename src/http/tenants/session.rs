@@ -16,9 +16,10 @@ use crate::{
         App,
         app_state::{AppState, Tag},
         auth::{
-            AnyScope, Authorized, COOKIE, admit, app, find, key_of, leaving,
-            origin::{self, Page},
+            AnyScope, Authorized, COOKIE, admit, api_key, authenticate, authenticate_sign_out, count_sign_in,
+            origin::Page,
         },
+        pipeline::context::app,
         wire::{
             error::{ApiError, Code},
             request::Body,
@@ -40,12 +41,12 @@ impl Sessions {
     #[oai(path = "/session", method = "post", operation_id = "signIn")]
     async fn sign_in(&self, request: &Request, body: Body<SignInRequest>) -> Result<SignedIn, ApiError> {
         let app = app(request)?;
-        if origin::page(request, app) == Page::Foreign {
+        if Page::of(request, app) == Page::Foreign {
             return Err(ApiError::new(Code::Forbidden, "Sign in from a page of this service."));
         }
-        app.guards.count_login(request, app)?;
+        count_sign_in(request, app)?;
         let key = body.0.api_key.ok_or_else(|| ApiError::field("apiKey", "is required"))?;
-        let caller = find(request, app, key_of(&key)).await?;
+        let caller = authenticate(request, app, api_key(&key)).await?;
         admit(request, app, &caller)?;
         let session = app.store.open_session(&caller).await?;
         let usage = app.store.usage(&caller).await?;
@@ -66,7 +67,7 @@ impl Sessions {
     #[oai(path = "/session", method = "delete", operation_id = "signOut")]
     async fn sign_out(&self, request: &Request) -> Result<SignedOut, ApiError> {
         let app = app(request)?;
-        let caller = leaving(request).await?;
+        let caller = authenticate_sign_out(request).await?;
         app.store.end_session(&caller).await?;
         Ok(SignedOut { cookie: cookie(app, "", 0) })
     }

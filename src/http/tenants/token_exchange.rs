@@ -15,7 +15,8 @@ use crate::{
     http::{
         App,
         app_state::Tag,
-        auth::{admit, app, enter, failed, may_fail},
+        auth::{admit, authorize, check_failures, count_failure},
+        pipeline::context::app,
         wire::{
             error::{ApiError, Code},
             outcome::answer,
@@ -59,7 +60,7 @@ impl Exchange {
 }
 
 async fn for_key(request: &Request, app: &App) -> Result<Answer<Exchanged>, ApiError> {
-    let caller = enter(request, None, None).await?;
+    let caller = authorize(request, None, None).await?;
     let (Bearer::Key(_), Some(credential)) = (caller.bearer(), caller.credential()) else {
         return Err(ApiError::new(
             Code::Forbidden,
@@ -78,8 +79,8 @@ async fn for_key(request: &Request, app: &App) -> Result<Answer<Exchanged>, ApiE
 }
 
 async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) -> Result<Answer<Exchanged>, ApiError> {
-    may_fail(request, app)?;
-    let refused = || failed(request, app, ApiError::unauthorized());
+    check_failures(request, app)?;
+    let refused = || count_failure(request, app, ApiError::unauthorized());
     if jwt.len() > MAX_JWT_BYTES {
         return Err(refused());
     }

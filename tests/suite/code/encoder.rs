@@ -6,7 +6,7 @@ use holdfast::{
         event::{EventType, ReservationEvent},
         platform::PlatformEvent,
     },
-    feed::{About, Frame},
+    feed::{Frame, Subject},
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -27,7 +27,7 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 fn lines(id: Option<i64>, kind: &str, data: &str) -> Vec<u8> {
-    Frame::new(id, kind, About::Stream, &[data]).bytes().to_vec()
+    Frame::new(id, kind, Subject::Stream, &[data]).bytes().to_vec()
 }
 
 /// What a reader gets of a frame between two others that is cut into two chunks anywhere.
@@ -77,7 +77,7 @@ proptest! {
             pool: None,
             blockers: Some(vec![resource.clone()]),
         };
-        let frame = Frame::of_reservation(position.map(i64::from), &event);
+        let frame = Frame::reservation(position.map(i64::from), &event).unwrap();
         let (kind, data, id) = one(frame.bytes(), cut);
         prop_assert_eq!(kind, "RESERVED");
         prop_assert_eq!(id, position.map_or("1".to_owned(), |position| position.to_string()));
@@ -91,7 +91,7 @@ proptest! {
     fn a_platforms_event_is_one_event(kind in hostile(), company in hostile(), text in hostile(), cut: usize) {
         let data = serde_json::to_string_pretty(&serde_json::json!({ "text": text })).unwrap();
         let event = PlatformEvent { kind: kind.clone(), company_id: Some(company.clone()), company_slug: None, data, timestamp: DateTime::UNIX_EPOCH };
-        let frame = Frame::of_platform(7, &event);
+        let frame = Frame::platform(7, &event).unwrap();
         let (read_kind, data, id) = one(frame.bytes(), cut);
         prop_assert_eq!(id, "7");
         // A type that the API would refuse is still one line.

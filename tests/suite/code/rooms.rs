@@ -9,16 +9,17 @@ use crate::support::source::{files_under, read, root};
 
 /// Each room, and the rooms that it may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("sync", &[]),
     ("domain", &[]),
-    ("store", &["domain"]),
-    ("feed", &["domain", "store"]),
+    ("store", &["sync", "domain"]),
+    ("feed", &["sync", "domain", "store"]),
     ("replica", &[]),
     ("trust", &["domain"]),
-    ("monitor", &["domain", "store", "trust", "config", "replica"]),
-    ("limits", &["domain", "store"]),
+    ("monitor", &["sync", "domain", "store", "trust", "config", "replica"]),
+    ("limits", &["sync", "domain", "store"]),
     ("config", &["domain", "store", "trust"]),
     ("sweeper", &["domain", "store", "replica"]),
-    ("http", &["domain", "store", "feed", "sweeper", "config", "replica", "limits", "trust", "monitor"]),
+    ("http", &["sync", "domain", "store", "feed", "sweeper", "config", "replica", "limits", "trust", "monitor"]),
     ("cli", &["domain", "store", "config", "limits", "trust"]),
     ("app", &["domain", "store", "feed", "sweeper", "config", "replica", "http", "cli", "limits", "trust", "monitor"]),
 ];

@@ -1,0 +1,99 @@
+//! From a request to a caller: authentication of its credential, admission, and the check of its scope.
+
+use poem::Request;
+
+use crate::{
+    config,
+    domain::access::Scope,
+    http::{
+        App,
+        auth::{
+            credential::{self, Credential},
+            limiters::{admit, check_failures, count_failure},
+            origin,
+        },
+        pipeline::context::app,
+        wire::error::{ApiError, Code},
+    },
+    store::{Bearer, Caller},
+};
+
+/// Authenticates a request, admits the call, and checks its scope; `None`: any scope. `api_key_parameter` is the key in
+/// the query, where the route takes one.
+///
+/// # Errors
+/// 401 without a valid credential, 403 without the scope or from a wrong page, 429 when the address or the tenant is
+/// too fast.
+pub(in crate::http) async fn authorize(
+    request: &Request,
+    scope: Option<Scope>,
+    api_key_parameter: Option<&str>,
+) -> Result<Caller, ApiError> {
+    let app = app(request)?;
+    let caller = match Credential::find(request.headers(), api_key_parameter) {
+        Credential::None if app.config.auth == config::Auth::Open => {
+            origin::check_open_call(request, app)?;
+            app.store.caller(&Bearer::Anonymous).await?.ok_or_else(ApiError::unauthorized)?
+        }
+        Credential::None => return Err(ApiError::unauthorized()),
+        Credential::Unreadable => return Err(count_failure(request, app, ApiError::unauthorized())),
+        Credential::KeyOrToken(text) => authenticate(request, app, credential::key_or_token(&app.vault, text)).await?,
+        Credential::Session(text) => authenticate_session(request, app, text).await?,
+    };
+    admit(request, app, &caller)?;
+    if let Some(scope) = scope.filter(|scope| !caller.scopes().allow(*scope)) {
+        let message = format!("This credential does not have the scope \"{}\"; use one that has.", scope.name());
+        return Err(ApiError::new(Code::Forbidden, message));
+    }
+    Ok(caller)
+}
+
+/// Authorizes a stream, with the scope `read`. Its key may stand in the query, since a browser's `EventSource` cannot
+/// set headers.
+///
+/// # Errors
+/// As [`authorize`].
+pub(in crate::http) async fn authorize_stream(
+    request: &Request,
+    api_key_parameter: Option<&str>,
+) -> Result<Caller, ApiError> {
+    authorize(request, Some(Scope::Read), api_key_parameter).await
+}
+
+/// Authenticates a sign-out by the session's cookie. It counts against no rate, so that a user can always sign out.
+///
+/// # Errors
+/// 401 without a session, 403 from a page of another origin.
+pub(in crate::http) async fn authenticate_sign_out(request: &Request) -> Result<Caller, ApiError> {
+    match Credential::find(request.headers(), None) {
+        Credential::Session(text) => authenticate_session(request, app(request)?, text).await,
+        _ => Err(ApiError::unauthorized()),
+    }
+}
+
+async fn authenticate_session(request: &Request, app: &App, text: &str) -> Result<Caller, ApiError> {
+    let caller = authenticate(request, app, credential::session(text)).await?;
+    origin::check_cookie_call(request, app)?;
+    Ok(caller)
+}
+
+/// The caller with this credential; `None`: the credential was malformed. A failure is counted against the address.
+///
+/// # Errors
+/// 401 for a wrong credential, 429 after too many of them.
+pub(in crate::http) async fn authenticate(
+    request: &Request,
+    app: &App,
+    bearer: Option<Bearer>,
+) -> Result<Caller, ApiError> {
+    let Some(bearer) = bearer else { return Err(count_failure(request, app, ApiError::unauthorized())) };
+    if let Some(caller) = app.store.known_caller(&bearer) {
+        return Ok(caller);
+    }
+    check_failures(request, app)?;
+    // Boxed because it is rare: every request's future would be larger by it.
+    match Box::pin(app.store.caller(&bearer)).await? {
+        Some(caller) => Ok(caller),
+        None => Err(count_failure(request, app, ApiError::unauthorized())),
+    }
+}

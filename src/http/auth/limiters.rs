@@ -1,0 +1,77 @@
+//! Limits that a replica enforces before it asks Redis: the rate of tenants, wrong credentials and sign-ins per
+//! address.
+
+use std::num::NonZeroU32;
+
+use poem::Request;
+
+use crate::{
+    http::{App, auth::client_address::client_address, pipeline::context::set_admitted, wire::error::ApiError},
+    limits::{AddressLimiter, TenantLimiter},
+    store::{Caller, StoreError},
+};
+
+/// Wrong credentials from one address: burst, and rate per minute. A client with an old key gets through often enough
+/// to be noticed; guessing gains nothing from a few hundred tries at 2^192.
+const FAILURE_BURST: NonZeroU32 = NonZeroU32::new(100).unwrap();
+const FAILURES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
+/// Sign-ins from one address, successful or not: burst, and rate per minute.
+const SIGN_IN_BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
+const SIGN_INS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// The limiters of a replica, shared by its runtimes.
+#[derive(Debug)]
+pub struct Limiters {
+    tenants: TenantLimiter,
+    failures: AddressLimiter,
+    sign_ins: AddressLimiter,
+}
+
+impl Default for Limiters {
+    fn default() -> Self {
+        Self {
+            tenants: TenantLimiter::default(),
+            failures: AddressLimiter::new(FAILURE_BURST, FAILURES_PER_MINUTE),
+            sign_ins: AddressLimiter::new(SIGN_IN_BURST, SIGN_INS_PER_MINUTE),
+        }
+    }
+}
+
+/// Counts a sign-in.
+///
+/// # Errors
+/// 429 when the address signs in too often.
+pub(in crate::http) fn count_sign_in(request: &Request, app: &App) -> Result<(), ApiError> {
+    let address = client_address(request, &app.config.trusted_proxies);
+    app.limiters.sign_ins.count(address).map_err(|wait| ApiError::too_many_attempts(wait, SIGN_INS_PER_MINUTE.get()))
+}
+
+/// Checks whether an address may still try a credential that this replica does not know.
+///
+/// # Errors
+/// 429 after too many wrong credentials.
+pub(in crate::http) fn check_failures(request: &Request, app: &App) -> Result<(), ApiError> {
+    let address = client_address(request, &app.config.trusted_proxies);
+    app.limiters.failures.may(address).map_err(|wait| ApiError::too_many_attempts(wait, FAILURES_PER_MINUTE.get()))
+}
+
+/// Counts a wrong credential; returns the error to answer with: `error`, or 429 after too many.
+pub(in crate::http) fn count_failure(request: &Request, app: &App, error: ApiError) -> ApiError {
+    let address = client_address(request, &app.config.trusted_proxies);
+    match app.limiters.failures.count(address) {
+        Ok(()) => error,
+        Err(wait) => ApiError::too_many_attempts(wait, FAILURES_PER_MINUTE.get()),
+    }
+}
+
+/// Admits a call of an authenticated caller. Records it for the rate limit headers, which a refused call has too.
+///
+/// # Errors
+/// 429 when the tenant calls too fast.
+pub(in crate::http) fn admit(request: &Request, app: &App, caller: &Caller) -> Result<(), ApiError> {
+    set_admitted(request, caller);
+    app.limiters.tenants.admit(caller).map_err(|refused| {
+        metrics::counter!("holdfast_refused_in_front_total").increment(1);
+        StoreError::TooFast(refused).into()
+    })
+}

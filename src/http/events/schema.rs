@@ -1,0 +1,182 @@
+//! Describing types: how the OpenAPI document shows JSON that is not written or read through a derived type.
+//!
+//! [`domain::event`](crate::domain::event) writes events, and `PublishItem` reads them with their data untouched. Nothing
+//! here is ever constructed; the test below, and `tests/suite/events/schema.rs` on the wire, hold these types equal to
+//! the real ones.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::{Object, Union, types::Any};
+
+use crate::{
+    domain::{
+        event::{EventType, Explanation, RequestType},
+        tier::LimitType,
+        transaction::Method,
+    },
+    http::wire::word::Word,
+};
+
+/// The data of a reservation's event. Every key is always there, null where it does not apply.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct ReservationEvent {
+    /// The position as a string; null in a refusal, which is live only.
+    id: Option<String>,
+    r#type: Word<EventType>,
+    tenant_id: String,
+    /// The physical name: of a pool, the slot's.
+    resource: Option<String>,
+    requester: Option<String>,
+    explanation: Option<Word<Explanation>>,
+    /// A sentence, where the word is not enough.
+    reason: Option<String>,
+    resource_type: Option<String>,
+    api_key_label: Option<String>,
+    /// Null where no call asked for it: expiry, reset, force release.
+    request_type: Option<Word<RequestType>>,
+    timestamp: DateTime<Utc>,
+    /// Of a transaction.
+    method: Option<Word<Method>>,
+    /// Of a transaction: every item.
+    changes: Option<Vec<EventChange>>,
+    limit_type: Option<Word<LimitType>>,
+    limit: Option<i64>,
+    fencing_token: Option<i64>,
+    expires_at: Option<DateTime<Utc>>,
+    /// The pool that the resource is a slot of.
+    pool: Option<String>,
+    blockers: Option<Vec<String>>,
+}
+
+/// One item of a transaction's event.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct EventChange {
+    resource: String,
+    requester: String,
+    request_type: Word<RequestType>,
+    explanation: Word<Explanation>,
+    fencing_token: Option<i64>,
+    expires_at: Option<DateTime<Utc>>,
+    pool: Option<String>,
+}
+
+/// The data of an event of the tenant's own platform: see `POST /events`.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct PlatformEvent {
+    /// The string of the frame's id.
+    id: String,
+    r#type: String,
+    company_id: Option<String>,
+    /// As it was published: of `decision`, `trade`, `score` and `season` usually a `DecisionData`, `TradeData`, `ScoreData` or
+    /// `SeasonData`.
+    data: Any<serde_json::Value>,
+    timestamp: DateTime<Utc>,
+}
+
+/// The data of `RESET_CURSOR`: what came between is not known here; read activeReservations again.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct ResetCursor {
+    /// `unknown`: there never was such a position. `too_old`: what followed it is kept no more. `lost`: Redis lost what was told.
+    reason: String,
+    /// Where the stream goes on.
+    as_of: i64,
+}
+
+/// An event to publish.
+#[derive(Object)]
+#[oai(rename = "PublishItem", rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct PublishItemDescribed {
+    /// A small letter, then up to 63 of small letters, digits, `.`, `_`, `:` and `-`. Not `open`, `error`, `message`, `connected` or
+    /// `heartbeat`. `decision`, `trade`, `score` and `season` are described; others are your own.
+    r#type: String,
+    /// The company's id, registered or not; null where none is meant.
+    company_id: Option<String>,
+    /// Instead of the id: the slug of a registered company.
+    company: Option<String>,
+    /// At most 16 KiB of JSON, handed on as it is. For the described types one of those shapes, which is not checked.
+    data: KnownData,
+    /// When it happened; without it the moment of publishing.
+    timestamp: Option<DateTime<Utc>>,
+    /// 1 to 256 bytes: within an hour the same id publishes once.
+    dedupe_id: Option<String>,
+}
+
+/// The data of a described type, or anything else.
+#[derive(Union)]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) enum KnownData {
+    Decision(DecisionData),
+    Trade(TradeData),
+    Score(ScoreData),
+    Season(SeasonData),
+    Own(OwnData),
+}
+
+/// `decision`: an agent's round of decisions was completed.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct DecisionData {
+    /// Which round.
+    round: Option<i64>,
+    /// Who decided.
+    agent: Option<String>,
+    /// What was decided.
+    action: Option<String>,
+    /// Why, in words.
+    reasoning: Option<String>,
+}
+
+/// `trade`: a token was bought or sold.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct TradeData {
+    /// `$ALPHA`
+    token_symbol: Option<String>,
+    /// `buy` or `sell`.
+    side: Option<String>,
+    /// A decimal number as a string.
+    amount: Option<String>,
+    /// A decimal number as a string.
+    price: Option<String>,
+}
+
+/// `score`: a company's score was updated.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct ScoreData {
+    /// The new score.
+    score: Option<f64>,
+    /// The one before.
+    previous_score: Option<f64>,
+    /// Its place among all.
+    rank: Option<i64>,
+}
+
+/// `season`: a season or epoch began or ended.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct SeasonData {
+    /// Which season.
+    season: Option<i64>,
+    /// Which epoch of it.
+    epoch: Option<i64>,
+    /// `started` or `ended`.
+    phase: Option<String>,
+}
+
+/// Your own shape: any JSON.
+#[derive(Object)]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct OwnData {}

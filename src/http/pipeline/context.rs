@@ -1,0 +1,51 @@
+//! What a request carries on its way through the pipeline, and how a handler gets at it.
+
+use std::sync::{Arc, OnceLock};
+
+use poem::Request;
+
+use crate::{
+    http::{
+        App,
+        wire::error::{ApiError, Code},
+    },
+    store::Caller,
+};
+
+/// Context of one request. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct RequestContext {
+    app: Arc<App>,
+    /// The caller, once it was authenticated.
+    admitted: Arc<OnceLock<Caller>>,
+}
+
+impl RequestContext {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self { app, admitted: Arc::default() }
+    }
+
+    /// The caller that was admitted while the request was handled, if one was.
+    pub(super) fn admitted(&self) -> Option<&Caller> {
+        self.admitted.get()
+    }
+}
+
+/// The application that a request runs on.
+///
+/// # Errors
+/// An internal error where the request did not come through the pipeline.
+pub(in crate::http) fn app(request: &Request) -> Result<&Arc<App>, ApiError> {
+    request
+        .data::<RequestContext>()
+        .map(|context| &context.app)
+        .ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))
+}
+
+/// Records a request's caller, whose rate the response's headers show.
+pub(in crate::http) fn set_admitted(request: &Request, caller: &Caller) {
+    if let Some(context) = request.data::<RequestContext>() {
+        // Set once: one credential decides a request.
+        let _ = context.admitted.set(caller.clone());
+    }
+}
