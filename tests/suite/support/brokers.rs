@@ -257,7 +257,7 @@ impl<'a> Monitor<'a> {
             .as_array()
             .unwrap()
             .iter()
-            .map(|passage| passage["state"].as_str().unwrap().to_owned())
+            .map(|transition| transition["state"].as_str().unwrap().to_owned())
             .collect()
     }
 
