@@ -249,7 +249,7 @@ pub(in crate::http) async fn enter(
 /// Lets a call of this caller go on, unless it comes too fast.
 pub(in crate::http) fn admit(request: &Request, app: &App, caller: &Caller) -> Result<(), ApiError> {
     AdmittedCaller::note(request, caller);
-    app.guards.front.admit(caller).map_err(|refused| {
+    app.limiters.front.admit(caller).map_err(|refused| {
         metrics::counter!("holdfast_refused_in_front_total").increment(1);
         StoreError::TooFast(refused).into()
     })
@@ -285,13 +285,13 @@ pub(in crate::http) async fn find(request: &Request, app: &App, bearer: Option<B
 /// An address that failed too often is not listened to for a while, unless its credential is known here.
 pub(in crate::http) fn may_fail(request: &Request, app: &App) -> Result<(), ApiError> {
     let address = client_address::client(request, &app.config.trusted_proxies);
-    app.guards.failures.may(address).map_err(|wait| ApiError::too_many_attempts(wait, FAILURES_PER_MINUTE.get()))
+    app.limiters.failures.check(address).map_err(|wait| ApiError::too_many_attempts(wait, FAILURES_PER_MINUTE.get()))
 }
 
 /// Counts a wrong credential; the answer to it.
 pub(in crate::http) fn failed(request: &Request, app: &App, error: ApiError) -> ApiError {
     let address = client_address::client(request, &app.config.trusted_proxies);
-    match app.guards.failures.count(address) {
+    match app.limiters.failures.count(address) {
         Ok(()) => error,
         Err(wait) => ApiError::too_many_attempts(wait, FAILURES_PER_MINUTE.get()),
     }

@@ -43,7 +43,7 @@ impl Sessions {
         if origin::page(request, app) == Page::Foreign {
             return Err(ApiError::new(Code::Forbidden, "Sign in from a page of this service."));
         }
-        app.guards.count_login(request, app)?;
+        app.limiters.count_login(request, app)?;
         let key = body.0.api_key.ok_or_else(|| ApiError::field("apiKey", "is required"))?;
         let caller = find(request, app, key_of(&key)).await?;
         admit(request, app, &caller)?;
@@ -74,7 +74,7 @@ impl Sessions {
 
 /// The session's cookie: HttpOnly (no script reads it), SameSite=Lax (no other site's writes carry it), Secure where there is TLS.
 fn cookie(app: &App, text: &str, seconds: u64) -> String {
-    let https = app.config.tls.is_some()
+    let https = app.config.tls().is_some()
         || app.config.public_origin.as_deref().is_some_and(|origin| origin.starts_with("https://"));
     let secure = if https { "; Secure" } else { "" };
     format!("{COOKIE}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")

@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trust", &["domain"]),
     ("monitor", &["domain", "store", "trust", "config", "replica"]),
     ("limits", &["domain", "store"]),
-    ("config", &["domain", "store", "trust"]),
+    ("config", &["domain"]),
     ("sweeper", &["domain", "store", "replica"]),
     ("http", &["domain", "store", "feed", "sweeper", "config", "replica", "limits", "trust", "monitor"]),
     ("cli", &["domain", "store", "config", "limits", "trust"]),
