@@ -1,4 +1,4 @@
-//! The command line.
+//! The program: parses the command line, reads the settings, starts the log, and runs a command.
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -12,7 +12,7 @@ use holdfast::{
 use tokio::runtime;
 use tracing_subscriber::EnvFilter;
 
-/// An allocator that is faster at many small pieces than the system's: 13 % more requests/s where it was measured.
+/// Faster than the system's allocator at many small allocations: 13 % more requests/s.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -44,13 +44,14 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     match command {
         Command::Serve { demo } => runtime.block_on(app::serve(config, demo))?,
-        Command::Tenant { act } => runtime.block_on(cli::tenant(&config, act))?,
-        Command::Key { act } => runtime.block_on(cli::key(&config, act))?,
+        Command::Tenant { action } => runtime.block_on(cli::tenant(&config, action))?,
+        Command::Key { action } => runtime.block_on(cli::key(&config, action))?,
         Command::Openapi => {}
     }
     Ok(())
 }
 
+/// Sends the log to stderr, as the settings say.
 fn start_log(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|error| format!("HOLDFAST_LOG={} cannot be read: {error}", config.log))?;

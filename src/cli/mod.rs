@@ -1,18 +1,22 @@
-//! The commands beside `serve`: what the admin API does, done over the store.
+//! The command line: the administrator's work, done over the store without a running service.
 
 use clap::Subcommand;
 
 use crate::{
-    config::Config,
-    domain::{access::Scopes, names::TenantId, tier::Tier},
-    store::{Address, Caller, Callers, KeyRemoval, Limited, RedisHandle, Store, StoreError},
+    config::{self, Config},
+    domain::{
+        access::Scopes,
+        names::{self, TenantId},
+        tier::Tier,
+    },
+    store::{Address, Caller, Callers, KeyRemoval, Limited, RedisHandle, Store, StoreError, TIMEOUT},
 };
 
-/// What can be asked of the program.
+/// Commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve. Settings come from HOLDFAST_* variables or holdfast.toml.
-    #[command(after_help = settings())]
+    #[command(after_help = config::help())]
     Serve {
         /// Make a demo tenant once, and print its key and a line to paste.
         #[arg(long)]
@@ -21,20 +25,20 @@ pub enum Command {
     /// Make, list, show, change or delete tenants.
     Tenant {
         #[command(subcommand)]
-        act: TenantAct,
+        action: TenantAction,
     },
     /// Make, list, rotate or delete a tenant's API keys.
     Key {
         #[command(subcommand)]
-        act: KeyAct,
+        action: KeyAction,
     },
     /// Print the OpenAPI document.
     Openapi,
 }
 
-/// What can be done with tenants.
+/// Actions on tenants.
 #[derive(Debug, Subcommand)]
-pub enum TenantAct {
+pub enum TenantAction {
     /// Make a tenant and print its default key, once.
     Create {
         /// What people call it.
@@ -60,9 +64,9 @@ pub enum TenantAct {
     },
 }
 
-/// What can be done with keys.
+/// Actions on API keys.
 #[derive(Debug, Subcommand)]
-pub enum KeyAct {
+pub enum KeyAction {
     /// Make a key and print it, once.
     Create {
         /// The tenant's id.
@@ -94,14 +98,18 @@ pub enum KeyAct {
     },
 }
 
-/// Why a command did nothing.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "each says itself")]
 pub enum CliError {
+    /// An argument or a setting cannot be used.
     #[error("{0}")]
     Input(String),
+
+    /// What an argument names does not exist.
     #[error("there is no such {0}")]
     NotFound(&'static str),
+
+    /// The store gave no answer.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -112,28 +120,21 @@ pub fn print(text: &str) {
     print!("{text}");
 }
 
-fn settings() -> String {
-    let lines: Vec<_> =
-        crate::config::SETTINGS.iter().map(|(name, meaning)| format!("  HOLDFAST_{name:<14} {meaning}")).collect();
-    format!("Settings:\n{}", lines.join("\n"))
-}
-
-/// Does something with tenants.
+/// Carries out an action on tenants.
 ///
 /// # Errors
 /// What was wrong with the input, or with the store.
-pub async fn tenant(config: &Config, act: TenantAct) -> Result<(), CliError> {
+pub async fn tenant(config: &Config, action: TenantAction) -> Result<(), CliError> {
     let store = open(config).await?;
-    match act {
-        TenantAct::Create { name, tier } => {
+    match action {
+        TenantAction::Create { name, tier } => {
             let tier = Tier::parse(&tier).map_err(CliError::Input)?;
-            let name = crate::domain::names::label(Some(name))
-                .map_err(|fault| CliError::Input(format!("the name {fault}")))?;
+            let name = names::label(Some(name)).map_err(|error| CliError::Input(format!("the name {error}")))?;
             let made = store.create_tenant(TenantId::random(), &name, tier).await?;
             let (tenant, key) = made.ok_or(CliError::NotFound("free id"))?;
             print(&format!("tenant {}\nkey    {}\n", tenant.id, key.text));
         }
-        TenantAct::List => {
+        TenantAction::List => {
             let mut after = None;
             loop {
                 let page = store.tenants(after.as_deref(), 1_000).await?;
@@ -146,27 +147,26 @@ pub async fn tenant(config: &Config, act: TenantAct) -> Result<(), CliError> {
                 }
             }
         }
-        TenantAct::Update { id, tier } => {
+        TenantAction::Update { id, tier } => {
             let tier = Tier::parse(&tier).map_err(CliError::Input)?;
             found(store.update_tenant(&tenant_id(&id)?, Some(tier), None).await?, "tenant")?;
         }
-        TenantAct::Delete { id } => found(store.delete_tenant(&tenant_id(&id)?).await?, "tenant")?,
+        TenantAction::Delete { id } => found(store.delete_tenant(&tenant_id(&id)?).await?, "tenant")?,
     }
     Ok(())
 }
 
-/// Does something with a tenant's keys.
+/// Carries out an action on a tenant's keys.
 ///
 /// # Errors
 /// What was wrong with the input, or with the store.
-pub async fn key(config: &Config, act: KeyAct) -> Result<(), CliError> {
+pub async fn key(config: &Config, action: KeyAction) -> Result<(), CliError> {
     let store = open(config).await?;
-    match act {
-        KeyAct::Create { tenant, label, scopes } => {
+    match action {
+        KeyAction::Create { tenant, label, scopes } => {
             let caller = acting_for(&store, &tenant).await?;
             let scopes = Scopes::parse(scopes.split(',')).map_err(CliError::Input)?;
-            let label = crate::domain::names::label(Some(label))
-                .map_err(|fault| CliError::Input(format!("the label {fault}")))?;
+            let label = names::label(Some(label)).map_err(|error| CliError::Input(format!("the label {error}")))?;
             match store.create_key(&caller, &label, scopes).await?.answer {
                 Limited::Done(new) => print(&format!("id     {}\nkey    {}\n", new.key.id, new.text)),
                 Limited::Limit(limit) => {
@@ -177,18 +177,18 @@ pub async fn key(config: &Config, act: KeyAct) -> Result<(), CliError> {
                 }
             }
         }
-        KeyAct::List { tenant } => {
+        KeyAction::List { tenant } => {
             let caller = acting_for(&store, &tenant).await?;
             for key in store.keys(&caller).await?.answer {
                 print(&format!("{}  {:<16}  {}\n", key.id, key.scopes.to_list(), key.label));
             }
         }
-        KeyAct::Rotate { tenant, id } => {
+        KeyAction::Rotate { tenant, id } => {
             let caller = acting_for(&store, &tenant).await?;
             let new = store.rotate_key(&caller, &id).await?.answer.ok_or(CliError::NotFound("key"))?;
             print(&format!("key    {}\n", new.text));
         }
-        KeyAct::Delete { tenant, id } => {
+        KeyAction::Delete { tenant, id } => {
             let caller = acting_for(&store, &tenant).await?;
             match store.delete_key(&caller, &id).await?.answer {
                 KeyRemoval::Removed => {}
@@ -204,10 +204,13 @@ pub async fn key(config: &Config, act: KeyAct) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The store of the settings: the Redis they name, or the private one of a service that runs over the data directory.
+/// Opens the store: over the Redis of `REDIS_URL`, or the private one of the service that runs over the data directory.
 async fn open(config: &Config) -> Result<Store, CliError> {
-    let address = match &config.redis {
-        Some(address) => address.clone(),
+    let parse = |url: &str| {
+        Address::parse(url).map_err(|error| CliError::Input(format!("HOLDFAST_REDIS_URL cannot be used: {error}")))
+    };
+    let address = match &config.redis_url {
+        Some(url) => parse(url.expose())?,
         None => {
             let socket = config.data_dir.join("redis.sock");
             let socket = socket.canonicalize().map_err(|_| {
@@ -216,15 +219,14 @@ async fn open(config: &Config) -> Result<Store, CliError> {
                     config.data_dir.display()
                 ))
             })?;
-            Address::parse(&format!("redis+unix://{}", socket.display()))
-                .map_err(|error| CliError::Input(error.to_string()))?
+            parse(&format!("redis+unix://{}", socket.display()))?
         }
     };
-    let link = RedisHandle::open(address);
-    if tokio::time::timeout(crate::store::TIMEOUT, link.up()).await.is_err() {
+    let redis = RedisHandle::open(address);
+    if tokio::time::timeout(TIMEOUT, redis.up()).await.is_err() {
         return Err(StoreError::Unreachable.into());
     }
-    Ok(Store::new(link, std::sync::Arc::new(Callers::of(config.tiers.clone(), config.known_credentials))))
+    Ok(Store::new(redis, std::sync::Arc::new(Callers::of(config.tiers.clone(), config.known_credentials))))
 }
 
 fn tenant_id(id: &str) -> Result<TenantId, CliError> {

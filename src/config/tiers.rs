@@ -1,4 +1,4 @@
-//! `TIERS_FILE`: what each tier allows, where the operator wants it otherwise.
+//! `TIERS_FILE`: the operator's changes of the tiers' limits.
 //!
 //! ```toml
 //! [Starter]
@@ -15,14 +15,16 @@ use crate::domain::{
     tier::{Limits, Tier, Tiers},
 };
 
-/// Faster than this one Redis does not answer anyway.
-const RATE_MOST: u64 = 100_000;
-/// What the largest call costs: a smaller burst would never admit it.
-const BURST_LEAST: u64 = 10;
-const BURST_MOST: u64 = 1_000_000;
-/// Numbers are written exactly up to here, in Lua and in JSON.
-const COUNT_MOST: u64 = 1 << 53;
-const HISTORY_MOST: u64 = 10_000_000;
+/// Highest rate, in requests per second: one Redis does not answer faster.
+const MAX_RATE: u64 = 100_000;
+/// Smallest burst: the cost of the largest call, which a smaller one would never admit.
+const MIN_BURST: u64 = 10;
+/// Largest burst.
+const MAX_BURST: u64 = 1_000_000;
+/// Largest count: Lua and JSON write whole numbers exactly up to here.
+const MAX_COUNT: u64 = 1 << 53;
+/// Longest history, in events.
+const MAX_HISTORY: u64 = 10_000_000;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -40,45 +42,45 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
-    requests_per_second: Option<Bound<1, RATE_MOST>>,
-    burst: Option<Count<BURST_LEAST, BURST_MOST>>,
-    concurrent_reservations: Option<Bound<1, COUNT_MOST>>,
-    sse_connections: Option<Bound<1, COUNT_MOST>>,
-    api_keys: Option<Bound<1, COUNT_MOST>>,
-    resources: Option<Bound<1, COUNT_MOST>>,
-    companies: Option<Bound<1, COUNT_MOST>>,
-    connections: Option<Bound<1, COUNT_MOST>>,
-    jobs: Option<Count<1, COUNT_MOST>>,
-    history: Option<Count<1, HISTORY_MOST>>,
-    queue_events_per_day: Option<Bound<1, COUNT_MOST>>,
+    requests_per_second: Option<Bound<1, MAX_RATE>>,
+    burst: Option<Count<MIN_BURST, MAX_BURST>>,
+    concurrent_reservations: Option<Bound<1, MAX_COUNT>>,
+    sse_connections: Option<Bound<1, MAX_COUNT>>,
+    api_keys: Option<Bound<1, MAX_COUNT>>,
+    resources: Option<Bound<1, MAX_COUNT>>,
+    companies: Option<Bound<1, MAX_COUNT>>,
+    connections: Option<Bound<1, MAX_COUNT>>,
+    jobs: Option<Count<1, MAX_COUNT>>,
+    history: Option<Count<1, MAX_HISTORY>>,
+    queue_events_per_day: Option<Bound<1, MAX_COUNT>>,
     jwt_exchange: Option<bool>,
 }
 
 /// A whole number within bounds.
 #[derive(Clone, Copy)]
-struct Count<const LEAST: u64, const MOST: u64>(u64);
+struct Count<const MIN: u64, const MAX: u64>(u64);
 
-/// The same, or the word "unlimited".
+/// A whole number within bounds, or the word "unlimited".
 #[derive(Clone, Copy)]
-struct Bound<const LEAST: u64, const MOST: u64>(Option<u64>);
+struct Bound<const MIN: u64, const MAX: u64>(Option<u64>);
 
-impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Count<LEAST, MOST> {
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Count<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let number = toml::Value::deserialize(from)?.as_integer().and_then(|number| u64::try_from(number).ok());
-        let rule = || de::Error::custom(format!("must be a whole number from {LEAST} to {MOST}"));
-        number.filter(|number| (LEAST..=MOST).contains(number)).map(Self).ok_or_else(rule)
+        let rule = || de::Error::custom(format!("must be a whole number from {MIN} to {MAX}"));
+        number.filter(|number| (MIN..=MAX).contains(number)).map(Self).ok_or_else(rule)
     }
 }
 
-impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Bound<LEAST, MOST> {
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Bound<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = toml::Value::deserialize(from)?;
         if value.as_str() == Some("unlimited") {
             return Ok(Self(None));
         }
-        let rule = || de::Error::custom(format!("must be a whole number from {LEAST} to {MOST}, or \"unlimited\""));
+        let rule = || de::Error::custom(format!("must be a whole number from {MIN} to {MAX}, or \"unlimited\""));
         let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
-        number.filter(|number| (LEAST..=MOST).contains(number)).map(|number| Self(Some(number))).ok_or_else(rule)
+        number.filter(|number| (MIN..=MAX).contains(number)).map(|number| Self(Some(number))).ok_or_else(rule)
     }
 }
 
@@ -91,7 +93,7 @@ pub(super) fn parse(text: &str) -> Result<Tiers, String> {
     let mut tiers = Tiers::default();
     for (tier, row) in Tier::VALUES.iter().copied().zip([file.free, file.starter, file.pro, file.enterprise]) {
         if let Some(row) = row {
-            row.apply(tiers.of_mut(tier)).map_err(|fault| format!("[{}]: {fault}", tier.name()))?;
+            row.apply(tiers.of_mut(tier)).map_err(|error| format!("[{}]: {error}", tier.name()))?;
         }
     }
     Ok(tiers)
@@ -103,14 +105,14 @@ impl Row {
             (None, None, rate) => rate,
             (Some(Bound(None)), _, _) => None,
             (Some(Bound(Some(rate))), burst, _) => {
-                // Without a word, the burst is two seconds' worth, as in the defaults.
-                let burst = burst.map_or((rate * 2).clamp(BURST_LEAST, BURST_MOST), |burst| burst.0);
+                // The default burst is two seconds' worth, as in the default tiers.
+                let burst = burst.map_or((rate * 2).clamp(MIN_BURST, MAX_BURST), |burst| burst.0);
                 Some(Rate { per_second: rate as u32, burst: burst as u32 })
             }
             (None, Some(burst), Some(rate)) => Some(Rate { burst: burst.0 as u32, ..rate }),
             (None, Some(_), None) => return Err("burst needs requests_per_second beside it"),
         };
-        let bound = |given: Option<Bound<1, COUNT_MOST>>, default| given.map_or(default, |bound| bound.0);
+        let bound = |given: Option<Bound<1, MAX_COUNT>>, default| given.map_or(default, |bound| bound.0);
         limits.held = bound(self.concurrent_reservations, limits.held);
         limits.streams = bound(self.sse_connections, limits.streams);
         limits.keys = bound(self.api_keys, limits.keys);
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_names_its_line_and_the_rule() {
+    fn an_error_names_its_line_and_the_rule() {
         for (text, line, rule) in [
             ("[Starter]\nburst = 5\n", "line 2", "from 10 to 1000000"),
             ("[Starter]\n\nresources = -1\n", "line 3", "or \"unlimited\""),
@@ -148,8 +150,8 @@ mod tests {
             ("[Gold]\n", "line 1", "unknown field"),
             ("[Free\n", "line 1", ""),
         ] {
-            let fault = parse(text).unwrap_err();
-            assert!(fault.contains(line) && fault.contains(rule), "{fault}");
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(line) && error.contains(rule), "{error}");
         }
         assert!(parse("[Enterprise]\nburst = 100\n").unwrap_err().contains("[Enterprise]"));
     }

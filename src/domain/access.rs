@@ -6,6 +6,11 @@ use crate::domain::{
     tier::Tier,
 };
 
+/// Shortest secret that people choose: admin key, secret key, an issuer's shared secret. In bytes: 128 bits.
+pub const MIN_SECRET_BYTES: usize = 16;
+/// Credentials in a replica's cache unless a setting says otherwise.
+pub const DEFAULT_KNOWN_CREDENTIALS: usize = 4_096;
+
 closed_set! {
     /// What a credential may do.
     pub enum Scope as "Scope" {

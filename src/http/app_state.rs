@@ -1,4 +1,4 @@
-//! What handlers share: the runtime that they run on, and the groups that the document puts them in.
+//! What handlers share: the extractor of the application's state, and the groups of the document.
 
 use std::sync::Arc;
 
@@ -10,35 +10,37 @@ use crate::{
     store::Store,
 };
 
-/// How the document groups its operations.
+/// Groups of operations in the document.
 #[derive(Tags)]
 pub(super) enum Tag {
     /// Claim named things, hold them, renew them, give them back.
     Reservations,
     /// Pools, blockers, trees: what is registered.
     Resources,
-    /// See it happen: server-sent events.
+    /// Server-sent events: of reservations and of the tenant's own platform.
     Events,
-    /// The queue monitor: Celery's and BullMQ's jobs, workers and queues, seen live.
+    /// The queue monitor: jobs, workers and queues of Celery and BullMQ, live.
     Queues,
     /// The tenant's API keys.
     Keys,
-    /// Short-lived tokens in exchange for a JWT or a key.
+    /// Exchange of a JWT or a key for a short-lived token.
     Tokens,
-    /// Browsers sign in.
+    /// Sign-in of browsers.
     Sessions,
     /// Tenants, for the service's administrator.
     Administration,
 }
 
-/// This runtime's store, for a handler; no parameter of the API.
+/// Extractor of the application's state; not a parameter of the API.
 pub(super) struct AppState(Arc<App>);
 
 impl AppState {
+    /// The application of this runtime.
     pub(super) fn app(&self) -> &App {
         &self.0
     }
 
+    /// The store of this runtime.
     pub(super) fn store(&self) -> &Store {
         &self.0.store
     }

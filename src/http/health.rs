@@ -1,4 +1,4 @@
-//! What operators ask: is the process alive, is it ready, what has it counted.
+//! Routes for operators: liveness, readiness, metrics.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -7,20 +7,21 @@ use serde_json::json;
 
 use crate::http::pipeline::context::app;
 
-/// Ready means that Redis answered this recently.
-const RECENT: Duration = Duration::from_secs(2);
-/// The process is alive.
+/// Longest time since Redis last answered with which the replica counts as ready.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// Liveness: the process answers.
 #[handler]
 pub(super) fn healthz() -> Response {
     json_answer(StatusCode::OK, json!({"status": "ok"}))
 }
 
-/// Requests can be served: Redis answered lately, and we are not about to leave.
+/// Readiness: Redis answered within 2 s, and the replica is not draining.
 #[handler]
 pub(super) fn readyz(request: &Request) -> poem::Result<Response> {
     let app = app(request)?;
     let draining = app.replica.drain.is_cancelled();
-    let redis = app.links.answered_within(RECENT);
+    let redis = app.redis.answered_within(READY_WITHIN);
     let stepped = app.replica.clock_stepped.load(Ordering::Relaxed);
     let ready = redis && !draining;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -30,16 +31,16 @@ pub(super) fn readyz(request: &Request) -> poem::Result<Response> {
     ))
 }
 
-/// The counters, as Prometheus reads them.
+/// Metrics in Prometheus' text format.
 #[handler]
-pub(super) fn numbers(request: &Request) -> poem::Result<Response> {
+pub(super) fn metrics_text(request: &Request) -> poem::Result<Response> {
     let app = app(request)?;
     metrics::gauge!("holdfast_event_streams").set(app.feed.streams() as f64);
     let (credentials, tenants) = app.store.callers().count();
     metrics::gauge!("holdfast_known_credentials").set(credentials as f64);
     metrics::gauge!("holdfast_known_tenants").set(tenants as f64);
     metrics::gauge!("holdfast_connections").set(app.replica.connections.load(Ordering::Relaxed) as f64);
-    metrics::gauge!("holdfast_ready").set(if app.links.answered_within(RECENT) { 1.0 } else { 0.0 });
+    metrics::gauge!("holdfast_ready").set(if app.redis.answered_within(READY_WITHIN) { 1.0 } else { 0.0 });
     let text = app.replica.metrics.render();
     Ok(Response::builder().content_type("text/plain; version=0.0.4").body(text))
 }

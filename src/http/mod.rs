@@ -1,6 +1,6 @@
-//! The only room that knows poem: routes, credentials, bodies, errors, streams, pages, and the listener under them.
+//! HTTP, the only room that knows poem: routes, authentication, bodies, errors, streams, pages, and the listener.
 //!
-//! A handler parses, asks the store, and answers. Untrusted text becomes a domain type once, at this door.
+//! A handler parses, asks the store, and answers. Untrusted text becomes a domain type once, here, and is never checked again.
 
 mod app_state;
 mod auth;
@@ -32,26 +32,26 @@ pub use pipeline::Pipeline;
 pub(crate) use server::acceptor as tls_acceptor;
 pub use server::{Listener, ListenerError, Server};
 
-/// What every handler can reach. One per runtime.
+/// State that every handler can reach. One per runtime.
 pub struct App {
-    /// This runtime's way to Redis.
+    /// The store, over this runtime's connection to Redis.
     pub store: Store,
-    /// Every runtime's way to Redis.
-    pub links: Arc<RedisHandles>,
-    /// The replica's streams.
+    /// The Redis connections of all runtimes.
+    pub redis: Arc<RedisHandles>,
+    /// The replica's event streams.
     pub feed: Feed,
     /// The replica's settings.
     pub config: Arc<Config>,
-    /// The replica's condition.
+    /// The replica's condition: draining, metrics.
     pub replica: Arc<Replica>,
-    /// Limits that the replica enforces before it asks Redis.
+    /// Rate limiters in front of Redis.
     pub limiters: Arc<Limiters>,
-    /// What signs tokens and seals secrets.
+    /// Signs tokens and encrypts stored secrets.
     pub vault: Arc<Vault>,
 }
 
-/// Everything that is served.
+/// The request pipeline with every route behind it.
 #[must_use]
-pub fn edge(app: App) -> Pipeline {
+pub fn pipeline(app: App) -> Pipeline {
     Pipeline::new(app, routes::routes())
 }

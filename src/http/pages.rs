@@ -1,4 +1,4 @@
-//! The dashboard's files and the interactive document, embedded in the binary.
+//! Pages embedded in the binary: the dashboard and the interactive OpenAPI document.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use poem::{Request, Response, error::NotFoundError, handler, http::header};
 
 use crate::http::openapi;
 
-/// Name, content type and content of each file.
+/// Names and contents of the dashboard's files.
 macro_rules! files {
     ($($name:literal)*) => { &[$(($name, include_bytes!(concat!("../../dashboard/", $name)))),*] };
 }
@@ -16,10 +16,10 @@ static FILES: &[(&str, &[u8])] = files!(
     "app.js" "api.js" "follow.js" "sse.js" "board.js" "table.js" "log.js" "describe.js" "announcer.js" "clock.js" "commands.js" "painter.js" "words.js"
 );
 
-/// Nothing but our own files, and no script or style inside the page: what somebody names a resource cannot become code.
+/// Content security policy of the dashboard: only our own files, no inline script or style, so that a resource's name cannot become code.
 const DASHBOARD_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
-/// The interactive document is one page with its script and style inside; it shows no tenant's data by itself.
+/// Content security policy of the interactive document: one page with inline script and style, which shows no tenant's data by itself.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src 'self' data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -35,7 +35,7 @@ pub(super) fn file(request: &Request) -> poem::Result<Response> {
     named(request.raw_path_param("file").unwrap_or_default())
 }
 
-/// The little picture that browsers ask for by themselves.
+/// The icon, at the path that browsers request by themselves.
 #[handler]
 pub(super) fn icon() -> poem::Result<Response> {
     named("icon.svg")
@@ -50,7 +50,7 @@ pub(super) fn openapi_json() -> Response {
         .body(openapi::document())
 }
 
-/// The OpenAPI document, to read and to try.
+/// The OpenAPI document as an interactive page.
 #[handler]
 pub(super) fn docs() -> Response {
     static PAGE: LazyLock<String> = LazyLock::new(openapi::page);

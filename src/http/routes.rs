@@ -1,7 +1,7 @@
-//! Where everything is: one table of whole paths.
+//! The router: one table of whole paths.
 //!
-//! poem would nest the API's parts under their prefixes. Each nesting is a second look-up, a rewritten URI and three boxed futures on the
-//! way of every request: 7 % of its instructions.
+//! poem would nest the parts of the API under their prefixes. Each nesting costs every request a second look-up, a rewritten URI and three
+//! boxed futures: 7 % of its instructions.
 
 use std::collections::HashMap;
 
@@ -17,10 +17,10 @@ use crate::http::{
     pages,
 };
 
-/// Paths, their methods, and what answers them.
+/// Endpoints by path and method.
 type Table = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
 
-/// Everything that is served.
+/// Every route of the service.
 pub(super) fn routes() -> BoxEndpoint<'static> {
     OpenApiService::new(Everything, "Holdfast", env!("CARGO_PKG_VERSION")).into_endpoint()
 }
@@ -28,7 +28,7 @@ pub(super) fn routes() -> BoxEndpoint<'static> {
 struct Everything;
 
 impl OpenApi for Everything {
-    /// For its check that no operation's name is given twice; the document is made in its own file.
+    /// For poem's check that no operation id occurs twice; the document itself is made in `openapi.rs`.
     fn meta() -> Vec<MetaApi> {
         Api::meta().into_iter().chain(Monitor::meta()).collect()
     }
@@ -40,7 +40,7 @@ impl OpenApi for Everything {
         add(table, MONITOR, openapi::monitor_api());
         add_page(table, "/healthz", health::healthz);
         add_page(table, "/readyz", health::readyz);
-        add_page(table, "/metrics", health::numbers);
+        add_page(table, "/metrics", health::metrics_text);
         add_page(table, "/openapi.json", pages::openapi_json);
         add_page(table, "/docs", pages::docs);
         add_page(table, "/", pages::index);

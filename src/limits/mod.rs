@@ -1,7 +1,7 @@
-//! What is refused before it costs Redis anything: tenants beyond their rate, addresses that try credentials.
+//! Rate limiters of one replica, in front of Redis: they refuse floods without a call to Redis.
 //!
-//! The shared count in Redis decides; what stands here only says no where Redis would, or lately did. All of it can be forgotten at
-//! any moment without anybody being let in who should not be, so its memory is bounded by forgetting.
+//! The shared count in Redis decides. These refuse only what Redis would refuse, or just has. Losing their state admits nobody who should
+//! not be, so their memory is bounded by evicting.
 
 mod address;
 mod tenant;

@@ -1,4 +1,4 @@
-//! The guard of each replica in front of the shared count.
+//! Rate limiter of calls per tenant, in front of the shared count in Redis.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -13,56 +13,55 @@ use crate::{
     store::Caller,
 };
 
-/// The guard is so much looser than the tier: it must never refuse what the shared count would admit.
-const LOOSER: u32 = 2;
-/// After a refusal by Redis this replica refuses by itself for so long. Meanwhile the tenant's burst fills by as much, and is not lost:
-/// over half a minute it is a third of a percent of the rate.
-const HOLD: Duration = Duration::from_millis(100);
-/// What Redis said is believed for so long, so that a tenant whose tier rises is served within a second.
-const BELIEVED: Duration = Duration::from_millis(500);
-/// How many tenants' guards are remembered: those that called lately, since it is for floods. One that is forgotten begins anew.
-const TENANTS: usize = 2_048;
+/// The local limit is this many times the tier's, so that it never refuses what the shared count would admit.
+const LOCAL_FACTOR: u32 = 2;
+/// Time for which this replica repeats a refusal of Redis without asking again. The tenant's burst refills meanwhile, so nothing is lost
+/// but a third of a percent of the rate over half a minute.
+const REFUSAL_TTL: Duration = Duration::from_millis(100);
+/// Age up to which Redis' last count is trusted; short, so that a tenant whose tier rises is served within a second.
+const COUNT_TTL: Duration = Duration::from_millis(500);
+/// Tenants in the cache: those that called recently, since only floods matter. An evicted one begins with a full burst.
+const CACHED_TENANTS: usize = 2_048;
 
-/// The guards of the tenants that call here. One for all runtimes of the replica.
+/// Local limiters of the tenants that call this replica. One for all its runtimes.
 #[derive(Debug)]
 pub struct TenantLimiter {
-    guards: Cache<TenantId, Arc<Guard>>,
+    limiters: Cache<TenantId, Arc<LocalLimiter>>,
 }
 
 impl Default for TenantLimiter {
     fn default() -> Self {
-        Self { guards: Cache::new(TENANTS) }
+        Self { limiters: Cache::new(CACHED_TENANTS) }
     }
 }
 
 #[derive(Debug)]
-struct Guard {
+struct LocalLimiter {
     rate: Rate,
     limiter: DefaultDirectRateLimiter,
 }
 
 impl TenantLimiter {
-    /// Lets a call go on to Redis.
+    /// Admits a call to Redis.
     ///
     /// # Errors
-    /// [`TooFast`] when it is beyond twice the tier's rate here alone, or when Redis is known to refuse it: it refused within the last
-    /// tenth of a second, or what it last said leaves no room yet.
+    /// [`TooFast`] when the tenant calls this replica alone at more than twice its rate, or when Redis is known to refuse: it refused within
+    /// the last 100 ms, or the backlog that it last reported leaves no room yet.
     pub fn admit(&self, caller: &Caller) -> Result<(), TooFast> {
         let Some(rate) = caller.limits().rate else { return Ok(()) };
         let refusal = |wait_us| Err(TooFast { tier: caller.tenant().tier, rate, wait_us, now_us: None });
-        if let Some(pace) = caller.place().pace().now()
-            && pace.rate == rate
+        if let Some(state) = caller.place().pace().now()
+            && state.rate == rate
         {
-            let wait_us = rate.wait_us(pace.backlog_us, 1);
-            if wait_us > 0 && pace.age < BELIEVED {
+            let wait_us = rate.wait_us(state.backlog_us, 1);
+            if wait_us > 0 && state.age < COUNT_TTL {
                 return refusal(wait_us);
             }
-            if pace.refused && pace.age < HOLD {
-                return refusal((HOLD - pace.age).as_micros() as i64);
+            if state.refused && state.age < REFUSAL_TTL {
+                return refusal((REFUSAL_TTL - state.age).as_micros() as i64);
             }
         }
-        let guard = self.guard(&caller.tenant().id, rate);
-        match guard.limiter.check() {
+        match self.limiter(&caller.tenant().id, rate).limiter.check() {
             Ok(()) => Ok(()),
             Err(until) => {
                 refusal(until.wait_time_from(governor::clock::DefaultClock::default().now()).as_micros() as i64)
@@ -70,17 +69,17 @@ impl TenantLimiter {
         }
     }
 
-    fn guard(&self, tenant: &TenantId, rate: Rate) -> Arc<Guard> {
-        if let Some(guard) = self.guards.get(tenant).filter(|guard| guard.rate == rate) {
-            return guard;
+    fn limiter(&self, tenant: &TenantId, rate: Rate) -> Arc<LocalLimiter> {
+        if let Some(limiter) = self.limiters.get(tenant).filter(|limiter| limiter.rate == rate) {
+            return limiter;
         }
-        let guard = Arc::new(Guard { rate, limiter: RateLimiter::direct(looser(rate)) });
-        self.guards.insert(tenant.clone(), guard.clone());
-        guard
+        let limiter = Arc::new(LocalLimiter { rate, limiter: RateLimiter::direct(local_quota(rate)) });
+        self.limiters.insert(tenant.clone(), limiter.clone());
+        limiter
     }
 }
 
-fn looser(rate: Rate) -> Quota {
-    let twice = |number: u32| NonZeroU32::new(number.saturating_mul(LOOSER)).unwrap_or(NonZeroU32::MIN);
-    Quota::per_second(twice(rate.per_second)).allow_burst(twice(rate.burst))
+fn local_quota(rate: Rate) -> Quota {
+    let times = |number: u32| NonZeroU32::new(number.saturating_mul(LOCAL_FACTOR)).unwrap_or(NonZeroU32::MIN);
+    Quota::per_second(times(rate.per_second)).allow_burst(times(rate.burst))
 }

@@ -1,7 +1,7 @@
-//! The issuers that tenants trust: their keys, and what their tokens must be like.
+//! The issuers that tenants trust: their keys, and the verification of their JWTs.
 //!
-//! The kind of a registered key decides which algorithms count, never the token: a token signed with HMAC over a public key, or with no
-//! signature at all, finds no key here that fits it.
+//! The kind of a registered key decides which algorithms are accepted, never the token. So a token signed with HMAC over a public key, or
+//! not signed at all, finds no key that fits it.
 
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, Validation,
@@ -11,26 +11,31 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::{
-    access::{Issuer, IssuerKind},
+    access::{Issuer, IssuerKind, MIN_SECRET_BYTES},
     field_errors::FieldErrors,
     names,
 };
 
-/// The most keys of a set, and the most bytes of a registration.
-const KEYS: usize = 100;
-const BYTES: usize = 64 << 10;
-const SECRET_BYTES: usize = 16;
-/// No RSA key is shorter: 2,048 bits.
-const MODULUS_BYTES: usize = 256;
+/// Most keys of a set.
+const MAX_KEYS: usize = 100;
+/// Largest registration, in bytes.
+const MAX_REGISTRATION_BYTES: usize = 64 << 10;
+/// Shortest modulus of an RSA key, in bytes: 2,048 bits.
+const MIN_MODULUS_BYTES: usize = 256;
+/// Most audiences of a token that are looked up: each costs a call to Redis.
+const MAX_AUDIENCES: usize = 8;
 
-/// An issuer's keys as they are registered: exactly one of the three.
+/// An issuer's keys as they are registered: exactly one of the three fields.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
+    /// A JSON Web Key Set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<Value>,
+    /// One public key in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_key_pem: Option<String>,
+    /// A shared secret for HMAC with SHA-256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hs256_secret: Option<String>,
 }
@@ -47,7 +52,7 @@ impl Registration {
         }
     }
 
-    /// The keys as text, to be sealed.
+    /// The keys as JSON, to be encrypted.
     #[must_use]
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
@@ -56,16 +61,17 @@ impl Registration {
 
 /// An issuer's keys, ready to verify.
 #[derive(Debug)]
-pub struct Keys(Vec<Key>);
+pub struct IssuerKeys(Vec<VerifyingKey>);
 
+/// One key, and the algorithms that it verifies.
 #[derive(Debug)]
-struct Key {
+struct VerifyingKey {
     kid: Option<String>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
 }
 
-/// What a token says that must be compared.
+/// Claims of a token that are compared.
 #[derive(Debug, Deserialize)]
 struct Claims {
     iss: Option<String>,
@@ -91,22 +97,21 @@ impl Audience {
     }
 }
 
-/// The pairs of issuer and audience that a token claims, unproven: by these its tenant is looked for.
+/// Pairs of issuer and audience that a token claims, at most 8. Nothing of it is verified: it only tells which tenant to look up.
 #[must_use]
-pub fn claimed(text: &str) -> Vec<(String, String)> {
-    const LOOKED_AT: usize = 8;
-    super::ready();
+pub fn claimed_pairs(text: &str) -> Vec<(String, String)> {
+    super::install_provider();
     let Ok(claims) = jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(text) else { return Vec::new() };
     let (Some(iss), Some(aud)) = (claims.iss, claims.aud) else { return Vec::new() };
-    aud.list().into_iter().take(LOOKED_AT).map(|aud| (iss.clone(), aud)).collect()
+    aud.list().into_iter().take(MAX_AUDIENCES).map(|aud| (iss.clone(), aud)).collect()
 }
 
-impl Keys {
-    /// Reads a registration's keys; every fault is named under `jwt`.
+impl IssuerKeys {
+    /// Parses the keys of a registration; every error has a path under `jwt`.
     pub fn parse(registration: &Registration, errors: &mut FieldErrors) -> Option<Self> {
-        super::ready();
-        if registration.text().len() > BYTES {
-            errors.add("jwt", format!("is larger than {BYTES} bytes"));
+        super::install_provider();
+        if registration.text().len() > MAX_REGISTRATION_BYTES {
+            errors.add("jwt", format!("is larger than {MAX_REGISTRATION_BYTES} bytes"));
             return None;
         }
         match registration {
@@ -115,11 +120,11 @@ impl Keys {
                 errors.check(|| "jwt.publicKeyPem".into(), Self::of_pem(pem))
             }
             Registration { jwks: None, public_key_pem: None, hs256_secret: Some(secret) } => {
-                if secret.len() < SECRET_BYTES {
-                    errors.add("jwt.hs256Secret", format!("must have at least {SECRET_BYTES} bytes"));
+                if secret.len() < MIN_SECRET_BYTES {
+                    errors.add("jwt.hs256Secret", format!("must have at least {MIN_SECRET_BYTES} bytes"));
                     return None;
                 }
-                Some(Self(vec![Key {
+                Some(Self(vec![VerifyingKey {
                     kid: None,
                     algorithms: vec![Algorithm::HS256],
                     key: DecodingKey::from_secret(secret.as_bytes()),
@@ -133,15 +138,15 @@ impl Keys {
     }
 
     fn of_set(set: &Value, errors: &mut FieldErrors) -> Option<Self> {
-        let Some(keys) = set.get("keys").and_then(Value::as_array).filter(|keys| (1..=KEYS).contains(&keys.len()))
+        let Some(keys) = set.get("keys").and_then(Value::as_array).filter(|keys| (1..=MAX_KEYS).contains(&keys.len()))
         else {
-            errors.add("jwt.jwks", format!("must be a key set: {{\"keys\":[...]}} with 1 to {KEYS} keys"));
+            errors.add("jwt.jwks", format!("must be a key set: {{\"keys\":[...]}} with 1 to {MAX_KEYS} keys"));
             return None;
         };
         let read: Vec<_> = keys
             .iter()
             .enumerate()
-            .filter_map(|(at, key)| errors.check(|| format!("jwt.jwks.keys[{at}]"), Key::of_jwk(key)))
+            .filter_map(|(at, key)| errors.check(|| format!("jwt.jwks.keys[{at}]"), VerifyingKey::of_jwk(key)))
             .collect();
         (read.len() == keys.len()).then_some(Self(read))
     }
@@ -151,8 +156,9 @@ impl Keys {
             return Err("must be a public key in PEM: -----BEGIN PUBLIC KEY-----".into());
         }
         let bytes = pem.as_bytes();
-        let one =
-            |key, algorithms: &[Algorithm]| Ok(Self(vec![Key { kid: None, algorithms: algorithms.to_vec(), key }]));
+        let one = |key, algorithms: &[Algorithm]| {
+            Ok(Self(vec![VerifyingKey { kid: None, algorithms: algorithms.to_vec(), key }]))
+        };
         if let Ok(key) = DecodingKey::from_rsa_pem(bytes) {
             return one(key, AlgorithmFamily::Rsa.algorithms());
         }
@@ -168,21 +174,23 @@ impl Keys {
         }
     }
 
-    /// The end user whom a token names, if it is good at this instant of Redis' clock: signed by one of these keys in its own way, not
-    /// ended (to the millisecond), already begun, and from and for whom it must be.
+    /// End user (`sub`) of a token that is valid at `now_us` on Redis' clock; `None` if it is not.
+    ///
+    /// Valid: signed by one of these keys with an algorithm of that key, `exp` in the future (without leeway), `nbf` not, `iss` and `aud`
+    /// as registered.
     #[must_use]
     pub fn end_user(&self, issuer: &Issuer, text: &str, now_us: i64) -> Option<String> {
-        super::ready();
+        super::install_provider();
         let header = jsonwebtoken::decode_header(text).ok()?;
         if header.crit.is_some() {
-            return None; // it demands something that we do not know
+            return None; // it has a critical extension, and none is known here
         }
-        let fits = |key: &&Key| {
+        let fits = |key: &&VerifyingKey| {
             key.algorithms.contains(&header.alg) && (key.kid.is_none() || header.kid.is_none() || key.kid == header.kid)
         };
         let claims = self.0.iter().filter(fits).find_map(|key| {
             let mut validation = Validation::new(header.alg);
-            // Times and names are compared below: on Redis' clock, and strictly.
+            // Times and names are compared below, on Redis' clock and without leeway.
             (validation.validate_exp, validation.validate_aud) = (false, false);
             validation.set_required_spec_claims::<&str>(&[]);
             jsonwebtoken::decode::<Claims>(text, &key.key, &validation).ok()
@@ -190,14 +198,14 @@ impl Keys {
         let claims = claims.claims;
         let now_s = now_us as f64 / 1_000_000.0;
         let in_time = claims.exp.is_some_and(|exp| now_s < exp) && claims.nbf.is_none_or(|nbf| nbf <= now_s);
-        let from = issuer.issuer.is_none() || issuer.issuer == claims.iss;
-        let r#for =
+        let from_issuer = issuer.issuer.is_none() || issuer.issuer == claims.iss;
+        let for_us =
             issuer.audience.as_ref().is_none_or(|wanted| claims.aud.is_some_and(|aud| aud.list().contains(wanted)));
-        if in_time && from && r#for { names::label(claims.sub).ok() } else { None }
+        if in_time && from_issuer && for_us { names::label(claims.sub).ok() } else { None }
     }
 }
 
-impl Key {
+impl VerifyingKey {
     fn of_jwk(value: &Value) -> Result<Self, String> {
         let jwk: Jwk = serde_json::from_value(value.clone()).map_err(|_| "is no JSON Web Key".to_owned())?;
         if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption)) {
@@ -208,7 +216,7 @@ impl Key {
             AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => vec![Algorithm::ES256],
             AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => vec![Algorithm::ES384],
             AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => vec![Algorithm::EdDSA],
-            // A secret in a set of public keys is a mistake, and the classic door for forgeries.
+            // A shared secret in a set of public keys is a mistake, and would let whoever reads the set forge tokens.
             _ => return Err("is no public key of RSA, P-256, P-384 or Ed25519".into()),
         };
         let pinned = value
@@ -222,7 +230,7 @@ impl Key {
         };
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| "has coordinates that are not base64url".to_owned())?;
         if let jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind()
-            && n.len() < MODULUS_BYTES
+            && n.len() < MIN_MODULUS_BYTES
         {
             return Err("is shorter than 2048 bits".into());
         }

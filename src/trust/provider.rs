@@ -1,6 +1,6 @@
-//! The cryptography that jsonwebtoken uses: ring, which TLS brings anyway, so that there is one to keep up to date and not two.
+//! The cryptography of jsonwebtoken, implemented with ring: TLS needs ring anyway, so there is one implementation to keep up to date.
 //!
-//! It verifies everything that issuers may use, and signs with HMAC alone: nothing here has a private key of another kind.
+//! It verifies every algorithm that issuers may use, and signs with HMAC alone: no private key of another kind is ever here.
 
 use jsonwebtoken::signature::{Error, Signer, Verifier};
 use jsonwebtoken::{

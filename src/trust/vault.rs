@@ -1,7 +1,7 @@
-//! What hangs on `SECRET_KEY`: the signatures of our own tokens, and the cipher of what is stored secret.
+//! The vault: signs our own tokens and encrypts stored secrets, with keys derived from `SECRET_KEY`.
 //!
-//! Each purpose has a key of its own, derived from each secret. The first secret signs and encrypts; the others still verify and decrypt,
-//! so a secret is changed by putting a new one in front, and dropped a while later.
+//! Each purpose has a key of its own, derived from each secret with HKDF-SHA256. The first secret signs and encrypts; the others still
+//! verify and decrypt. So a secret is rotated by putting a new one in front, and dropped when nothing uses it any more.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -9,34 +9,34 @@ use ring::{aead, hkdf};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    access::{Scopes, Token},
+    access::{MIN_SECRET_BYTES, Scopes, Token},
     names::TenantId,
 };
 
-/// How long one of our tokens lives, in seconds.
+/// Life of one of our tokens, in seconds.
 pub const TOKEN_LIFE_S: i64 = 900;
+/// Value of the claim `iss` of our tokens.
 const ISSUER: &str = "holdfast";
+/// Salt of the derivation: separates these keys from any other use of the same secret.
 const SALT: &[u8] = b"holdfast 1";
 
-/// The secrets of `SECRET_KEY`, the present one first.
+/// The secrets of `SECRET_KEY`, the current one first.
 #[derive(Clone)]
 pub struct SecretKeys(Vec<String>);
 
 impl SecretKeys {
-    /// The fewest bytes of a secret.
-    pub const BYTES: usize = 16;
-
-    /// One secret, whatever it is made of; `None` when it is too short.
+    /// One secret; `None` when it is shorter than [`MIN_SECRET_BYTES`].
     #[must_use]
     pub fn one(secret: &str) -> Option<Self> {
-        (secret.len() >= Self::BYTES).then(|| Self(vec![secret.to_owned()]))
+        Self::of([secret])
     }
 
-    /// Reads a comma list; `None` when there is none, or one is too short.
+    /// Several secrets, the current one first; `None` when there is none, or one is shorter than [`MIN_SECRET_BYTES`].
     #[must_use]
-    pub fn parse(list: &str) -> Option<Self> {
-        let secrets: Vec<_> = list.split(',').map(|secret| secret.trim().to_owned()).collect();
-        secrets.iter().all(|secret| secret.len() >= Self::BYTES).then_some(Self(secrets))
+    pub fn of<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let secrets: Vec<_> = secrets.into_iter().map(str::to_owned).collect();
+        let fits = !secrets.is_empty() && secrets.iter().all(|secret| secret.len() >= MIN_SECRET_BYTES);
+        fits.then_some(Self(secrets))
     }
 }
 
@@ -46,24 +46,25 @@ impl std::fmt::Debug for SecretKeys {
     }
 }
 
-/// The keys that come from the secrets.
-pub struct Vault(Vec<Keys>);
+/// Signs and verifies tokens, encrypts and decrypts stored secrets. One per replica.
+pub struct Vault(Vec<DerivedKeys>);
 
-struct Keys {
-    /// Tells which secret it is, and nothing of it.
+/// Keys derived from one secret.
+struct DerivedKeys {
+    /// Names the secret, and shows nothing of it.
     id: String,
     sign: EncodingKey,
     verify: DecodingKey,
     cipher: aead::LessSafeKey,
 }
 
-/// What is in a token.
+/// Claims of a token.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
     /// The tenant.
     tid: String,
-    /// The credential that it was had from.
+    /// The credential for which it was exchanged.
     cred: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<String>,
@@ -79,11 +80,11 @@ impl Vault {
     /// Never: the lengths asked for are those of the algorithms.
     #[must_use]
     pub fn new(secrets: &SecretKeys) -> Self {
-        super::ready();
-        Self(secrets.0.iter().filter_map(|secret| Keys::derive(secret.as_bytes())).collect())
+        super::install_provider();
+        Self(secrets.0.iter().filter_map(|secret| DerivedKeys::derive(secret.as_bytes())).collect())
     }
 
-    /// A token of ours, as text, which ends [`TOKEN_LIFE_S`] after `now_us`. `None` if nothing can sign, which cannot be.
+    /// Signs a token as a JWT, issued at `now_us` on Redis' clock. `None` only if the signature fails, which HMAC does not.
     #[must_use]
     pub fn sign(&self, token: &Token, now_us: i64) -> Option<String> {
         let keys = self.0.first()?;
@@ -100,7 +101,8 @@ impl Vault {
         jsonwebtoken::encode(&header, &claims, &keys.sign).ok()
     }
 
-    /// Reads a token of ours, if it is one. Whether it has ended, and whether its credential has, the tenant's scripts say.
+    /// Verifies the signature of a token of ours; `None` for any other text. Does not check its end nor its credential: the tenant's
+    /// scripts do, on Redis' clock.
     #[must_use]
     pub fn verify(&self, text: &str) -> Option<Token> {
         let kid = jsonwebtoken::decode_header(text).ok()?.kid?;
@@ -119,7 +121,7 @@ impl Vault {
         })
     }
 
-    /// Encrypts what is stored of `owner`; it opens for that owner alone. `None` when the system gives no random numbers.
+    /// Encrypts a secret of `owner`, bound to that owner, for storage. `None` when the system gives no random numbers.
     #[must_use]
     pub fn seal(&self, owner: &str, secret: &str) -> Option<String> {
         let keys = self.0.first()?;
@@ -132,7 +134,7 @@ impl Vault {
         Some(format!("{}.{}", keys.id, URL_SAFE_NO_PAD.encode([nonce.as_slice(), &bytes].concat())))
     }
 
-    /// Decrypts what was stored of `owner`; `None` when no secret of ours opens it.
+    /// Decrypts a stored secret of `owner`; `None` when it was encrypted for another owner or with another secret.
     #[must_use]
     pub fn unseal(&self, owner: &str, sealed: &str) -> Option<String> {
         let (id, text) = sealed.split_once('.')?;
@@ -151,7 +153,7 @@ impl std::fmt::Debug for Vault {
     }
 }
 
-impl Keys {
+impl DerivedKeys {
     fn derive(secret: &[u8]) -> Option<Self> {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secret);
         let derive = |purpose: &[u8]| {
@@ -176,7 +178,7 @@ mod tests {
     use super::*;
 
     fn vault(list: &str) -> Vault {
-        Vault::new(&SecretKeys::parse(list).unwrap())
+        Vault::new(&SecretKeys::of(list.split(',')).unwrap())
     }
 
     fn token() -> Token {
@@ -221,10 +223,7 @@ mod tests {
 
     #[test]
     fn a_short_secret_is_no_secret() {
-        assert!(
-            SecretKeys::parse("short").is_none()
-                && SecretKeys::parse("").is_none()
-                && SecretKeys::parse("long-enough-secret,").is_none()
-        );
+        assert!(SecretKeys::one("short").is_none() && SecretKeys::of([]).is_none());
+        assert!(SecretKeys::of(["long-enough-secret", ""]).is_none());
     }
 }

@@ -52,7 +52,7 @@ pub(in crate::http) fn count_sign_in(request: &Request, app: &App) -> Result<(),
 /// 429 after too many wrong credentials.
 pub(in crate::http) fn check_failures(request: &Request, app: &App) -> Result<(), ApiError> {
     let address = client_address(request, &app.config.trusted_proxies);
-    app.limiters.failures.may(address).map_err(|wait| ApiError::too_many_attempts(wait, FAILURES_PER_MINUTE.get()))
+    app.limiters.failures.check(address).map_err(|wait| ApiError::too_many_attempts(wait, FAILURES_PER_MINUTE.get()))
 }
 
 /// Counts a wrong credential; returns the error to answer with: `error`, or 429 after too many.

@@ -230,7 +230,7 @@ impl IssuerChange {
         if registration.jwks.is_some() && (issuer.is_none() || audience.is_none()) {
             errors.add("jwt", "needs issuer and audience beside jwks");
         }
-        trust::Keys::parse(&registration, errors)?;
+        trust::IssuerKeys::parse(&registration, errors)?;
         let kind = registration.kind()?;
         Some(IssuerAction::Trust { registration, kind, issuer, audience })
     }

@@ -75,7 +75,7 @@ impl Sessions {
 
 /// The session's cookie: HttpOnly (no script reads it), SameSite=Lax (no other site's writes carry it), Secure where there is TLS.
 fn cookie(app: &App, text: &str, seconds: u64) -> String {
-    let https = app.config.tls.is_some()
+    let https = app.config.tls().is_some()
         || app.config.public_origin.as_deref().is_some_and(|origin| origin.starts_with("https://"));
     let secure = if https { "; Secure" } else { "" };
     format!("{COOKIE}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")

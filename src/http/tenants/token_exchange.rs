@@ -25,7 +25,7 @@ use crate::{
         },
     },
     store::{Bearer, Caller, Secret, Stamped},
-    trust::{Keys, Registration, TOKEN_LIFE_S, claimed},
+    trust::{IssuerKeys, Registration, TOKEN_LIFE_S, claimed_pairs},
 };
 
 /// Longest JWT that is looked at, in bytes.
@@ -101,8 +101,8 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
         ));
     };
     let registration: Registration = serde_json::from_str(&keys).unwrap_or_default();
-    let end_user =
-        Keys::parse(&registration, &mut FieldErrors::default()).and_then(|keys| keys.end_user(&issuer, jwt, now_us));
+    let end_user = IssuerKeys::parse(&registration, &mut FieldErrors::default())
+        .and_then(|keys| keys.end_user(&issuer, jwt, now_us));
     let Some(end_user) = end_user else { return Err(refused()) };
 
     let credential = format!("i:{}", issuer.id);
@@ -128,7 +128,7 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
 
 /// The tenant that registered the issuer and audience that a JWT claims.
 async fn tenant_of(app: &App, jwt: &str) -> Result<Option<TenantId>, ApiError> {
-    for (issuer, audience) in claimed(jwt) {
+    for (issuer, audience) in claimed_pairs(jwt) {
         if let Some(tenant) = app.store.tenant_of_issuer(&issuer, &audience).await? {
             return Ok(Some(tenant));
         }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        access::{ApiKey, Scopes, Tenant, Token},
+        access::{ApiKey, DEFAULT_KNOWN_CREDENTIALS, Scopes, Tenant, Token},
         names::TenantId,
         tier::{Limits, Tiers},
     },
@@ -33,7 +33,7 @@ use crate::{
 
 /// How many credentials a replica remembers unless it is told otherwise. Each takes about two kilobytes with its tenant's
 /// place; one that was forgotten costs its next call two look-ups.
-pub const REMEMBERED: usize = 4_096;
+pub const REMEMBERED: usize = DEFAULT_KNOWN_CREDENTIALS;
 /// For how many tenants a replica remembers how to act by itself: those of which something lapsed lately.
 const KEEPERS: usize = 1_024;
 /// How many credentials that nobody bears a replica remembers, and for how long.

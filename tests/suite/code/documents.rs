@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use holdfast::config::SETTINGS;
+use holdfast::config;
 
 use crate::support::source::{files_under, read, root};
 
@@ -91,7 +91,7 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
 fn every_setting_that_a_document_names_is_one() {
     // Read by make and the tests, not by the service.
     let elsewhere = ["LONG", "READ_ONLY_SECONDS", "URL", "KEY"];
-    let names: BTreeSet<_> = SETTINGS.iter().map(|(name, _)| *name).chain(elsewhere).collect();
+    let names: BTreeSet<_> = config::names().chain(elsewhere).collect();
     for document in DOCUMENTS.iter().chain(&["compose.yaml", "Dockerfile", "Makefile", "CHANGELOG.md"]) {
         let text = read(document);
         for (at, prefix) in text.match_indices("HOLDFAST_") {

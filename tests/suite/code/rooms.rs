@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trust", &["domain"]),
     ("monitor", &["sync", "domain", "store", "trust", "config", "replica"]),
     ("limits", &["sync", "domain", "store"]),
-    ("config", &["domain", "store", "trust"]),
+    ("config", &["domain"]),
     ("sweeper", &["domain", "store", "replica"]),
     ("http", &["sync", "domain", "store", "feed", "sweeper", "config", "replica", "limits", "trust", "monitor"]),
     ("cli", &["domain", "store", "config", "limits", "trust"]),

@@ -1,0 +1,34 @@
+//! Values that more than one setting has: lists, origins, networks.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Parses a list separated by commas; empty parts are left out.
+///
+/// # Errors
+/// The rule, when a part cannot be parsed.
+pub(super) fn list<T>(list: &str, rule: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(parse).collect::<Option<_>>().ok_or_else(|| rule.to_owned())
+}
+
+/// Origin of a URL as browsers write it: scheme, host in lower case, and the port unless it is the scheme's own.
+pub(super) fn origin_of(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    let (scheme, host) = (url.scheme_str()?, url.host()?.to_lowercase());
+    let default_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    Some(match url.port_u16() {
+        Some(port) if port != default_port => format!("{scheme}://{host}:{port}"),
+        _ => format!("{scheme}://{host}"),
+    })
+}
+
+/// A network, or one address.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
+}
