@@ -6,7 +6,7 @@ use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Value, json};
 
 use crate::http::{
-    events::{companies::Companies, stream::Events},
+    events::{companies::Companies, schema::event_schemas, stream::Events},
     queues::{connections::Connections, ingest::Ingest, jobs::Jobs, stream::QueueEvents, workers_and_queues::Fleet},
     reservations::{Reservations, resources::Resources, transactions::Transactions},
     tenants::{admin::Tenants, api_keys::Keys, session::Sessions, token_exchange::Exchange},
@@ -81,13 +81,17 @@ fn merge(document: &mut Value, monitor: &Value) {
 
 /// The document as it is served and committed.
 ///
-/// Two things are added that the derivation cannot know: which fields of requests are required (in our types they are optional, so that
-/// one answer names every missing field), and that optional fields may be null.
+/// Three things are added that the derivation cannot know: the schemas of event data, to which no route refers; which fields
+/// of requests are required (in our types they are optional, so that one answer names every missing field); and that
+/// optional fields may be null.
 pub fn document() -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
         let mut document: Value = serde_json::from_str(&service().spec()).unwrap_or_default();
         merge(&mut document, &serde_json::from_str(&monitor().spec()).unwrap_or_default());
-        let schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
+        let mut schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
+        if let Some(schemas) = &mut schemas {
+            schemas.extend(event_schemas().into_iter().map(|(name, schema)| (name, json!(schema))));
+        }
         for (name, schema) in schemas.into_iter().flatten() {
             complete(name, schema);
         }

@@ -3,5 +3,5 @@
 pub(super) mod companies;
 mod publish;
 pub(super) mod response;
-mod schema;
+pub(super) mod schema;
 pub(super) mod stream;

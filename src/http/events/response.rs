@@ -7,11 +7,9 @@ use poem::{
 use poem_openapi::{
     ApiResponse,
     registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
-    types::Type,
 };
 
 use crate::http::{
-    events::schema::{PlatformEvent, ReservationEvent, ResetCursor},
     server::{
         handoff::StreamHandoff,
         open_stream::{OpenStream, retry_field},
@@ -90,9 +88,5 @@ impl ApiResponse for EventStreamResponse {
         }
     }
 
-    fn register(registry: &mut Registry) {
-        ReservationEvent::register(registry);
-        PlatformEvent::register(registry);
-        ResetCursor::register(registry);
-    }
+    fn register(_: &mut Registry) {}
 }

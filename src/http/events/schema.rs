@@ -4,8 +4,23 @@
 //! here is ever constructed; the test below, and `tests/suite/events/schema.rs` on the wire, hold these types equal to
 //! the real ones.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use poem_openapi::{Object, Union, types::Any};
+use poem_openapi::{
+    Object, Union,
+    registry::{MetaSchema, Registry},
+    types::{Any, Type},
+};
+
+/// The schemas of event data. The document needs them added: no route refers to them, since the body of a stream is text.
+pub(in crate::http) fn event_schemas() -> BTreeMap<String, MetaSchema> {
+    let mut registry = Registry::new();
+    ReservationEvent::register(&mut registry);
+    PlatformEvent::register(&mut registry);
+    ResetCursor::register(&mut registry);
+    registry.schemas
+}
 
 use crate::{
     domain::{
@@ -180,3 +195,78 @@ pub(super) struct SeasonData {
 #[derive(Object)]
 #[allow(dead_code, reason = "it only describes")]
 pub(super) struct OwnData {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        domain::{
+            event::{self, Change},
+            platform,
+        },
+        feed::{Frame, ResetReason},
+        http::events::publish::PublishItem,
+    };
+
+    fn described<T: Type>() -> BTreeSet<String> {
+        let mut registry = Registry::new();
+        T::register(&mut registry);
+        let schema = registry.schemas.remove(&*T::name()).unwrap();
+        schema.properties.iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    fn keys(value: &Value) -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    }
+
+    /// The JSON of a frame's `data` line.
+    fn data(frame: &Frame) -> Value {
+        let text = std::str::from_utf8(frame.bytes()).unwrap();
+        serde_json::from_str(text.split_once("data: ").unwrap().1).unwrap()
+    }
+
+    #[test]
+    fn described_events_have_the_keys_of_the_real_ones() {
+        let change = Change {
+            resource: "r".into(),
+            requester: "w".into(),
+            request_type: RequestType::Reserve,
+            explanation: Explanation::Acquired,
+            fencing_token: None,
+            expires_at: None,
+            pool: None,
+        };
+        let event = event::ReservationEvent {
+            changes: Some(vec![change]),
+            ..event::ReservationEvent::bare(EventType::TransactionApplied, "t", DateTime::UNIX_EPOCH)
+        };
+        let event = data(&Frame::reservation(None, &event).unwrap());
+        assert_eq!(described::<ReservationEvent>(), keys(&event));
+        assert_eq!(described::<EventChange>(), keys(&event["changes"][0]));
+
+        let event = platform::PlatformEvent {
+            kind: "trade".into(),
+            company_id: None,
+            company_slug: None,
+            data: "1".into(),
+            timestamp: DateTime::UNIX_EPOCH,
+        };
+        assert_eq!(described::<PlatformEvent>(), keys(&data(&Frame::platform(1, &event).unwrap())));
+        assert_eq!(described::<ResetCursor>(), keys(&data(&Frame::reset_cursor(ResetReason::Lost, 1))));
+    }
+
+    #[test]
+    fn described_fields_of_an_event_to_publish_are_those_that_are_read() {
+        let parse = |key: &str, value: Value| serde_json::from_value::<PublishItem>(json!({ key: value }));
+        let read = |key: &str| parse(key, json!(["no field is a list"])).is_err() || key == "data";
+        for key in described::<PublishItemDescribed>() {
+            assert!(read(&key), "{key} is described and not read");
+        }
+        let all = ["type", "companyId", "company", "data", "timestamp", "dedupeId"];
+        assert_eq!(described::<PublishItemDescribed>(), all.map(String::from).into());
+    }
+}

@@ -7,6 +7,7 @@ mod handoff;
 mod memory;
 mod platform;
 mod resume;
+mod schema;
 mod stream;
 mod stream_limits;
 mod subscription;
