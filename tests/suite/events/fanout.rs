@@ -1,4 +1,4 @@
-//! Many readers: each gets everything, and none waits for another.
+//! Fan-out: many streams each get every event, and none waits for another.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::support::{
     world::{ADMIN_KEY, Tenant, World, long},
 };
 
-/// How many readers, or tenants, a crowd has: enough to be one within a few seconds, or as many as one replica promises to serve.
-fn crowd() -> usize {
+/// Streams, or tenants, of a large test: 1,000, which takes a few seconds, or the 10,000 that a replica promises to serve.
+fn large_count() -> usize {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     if long() { 10_000 } else { 1_000 }
 }
 
 #[tokio::test]
-async fn every_reader_gets_everything_in_order() {
+async fn every_stream_gets_every_event_in_order() {
     let world = World::<2>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
     let mut streams = join_all((0..60).map(|number| {
@@ -42,7 +42,7 @@ async fn every_reader_gets_everything_in_order() {
 }
 
 #[tokio::test]
-async fn each_tenant_hears_only_its_own() {
+async fn each_tenant_gets_only_its_own_events() {
     let world = World::<1>::start().await;
     let tenants = join_all((0..12).map(|_| world.tenant())).await;
     let mut streams = join_all(tenants.iter().map(|tenant| async { world.at(tenant).events("").await })).await;
@@ -51,16 +51,16 @@ async fn each_tenant_hears_only_its_own() {
     }
     join_all(tenants.iter().map(|tenant| async { world.at(tenant).acquire("w", &tenant.id, None).await })).await;
     for (stream, tenant) in streams.iter_mut().zip(&tenants) {
-        let told = stream.expect("RESERVED").await;
+        let event = stream.expect("RESERVED").await;
         assert_eq!(
-            (told["tenantId"].as_str(), told["resource"].as_str()),
+            (event["tenantId"].as_str(), event["resource"].as_str()),
             (Some(tenant.id.as_str()), Some(tenant.id.as_str()))
         );
     }
 }
 
 #[tokio::test]
-async fn a_storm_of_returning_readers_asks_redis_a_few_questions() {
+async fn many_reconnecting_streams_share_a_few_calls_to_redis() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
     let at = world.at(&tenant);
@@ -84,13 +84,13 @@ async fn a_storm_of_returning_readers_asks_redis_a_few_questions() {
             assert_eq!(stream.expect("RESERVED").await["resource"], format!("r{number}"));
         }
     }
-    // Beside what the replica asks for itself: the look once a second, and a proof every quarter of one.
+    // Beside the replica's own calls: a comparison of positions every 1.75 s, and a verification every quarter of a second.
     let asked = world.redis.scripts() - before;
     assert!(asked < 75, "{asked} scripts for 150 streams");
 }
 
 #[tokio::test]
-async fn one_who_does_not_read_delays_nobody_and_can_come_back() {
+async fn a_client_that_does_not_read_delays_nobody_and_can_reconnect() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
     let at = world.at(&tenant);
@@ -112,14 +112,14 @@ async fn one_who_does_not_read_delays_nobody_and_can_come_back() {
     for _ in 0..800 {
         let id: i64 = tokio::time::timeout(Duration::from_secs(10), quick.event())
             .await
-            .expect("nobody waits for the stuck one")
+            .expect("no stream waits for the stuck client")
             .2
             .parse()
             .unwrap();
         assert!(id > last);
         last = id;
     }
-    // Who was away is served from the history, beyond the ring.
+    // A client that reconnects is served from the history, beyond the ring.
     let mut back = at.events(&format!("?lastEventId={from}")).await;
     back.head().await;
     for _ in 0..800 {
@@ -129,12 +129,12 @@ async fn one_who_does_not_read_delays_nobody_and_can_come_back() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_readers_of_one_tenant_gets_everything_once() {
+async fn many_streams_of_one_tenant_get_every_event_once() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
     let (client, url) = (reqwest::Client::new(), format!("{}/api/v1/events", world.replicas[0].url));
     let headers = [("x-api-key", tenant.key.as_str())];
-    let mut streams: Vec<_> = stream::iter(0..crowd())
+    let mut streams: Vec<_> = stream::iter(0..large_count())
         .map(|_| EventStream::open_by(&client, &url, &headers))
         .buffer_unordered(64)
         .collect()
@@ -150,7 +150,7 @@ async fn a_crowd_of_readers_of_one_tenant_gets_everything_once() {
     let last = world.at(&tenant).acquire("w", "last", None).await["fencingToken"].to_string();
 
     for stream in &mut streams {
-        // The last one comes right after the others, so none of them came twice.
+        // The last event comes right after the others, so none of them came twice.
         for fence in fences.iter().chain([&last]) {
             assert_eq!(&stream.event().await.2, fence);
         }
@@ -158,7 +158,7 @@ async fn a_crowd_of_readers_of_one_tenant_gets_everything_once() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_tenants_with_a_reader_each_hear_their_own() {
+async fn many_tenants_with_a_stream_each_get_their_own_events() {
     let world = World::<1>::start().await;
     let (client, base) = (reqwest::Client::new(), format!("{}/api/v1", world.replicas[0].url));
     let make = |_| async {
@@ -169,7 +169,7 @@ async fn a_crowd_of_tenants_with_a_reader_each_hear_their_own() {
         let made: Value = made.send().await.unwrap().json().await.unwrap();
         Tenant { id: made["tenantId"].as_str().unwrap().into(), key: made["apiKey"].as_str().unwrap().into() }
     };
-    let tenants: Vec<_> = stream::iter(0..crowd()).map(make).buffer_unordered(16).collect().await;
+    let tenants: Vec<_> = stream::iter(0..large_count()).map(make).buffer_unordered(16).collect().await;
     let url = format!("{base}/events");
     let open = |tenant: Tenant| {
         let (client, url) = (&client, &url);
@@ -192,9 +192,9 @@ async fn a_crowd_of_tenants_with_a_reader_each_hear_their_own() {
     }
 
     for (tenant, mut stream) in streams {
-        let told = stream.expect("RESERVED").await;
+        let event = stream.expect("RESERVED").await;
         assert_eq!(
-            (told["tenantId"].as_str(), told["resource"].as_str()),
+            (event["tenantId"].as_str(), event["resource"].as_str()),
             (Some(tenant.id.as_str()), Some(tenant.id.as_str()))
         );
     }

@@ -1,11 +1,11 @@
-//! What a stream leaves out, and that its cursor moves all the same.
+//! Filters of streams, live and in the history; the cursor moves past events that do not match.
 
 use serde_json::json;
 
 use crate::support::{sse::Seen, world::World};
 
 #[tokio::test]
-async fn a_stream_has_only_what_passes_every_filter() {
+async fn a_stream_has_only_events_that_match_every_filter() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -42,12 +42,12 @@ async fn a_stream_has_only_what_passes_every_filter() {
     for name in ["printer", "job-1", "a,b", "other"] {
         assert_eq!(empty.expect("RESERVED").await["resource"], name);
     }
-    let too_much = nothing.next_within(std::time::Duration::from_millis(300)).await;
-    assert!(too_much.is_err(), "{too_much:?}");
+    let unexpected = nothing.next_within(std::time::Duration::from_millis(300)).await;
+    assert!(unexpected.is_err(), "{unexpected:?}");
 }
 
 #[tokio::test]
-async fn a_keepalive_moves_a_filtered_readers_cursor() {
+async fn a_keepalive_moves_the_cursor_of_a_filtered_stream() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -59,13 +59,13 @@ async fn a_keepalive_moves_a_filtered_readers_cursor() {
     assert_eq!(stream.next().await, Some(Seen::Id(fence.to_string())));
     assert!(fence > begun);
     drop(stream);
-    // From there it goes on without the event that was filtered out.
+    // A stream resumes there, without the event that did not match.
     let mut again = at.events(&format!("?lastEventId={fence}")).await;
     assert_eq!(again.head().await, fence);
 }
 
 #[tokio::test]
-async fn a_history_is_filtered_like_what_is_live() {
+async fn the_history_is_filtered_like_live_events() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);

@@ -1,4 +1,4 @@
-//! What a replica remembers is bounded, and whoever was forgotten is served as before.
+//! Bounded caches: credentials and tenants that a replica evicted are served as before.
 
 use holdfast::{domain::names::TenantId, store::TenantHandle};
 use reqwest::Method;
@@ -9,7 +9,7 @@ use crate::support::{
     world::{Answer, Replica, Tenant, World, admin},
 };
 
-/// So many credentials are remembered here, and so many tenants call in turn.
+/// Size of the cache of credentials here, and number of tenants that call in turn.
 const REMEMBERED: usize = 16;
 const TENANTS: usize = 80;
 
@@ -17,7 +17,7 @@ async fn forgetful() -> World<1> {
     World::with(&[], &[("KNOWN_CREDENTIALS", &REMEMBERED.to_string())]).await
 }
 
-/// How many credentials and tenants the replica knows, as it tells its operators.
+/// Number of cached credentials and tenants, by the metrics.
 async fn known(replica: &Replica) -> [f64; 2] {
     let metrics = reqwest::get(format!("{}/metrics", replica.url)).await.unwrap().text().await.unwrap();
     let value = |name: &str| {
@@ -82,7 +82,7 @@ async fn more_tenants_than_a_replica_remembers_are_served_as_before() {
         "{credentials} credentials, {tenants} tenants"
     );
 
-    // A key that ended while nobody remembered it is refused, like one that is remembered.
+    // A revoked key is refused whether it was evicted or not.
     let ended = &crowd[0];
     assert_eq!(admin(&world.replicas[0], Method::DELETE, &format!("/{}", ended.id), None).await.status, 204);
     for _ in 0..2 {

@@ -1,9 +1,8 @@
-//! The event stream: delivery, resuming, filters, limits.
+//! Event streams: delivery, resuming, filters, limits, publishing.
 
 mod event_fields;
 mod fanout;
 mod filters;
-mod handoff;
 mod memory;
 mod platform;
 mod resume;

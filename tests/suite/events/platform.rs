@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::world::World;
 
 #[tokio::test]
-async fn what_is_published_comes_in_the_tenants_one_order() {
+async fn published_events_take_positions_in_the_tenants_order() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let (north, south) = (world.at_replica(0, &tenant), world.at_replica(1, &tenant));
@@ -47,7 +47,7 @@ async fn what_is_published_comes_in_the_tenants_one_order() {
     assert_eq!(data["data"], "text\nand more\u{2028}");
     assert_eq!(stream.event().await.2, after["fencingToken"].to_string());
 
-    // And all of it again for one who comes back.
+    // A stream that resumes gets all of them again.
     let mut again = north.events(&format!("?lastEventId={}", before["fencingToken"])).await;
     again.head().await;
     for kind in ["trade", "decision", "own.kind", "RESERVED"] {
@@ -56,7 +56,7 @@ async fn what_is_published_comes_in_the_tenants_one_order() {
 }
 
 #[tokio::test]
-async fn data_is_handed_on_to_the_byte() {
+async fn data_is_delivered_byte_for_byte() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -148,17 +148,17 @@ async fn companies_are_registered_and_filtered_by_slug_or_id() {
         "company"
     );
 
-    // The tier's rate is low as well: what comes too early is asked again.
-    let patiently = async |slug: &str| loop {
+    // The tier's rate is low too: calls refused for it are repeated.
+    let put_when_admitted = async |slug: &str| loop {
         let answer = put(slug, json!({"name": "More"})).await;
         if answer.body["limitType"] != "RequestRate" {
             break answer;
         }
     };
     for number in 0..9 {
-        assert_eq!(patiently(&format!("more-{number}")).await.status, 200);
+        assert_eq!(put_when_admitted(&format!("more-{number}")).await.status, 200);
     }
-    let full = patiently("too-many").await;
+    let full = put_when_admitted("too-many").await;
     assert_eq!(
         (full.status.as_u16(), full.body["limitType"].as_str(), full.body["limit"].as_i64()),
         (429, Some("Companies"), Some(10))
@@ -166,7 +166,7 @@ async fn companies_are_registered_and_filtered_by_slug_or_id() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_published_is_named() {
+async fn invalid_fields_of_events_are_named() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);

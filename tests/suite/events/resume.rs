@@ -1,4 +1,4 @@
-//! Streams that go on where they stopped: on any replica, through cuts, restarts and losses; or that say that they cannot.
+//! Resuming of streams: on any replica, after broken connections, restarts and losses; and `RESET_CURSOR` where it is impossible.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,16 @@ use serde_json::Value;
 use crate::support::{
     redis_server::Redis,
     sse::{EventStream, Seen},
-    world::{Client, TIMEOUT, Tenant, World, until},
+    world::{Client, Tenant, World, until},
 };
 
-/// Opens the stream as a client that comes back.
+/// Opens a stream as a reconnecting client does.
 async fn resume(at: &Client<'_>, id: &str) -> EventStream {
     EventStream::open(&format!("{}/api/v1/events", at.replica.url), &[("x-api-key", at.key), ("last-event-id", id)])
         .await
 }
 
-/// Reads the head of a stream that cannot go on where its reader stopped: why, and where it goes on.
+/// Reads the head of a stream that cannot resume: the reason, and the position from which it continues.
 async fn reset_head(stream: &mut EventStream) -> (String, i64) {
     assert_eq!(stream.status, 200);
     assert!(matches!(stream.next().await, Some(Seen::Retry(_))));
@@ -49,7 +49,7 @@ fn tamper(redis: &Redis, tenant: &Tenant, script: &str) {
 }
 
 #[tokio::test]
-async fn a_reader_resumes_on_another_replica() {
+async fn a_stream_resumes_on_another_replica() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let (north, south) = (world.at_replica(0, &tenant), world.at_replica(1, &tenant));
@@ -68,14 +68,14 @@ async fn a_reader_resumes_on_another_replica() {
     assert_eq!(resources(&mut resumed, 2).await, ["second", "third"]);
     north.acquire("w", "fourth", None).await;
     assert_eq!(resources(&mut resumed, 1).await, ["fourth"]);
-    // And again, now out of the ring, by the query.
+    // And again, now from the ring, by the query parameter.
     let mut again = north.events(&format!("?lastEventId={id}")).await;
     again.head().await;
     assert_eq!(resources(&mut again, 3).await, ["second", "third", "fourth"]);
 }
 
 #[tokio::test]
-async fn as_of_of_any_read_is_a_place_to_resume() {
+async fn a_stream_resumes_at_the_as_of_of_any_read() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -115,14 +115,14 @@ async fn a_position_that_cannot_be_resumed_says_why() {
     for (id, reason) in cases {
         let mut stream = resume(&at, &id).await;
         assert_eq!(reset_head(&mut stream).await, (reason.to_owned(), second), "{id}");
-        // Then live, whatever the filter was.
+        // The filter does not hide RESET_CURSOR.
         let mut filtered = at.events(&format!("?lastEventId={id}&types=RENEWED")).await;
         assert_eq!(reset_head(&mut filtered).await.0, reason);
     }
 }
 
 #[tokio::test]
-async fn what_was_trimmed_or_is_older_than_an_hour_is_too_old() {
+async fn positions_before_the_history_or_older_than_an_hour_are_too_old() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -133,7 +133,7 @@ async fn what_was_trimmed_or_is_older_than_an_hour_is_too_old() {
     assert_eq!(reset_head(&mut resume(&at, &first.to_string()).await).await.0, "too_old");
     resume(&at, &second.to_string()).await.head().await;
 
-    // An event of two hours ago, whose predecessor somebody comes back with.
+    // An event of two hours ago; the client resumes at the position before it.
     let old = world.tenant().await;
     let at = world.at(&old);
     at.acquire("w", "a", None).await;
@@ -147,7 +147,7 @@ async fn what_was_trimmed_or_is_older_than_an_hour_is_too_old() {
 }
 
 #[tokio::test]
-async fn cuts_of_the_subscription_lose_and_double_nothing() {
+async fn a_subscription_that_breaks_loses_and_repeats_no_event() {
     let world = World::<2>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
     let (north, south) = (world.at_replica(0, &tenant), world.at_replica(1, &tenant));
@@ -187,7 +187,7 @@ async fn cuts_of_the_subscription_lose_and_double_nothing() {
 }
 
 #[tokio::test]
-async fn a_lost_last_message_is_noticed_within_two_seconds() {
+async fn a_lost_last_notification_is_repaired_within_two_seconds() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -196,7 +196,7 @@ async fn a_lost_last_message_is_noticed_within_two_seconds() {
     at.acquire("w", "a", None).await;
     stream.expect("RESERVED").await;
 
-    // An event that is kept but never published.
+    // An event that is in the history and was never published.
     let script = "local e = {cmsgpack.unpack(redis.call('XREVRANGE', KEYS[2], '+', '-')[1][2][2])} e[3] = e[4] e[4] = e[4] + 7 e[19] = 'silent' \
                   redis.call('XADD', KEYS[2], string.format('%d-0', e[4]), 'e', cmsgpack.pack(unpack(e))) move(7)";
     tamper(&world.redis, &tenant, script);
@@ -210,7 +210,7 @@ async fn a_lost_last_message_is_noticed_within_two_seconds() {
 }
 
 #[tokio::test]
-async fn a_hole_that_cannot_be_mended_is_told_in_the_stream() {
+async fn a_gap_that_cannot_be_repaired_resets_the_stream() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -220,7 +220,7 @@ async fn a_hole_that_cannot_be_mended_is_told_in_the_stream() {
     at.acquire("w", "a", None).await;
     let known: i64 = stream.event().await.2.parse().unwrap();
 
-    // What followed is gone before this replica heard of it.
+    // The events after it are gone before this replica has read them.
     tamper(&world.redis, &tenant, "redis.call('DEL', KEYS[2]) move(5)");
     for stream in [&mut stream, &mut filtered] {
         let reset = stream.expect("RESET_CURSOR").await;
@@ -229,7 +229,7 @@ async fn a_hole_that_cannot_be_mended_is_told_in_the_stream() {
     at.acquire("w", "b", None).await;
     assert_eq!(stream.expect("RESERVED").await["resource"], "b");
 
-    // Redis falls back behind what it told: as after a fail-over to one that lagged.
+    // Redis loses published events, as in a fail-over to a replica that lagged.
     tamper(&world.redis, &tenant, "redis.call('DEL', KEYS[2]) move(-1000)");
     assert_eq!(stream.expect("RESET_CURSOR").await["reason"], "lost");
     let c = at.acquire("w", "c", None).await["fencingToken"].as_i64().unwrap();
@@ -238,7 +238,7 @@ async fn a_hole_that_cannot_be_mended_is_told_in_the_stream() {
 }
 
 #[tokio::test]
-async fn streams_stay_open_while_redis_is_gone_and_are_filled_up_when_it_is_back() {
+async fn streams_stay_open_while_redis_is_down_and_continue_when_it_is_back() {
     let mut world = World::<2>::with(&["--appendonly", "yes", "--appendfsync", "always"], &[]).await;
     let tenant = world.tenant().await;
     let mut stream = world.at_replica(1, &tenant).events("").await;
@@ -249,9 +249,9 @@ async fn streams_stay_open_while_redis_is_gone_and_are_filled_up_when_it_is_back
     world.redis.kill();
     let refused = world.at(&tenant).events("").await;
     assert!(matches!(refused.status, 503 | 504), "{}", refused.status);
-    let mut told = resume(&world.at(&tenant), "1").await;
-    assert_eq!(told.status, 200, "a browser would never come back after a 503");
-    assert!(matches!(told.rest().await.as_slice(), [Seen::Retry(_)]));
+    let mut reconnecting = resume(&world.at(&tenant), "1").await;
+    assert_eq!(reconnecting.status, 200, "a browser would never reconnect after a 503");
+    assert!(matches!(reconnecting.rest().await.as_slice(), [Seen::Retry(_)]));
     world.redis.restart();
 
     let at = world.at(&tenant);
@@ -269,7 +269,7 @@ async fn streams_stay_open_while_redis_is_gone_and_are_filled_up_when_it_is_back
 }
 
 #[tokio::test]
-async fn a_revocation_that_nobody_heard_ends_the_stream_all_the_same() {
+async fn a_revocation_whose_notification_is_lost_ends_the_stream() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -279,7 +279,7 @@ async fn a_revocation_that_nobody_heard_ends_the_stream_all_the_same() {
     ends.head().await;
     stays.head().await;
 
-    // The key's field goes without a word, and the subscription breaks, as if the word was lost with it.
+    // The key is removed without a notification, and the subscription breaks, as if the notification was lost with it.
     let id = made["id"].as_str().unwrap();
     let script = format!(
         "for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do if redis.call('HGET', KEYS[1], field) == '{id}' then redis.call('HDEL', KEYS[1], field) end end"
@@ -294,7 +294,7 @@ async fn a_revocation_that_nobody_heard_ends_the_stream_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_long_absence_is_filled_page_by_page() {
+async fn a_long_absence_is_replayed_page_by_page() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -316,5 +316,4 @@ async fn a_long_absence_is_filled_page_by_page() {
     at.acquire("w", "live", None).await;
     assert_eq!(stream.expect("RESERVED").await["resource"], "live");
     until("the listing agrees", || async { at.listed().await.len() == batches * 300 + 1 }).await;
-    let _ = TIMEOUT;
 }

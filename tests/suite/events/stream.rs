@@ -1,4 +1,4 @@
-//! The basic stream: what comes on connecting, what comes after, and when it ends.
+//! Basics of a stream: its head, its events, its keepalives, its end.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn url(world: &World<2>, number: usize, query: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_stream_begins_with_where_it_starts_and_ids_only_grow() {
+async fn a_stream_begins_with_its_position_and_ids_only_grow() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -27,7 +27,7 @@ async fn a_stream_begins_with_where_it_starts_and_ids_only_grow() {
         .map(|name| events.headers[name].to_str().unwrap());
     assert_eq!(headers, ["text/event-stream", "no-cache, no-transform", "no", "keep-alive", "chunked"]);
     let mut last = events.head().await;
-    assert_eq!(before["fencingToken"], last, "the position that the stream starts from is the latest");
+    assert_eq!(before["fencingToken"], last, "a stream starts at the latest position");
 
     let held = at.acquire("w", "r", Some(60)).await;
     at.renew("w", "r", &held["releaseToken"], 90).await;
@@ -79,7 +79,7 @@ async fn an_event_has_every_key() {
 }
 
 #[tokio::test]
-async fn all_replicas_tell_the_same_and_nothing_of_another_tenant() {
+async fn all_replicas_deliver_the_same_events_and_none_of_another_tenant() {
     let world = World::<2>::start().await;
     let (ours, theirs) = (world.tenant().await, world.tenant().await);
     let mut streams = Vec::new();
@@ -95,7 +95,7 @@ async fn all_replicas_tell_the_same_and_nothing_of_another_tenant() {
             world.at_replica(round % 2, tenant).acquire(&tenant.id, &format!("r{round}"), None).await;
         }
     }
-    let mut told = Vec::new();
+    let mut ids_by_tenant = Vec::new();
     for (tenant, stream) in &mut streams {
         let mut ids = Vec::new();
         for round in 0..20 {
@@ -106,14 +106,14 @@ async fn all_replicas_tell_the_same_and_nothing_of_another_tenant() {
             );
             ids.push(id);
         }
-        told.push((tenant.clone(), ids));
+        ids_by_tenant.push((tenant.clone(), ids));
     }
-    assert_eq!(told[0], told[2]);
-    assert_eq!(told[1], told[3]);
+    assert_eq!(ids_by_tenant[0], ids_by_tenant[2]);
+    assert_eq!(ids_by_tenant[1], ids_by_tenant[3]);
 }
 
 #[tokio::test]
-async fn refusals_are_told_live_without_an_id() {
+async fn refusals_are_live_only_and_have_no_id() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -151,7 +151,7 @@ async fn refusals_are_told_live_without_an_id() {
 }
 
 #[tokio::test]
-async fn a_filter_lets_only_the_named_types_pass() {
+async fn a_filter_of_types_matches_only_those() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -179,7 +179,7 @@ async fn a_filter_lets_only_the_named_types_pass() {
 }
 
 #[tokio::test]
-async fn the_key_may_stand_in_the_query_of_a_stream() {
+async fn a_stream_takes_its_key_from_the_query() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let mut in_query = EventStream::open(&url(&world, 0, &format!("?api_key={}", tenant.key)), &[]).await;
@@ -218,7 +218,7 @@ async fn the_key_may_stand_in_the_query_of_a_stream() {
 }
 
 #[tokio::test]
-async fn a_silent_stream_says_every_fifteen_seconds_that_it_lives() {
+async fn a_silent_stream_sends_a_keepalive_every_fifteen_seconds() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
@@ -227,18 +227,18 @@ async fn a_silent_stream_says_every_fifteen_seconds_that_it_lives() {
     let begun = Instant::now();
     let filtered = at.acquire("w", "r", None).await;
 
-    let next = events.next_within(Duration::from_secs(40)).await.expect("a sign of life");
+    let next = events.next_within(Duration::from_secs(40)).await.expect("a keepalive");
 
     assert_eq!(next, Some(Seen::Comment("keepalive".into())));
     assert!((14..30).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert_eq!(
         events.next().await,
         Some(Seen::Id(filtered["fencingToken"].to_string())),
-        "the cursor moves past what was filtered out"
+        "the cursor moves past events that do not match"
     );
 }
 
-/// Waits until a stream has ended; how long that took.
+/// Waits until a stream has ended; returns how long that took.
 async fn ends(stream: &mut EventStream) -> Duration {
     let begun = Instant::now();
     stream.rest().await;
@@ -246,7 +246,7 @@ async fn ends(stream: &mut EventStream) -> Duration {
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_key_on_every_replica_and_others_stay() {
+async fn a_stream_ends_with_its_key_on_every_replica_and_others_stay_open() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);

@@ -1,4 +1,4 @@
-//! How many streams a tenant may have, on all replicas together, and what ends one.
+//! Limits of streams over all replicas, and what ends a stream: revocation, a drain, a client that is gone or stuck.
 
 use std::{
     process::{Command, Stdio},
@@ -14,7 +14,7 @@ use crate::support::{
     world::{Client, Replica, Tenant, World, admin, collect, eventually, long, until},
 };
 
-async fn comes_in(at: &Client<'_>) -> bool {
+async fn can_open(at: &Client<'_>) -> bool {
     at.events("").await.status == 200
 }
 
@@ -36,34 +36,34 @@ async fn the_tiers_streams_are_counted_over_all_replicas() {
     assert_eq!((refused.body["limitType"].as_str(), refused.body["limit"].as_i64()), (Some("SseConnections"), Some(5)));
     assert!(refused.headers.contains_key("retry-after"));
 
-    // One that comes back is told to come again: a browser would be dead for good after a 429.
+    // A reconnecting client gets a reconnection time: a browser would never reconnect after a 429.
     let headers = [("x-api-key", tenant.key.as_str()), ("last-event-id", "1")];
     let mut back = EventStream::open(&format!("{}/api/v1/events", world.replicas[0].url), &headers).await;
     assert_eq!(back.status, 200);
     assert!(matches!(back.rest().await.as_slice(), [Seen::Retry(_)]));
 
-    // A place that was left is free again, on the other replica too.
+    // The slot of a closed stream is free again, on the other replica too.
     open.remove(0);
-    until("a place is free", || comes_in(&south)).await;
+    until("a slot is free", || can_open(&south)).await;
 }
 
 #[tokio::test]
-async fn the_places_of_a_killed_replica_come_back() {
+async fn the_slots_of_a_killed_replica_become_free() {
     let mut world = World::<2>::start().await;
     let tenant = world.tenant_of("Free").await;
     let mut stream = world.at_replica(0, &tenant).events("").await;
     stream.head().await;
-    assert!(!comes_in(&world.at_replica(1, &tenant)).await);
+    assert!(!can_open(&world.at_replica(1, &tenant)).await);
 
     world.replicas[0].kill();
     let begun = Instant::now();
     let south = world.at_replica(1, &tenant);
-    until("the place is free", || comes_in(&south)).await;
+    until("the slot is free", || can_open(&south)).await;
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
-async fn enterprise_has_as_many_as_it_likes() {
+async fn enterprise_has_no_limit_of_streams() {
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
     let at = world.at(&tenant);
@@ -109,7 +109,7 @@ async fn rotated_and_revoked_keys_and_deleted_tenants_end_their_streams() {
 }
 
 #[tokio::test]
-async fn a_replica_that_leaves_ends_its_streams_with_a_word() {
+async fn a_draining_replica_ends_its_streams_with_a_reconnection_time() {
     let mut world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let mut streams = Vec::new();
@@ -118,7 +118,7 @@ async fn a_replica_that_leaves_ends_its_streams_with_a_word() {
         stream.head().await;
         streams.push(stream);
     }
-    // Redis takes its time, and a replica that did not wait would be gone before it is told.
+    // Redis is slow: a replica that did not wait would exit before its slots are released.
     world.redis.ask::<()>("CLIENT PAUSE 20000 WRITE");
     world.replicas[0].signal("-TERM");
     for stream in &mut streams {
@@ -127,7 +127,7 @@ async fn a_replica_that_leaves_ends_its_streams_with_a_word() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     world.redis.ask::<()>("CLIENT UNPAUSE");
     assert_eq!(world.replicas[0].ended(), 0);
-    // Their places went with them.
+    // Their slots were released.
     let south = world.at_replica(1, &tenant);
     let mut open = Vec::new();
     for _ in 0..20 {
@@ -139,7 +139,7 @@ async fn a_replica_that_leaves_ends_its_streams_with_a_word() {
 
 /// Takes over half a minute, so only with HOLDFAST_LONG=1.
 #[tokio::test]
-async fn a_reader_that_takes_no_byte_is_cut_off_and_its_place_is_free() {
+async fn a_client_that_does_not_read_is_cut_off_and_its_slot_is_free() {
     if !long() {
         return;
     }
@@ -151,29 +151,28 @@ async fn a_reader_that_takes_no_byte_is_cut_off_and_its_place_is_free() {
         .write_all(format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\n\r\n", tenant.key).as_bytes())
         .await
         .unwrap();
-    until("its place is taken", || async { !comes_in(&at).await }).await;
+    until("its slot is taken", || async { !can_open(&at).await }).await;
     let event = json!({"type": "blob", "data": "x".repeat(15_000)});
     let soonest = Instant::now();
     for _ in 0..10 {
         assert_eq!(at.post("/events", json!(vec![event.clone(); 50])).await.status, 202);
     }
     let begun = Instant::now();
-    while !comes_in(&at).await {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it still has its place");
+    while !can_open(&at).await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it still has its slot");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert!(soonest.elapsed() > Duration::from_secs(19), "{:?}: too soon", soonest.elapsed());
     drop(stuck);
 }
 
-/// A replica in a network of its own, and a shell for what happens there. It needs no privilege, only a kernel that lets anybody make
-/// one.
+/// A replica in a network namespace of its own, and a shell in it. It needs a kernel that lets users without privileges make one.
 struct Island(Replica);
 
 impl Island {
     fn start(redis: &str) -> Self {
         let mut command = Command::new("unshare");
-        // The kernel forgets to end a process with us when it enters a network: so it is asked afterwards.
+        // Entering a namespace clears the parent-death signal, so it is set afterwards.
         command.args([
             "--user",
             "--map-root-user",
@@ -199,11 +198,11 @@ impl Island {
 
 /// Takes almost half a minute, so only with HOLDFAST_LONG=1.
 #[tokio::test]
-async fn the_place_of_a_reader_that_vanished_is_free_within_half_a_minute() {
+async fn the_slot_of_a_client_that_vanished_is_free_within_half_a_minute() {
     if !long() {
         return;
     }
-    // Given a reader on the island, who has the tenant's one place.
+    // Given a client on the island, with the tenant's only slot.
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Free").await;
     let north = Island::start(&world.redis.url());
@@ -213,23 +212,23 @@ async fn the_place_of_a_reader_that_vanished_is_free_within_half_a_minute() {
         tenant.key
     );
     let mut reader = north.shell(&read).stdout(Stdio::piped()).spawn().unwrap();
-    let heard = collect(reader.stdout.take().unwrap());
-    eventually("it hears", || heard.lock().unwrap().contains("connected"));
+    let received = collect(reader.stdout.take().unwrap());
+    eventually("the stream is open", || received.lock().unwrap().contains("connected"));
     let south = world.at(&tenant);
-    assert!(!comes_in(&south).await);
+    assert!(!can_open(&south).await);
 
-    // When nothing that it sends arrives any more: neither an acknowledgement, nor a word of farewell.
+    // When nothing that it sends arrives any more, neither an acknowledgement nor the end of the connection.
     let cut = format!(
         "ip rule add pref 20 lookup local && ip rule del pref 0 && ip rule add pref 10 ipproto tcp dport {port} blackhole"
     );
     assert!(north.shell(&cut).status().unwrap().success());
     let begun = Instant::now();
 
-    while !comes_in(&south).await {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it still has its place");
+    while !can_open(&south).await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it still has its slot");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    assert!(begun.elapsed() > Duration::from_secs(5), "{:?}: it was there until then", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(5), "{:?}: it kept its slot until then", begun.elapsed());
     reader.kill().unwrap();
     reader.wait().unwrap();
 }

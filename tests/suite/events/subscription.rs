@@ -1,4 +1,4 @@
-//! The replica's ear, and what is written from its thread.
+//! The subscription: batching of notifications, and delivery from its thread.
 
 use std::{
     sync::{Arc, Mutex},
@@ -17,78 +17,78 @@ use crate::support::{
     world::{TIMEOUT, World, eventually},
 };
 
-/// A stream that was written to says nothing by itself for longer than this.
-const BEFORE_A_BEAT: Duration = Duration::from_secs(10);
+/// Shorter than the time after which a stream sends a keepalive.
+const BEFORE_KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// What was heard: when it was passed on, and how much at once.
+/// Payloads that arrived, and when each batch of them was drained.
 #[derive(Default)]
-struct EventListener {
+struct Received {
     waiting: Vec<String>,
-    passed_on: Vec<(Instant, Vec<String>)>,
+    batches: Vec<(Instant, Vec<String>)>,
 }
 
-fn listen(redis: &Redis) -> (Subscription, Arc<Mutex<EventListener>>) {
-    let ear = Arc::new(Mutex::new(EventListener::default()));
-    let to = ear.clone();
-    let subscription = Subscription::open(Address::parse(&redis.url()).unwrap(), move |heard| {
-        let mut ear = to.lock().unwrap();
-        match heard {
-            SubscriptionEvent::Payload(bytes) => ear.waiting.push(String::from_utf8(bytes.to_vec()).unwrap()),
+fn listen(redis: &Redis) -> (Subscription, Arc<Mutex<Received>>) {
+    let received = Arc::new(Mutex::new(Received::default()));
+    let to = received.clone();
+    let subscription = Subscription::open(Address::parse(&redis.url()).unwrap(), move |event| {
+        let mut received = to.lock().unwrap();
+        match event {
+            SubscriptionEvent::Payload(bytes) => received.waiting.push(String::from_utf8(bytes.to_vec()).unwrap()),
             SubscriptionEvent::Drained => {
-                let together = std::mem::take(&mut ear.waiting);
-                ear.passed_on.push((Instant::now(), together));
+                let together = std::mem::take(&mut received.waiting);
+                received.batches.push((Instant::now(), together));
             }
             SubscriptionEvent::Broken | SubscriptionEvent::Resubscribed => {}
         }
     });
-    (subscription.unwrap(), ear)
+    (subscription.unwrap(), received)
 }
 
-/// Well above what counts as often.
+/// Well above the interval at which the subscription begins to batch.
 const SILENCE: Duration = Duration::from_millis(10);
 
 #[tokio::test]
-async fn what_comes_often_is_passed_on_together_and_what_comes_alone_at_once() {
+async fn frequent_notifications_are_batched_and_single_ones_are_not_delayed() {
     let dir = tempfile::tempdir().unwrap();
     let redis = Redis::start(dir.path(), &[]);
-    let (subscription, ear) = listen(&redis);
+    let (subscription, received) = listen(&redis);
     let partition = Partition::of(&TenantId::random());
     subscription.join(partition).await.unwrap();
     let mut connection = redis.connection();
     let mut publish =
         |what: usize| redis::cmd("PUBLISH").arg(partition.channel()).arg(what).exec(&mut connection).unwrap();
 
-    // Alone, each with silence before it. The machine may be busy now and then, not every time.
+    // Single notifications, each after a silence. A busy machine may delay some, not all of them.
     let delays = (0..20).map(|number| {
         eventually("it is silent", || {
-            ear.lock().unwrap().passed_on.last().is_none_or(|(at, _)| at.elapsed() > SILENCE)
+            received.lock().unwrap().batches.last().is_none_or(|(at, _)| at.elapsed() > SILENCE)
         });
         let sent = Instant::now();
         publish(number);
-        eventually("it is passed on", || ear.lock().unwrap().passed_on.len() > number);
-        ear.lock().unwrap().passed_on[number].0.duration_since(sent)
+        eventually("it is drained", || received.lock().unwrap().batches.len() > number);
+        received.lock().unwrap().batches[number].0.duration_since(sent)
     });
     let quickest = delays.min().unwrap();
     assert!(quickest < Duration::from_millis(2), "{quickest:?}");
 
-    // One after the other without a pause.
+    // Notifications without a pause between them.
     let begun = Instant::now();
     (20..3_020).for_each(&mut publish);
     let took = begun.elapsed();
-    let all = || ear.lock().unwrap().passed_on.iter().map(|(_, together)| together.len()).sum::<usize>();
-    eventually("all are passed on", || all() == 3_020);
+    let all = || received.lock().unwrap().batches.iter().map(|(_, together)| together.len()).sum::<usize>();
+    eventually("all are drained", || all() == 3_020);
 
-    let ear = ear.lock().unwrap();
+    let received = received.lock().unwrap();
     let order: Vec<_> =
-        ear.passed_on.iter().flat_map(|(_, together)| together).map(|text| text.parse::<usize>().unwrap()).collect();
+        received.batches.iter().flat_map(|(_, together)| together).map(|text| text.parse::<usize>().unwrap()).collect();
     assert_eq!(order, (0..3_020).collect::<Vec<_>>(), "in order, once each");
-    let rounds = ear.passed_on.len() - 20;
-    assert!(rounds < 3_000 / 3, "{rounds} rounds in {took:?}");
+    let batches = received.batches.len() - 20;
+    assert!(batches < 3_000 / 3, "{batches} batches in {took:?}");
 }
 
 #[tokio::test]
-async fn few_and_many_readers_of_one_tenant_hear_what_is_theirs_in_order() {
-    // So many that the thread that hears leaves them to the runtimes, and beside them filters with few, to whom it writes itself.
+async fn small_and_large_groups_of_one_tenant_get_their_events_in_order() {
+    // A group so large that the subscription's thread leaves it to the runtimes, beside small ones that it writes to itself.
     const MANY: usize = 40;
     let world = World::<1>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
@@ -107,14 +107,14 @@ async fn few_and_many_readers_of_one_tenant_hear_what_is_theirs_in_order() {
             );
         }
     };
-    // One comes and goes all the while.
+    // Meanwhile streams are opened and closed.
     let visits = async {
         for _ in 0..20 {
             at.events("").await.head().await;
         }
     };
     tokio::join!(publish("score"), publish("trade"), publish("score"), visits);
-    let mut told = Vec::new();
+    let mut ids_by_filter = Vec::new();
     for (filter, stream) in &mut streams {
         let wanted = match *filter {
             "" => 600,
@@ -127,16 +127,16 @@ async fn few_and_many_readers_of_one_tenant_hear_what_is_theirs_in_order() {
             ids.push(tokio::time::timeout(TIMEOUT, stream.event()).await.expect("it comes").2.parse().unwrap());
         }
         assert!(ids.is_sorted_by(|one, next| one < next), "{filter}: in order, once each");
-        told.push((*filter, ids));
+        ids_by_filter.push((*filter, ids));
     }
-    let all = &told[0].1;
-    assert!(told.iter().filter(|(filter, _)| filter.is_empty()).all(|(_, ids)| ids == all), "all hear the same");
-    assert!(told.iter().all(|(_, ids)| ids.iter().all(|id| all.binary_search(id).is_ok())), "and nobody anything else");
+    let all = &ids_by_filter[0].1;
+    assert!(ids_by_filter.iter().filter(|(filter, _)| filter.is_empty()).all(|(_, ids)| ids == all), "all get the same");
+    assert!(ids_by_filter.iter().all(|(_, ids)| ids.iter().all(|id| all.binary_search(id).is_ok())), "and none anything else");
 
-    // The next one comes by itself, not with a sign of life.
+    // The next event is delivered at once, not with a keepalive.
     assert_eq!(at.post("/events", json!({"type": "none", "data": 3})).await.status, 202);
     for (_, stream) in streams.iter_mut().filter(|(filter, _)| filter.is_empty() || *filter == "?types=none") {
-        let (kind, ..) = tokio::time::timeout(BEFORE_A_BEAT, stream.event()).await.expect("it comes at once");
+        let (kind, ..) = tokio::time::timeout(BEFORE_KEEPALIVE, stream.event()).await.expect("it comes at once");
         assert_eq!(kind, "none");
     }
 }

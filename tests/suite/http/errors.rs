@@ -1,4 +1,4 @@
-//! Every failure has the one body, whatever failed first.
+//! Errors: every failure has the one error body.
 
 use reqwest::{Client as Http, Method};
 use serde_json::{Value, json};
@@ -7,16 +7,16 @@ use crate::support::world::{ADMIN_KEY, Answer, World, admin, answer, call, raw};
 
 const RESERVE: &str = "/api/v1/Reservation/reserve";
 
-/// Sends a body as it is, with these headers.
+/// Posts a body as it is, with these headers.
 async fn send(url: &str, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Answer {
     let mut request = Http::new().post(url).body(body);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    answer(request.send().await.expect("an answer")).await
+    answer(request.send().await.expect("a response")).await
 }
 
-/// The status and the body of an answer that came as bytes.
+/// Status and body of a raw response.
 fn parsed(text: &str) -> (u16, Value) {
     let status = text.split(' ').nth(1).unwrap_or_else(|| panic!("no status in {text:?}")).parse().unwrap();
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
@@ -56,7 +56,7 @@ async fn a_body_that_cannot_be_read_is_a_validation_error() {
 }
 
 #[tokio::test]
-async fn a_body_says_that_it_is_json() {
+async fn a_body_must_be_declared_as_json() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let url = format!("{}{RESERVE}", world.replicas[0].url);
@@ -176,7 +176,7 @@ async fn every_refused_credential_reads_the_same() {
         answer.fails(401, "UNAUTHORIZED");
         bodies.push(answer.body);
     }
-    assert!(bodies.iter().all(|body| *body == bodies[0]), "whoever tries keys learns nothing: {bodies:?}");
+    assert!(bodies.iter().all(|body| *body == bodies[0]), "refusals do not differ: {bodies:?}");
 
     for headers in [
         [("x-api-key", good), ("authorization", "Bearer nonsense")],
@@ -263,7 +263,7 @@ async fn the_credential_comes_first_and_the_body_second() {
 }
 
 #[tokio::test]
-async fn headers_have_a_bound() {
+async fn headers_are_bounded() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let get = |extra: String| {
@@ -281,19 +281,19 @@ async fn headers_have_a_bound() {
     assert_eq!((status, body["error"]["code"].as_str()), (431, Some("HEADERS_TOO_LARGE")));
     let (status, _) = parsed(&raw(&world.replicas[0], get(many(70)).as_bytes()));
     assert_eq!(status, 200);
-    // So many are refused while they are read, before anything can be said of it.
+    // hyper refuses so many headers while it reads them, without a body.
     let absurd = raw(&world.replicas[0], get(many(120)).as_bytes());
     assert!(absurd.starts_with("HTTP/1.1 431") && absurd.ends_with("\r\n\r\n"), "{absurd:.40}");
     let (status, _) = parsed(&raw(&world.replicas[0], get(format!("x-large: {}\r\n", "x".repeat(8_000))).as_bytes()));
     assert_eq!(status, 200);
-    // What is absurd is refused before it is read whole; the service goes on.
+    // hyper refuses a head of this size before it has read it; the service goes on.
     let absurd = raw(&world.replicas[0], get(format!("x-large: {}\r\n", "x".repeat(300_000))).as_bytes());
     assert!(absurd.is_empty() || absurd.starts_with("HTTP/1.1 431"), "{absurd:.40}");
     assert!(world.at(&tenant).listed().await.is_empty());
 }
 
 #[tokio::test]
-async fn every_answer_is_dressed_and_numbered() {
+async fn every_response_has_security_headers_and_a_request_id() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     for path in ["/api/v1/Reservation", "/nothing", "/healthz", "/"] {
@@ -318,10 +318,10 @@ async fn requests_are_counted_by_route_method_and_status() {
     world.at(&tenant).get("/Reservation/check/thing").await;
     raw(&world.replicas[0], b"INVENTED /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
 
-    // Names in paths and methods that somebody makes up are no labels: they would make as many time series.
-    let told = reqwest::get(format!("{}/metrics", world.replicas[0].url)).await.unwrap().text().await.unwrap();
+    // Names in paths and invented methods are no labels: each would make a time series.
+    let metrics = reqwest::get(format!("{}/metrics", world.replicas[0].url)).await.unwrap().text().await.unwrap();
     let count = |labels: [&str; 3]| {
-        let line = told.lines().find(|line| {
+        let line = metrics.lines().find(|line| {
             line.starts_with("holdfast_requests_total{") && labels.iter().all(|label| line.contains(label))
         });
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
@@ -329,19 +329,19 @@ async fn requests_are_counted_by_route_method_and_status() {
     assert_eq!(
         count([r#"route="/api/v1/Reservation/reserve""#, r#"method="POST""#, r#"status="200""#]),
         Some(2),
-        "{told}"
+        "{metrics}"
     );
     assert_eq!(
         count([r#"route="/api/v1/Reservation/check/:param0""#, r#"method="GET""#, r#"status="200""#]),
         Some(1),
-        "{told}"
+        "{metrics}"
     );
-    assert_eq!(count([r#"route="unknown""#, r#"method="other""#, r#"status="404""#]), Some(1), "{told}");
-    assert!(!told.contains("INVENTED"), "{told}");
+    assert_eq!(count([r#"route="unknown""#, r#"method="other""#, r#"status="404""#]), Some(1), "{metrics}");
+    assert!(!metrics.contains("INVENTED"), "{metrics}");
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_and_a_head_that_never_comes_are_given_up_after_half_a_minute() {
+async fn a_stalled_body_and_a_missing_head_time_out_after_half_a_minute() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let begun = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! Open mode: one machine, one tenant, no credentials; and nobody from elsewhere.
+//! Open mode: no credentials, one tenant, and only callers of the same machine.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ async fn reserve(replica: &Replica, headers: &[(&str, &str)]) -> Answer {
 }
 
 #[tokio::test]
-async fn without_a_credential_everybody_here_is_the_default_tenant() {
+async fn without_a_credential_callers_are_the_default_tenant() {
     let world = World::<2>::with(&[], &[("AUTH", "open")]).await;
     let [north, south] = &world.replicas;
     until("the default tenant is there", || async { reserve(north, &[]).await.status == 200 }).await;
@@ -30,13 +30,13 @@ async fn without_a_credential_everybody_here_is_the_default_tenant() {
         (&listed["reservations"][0]["resource"], &listed["reservations"][0]["apiKeyLabel"]),
         (&json!("a"), &Value::Null)
     );
-    // Other tenants are served beside it, with their keys.
+    // Other tenants are served too, with their keys.
     let tenant = world.tenant().await;
     assert!(world.at_replica(1, &tenant).listed().await.is_empty());
 }
 
 #[tokio::test]
-async fn nobody_comes_from_elsewhere() {
+async fn callers_of_other_machines_and_origins_are_refused() {
     let world = World::<1>::with(&[], &[("AUTH", "open")]).await;
     let [replica] = &world.replicas;
     until("the default tenant is there", || async { replica.get("/api/v1/Reservation").await.0 == 200 }).await;
@@ -65,13 +65,13 @@ async fn nobody_comes_from_elsewhere() {
     let (_, listed) = replica.get("/api/v1/Reservation").await;
     assert_eq!(listed["reservations"], json!([]), "nothing was reserved");
     let admin = reqwest::Client::new().request(Method::GET, format!("{}/api/v1/admin/tenants", replica.url));
-    assert_eq!(admin.send().await.unwrap().status(), 401, "the administrator is still somebody");
+    assert_eq!(admin.send().await.unwrap().status(), 401, "the administrator still needs the key");
 }
 
 #[test]
-fn it_does_not_start_where_others_could_come() {
-    let said = Replica::try_start(&[("AUTH", "open"), ("LISTEN", "0.0.0.0:0"), ("REDIS_URL", "redis://127.0.0.1:1")])
+fn open_mode_does_not_start_on_a_public_address() {
+    let output = Replica::try_start(&[("AUTH", "open"), ("LISTEN", "0.0.0.0:0"), ("REDIS_URL", "redis://127.0.0.1:1")])
         .err()
         .expect("it does not start");
-    assert!(said.contains("HOLDFAST_AUTH=open") && said.contains("loopback"), "{said}");
+    assert!(output.contains("HOLDFAST_AUTH=open") && output.contains("loopback"), "{output}");
 }

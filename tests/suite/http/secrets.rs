@@ -1,4 +1,4 @@
-//! Secrets: where there is none the service does not start, and none is ever where somebody could read it.
+//! Secrets: the service does not start without one, and none appears in a response, a log, a metric or Redis.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -11,14 +11,14 @@ const SECRET_KEY: &str = "secret-key-of-the-tests";
 const ISSUER_SECRET: &str = "issuer-secret-of-the-tests";
 
 #[tokio::test]
-async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
+async fn no_secret_appears_in_a_response_a_log_a_metric_or_redis() {
     let world = World::<2>::with(&[], &[("SECRET_KEY", SECRET_KEY)]).await;
     let [north, south] = &world.replicas;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let mut said = String::new();
+    let mut output = String::new();
 
-    // Everything that has a secret in it, done once, and done wrong once.
+    // Every call that carries a secret, once with the right one and once with a wrong one.
     let registered = admin(
         north,
         Method::PATCH,
@@ -27,7 +27,7 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
     )
     .await;
     assert_eq!(registered.status, 200);
-    said.push_str(&registered.body.to_string());
+    output.push_str(&registered.body.to_string());
     let worker = at.post("/keys", json!({"label": "worker"})).await.body["apiKey"].as_str().unwrap().to_owned();
     let token =
         call(Method::POST, &format!("{}/api/v1/auth/token", south.url), Some(&worker), None).await.body["accessToken"]
@@ -44,7 +44,7 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
     )
     .await;
     let session = signed_in.headers["set-cookie"].to_str().unwrap().split([';', '=']).nth(1).unwrap().to_owned();
-    said.push_str(&signed_in.body.to_string());
+    output.push_str(&signed_in.body.to_string());
     for (header, value) in [
         ("x-api-key", worker.clone()),
         ("authorization", format!("Bearer {token}")),
@@ -58,7 +58,7 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
                 .await
                 .unwrap();
             assert_eq!(good.status(), 200, "{header}");
-            said.push_str(&good.text().await.unwrap());
+            output.push_str(&good.text().await.unwrap());
             let bad = reqwest::Client::new()
                 .get(format!("{}/api/v1/session", replica.url))
                 .header(header, format!("{value}x"))
@@ -66,7 +66,7 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
                 .await
                 .unwrap();
             assert_eq!(bad.status(), 401, "{header}");
-            said.push_str(&bad.text().await.unwrap());
+            output.push_str(&bad.text().await.unwrap());
         }
     }
     for key in [&worker, &token] {
@@ -75,31 +75,31 @@ async fn no_secret_is_in_a_log_in_redis_in_an_error_or_in_the_numbers() {
         stream.head().await;
         let wrong = reqwest::get(format!("{}/api/v1/events?api_key={key}x", south.url)).await.unwrap();
         assert_eq!(wrong.status(), 401);
-        said.push_str(&wrong.text().await.unwrap());
+        output.push_str(&wrong.text().await.unwrap());
     }
     let wrong = reqwest::Client::new()
         .get(format!("{}/api/v1/admin/tenants", north.url))
         .header("x-admin-key", format!("{ADMIN_KEY}x"));
-    said.push_str(&wrong.send().await.unwrap().text().await.unwrap());
+    output.push_str(&wrong.send().await.unwrap().text().await.unwrap());
     for path in ["/keys", "/session"] {
-        said.push_str(&at.get(path).await.body.to_string());
+        output.push_str(&at.get(path).await.body.to_string());
     }
     for replica in [north, south] {
-        said.push_str(&reqwest::get(format!("{}/metrics", replica.url)).await.unwrap().text().await.unwrap());
-        said.push_str(&replica.log());
+        output.push_str(&reqwest::get(format!("{}/metrics", replica.url)).await.unwrap().text().await.unwrap());
+        output.push_str(&replica.log());
     }
     let stored: Vec<u8> =
         world.redis.snapshot().into_iter().flat_map(|(key, (value, _))| [key.into_bytes(), value].concat()).collect();
     let stored = String::from_utf8_lossy(&stored).into_owned();
-    // Redis compresses long values in its dumps, so what is in the hashes is read, too.
+    // Redis compresses long values in its dumps, so the hashes are read too.
     let fields = fields_of(&world);
 
     for secret in [ADMIN_KEY, SECRET_KEY, ISSUER_SECRET, &tenant.key, &worker, &token, &session] {
         assert!(secret.len() >= 16);
-        // Also not the greater part of it.
+        // Nor the greater part of it.
         let part = &secret[..secret.len() - 3];
         for (place, text) in
-            [("an answer, the numbers or a log", &said), ("redis", &stored), ("redis' hashes", &fields)]
+            [("a response, a metric or a log", &output), ("redis", &stored), ("redis' hashes", &fields)]
         {
             assert!(!text.contains(part), "{part} is in {place}");
         }
@@ -127,19 +127,19 @@ pub fn fields_of<const N: usize>(world: &World<N>) -> String {
 }
 
 #[test]
-fn without_anything_to_make_a_secret_from_it_does_not_start() {
-    let said = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("ADMIN_KEY", "")])
+fn the_service_does_not_start_without_a_secret() {
+    let output = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("ADMIN_KEY", "")])
         .err()
         .expect("it does not start");
-    assert!(said.contains("HOLDFAST_SECRET_KEY"), "{said}");
-    let said = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("SECRET_KEY", "hunter2")])
+    assert!(output.contains("HOLDFAST_SECRET_KEY"), "{output}");
+    let output = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("SECRET_KEY", "hunter2")])
         .err()
         .expect("it does not start");
-    assert!(said.contains("HOLDFAST_SECRET_KEY") && said.contains("16 bytes") && !said.contains("hunter2"), "{said}");
+    assert!(output.contains("HOLDFAST_SECRET_KEY") && output.contains("16 bytes") && !output.contains("hunter2"), "{output}");
 }
 
 #[tokio::test]
-async fn beside_the_private_redis_a_secret_is_made_once_and_kept() {
+async fn with_the_private_redis_a_secret_is_generated_once_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let settings = [("DATA_DIR", dir.path().to_str().unwrap())];
     let mut replica = Replica::start(&settings);
@@ -170,7 +170,7 @@ async fn beside_the_private_redis_a_secret_is_made_once_and_kept() {
 }
 
 #[tokio::test]
-async fn a_secret_is_changed_without_ending_what_the_old_one_made() {
+async fn tokens_of_the_previous_secret_stay_valid_while_it_is_listed() {
     let world = World::<1>::with(&[], &[("SECRET_KEY", SECRET_KEY)]).await;
     let tenant = world.tenant().await;
     let url = world.redis.url();

@@ -8,4 +8,5 @@ mod monitor;
 mod replay;
 mod sluice;
 mod state;
+mod takeover;
 mod watches;

@@ -1,4 +1,4 @@
-//! A watcher is lost, or leaves: another goes on, and says what nobody could see.
+//! Take-over of watched connections: when a replica is killed, drains or is paused, another one continues, and `gap` says what was missed.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::support::{
     world::{World, until},
 };
 
-/// Which replica watches the connection, by what it logged last.
+/// The replica that watches a connection, by its log.
 fn watcher<const N: usize>(world: &World<N>, connection: &str) -> usize {
     let watches = |log: &str| {
         let of = |line: &&str| line.contains(connection);
@@ -21,7 +21,7 @@ fn watcher<const N: usize>(world: &World<N>, connection: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_told_twice() {
+async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_repeated() {
     let (bull_broker, celery_broker) = (Broker::start(), Broker::start());
     let hosts = format!("{},{}", bull_broker.host(), celery_broker.host());
     let mut world = World::<2>::with(&[], &[("BROKER_HOSTS", &hosts)]).await;
@@ -59,14 +59,14 @@ async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_t
 
     // When the watcher is killed in the middle of a thousand jobs.
     let driving = tokio::spawn(async move { bullmq.drive("emails", "many:1000").await });
-    let begun = read_until(&mut bull_stream, "some are told", |seen| seen.len() > 500).await;
+    let begun = read_until(&mut bull_stream, "some arrive", |seen| seen.len() > 500).await;
     world.replicas[lost].kill();
     let killed = std::time::Instant::now();
     let gap =
-        read_until(&mut celery_stream, "the gap is told", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
+        read_until(&mut celery_stream, "the gap arrives", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
     assert!(killed.elapsed() < std::time::Duration::from_secs(10), "taken over after {:?}", killed.elapsed());
 
-    // Then BullMQ's story is whole: every job completed, and each of its changes told once.
+    // Then BullMQ's events are complete: every job completed, and each of its changes arrived once.
     let fates = driving.await.unwrap();
     assert!(fates.values().all(|fate| fate.state == "completed") && fates.len() == 1_000);
     let monitor = Monitor { at: world.at_replica(left, &tenant), connection: first.clone() };
@@ -78,22 +78,22 @@ async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_t
         ended >= 1_000
     })
     .await;
-    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut states_by_job: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (kind, data) in begun.iter().chain(&rest) {
         assert!(kind != "gap", "BullMQ's broker keeps its events");
         if kind == "job:state_change" {
-            told.entry(data["id"].as_str().unwrap().into()).or_default().push(data["state"].as_str().unwrap().into());
+            states_by_job.entry(data["id"].as_str().unwrap().into()).or_default().push(data["state"].as_str().unwrap().into());
         }
     }
-    assert_eq!(told.len(), 1_000);
-    for (job, states) in &told {
-        // A message on the way when its teller was killed may have come to nobody; what was stored and told comes once.
+    assert_eq!(states_by_job.len(), 1_000);
+    for (job, states) in &states_by_job {
+        // Every change arrives once, also those that were on their way when the watcher was killed.
         assert_eq!(states, &["queued", "active", "completed"], "{job}");
     }
     let health = monitor.health().await;
     assert_eq!((&health["watched"], &health["error"]), (&json!(true), &Value::Null));
 
-    // And Celery's says what nobody saw, and goes on.
+    // And Celery's stream has a gap, and continues.
     let (_, gap) = gap.iter().find(|(kind, _)| kind == "gap").unwrap();
     assert_eq!(gap["reason"], "takeover");
     let at = |name: &str| chrono::DateTime::parse_from_rfc3339(gap[name].as_str().unwrap()).unwrap();
@@ -105,7 +105,7 @@ async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_t
 }
 
 #[tokio::test]
-async fn a_leaving_watcher_gives_its_connections_back_at_once() {
+async fn a_draining_watcher_releases_its_connections_at_once() {
     let broker = Broker::start();
     let world = World::<2>::with(&[], &[("BROKER_HOSTS", &broker.host())]).await;
     let tenant = world.tenant().await;
@@ -117,7 +117,7 @@ async fn a_leaving_watcher_gives_its_connections_back_at_once() {
 
     world.replicas[leaving].signal("-TERM");
     let begun = std::time::Instant::now();
-    let seen = read_until(&mut stream, "the gap is told", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
+    let seen = read_until(&mut stream, "the gap arrives", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
     assert!(
         begun.elapsed() < std::time::Duration::from_secs(5),
         "without waiting for the lease to lapse: {:?}",
@@ -145,7 +145,7 @@ async fn an_outdated_watcher_changes_nothing_and_stops() {
     until("the other takes it over", || async { took_over() }).await;
     let _celery = Celery::over(&broker, 0, json!({}));
 
-    // When the paused one wakes, it learns that it is no longer the watcher.
+    // When the paused one continues, it finds that it is no longer the watcher.
     world.replicas[paused].signal("-CONT");
     until("it stops", || async {
         world.replicas[paused]
@@ -180,7 +180,7 @@ async fn connections_are_shared_among_the_replicas() {
     assert!(each.iter().all(|watched| *watched >= 4), "neither has nearly all of them: {each:?}");
 }
 
-/// A message as a producer's kombu publishes it, of a task that was sent now.
+/// The message that a producer's kombu publishes of a task sent now.
 fn task_sent(number: usize) -> String {
     let at = chrono::Utc::now().timestamp_micros() as f64 / 1e6;
     let event = json!({"type": "task-sent", "timestamp": at, "uuid": format!("task-{number}"), "name": "n", "queue": "q", "retries": 0});
@@ -188,7 +188,7 @@ fn task_sent(number: usize) -> String {
 }
 
 #[tokio::test]
-async fn what_comes_faster_than_it_can_be_stored_is_told_as_a_gap() {
+async fn events_beyond_the_buffer_become_a_gap() {
     let broker = Broker::start();
     let world = World::<1>::with(&[], &[("BROKER_HOSTS", &broker.host())]).await;
     let tenant = world.tenant().await;
@@ -196,7 +196,7 @@ async fn what_comes_faster_than_it_can_be_stored_is_told_as_a_gap() {
     let mut stream = monitor.stream("worker").await;
     let mut connection = broker.redis.connection();
 
-    // While nothing can be stored, more comes than is held.
+    // While nothing can be stored, more events arrive than the buffer holds.
     world.redis.signal("-STOP");
     let begun = chrono::Utc::now();
     let message = task_sent(1);
@@ -209,7 +209,7 @@ async fn what_comes_faster_than_it_can_be_stored_is_told_as_a_gap() {
     }
     world.redis.signal("-CONT");
 
-    let seen = read_until(&mut stream, "the gap is told", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
+    let seen = read_until(&mut stream, "the gap arrives", |seen| seen.iter().any(|(kind, _)| kind == "gap")).await;
     let (_, gap) = seen.last().unwrap();
     assert_eq!(gap["reason"], "overflow");
     let at = |name: &str| chrono::DateTime::parse_from_rfc3339(gap[name].as_str().unwrap()).unwrap();
