@@ -42,15 +42,15 @@ fn in_backticks(text: &str) -> Vec<&str> {
 
 #[test]
 fn every_file_that_a_document_names_exists() {
+    let is_path =
+        |name: &str| PATHS.iter().any(|begin| name.starts_with(begin)) && !name.contains(['<', '*', '{', ' ', ',']);
+    let mut missing = Vec::new();
     for document in DOCUMENTS {
         let text = read(document);
-        for name in in_backticks(&text) {
-            let is_path = PATHS.iter().any(|begin| name.starts_with(begin));
-            if is_path && !name.contains(['<', '*', '{', ' ', ',']) {
-                assert!(root().join(name).exists(), "{document} names `{name}`, which is not there");
-            }
-        }
+        let names = in_backticks(&text).into_iter().filter(|name| is_path(name) && !root().join(name).exists());
+        missing.extend(names.map(|name| format!("{document} names {name}, which is not there")));
     }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 #[test]
