@@ -55,7 +55,7 @@ lint: ## check format, lints, documentation, shell scripts and dependencies
 	scripts/need cargo rustfmt clippy cc shellcheck cargo-deny
 	$(FORMAT)
 	$(CLIPPY)
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --no-deps --document-private-items --locked
 	shellcheck scripts/* .ci/run examples/*.sh
 	scripts/deny
 

@@ -10,7 +10,7 @@
 //! 1. [`dispatch`] decodes a notification and applies it to the [`Ring`](buffer::ring::Ring) of its
 //!    [`Channel`](delivery::channel::Channel).
 //! 2. When the socket to Redis is drained, `dispatch` writes the new frames to at most 32 subscribers itself, and
-//!    queues the channel on the [`Shard`](delivery::shard::Shard) of each runtime that has more.
+//!    queues the channel on the [`Shard`] of each runtime that has more.
 //! 3. A [`Group`](delivery::group::Group) of subscribers with equal filters matches and encodes the frames once, as a
 //!    [`Broadcast`](delivery::broadcast::Broadcast).
 //! 4. A [`Subscriber`](delivery::subscriber::Subscriber) whose task is parked gets the broadcast written to its socket.

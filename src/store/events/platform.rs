@@ -41,7 +41,7 @@ impl Store {
     /// Publishes events, all or none, each with a position in the tenant's one order.
     ///
     /// # Errors
-    /// [`StoreError::LimitedUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
+    /// [`StoreError::OutcomeUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
     pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Stamped<Published>, StoreError> {
         let mut args = Vec::with_capacity(events.len() * 6);
         for event in events {
@@ -67,7 +67,7 @@ impl Store {
     /// Registers a company, or changes it; without an `id` it keeps the one that it has, or gets a random one.
     ///
     /// # Errors
-    /// [`StoreError::LimitedUnknown`]: it may have been done. Repeating is safe.
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn put_company(
         &self,
         caller: &Caller,
@@ -114,7 +114,7 @@ impl Store {
     /// Removes a company; what was told of it stays.
     ///
     /// # Errors
-    /// [`StoreError::LimitedUnknown`]: it may have been done. Repeating is safe.
+    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn delete_company(&self, caller: &Caller, slug: &str) -> Result<Stamped<CompanyRemoval>, StoreError> {
         let reply = self.ask(&scripts::COMPANY_DELETE, caller, &[Arg::Text(slug)]).await?;
         match reply.verdict() {

@@ -66,7 +66,7 @@ impl Store {
     /// Takes a place for a stream of the caller's. Repeating it with the same id takes no second one.
     ///
     /// # Errors
-    /// [`StoreError::LimitedUnknown`]: it may have been taken; [`Store::leave_stream`] gives it back.
+    /// [`StoreError::OutcomeUnknown`]: it may have been taken; [`Store::leave_stream`] gives it back.
     pub async fn enter_stream(
         &self,
         caller: &Caller,
@@ -91,7 +91,7 @@ impl Store {
     /// Gives a stream's place back. Repeating it is harmless.
     ///
     /// # Errors
-    /// [`StoreError::LimitedUnknown`]: it may have been given back.
+    /// [`StoreError::OutcomeUnknown`]: it may have been given back.
     pub async fn leave_stream(&self, place: &TenantHandle, stream: &StreamId) -> Result<(), StoreError> {
         let field = format!("{}/{}", stream.replica.as_str(), stream.number);
         self.link.send(redis::cmd("HDEL").arg(place.key("streams")).arg(field)).await.map(|_| ())
