@@ -56,8 +56,6 @@ const NOT_YET: &[&str] = &[
     "src/limits/",
     "src/monitor/",
     "src/store/",
-    "tests/suite/events/",
-    "tests/suite/http/errors.rs",
     "tests/suite/queues/",
     "tests/suite/reservations/",
 ];
