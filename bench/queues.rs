@@ -13,7 +13,7 @@ use holdfast::{
         queue::{Framework, JobObservation, JobState, Observation},
         tier::Tier,
     },
-    store::{Address, Callers, Intake, MAX_OBSERVATIONS, Observed, PrivateRedis, RedisHandle, Store, Watched},
+    store::{Address, Callers, MAX_OBSERVATIONS, ObservationCounts, ObserveOutcome, PrivateRedis, RedisHandle, Store, WatchLease},
 };
 use uuid::Uuid;
 
@@ -29,9 +29,9 @@ async fn main() {
     let store = Store::new(RedisHandle::open(Address::parse(&redis.url()).unwrap()), Arc::new(Callers::default()));
     store.link().up().await;
     let (tenant, _) = store.create_tenant(TenantId::random(), "bench", Tier::Enterprise).await.unwrap().unwrap();
-    let watched = Watched { tenant: tenant.id.clone(), connection: Uuid::new_v4(), framework: Framework::Celery, fence: 1 };
+    let lease = WatchLease { tenant: tenant.id.clone(), connection: Uuid::new_v4(), framework: Framework::Celery, fence: 1 };
     let place = store.place(&tenant.id);
-    let id = watched.connection.to_string();
+    let id = lease.connection.to_string();
     store.link().send(redis::cmd("HSET").arg(place.key("connections")).arg(&id).arg("bench")).await.unwrap();
     store.link().send(redis::cmd("HSET").arg(place.key("watches")).arg(format!("fence:{id}")).arg(1)).await.unwrap();
 
@@ -40,8 +40,8 @@ async fn main() {
     let (mut events, begun) = (0, Instant::now());
     for first in (0..JOBS).step_by(MIXED) {
         for batch in course(first).chunks(MAX_OBSERVATIONS) {
-            let taken = store.observe(&watched, batch, &[]).await.unwrap();
-            assert_eq!(taken, Observed::Done(Intake { accepted: batch.len(), duplicates: 0 }));
+            let outcome = store.observe(&lease, batch, &[]).await.unwrap();
+            assert_eq!(outcome, ObserveOutcome::Stored(ObservationCounts { accepted: batch.len(), duplicates: 0 }));
             events += batch.len();
         }
     }
@@ -54,13 +54,13 @@ async fn main() {
     redis.stop().await;
 }
 
-/// What happens to some jobs, in the order in which it happens.
+/// Events of some jobs, in the order of their times.
 fn course(first: usize) -> Vec<Observation> {
-    let steps = [JobState::Queued, JobState::Queued, JobState::HeldReservation, JobState::Completed];
-    let seen = |number: usize, step: usize| {
+    let steps = [JobState::Queued, JobState::Queued, JobState::Active, JobState::Completed];
+    let event = |number: usize, step: usize| {
         let job = first + number;
         let text = |text: String| Some(text);
-        let mut seen = JobObservation {
+        let mut job_event = JobObservation {
             external_id: Uuid::from_u128(job as u128).to_string(),
             at_us: BEGIN_US + (job * 100 + step * 30_000) as i64,
             clock: step as i64,
@@ -69,23 +69,23 @@ fn course(first: usize) -> Vec<Observation> {
         };
         match step {
             0 | 1 => {
-                seen.name = text("app.tasks.send_email".into());
-                seen.attempt = Some(1);
-                seen.args = text(format!("('user-{job}@example.com', 'Welcome')"));
-                seen.kwargs = text("{'retries': 3}".into());
-                seen.root_id = Some(seen.external_id.clone());
-                seen.queue = (step == 0).then(|| "emails".into());
-                seen.worker = (step == 1).then(|| format!("celery@worker-{}", job % 8));
+                job_event.name = text("app.tasks.send_email".into());
+                job_event.attempt = Some(1);
+                job_event.args = text(format!("('user-{job}@example.com', 'Welcome')"));
+                job_event.kwargs = text("{'retries': 3}".into());
+                job_event.root_id = Some(job_event.external_id.clone());
+                job_event.queue = (step == 0).then(|| "emails".into());
+                job_event.worker = (step == 1).then(|| format!("celery@worker-{}", job % 8));
             }
-            2 => seen.worker = text(format!("celery@worker-{}", job % 8)),
+            2 => job_event.worker = text(format!("celery@worker-{}", job % 8)),
             _ => {
-                seen.result = text("True".into());
-                seen.runtime_ms = Some(30);
+                job_event.result = text("True".into());
+                job_event.runtime_ms = Some(30);
             }
         }
-        Observation::Job(Box::new(seen))
+        Observation::Job(Box::new(job_event))
     };
-    (0..steps.len()).flat_map(|step| (0..MIXED).map(move |number| (number, step))).map(|(number, step)| seen(number, step)).collect()
+    (0..steps.len()).flat_map(|step| (0..MIXED).map(move |number| (number, step))).map(|(number, step)| event(number, step)).collect()
 }
 
 /// A number of a section of INFO; of a command's statistics, its microseconds.

@@ -98,7 +98,7 @@ async fn turn(store: &Store, partition: Partition, clock: &Clock) -> Result<DueT
         store.expire(tenant).await?;
     }
     for tenant in &look.untended {
-        store.tend_queues(tenant).await?;
+        store.maintain_queues(tenant).await?;
     }
     Ok(look)
 }

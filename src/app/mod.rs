@@ -181,7 +181,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
 fn start_monitor(shared: Shared) -> io::Result<std::thread::JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name("monitor".into()).spawn(move || {
         runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-            monitor::collect(shared.open_store(), shared.config, shared.vault, shared.replica).await;
+            monitor::run(shared.open_store(), shared.config, shared.vault, shared.replica).await;
         });
         Ok(())
     })

@@ -48,10 +48,10 @@ pub(super) fn handle(hub: &Arc<Hub>, event: SubscriptionEvent<'_>) {
 /// Applies a notification to the channel that it concerns; [`flush`] writes what is new.
 fn apply(hub: &Arc<Hub>, notification: Notification) {
     match &notification.message {
-        Payload::Queues { connection, news } => {
+        Payload::Queues { connection, changes } => {
             let Some(tenant) = TenantId::parse(&notification.tenant) else { return };
             if let Some(channel) = hub.find_live_channel(tenant, *connection) {
-                channel.push(news.iter().map(Frame::queue_change));
+                channel.push(changes.iter().map(Frame::queue_change));
                 lock(&hub.dirty).push(channel);
             }
         }

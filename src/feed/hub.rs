@@ -176,7 +176,7 @@ impl Hub {
         connection: Uuid,
     ) -> Result<Arc<Snapshot>, StoreError> {
         let read = async {
-            let (queues, workers) = store.standing(tenant_handle, connection).await?;
+            let (queues, workers) = store.connection_snapshot(tenant_handle, connection).await?;
             Ok::<_, StoreError>(Arc::new(Snapshot { queues, workers }))
         };
         self.snapshots.get(&(tenant_handle.tenant().clone(), connection), read).await

@@ -24,7 +24,7 @@ pub(super) async fn run(hub: Arc<Hub>) {
             channel.subscribers() > 0 && channel.take_due_snapshot(now, SNAPSHOT_INTERVAL)
         });
         for (connection, channel) in due {
-            match hub.store.standing(&channel.tenant_handle, connection).await {
+            match hub.store.connection_snapshot(&channel.tenant_handle, connection).await {
                 Ok((queues, _)) => {
                     channel.push(queues.iter().map(Frame::queue_snapshot));
                     hub.notify([&channel]);

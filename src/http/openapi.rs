@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::http::{
     events::{companies::Companies, schema::event_schemas, stream::Events},
-    queues::{connections::Connections, ingest::Ingest, jobs::Jobs, stream::QueueEvents, workers_and_queues::Fleet},
+    queues::{
+        connections::Connections, ingest::Ingest, jobs::Jobs, queue_list::Queues, stream::QueueEvents, workers::Workers,
+    },
     reservations::{Reservations, resources::Resources, transactions::Transactions},
     tenants::{admin::Tenants, api_keys::Keys, session::Sessions, token_exchange::Exchange},
 };
@@ -48,13 +50,13 @@ fn service() -> OpenApiService<Api, ()> {
 }
 
 /// The parts of the queue monitor, under [`MONITOR`]: its clients know its paths without a version.
-pub(super) type Monitor = (QueueEvents, Ingest, Jobs, Fleet);
+pub(super) type Monitor = (QueueEvents, Ingest, Jobs, Workers, Queues);
 
 /// Prefix of the queue monitor's paths.
 pub(super) const MONITOR: &str = "/api";
 
 pub(super) fn monitor_api() -> Monitor {
-    (QueueEvents, Ingest, Jobs, Fleet)
+    (QueueEvents, Ingest, Jobs, Workers, Queues)
 }
 
 fn monitor() -> OpenApiService<Monitor, ()> {

@@ -1,7 +1,7 @@
-//! Redis' patterns.
+//! Glob patterns of Redis' `SCAN MATCH` and `PSUBSCRIBE`.
 
-/// A pattern that matches exactly this text.
-pub(super) fn literal(text: &str) -> String {
+/// Escapes a text, so that the pattern matches it literally.
+pub(super) fn escape(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for char in text.chars() {
         if matches!(char, '*' | '?' | '[' | ']' | '^' | '\\') {
@@ -17,8 +17,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_with_stars_is_no_pattern() {
-        assert_eq!(literal("a*[b]?\\"), "a\\*\\[b\\]\\?\\\\");
-        assert_eq!(literal("acme:"), "acme:");
+    fn special_characters_are_escaped() {
+        assert_eq!(escape("a*[b]?\\"), "a\\*\\[b\\]\\?\\\\");
+        assert_eq!(escape("acme:"), "acme:");
     }
 }

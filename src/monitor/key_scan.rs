@@ -1,54 +1,53 @@
-//! Finds keys of a broker, a few at a time, so that a large broker is not held up.
+//! Scan of a broker's keys (`SCAN`) in bounded steps, so that a large broker is not blocked.
 
 use crate::{domain::queue::connection::BrokerError, monitor::broker::Broker};
 
-/// How many keys one step looks at, and how many steps are made at once: on the first walk, and later.
-const KEYS_AT_ONCE: usize = 500;
-const STEPS_FIRST: usize = 200;
-const STEPS: usize = 4;
+/// `COUNT` of one `SCAN`: keys that the broker examines per call.
+const SCAN_COUNT: usize = 500;
+/// Calls per [`KeyScan::advance`] during the first pass, when nothing is known yet.
+const FIRST_PASS_STEPS: usize = 200;
+/// Calls per [`KeyScan::advance`] in later passes, which only look for new keys.
+const LATER_PASS_STEPS: usize = 4;
 
-/// A walk over all keys of a pattern and a type, begun anew each time it comes to its end.
+/// An endless scan over the keys of a pattern and a type: after one pass the next begins.
 pub(super) struct KeyScan {
     pattern: String,
-    kind: &'static str,
+    key_type: &'static str,
     cursor: u64,
-    walked: bool,
+    first_pass: bool,
 }
 
-/// What some steps found.
-pub(super) struct Found {
+/// Keys found by one [`KeyScan::advance`].
+pub(super) struct ScannedKeys {
     pub(super) keys: Vec<String>,
-    /// Whether every key that there was all the time has been found since the last end.
-    pub(super) end: bool,
+    /// Whether a pass ended: every key that existed during the whole pass has been returned.
+    pub(super) pass_ended: bool,
 }
 
 impl KeyScan {
-    pub(super) fn new(pattern: String, kind: &'static str) -> Self {
-        Self { pattern, kind, cursor: 0, walked: false }
+    /// `key_type` is a type of Redis' `TYPE` command, for example `set`.
+    pub(super) fn new(pattern: String, key_type: &'static str) -> Self {
+        Self { pattern, key_type, cursor: 0, first_pass: true }
     }
 
-    /// Goes on with the walk. A key may be found twice; one whose name is no text is left out.
-    pub(super) async fn go_on(&mut self, broker: &Broker) -> Result<Found, BrokerError> {
-        let steps = if self.walked { STEPS } else { STEPS_FIRST };
-        let mut found = Found { keys: Vec::new(), end: false };
+    /// Makes the next steps of the scan. A key may be returned twice; keys that are not UTF-8 are left out.
+    pub(super) async fn advance(&mut self, broker: &Broker) -> Result<ScannedKeys, BrokerError> {
+        let steps = if self.first_pass { FIRST_PASS_STEPS } else { LATER_PASS_STEPS };
+        let mut scanned = ScannedKeys { keys: Vec::new(), pass_ended: false };
         for _ in 0..steps {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(self.cursor)
-                .arg("MATCH")
-                .arg(&self.pattern)
-                .arg("COUNT")
-                .arg(KEYS_AT_ONCE)
-                .arg("TYPE")
-                .arg(self.kind);
+            scan.arg(self.cursor).arg("MATCH").arg(&self.pattern);
+            scan.arg("COUNT").arg(SCAN_COUNT).arg("TYPE").arg(self.key_type);
             let (cursor, keys): (u64, Vec<Vec<u8>>) =
-                redis::from_redis_value(broker.ask(&scan).await?).map_err(|_| BrokerError::Protocol)?;
-            found.keys.extend(keys.into_iter().filter_map(|key| String::from_utf8(key).ok()));
+                redis::from_redis_value(broker.query(&scan).await?).map_err(|_| BrokerError::Protocol)?;
+            scanned.keys.extend(keys.into_iter().filter_map(|key| String::from_utf8(key).ok()));
             self.cursor = cursor;
             if cursor == 0 {
-                (self.walked, found.end) = (true, true);
+                self.first_pass = false;
+                scanned.pass_ended = true;
                 break;
             }
         }
-        Ok(found)
+        Ok(scanned)
     }
 }

@@ -1,187 +1,217 @@
-//! Where a watcher puts what it sees: into the store, under its lease, with word of how the watch goes.
+//! Reporter: stores a watcher's observations under its lease, and keeps the lease together with the health of the watch.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
-use tokio::time::{Instant as Wake, sleep, sleep_until};
+use tokio::time::{Instant as TokioInstant, sleep, sleep_until};
 
 use crate::{
     domain::queue::{
-        Framework, Gap, Observation,
-        connection::{BrokerError, Health},
+        Framework, Gap, GapReason, Observation,
+        connection::{BrokerError, WatchHealth},
     },
-    store::{LEASE, MAX_OBSERVATIONS, Observed, Store, Taken, Watched},
+    store::{AcquiredWatch, LEASE_DURATION, MAX_OBSERVATIONS, ObserveOutcome, Store, WatchLease},
+    sync::lock,
 };
 
-/// How often the lease is kept: two may fail before it lapses.
-const KEEP: Duration = Duration::from_secs(2);
-/// How long to wait before the store is asked again that did not answer.
-const AGAIN: Duration = Duration::from_millis(250);
+/// Interval between renewals of the lease: two may fail before it expires.
+const RENEW_INTERVAL: Duration = Duration::from_secs(2);
+/// Delay before a failed call to the store is retried.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// Why a watch does not go on.
+/// Why a watch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WatchEnd {
-    /// It is another's, or the connection is gone: nothing more may be told.
-    Lost,
+    /// Another replica holds the lease, or the connection is gone: nothing more may be reported.
+    LeaseLost,
     /// The broker cannot be watched now.
-    BrokerError(BrokerError),
+    Broker(BrokerError),
 }
 
 impl From<BrokerError> for WatchEnd {
-    fn from(trouble: BrokerError) -> Self {
-        Self::BrokerError(trouble)
+    fn from(error: BrokerError) -> Self {
+        Self::Broker(error)
     }
 }
 
-/// One watch's way to the store.
+/// One watch's access to the store.
 pub(super) struct Reporter {
     store: Store,
-    watched: Watched,
+    lease: WatchLease,
     state: Mutex<State>,
 }
 
 struct State {
-    health: Health,
-    /// Redis' clock in microseconds, and when it was read.
-    clock: (i64, Instant),
-    /// Since when nobody looks, in milliseconds since the Unix epoch, and why; told as soon as somebody does.
-    unwatched: Option<(i64, &'static str)>,
+    health: WatchHealth,
+    clock: RedisClock,
+    pending_gap: Option<PendingGap>,
+}
+
+/// Redis' clock, extrapolated from its last reading by the local monotonic clock.
+#[derive(Clone, Copy)]
+struct RedisClock {
+    /// Microseconds since the Unix epoch.
+    us: i64,
+    read_at: Instant,
+}
+
+/// A gap that is reported as soon as the broker is connected, which is also its end.
+#[derive(Clone, Copy)]
+struct PendingGap {
+    /// Milliseconds since the Unix epoch.
+    from_ms: i64,
+    reason: GapReason,
 }
 
 impl Reporter {
-    pub(super) fn new(store: Store, taken: &Taken) -> Self {
-        let reason = if taken.given_back { "handover" } else { "takeover" };
-        let unwatched = taken.watched_until_ms.map(|until_ms| (until_ms, reason));
-        Self {
-            store,
-            watched: taken.watched.clone(),
-            state: Mutex::new(State { health: Health::default(), clock: (taken.now_us, Instant::now()), unwatched }),
-        }
+    pub(super) fn new(store: Store, acquired: &AcquiredWatch) -> Self {
+        let reason = if acquired.was_released { GapReason::Handover } else { GapReason::Takeover };
+        let state = State {
+            health: WatchHealth::default(),
+            clock: RedisClock { us: acquired.now_us, read_at: Instant::now() },
+            pending_gap: acquired.watched_until_ms.map(|from_ms| PendingGap { from_ms, reason }),
+        };
+        Self { store, lease: acquired.lease.clone(), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
-    /// Redis' clock, in microseconds since the Unix epoch, as far as it can be told without asking.
+    /// Time on Redis' clock, in microseconds since the Unix epoch, without asking Redis.
     pub(super) fn now_us(&self) -> i64 {
-        let (us, read) = self.state().clock;
-        us + read.elapsed().as_micros() as i64
+        let RedisClock { us, read_at } = self.state().clock;
+        us + read_at.elapsed().as_micros() as i64
     }
 
-    /// What it watches.
-    pub(super) fn watched(&self) -> &Watched {
-        &self.watched
+    /// Redis' time at a moment of the local monotonic clock, in milliseconds since the Unix epoch.
+    pub(super) fn time_of_ms(&self, instant: Instant) -> i64 {
+        (self.now_us() - instant.elapsed().as_micros() as i64) / 1000
     }
 
-    /// Up to where the broker's streams are part of the state: names and cursors.
+    /// The lease under which it reports.
+    pub(super) fn lease(&self) -> &WatchLease {
+        &self.lease
+    }
+
+    /// Stored cursors of the broker's streams: name and id of the last entry that is part of the state. Retries until the store answers.
     pub(super) async fn cursors(&self) -> Vec<(String, String)> {
         loop {
-            match self.store.cursors(&self.watched.tenant, self.watched.connection).await {
+            match self.store.cursors(&self.lease.tenant, self.lease.connection).await {
                 Ok(cursors) => return cursors,
-                Err(error) => tracing::warn!(%error, "the cursors of a watch could not be read; trying again"),
+                Err(error) => tracing::warn!(%error, "reading the cursors of a watch failed; retrying"),
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
-    /// The broker is watched from here on. What happened before and cannot be found out is told as a gap, unless the broker keeps it.
-    pub(super) async fn connected(&self, keeps_events: bool) -> Result<(), WatchEnd> {
+    /// Notes that the broker is connected. Unless the broker keeps its events, the time without a connection is reported as a gap.
+    pub(super) async fn connected(&self, broker_keeps_events: bool) -> Result<(), WatchEnd> {
         let now_ms = self.now_us() / 1000;
-        let unwatched = {
+        let pending_gap = {
             let mut state = self.state();
             state.health.connected_ms.get_or_insert(now_ms);
-            state.health.trouble = None;
-            state.unwatched.take()
+            state.health.error = None;
+            state.pending_gap.take()
         };
-        match unwatched {
-            Some((from_ms, reason)) if !keeps_events => self.gap(from_ms, now_ms, reason).await,
+        match pending_gap {
+            Some(PendingGap { from_ms, reason }) if !broker_keeps_events => {
+                self.report_gap(from_ms, now_ms, reason).await
+            }
             _ => Ok(()),
         }
     }
 
-    /// The broker is watched no more, since `from_ms`; `None`: since now.
-    pub(super) fn disconnected(&self, trouble: BrokerError, from_ms: Option<i64>) {
+    /// Notes that the broker is not connected, since `from_ms` (milliseconds since the Unix epoch) or since now.
+    pub(super) fn disconnected(&self, error: BrokerError, from_ms: Option<i64>) {
         let now_ms = self.now_us() / 1000;
         let mut state = self.state();
         if state.health.connected_ms.take().is_some() {
-            state.unwatched.get_or_insert((from_ms.unwrap_or(now_ms), "disconnected"));
+            let gap = PendingGap { from_ms: from_ms.unwrap_or(now_ms), reason: GapReason::Disconnected };
+            state.pending_gap.get_or_insert(gap);
         }
-        state.health.trouble = Some(trouble.name().into());
+        state.health.error = Some(error);
     }
 
-    /// Says that what happened in between cannot be found out.
-    pub(super) async fn gap(&self, from_ms: i64, to_ms: i64, reason: &str) -> Result<(), WatchEnd> {
-        metrics::counter!("holdfast_queue_gaps_total", "reason" => reason.to_owned()).increment(1);
-        self.tell(&[Observation::Gap(Gap { from_ms: from_ms.min(to_ms), to_ms, reason: reason.into() })], &[]).await
+    /// Reports that the events of an interval are lost. Times are milliseconds since the Unix epoch.
+    pub(super) async fn report_gap(&self, from_ms: i64, to_ms: i64, reason: GapReason) -> Result<(), WatchEnd> {
+        metrics::counter!("holdfast_queue_gaps_total", "reason" => reason.name()).increment(1);
+        let gap = Observation::Gap(Gap { from_ms: from_ms.min(to_ms), to_ms, reason });
+        self.report(&[gap], &[]).await
     }
 
-    /// Puts sightings into the store, with the cursors up to which they lead. Tries again until the store answers or the watch is
-    /// lost: what was taken already is taken once.
-    pub(super) async fn tell(&self, sightings: &[Observation], cursors: &[(String, String)]) -> Result<(), WatchEnd> {
-        debug_assert!(sightings.len() <= MAX_OBSERVATIONS);
+    /// Stores at most [`MAX_OBSERVATIONS`] observations, and with them the cursors of the stream entries that they come from.
+    ///
+    /// Retries until the store answers or the lease is lost. Observations that a failed try had stored count as duplicates.
+    pub(super) async fn report(
+        &self,
+        observations: &[Observation],
+        cursors: &[(String, String)],
+    ) -> Result<(), WatchEnd> {
+        debug_assert!(observations.len() <= MAX_OBSERVATIONS);
         loop {
-            match self.store.observe(&self.watched, sightings, cursors).await {
-                Ok(Observed::Done(intake)) => {
-                    metrics::counter!("holdfast_queue_events_total", "framework" => self.watched.framework.name(), "by" => "watch")
-                        .increment(intake.accepted as u64);
-                    self.note_events(sightings);
+            match self.store.observe(&self.lease, observations, cursors).await {
+                Ok(ObserveOutcome::Stored(counts)) => {
+                    let framework = self.lease.framework.name();
+                    metrics::counter!("holdfast_queue_events_total", "framework" => framework, "by" => "watch")
+                        .increment(counts.accepted as u64);
+                    self.note_last_event(observations);
                     return Ok(());
                 }
-                Ok(Observed::Outdated | Observed::Gone) => return Err(WatchEnd::Lost),
+                Ok(ObserveOutcome::LeaseLost | ObserveOutcome::Gone) => return Err(WatchEnd::LeaseLost),
                 Err(error) => {
-                    tracing::warn!(%error, connection = %self.watched.connection, "what was seen could not be stored; trying again")
+                    tracing::warn!(%error, connection = %self.lease.connection, "storing observations failed; retrying")
                 }
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
-    fn note_events(&self, sightings: &[Observation]) {
-        // Celery's workers send events, too; BullMQ's are seen by looking.
-        let workers_tell = self.watched.framework == Framework::Celery;
-        let happened = |sighting: &Observation| match sighting {
+    fn note_last_event(&self, observations: &[Observation]) {
+        // Celery's workers send events; BullMQ's workers are polled, which is no event.
+        let workers_send_events = self.lease.framework == Framework::Celery;
+        let event_time_us = |observation: &Observation| match observation {
             Observation::Job(job) => Some(job.at_us),
-            Observation::Worker(worker) if workers_tell => Some(worker.at_us),
+            Observation::Worker(worker) if workers_send_events => Some(worker.at_us),
             Observation::Worker(_) | Observation::Queue(_) | Observation::Gap(_) => None,
         };
-        if let Some(last_us) = sightings.iter().filter_map(happened).max() {
+        if let Some(last_us) = observations.iter().filter_map(event_time_us).max() {
             let now_us = self.now_us();
             let mut state = self.state();
-            state.health.event_ms = Some(last_us / 1000);
+            state.health.last_event_ms = Some(last_us / 1000);
             state.health.lag_ms = Some(((now_us - last_us) / 1000).max(0));
         }
     }
 
-    /// Keeps the lease, and says how the watch goes; returns when it is lost.
-    pub(super) async fn keep(&self) {
-        let (mut kept, mut next) = (Instant::now(), Wake::now());
+    /// Renews the lease and stores the health of the watch, until the lease is lost.
+    pub(super) async fn renew_until_lost(&self) {
+        let (mut renewed_at, mut next) = (Instant::now(), TokioInstant::now());
         loop {
             let health = self.state().health.clone();
-            match self.store.keep_watch(&self.watched, &health).await {
+            match self.store.renew_watch(&self.lease, &health).await {
                 Ok(Some(now_us)) => {
-                    kept = Instant::now();
-                    self.state().clock = (now_us, kept);
+                    renewed_at = Instant::now();
+                    self.state().clock = RedisClock { us: now_us, read_at: renewed_at };
                 }
                 Ok(None) => return,
-                // Without an answer it may have lapsed, and another may have it by now.
-                Err(_) if kept.elapsed() >= LEASE => return,
+                // The lease may have expired, and another replica may hold it.
+                Err(_) if renewed_at.elapsed() >= LEASE_DURATION => return,
                 Err(error) => {
-                    tracing::debug!(%error, connection = %self.watched.connection, "a watch could not be kept; trying again")
+                    tracing::debug!(%error, connection = %self.lease.connection, "renewing a watch failed; retrying")
                 }
             }
-            next = (next + KEEP).max(Wake::now() + AGAIN);
+            next = (next + RENEW_INTERVAL).max(TokioInstant::now() + RETRY_DELAY);
             sleep_until(next).await;
         }
     }
 
-    /// Gives the watch back, for another to take it at once.
-    pub(super) async fn give_back(&self) {
+    /// Releases the lease, so that another replica can take it at once.
+    pub(super) async fn release(&self) {
         let health = self.state().health.clone();
-        if let Err(error) = self.store.give_watch_back(&self.watched, &health).await {
-            tracing::debug!(%error, connection = %self.watched.connection, "a watch could not be given back; it lapses");
+        if let Err(error) = self.store.release_watch(&self.lease, &health).await {
+            tracing::debug!(%error, connection = %self.lease.connection, "releasing a watch failed; its lease expires");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! One connection, watched for as long as this replica has its lease: the broker is reached, and reached again.
+//! Watcher of one connection: connects to the broker, and reconnects with backoff, for as long as this replica holds the lease.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -10,75 +11,83 @@ use crate::{
         connection::{BrokerError, Connection},
     },
     monitor::{
-        broker::{Broker, BrokerAddress, Guard},
+        broker::{Broker, BrokerAddress, BrokerGuard},
         bullmq, celery,
+        random::random_fraction,
         reporter::{Reporter, WatchEnd},
     },
-    store::{Store, Taken},
+    store::{AcquiredWatch, Store},
     trust::Vault,
 };
 
-/// The wait before a broker is tried again: doubled each time in between.
-const AGAIN_FIRST: Duration = Duration::from_millis(250);
-const AGAIN_LONGEST: Duration = Duration::from_secs(15);
+/// First delay before a reconnect; doubled after each failure.
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
+/// Maximum delay before a reconnect. A watch that lasted longer than this resets the backoff.
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
-/// Watches until the lease is lost, or `stop` says so; then the lease is given back.
-pub(super) async fn watch(store: Store, taken: Taken, guard: Arc<Guard>, vault: Arc<Vault>, stop: CancellationToken) {
-    let (tenant, id) = (taken.watched.tenant.clone(), taken.watched.connection);
-    tracing::info!(%tenant, connection = %id, fence = taken.watched.fence, "watching a connection");
-    let outlet = Arc::new(Reporter::new(store, &taken));
-    let ended = tokio::select! {
-        () = stop.cancelled() => "given back",
-        () = outlet.keep() => "lost",
-        () = keep_at_it(&taken.connection, &outlet, &guard, &vault) => "lost",
+/// Watches until the lease is lost or `stop` is cancelled; in the latter case the lease is released.
+pub(super) async fn watch(
+    store: Store,
+    acquired: AcquiredWatch,
+    guard: Arc<BrokerGuard>,
+    vault: Arc<Vault>,
+    stop: CancellationToken,
+) {
+    let (tenant, id) = (acquired.lease.tenant.clone(), acquired.lease.connection);
+    tracing::info!(%tenant, connection = %id, fence = acquired.lease.fence, "watch began");
+    let reporter = Reporter::new(store, &acquired);
+    let lease_lost = tokio::select! {
+        () = stop.cancelled() => false,
+        () = reporter.renew_until_lost() => true,
+        () = reconnect_until_lost(&acquired.connection, &reporter, &guard, &vault) => true,
     };
-    if ended == "given back" {
-        outlet.give_back().await;
+    if !lease_lost {
+        reporter.release().await;
     }
-    tracing::info!(%tenant, connection = %id, ended, "watching a connection no more");
+    let reason = if lease_lost { "lease lost" } else { "released" };
+    tracing::info!(%tenant, connection = %id, reason, "watch ended");
 }
 
-/// Returns when the watch is lost.
-async fn keep_at_it(connection: &Connection, outlet: &Arc<Reporter>, guard: &Arc<Guard>, vault: &Vault) {
-    let (mut wait, mut told) = (AGAIN_FIRST, None);
+/// Returns when the lease is lost.
+async fn reconnect_until_lost(connection: &Connection, reporter: &Reporter, guard: &Arc<BrokerGuard>, vault: &Vault) {
+    let (mut backoff, mut last_error) = (MIN_BACKOFF, None);
     loop {
-        let begun = tokio::time::Instant::now();
-        let trouble = match once(connection, outlet, guard, vault).await {
-            Err(WatchEnd::BrokerError(trouble)) => trouble,
-            Err(WatchEnd::Lost) => return,
+        let began = Instant::now();
+        let Err(end) = connect_and_watch(connection, reporter, guard, vault).await;
+        let error = match end {
+            WatchEnd::LeaseLost => return,
+            WatchEnd::Broker(error) => error,
         };
-        outlet.disconnected(trouble, None);
-        if told.replace(trouble) == Some(trouble) {
-            tracing::debug!(connection = %connection.id, trouble = trouble.name(), "a broker still cannot be watched");
+        reporter.disconnected(error, None);
+        if last_error.replace(error) == Some(error) {
+            tracing::debug!(connection = %connection.id, error = error.name(), "the broker still cannot be watched");
         } else {
-            tracing::warn!(connection = %connection.id, trouble = trouble.name(), "a broker cannot be watched; trying until it can");
+            tracing::warn!(connection = %connection.id, error = error.name(), "the broker cannot be watched; retrying");
         }
-        // Whatever worked for a while is tried again at once.
-        if begun.elapsed() > AGAIN_LONGEST {
-            (wait, told) = (AGAIN_FIRST, None);
+        if began.elapsed() > MAX_BACKOFF {
+            (backoff, last_error) = (MIN_BACKOFF, None);
         }
-        let part = 0.5 + 0.5 * crate::monitor::chance();
-        tokio::time::sleep(wait.mul_f64(part)).await;
-        wait = (wait * 2).min(AGAIN_LONGEST);
+        sleep(backoff.mul_f64(0.5 + 0.5 * random_fraction())).await;
+        backoff = (backoff * 2).min(MAX_BACKOFF);
     }
 }
 
-async fn once(
+async fn connect_and_watch(
     connection: &Connection,
-    outlet: &Arc<Reporter>,
-    guard: &Arc<Guard>,
+    reporter: &Reporter,
+    guard: &Arc<BrokerGuard>,
     vault: &Vault,
-) -> Result<std::convert::Infallible, WatchEnd> {
+) -> Result<Infallible, WatchEnd> {
     let url = connection
         .sealed_url
         .as_ref()
         .and_then(|sealed| vault.unseal(&connection.id, sealed))
         .ok_or(BrokerError::Address)?;
     let address = BrokerAddress::parse(&url).ok_or(BrokerError::Address)?;
-    let broker = Arc::new(Broker::reach(&address, guard.clone()).await?);
+    let broker = Broker::connect(&address, guard.clone()).await?;
     match connection.framework {
-        Framework::Celery => celery::watch(&broker, &connection.options, address.database(), outlet).await,
-        Framework::BullMq => bullmq::watch(&broker, &connection.options, outlet).await,
+        Framework::Celery => celery::watch(&broker, &connection.options, address.database(), reporter).await,
+        Framework::BullMq => bullmq::watch(&broker, &connection.options, reporter).await,
         Framework::Sidekiq => Err(BrokerError::Protocol.into()),
     }
 }

@@ -1,65 +1,65 @@
-//! What the stream of a connection tells.
+//! Changes that the live stream of a connection sends to its subscribers.
 
 use uuid::Uuid;
 
-use crate::domain::queue::{JobState, WorkerState};
+use crate::domain::queue::{GapReason, JobState, WorkerState};
 
-/// One thing that changed. Times are milliseconds since the Unix epoch.
+/// One change of a connection's jobs, workers or queues. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum QueueChange {
-    /// A job went into another state.
+    /// A job entered another state.
     Job {
-        /// Which job.
+        /// Id of the job.
         id: Uuid,
-        /// What it runs; empty while nobody has said it.
+        /// Name of its task; empty while nobody has reported it.
         name: String,
-        /// The state that it is in now.
+        /// The state entered.
         state: JobState,
-        /// What it was told to be before; `None` of a job that was not told of yet.
+        /// The state that the stream sent before; `None` for the first change of a job.
         previous: Option<JobState>,
-        /// When.
+        /// When the job entered the state.
         at_ms: i64,
     },
-    /// A worker was heard.
+    /// A live worker sent a heartbeat.
     Heartbeat {
-        /// Which worker.
+        /// Id of the worker.
         id: Uuid,
         /// Its name.
         hostname: String,
-        /// How it is.
+        /// Its state.
         state: WorkerState,
-        /// How many jobs it runs.
+        /// Number of jobs that it runs.
         active_jobs: i64,
     },
     /// A worker came online or went offline.
     Worker {
-        /// Which worker.
+        /// Id of the worker.
         id: Uuid,
         /// Its name.
         hostname: String,
-        /// How it is now.
+        /// The state entered.
         state: WorkerState,
-        /// How it was before.
+        /// The state before.
         previous: WorkerState,
-        /// When.
+        /// When the state changed.
         at_ms: i64,
     },
-    /// How a queue stands.
+    /// Depth or consumers of a queue changed.
     Queue {
-        /// Its name.
+        /// Name of the queue.
         name: String,
-        /// How many jobs wait in it; `None` where nobody has said.
+        /// Number of waiting jobs; `None` while nobody has reported it.
         depth: Option<i64>,
-        /// How many workers take from it.
+        /// Number of workers that consume it; `None` while nobody has reported it.
         consumers: Option<i64>,
     },
-    /// Nobody looked for a while.
+    /// Events of an interval may be missing.
     Gap {
-        /// Since when.
+        /// Start of the interval.
         from_ms: i64,
-        /// Until when.
+        /// End of the interval.
         to_ms: i64,
-        /// One word.
-        reason: String,
+        /// Why they are missing.
+        reason: GapReason,
     },
 }

@@ -1,149 +1,149 @@
-//! What a watcher or a pushing client saw.
+//! Observations: what a watcher or a pushing client reports.
 
-use crate::domain::queue::{ConsumersFrom, JobState, WorkerState};
+use crate::domain::queue::{ConsumersSource, GapReason, JobState, WorkerState};
 
-/// One thing that was seen.
+/// One reported fact.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
-    /// Something about a job.
+    /// State or details of a job.
     Job(Box<JobObservation>),
-    /// Something about a worker.
+    /// State or details of a worker.
     Worker(Box<WorkerObservation>),
-    /// How a queue stands.
+    /// Depth and consumers of a queue.
     Queue(QueueObservation),
-    /// Nobody looked for a while, and what happened meanwhile cannot be found out.
+    /// An interval whose events are lost.
     Gap(Gap),
 }
 
-/// Facts that only one framework has, by name; each value is JSON text.
+/// Facts that only one framework has: name, and value as JSON text.
 pub type Extensions = Vec<(String, String)>;
 
 impl JobObservation {
-    /// The most bytes of an external id, and of a worker's. The other numbers are of the same kind; longer texts are cut by [`bounded`].
+    /// Maximum of an external id of a job or a worker, in bytes. Longer texts are cut by [`truncate_utf8`]; so are those below.
     pub const ID_BYTES: usize = 512;
-    /// Of a name.
+    /// Maximum of a task's name, in bytes.
     pub const NAME_BYTES: usize = 1_024;
-    /// Of a queue's name.
+    /// Maximum of a queue's name, in bytes.
     pub const QUEUE_BYTES: usize = 255;
-    /// Of an error.
+    /// Maximum of an error text, in bytes.
     pub const ERROR_BYTES: usize = 10_000;
-    /// Of a stack trace.
+    /// Maximum of a stack trace, in bytes.
     pub const STACKTRACE_BYTES: usize = 50_000;
-    /// Of the texts of arguments and of a result.
+    /// Maximum of each of `args`, `kwargs` and `result`, in bytes.
     pub const TEXT_BYTES: usize = 10_000;
-    /// Of all names and values of extensions together; those beyond are left out.
+    /// Maximum of the names and values of all extensions together, in bytes; further extensions are dropped.
     pub const EXTENSIONS_BYTES: usize = 4_096;
 }
 
-/// Something about a job. What is `None` was not seen, and leaves what is known as it is.
+/// State or details of a job. `None` means "not observed" and leaves the known value as it is.
 ///
-/// The texts need not be bounded by who makes it: the store cuts them.
+/// Texts may have any length: the store cuts them to the limits above.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct JobObservation {
     /// The framework's own id.
     pub external_id: String,
-    /// When it happened, in microseconds since the Unix epoch, on the clock of whoever reports it.
+    /// When it happened, in microseconds since the Unix epoch, on the reporter's clock.
     pub at_us: i64,
-    /// What decides between sightings of the same microsecond: a Lamport clock, or any number that grows; 0 where there is none.
+    /// Orders observations of the same microsecond: a Lamport clock, or any number that grows; 0 where there is none.
     pub clock: i64,
-    /// The state that it then was in; `None`: only the fields below are told.
+    /// The state entered; `None`: only the details below are reported.
     pub state: Option<JobState>,
-    /// The framework says that the job begins again, whatever it was before (BullMQ's `waiting` after `active` or `failed`): the
-    /// state is taken even if it would lead backwards. Celery's job never needs it: its retries have attempts.
-    pub again: bool,
-    /// Which attempt this is of, 1 for the first; `None` where the framework does not say.
+    /// The framework says that the job starts again from `state`, even if that is backwards (BullMQ's `waiting` after `active` or
+    /// `failed`). Celery does not need it: its retries have attempt numbers.
+    pub restarted: bool,
+    /// Number of the attempt, 1 for the first; `None` where the framework does not say.
     pub attempt: Option<u32>,
-    /// The most retries.
+    /// Maximum number of retries.
     pub max_retries: Option<u32>,
-    /// What runs: the task's name.
+    /// Name of the task.
     pub name: Option<String>,
-    /// The queue that it was put into.
+    /// Name of the queue that the job was put into.
     pub queue: Option<String>,
-    /// The worker that has it, by its external id.
+    /// External id of the worker that runs the job.
     pub worker: Option<String>,
-    /// 0 to 1.
+    /// Progress, from 0 to 1.
     pub progress: Option<f64>,
-    /// What went wrong, in the framework's words.
+    /// Error text, in the framework's words.
     pub error: Option<String>,
-    /// Where it went wrong.
+    /// Stack trace of the error.
     pub stacktrace: Option<String>,
-    /// Positional arguments, as the framework writes them.
+    /// Positional arguments, in the framework's notation.
     pub args: Option<String>,
-    /// Named arguments, likewise.
+    /// Named arguments, in the framework's notation.
     pub kwargs: Option<String>,
-    /// The result, likewise.
+    /// Result, in the framework's notation.
     pub result: Option<String>,
-    /// The external id of the job that made this one.
+    /// External id of the job that created this one.
     pub parent_id: Option<String>,
-    /// The external id of the first of that chain.
+    /// External id of the first job of that chain.
     pub root_id: Option<String>,
-    /// When it was made, in milliseconds since the Unix epoch. Without it the earliest sighting counts.
+    /// Creation time, in milliseconds since the Unix epoch. Default: the time of the earliest observation.
     pub created_ms: Option<i64>,
-    /// When the attempt began; without it the sighting of `active` says so.
+    /// Start of the attempt, in milliseconds since the Unix epoch. Default: the time of the observation of `Active`.
     pub started_ms: Option<i64>,
-    /// When it ended; without it the sighting of that state says so.
+    /// End of the job, in milliseconds since the Unix epoch. Default: the time of the observation of the final state.
     pub completed_ms: Option<i64>,
-    /// When it is due.
+    /// Due time, in milliseconds since the Unix epoch.
     pub scheduled_ms: Option<i64>,
-    /// How long it ran, in milliseconds; without it the difference of the two.
+    /// Run time, in milliseconds. Default: from start to end.
     pub runtime_ms: Option<i64>,
-    /// What only this framework has.
+    /// Facts that only this framework has.
     pub extensions: Extensions,
 }
 
-/// Something about a worker.
+/// State and details of a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkerObservation {
-    /// The framework's own id; Celery's node name.
+    /// The framework's own id; for Celery the node name.
     pub external_id: String,
-    /// When it happened, in microseconds since the Unix epoch, on the worker's clock. A later one counts, an earlier one does not.
+    /// When it was observed, in microseconds since the Unix epoch, on the worker's clock. The latest observation wins.
     pub at_us: i64,
-    /// How it is. Anything but `Offline` is a sign of life.
+    /// Any state but `Offline` counts as a heartbeat.
     pub state: WorkerState,
-    /// The name that people read; often the external id.
+    /// Name for people; often the external id.
     pub hostname: String,
-    /// Its process.
+    /// Process id.
     pub pid: Option<i64>,
-    /// How many jobs it runs.
+    /// Number of jobs that it runs.
     pub active_jobs: Option<u32>,
-    /// How many it has run since it began.
+    /// Number of jobs that it has run since it started.
     pub processed: Option<i64>,
-    /// How many it can run at once.
+    /// Maximum number of jobs at once.
     pub concurrency: Option<u32>,
-    /// The queues that it takes from.
+    /// Queues that it consumes.
     pub queues: Option<Vec<String>>,
-    /// Software, version, pool and the like: values are JSON text.
+    /// Software, version, pool and the like.
     pub metadata: Extensions,
 }
 
-/// How a queue stands.
+/// Depth and consumers of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueObservation {
-    /// Its name.
+    /// Name of the queue.
     pub name: String,
-    /// When it was looked at, in microseconds since the Unix epoch. A later one counts, an earlier one does not.
+    /// When it was observed, in microseconds since the Unix epoch. The latest observation wins.
     pub at_us: i64,
-    /// How many jobs wait in it.
+    /// Number of waiting jobs.
     pub depth: Option<u64>,
-    /// How many workers take from it, and how that is known.
-    pub consumers: Option<(u32, ConsumersFrom)>,
+    /// Number of workers that consume it, and the source of that number.
+    pub consumers: Option<(u32, ConsumersSource)>,
 }
 
-/// A time of which nothing is known: the stream tells it as `gap`.
+/// An interval whose events are lost. The stream sends it as `gap`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// Since when, in milliseconds since the Unix epoch.
+    /// Start, in milliseconds since the Unix epoch.
     pub from_ms: i64,
-    /// Until when.
+    /// End, in milliseconds since the Unix epoch.
     pub to_ms: i64,
-    /// One word: `handover`, `overflow`, `disconnected` ...
-    pub reason: String,
+    /// Why the events are lost.
+    pub reason: GapReason,
 }
 
-/// The longest beginning of `text` that has at most `most` bytes and ends with a whole character.
+/// The longest prefix of `text` that has at most `max_bytes` bytes and splits no character.
 #[must_use]
-pub fn bounded(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+pub fn truncate_utf8(text: &str, max_bytes: usize) -> &str {
+    let end = (0..=max_bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[..end]
 }
 
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn texts_are_cut_between_characters() {
-        assert_eq!(bounded("aéz", 2), "a");
-        assert_eq!(bounded("aéz", 3), "aé");
-        assert_eq!(bounded("aéz", 9), "aéz");
+        assert_eq!(truncate_utf8("aéz", 2), "a");
+        assert_eq!(truncate_utf8("aéz", 3), "aé");
+        assert_eq!(truncate_utf8("aéz", 9), "aéz");
     }
 }

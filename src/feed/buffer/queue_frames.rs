@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     domain::{
-        queue::{Queue, QueueChange, Worker, named},
+        queue::{Queue, QueueChange, Worker, display_name},
         time::{instant, iso},
     },
     feed::buffer::frame::{Frame, Subject},
@@ -29,7 +29,7 @@ impl Frame {
                 Subject::Tenant,
                 &json!({
                     "id": id,
-                    "name": named(name),
+                    "name": display_name(name),
                     "state": state.name(),
                     "previousState": previous.map(|state| state.name()),
                     "timestamp": iso(instant(*at_ms)),
@@ -54,7 +54,7 @@ impl Frame {
             QueueChange::Queue { name, depth, consumers } => {
                 Self::live(QUEUE, Subject::Tenant, &json!({"name": name, "depth": depth, "consumers": consumers}))
             }
-            QueueChange::Gap { from_ms, to_ms, reason } => Self::gap(instant(*from_ms), instant(*to_ms), reason),
+            QueueChange::Gap { from_ms, to_ms, reason } => Self::gap(instant(*from_ms), instant(*to_ms), reason.name()),
         }
     }
 

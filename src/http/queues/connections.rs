@@ -1,4 +1,4 @@
-//! The queue monitor's connections: made, listed with how their watches go, ended.
+//! Connections of the queue monitor: create, list, delete.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::{Object, OpenApi, param::Path};
@@ -9,8 +9,8 @@ use crate::{
     domain::{
         field_errors::FieldErrors,
         queue::{
-            Framework,
-            connection::{Asked, Connection, Health, NewConnection, Options},
+            ConsumersSource, Framework,
+            connection::{BrokerError, Connection, ConnectionOptions, ConnectionRequest, NewConnection, WatchHealth},
         },
         time::{instant, wire, wire_option},
     },
@@ -22,72 +22,79 @@ use crate::{
             outcome::within_limit,
             request::Body,
             response::{Answer, Nothing},
+            word::Word,
         },
     },
     monitor,
-    store::{MadeConnection, Store},
+    store::{CreatedConnection, Store},
 };
 
 pub(in crate::http) struct Connections;
 
 #[OpenApi(tag = "Tag::Queues")]
 impl Connections {
-    /// Make a connection of the queue monitor. Its ingest key is shown this once.
+    /// Create a connection of the queue monitor. Its ingest key is shown this once.
     ///
     /// With a `brokerUrl` the queues of that broker are watched, read-only, by one replica at a time; the operator says which brokers may be
     /// (`BROKER_HOSTS`). The address is stored encrypted and never shown. Without one, events come by `POST /api/ingest` alone. A
-    /// connection with a broker may be sent events, too: what is told twice counts once.
+    /// connection with a broker may be sent events, too: an event that is both watched and sent counts once.
     #[oai(path = "/connections", method = "post", operation_id = "createConnection")]
     async fn create(
         &self,
         caller: Authorized<Admin>,
-        here: AppState,
+        app_state: AppState,
         body: Body<NewConnectionRequest>,
     ) -> Result<Answer<ConnectionWithKey, 201>, ApiError> {
         let mut errors = FieldErrors::default();
         let new = NewConnection::parse(body.0.into(), &mut errors);
         if let Some(url) = new.as_ref().and_then(|new| new.broker_url.as_ref()) {
-            errors.check(|| "brokerUrl".into(), monitor::check_url(url, &here.app().config.broker_hosts));
+            errors.check(|| "brokerUrl".into(), monitor::check_url(url, &app_state.app().config.broker_hosts));
         }
         let new = errors.finish(|| new).map_err(ApiError::validation)?;
         let id = Store::new_connection_id();
         let sealed_url = match &new.broker_url {
             Some(url) => Some(
-                here.app()
+                app_state
+                    .app()
                     .vault
                     .seal(&id, url)
                     .ok_or_else(|| ApiError::new(Code::Internal, "The system gives no random numbers."))?,
             ),
             None => None,
         };
-        let stamped = here.store().create_connection(&caller.0, &id, &new, sealed_url).await?;
-        Ok(Answer(within_limit(stamped, &caller.0)?.map(ConnectionWithKey::of)))
+        let stamped = app_state.store().create_connection(&caller.0, &id, &new, sealed_url).await?;
+        Ok(Answer(within_limit(stamped, &caller.0)?.map(ConnectionWithKey::new)))
     }
 
-    /// List the tenant's connections, oldest first, each with how its watch goes. Never a broker's address, never an ingest key.
+    /// List the tenant's connections, oldest first, each with the health of its watch. Never a broker's address, never an ingest key.
     #[oai(path = "/connections", method = "get", operation_id = "listConnections")]
-    async fn list(&self, caller: Authorized<Admin>, here: AppState) -> Result<Answer<ConnectionList>, ApiError> {
-        let told = here.store().connections(&caller.0).await?;
-        let rows = |connections: Vec<(Connection, Health)>| {
-            connections.into_iter().map(|(made, health)| ConnectionRow::of(made, health)).collect()
-        };
-        Ok(Answer(told.map(|connections| ConnectionList { connections: rows(connections), next_cursor: None })))
+    async fn list(&self, caller: Authorized<Admin>, app_state: AppState) -> Result<Answer<ConnectionList>, ApiError> {
+        let stamped = app_state.store().connections(&caller.0).await?;
+        Ok(Answer(stamped.map(|connections| {
+            let rows = connections.into_iter().map(|(connection, health)| ConnectionRow::new(connection, health));
+            ConnectionList { connections: rows.collect(), next_cursor: None }
+        })))
     }
 
-    /// End a connection: its watch stops, its streams end, its ingest key is refused at once on every replica, and what was seen through it
-    /// goes within moments.
+    /// Delete a connection: its watch stops, its streams end, its ingest key is refused at once on every replica, and what was observed
+    /// through it is deleted within moments.
     #[oai(path = "/connections/:id", method = "delete", operation_id = "deleteConnection")]
-    async fn delete(&self, caller: Authorized<Admin>, here: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
-        let told = here.store().delete_connection(&caller.0, &id.0).await?;
-        if !told.answer {
-            return Err(ApiError::not_found("connection").at(told.now_us));
+    async fn delete(
+        &self,
+        caller: Authorized<Admin>,
+        app_state: AppState,
+        id: Path<String>,
+    ) -> Result<Nothing, ApiError> {
+        let deleted = app_state.store().delete_connection(&caller.0, &id.0).await?;
+        if !deleted.answer {
+            return Err(ApiError::not_found("connection").at(deleted.now_us));
         }
         if let Ok(connection) = Uuid::try_parse(&id.0) {
-            let (store, tenant) = (here.store().clone(), caller.0.tenant().id.clone());
-            // Nobody waits for it: nothing can be seen through it any more, and what is left goes with its age.
+            let (store, tenant) = (app_state.store().clone(), caller.0.tenant().id.clone());
+            // In the background: nobody can read it any more, and what an interrupted deletion leaves is evicted by its age.
             tokio::spawn(async move {
-                if let Err(error) = store.forget_seen(&tenant, connection).await {
-                    tracing::warn!(%error, "what was seen through a connection could not be let go of yet");
+                if let Err(error) = store.delete_observations(&tenant, connection).await {
+                    tracing::warn!(%error, "deleting the observations of a connection failed; they are evicted by their age");
                 }
             });
         }
@@ -95,20 +102,20 @@ impl Connections {
     }
 }
 
-/// A connection to make.
+/// A connection to create.
 #[derive(Debug, Deserialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct NewConnectionRequest {
-    /// What people call it. 1 to 256 bytes.
+    /// Name for people, 1 to 256 bytes.
     name: Option<String>,
     /// `celery` or `bullmq`.
     framework: Option<String>,
     /// The broker to watch: `redis://` or `rediss://user:password@host:port/database`. Its host and port must be among the operator's.
     broker_url: Option<String>,
-    /// Only these queues; without it all that are found. At most 200. Celery's events tell of all jobs, whatever their queue.
+    /// Only these queues; without it all that are found. At most 200. Celery's events are of all jobs, whatever their queue.
     queues: Option<Vec<String>>,
-    /// What stands before every key: kombu's `global_keyprefix`, or BullMQ's `prefix` (`bull` without it).
+    /// Prefix of every key: kombu's `global_keyprefix`, or BullMQ's `prefix` (`bull` without it).
     key_prefix: Option<String>,
     /// Celery: ask the workers which queues they consume, by their remote control. This is the one thing that writes to the broker.
     exact_consumers: Option<bool>,
@@ -122,85 +129,94 @@ struct NewConnectionRequest {
     separator: Option<String>,
 }
 
-impl From<NewConnectionRequest> for Asked {
-    fn from(asked: NewConnectionRequest) -> Self {
-        let NewConnectionRequest { name, framework, broker_url, queues, key_prefix, exact_consumers, .. } = asked;
-        let NewConnectionRequest { fanout_prefix, fanout_patterns, priority_steps, separator, .. } = asked;
+impl From<NewConnectionRequest> for ConnectionRequest {
+    fn from(request: NewConnectionRequest) -> Self {
+        let NewConnectionRequest { name, framework, broker_url, queues, key_prefix, exact_consumers, .. } = request;
+        let NewConnectionRequest { fanout_prefix, fanout_patterns, priority_steps, separator, .. } = request;
         let (queues, exact_consumers) = (queues.unwrap_or_default(), exact_consumers.unwrap_or(false));
-        let options =
-            Options { queues, key_prefix, exact_consumers, fanout_prefix, fanout_patterns, priority_steps, separator };
+        let options = ConnectionOptions {
+            queues,
+            key_prefix,
+            exact_consumers,
+            fanout_prefix,
+            fanout_patterns,
+            priority_steps,
+            separator,
+        };
         Self { name, framework, broker_url, options }
     }
 }
 
-/// A connection as it may be shown.
+/// A connection. Its secrets, the broker's address and the ingest key, are never shown.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct ConnectionRow {
     id: String,
     name: String,
-    /// `celery` or `bullmq`.
-    framework: String,
+    framework: Word<Framework>,
     #[serde(with = "wire")]
     created_at: DateTime<Utc>,
-    /// Only these are watched; empty: all that are found.
+    /// Names of the queues that are watched; empty: every queue found.
     queues: Vec<String>,
     key_prefix: Option<String>,
     exact_consumers: bool,
-    /// Where the number of a queue's consumers comes from. `inferred`: Celery workers that are alive and took a job from the queue; one that only
-    /// waits is not seen. `exact`: Celery workers that named the queue when asked. `connected`: BullMQ workers whose connections the broker lists. Null without a broker.
-    consumers_source: Option<String>,
-    /// Null without a broker.
+    /// Where the numbers of consumers come from; null without a broker.
+    consumers_source: Option<Word<ConsumersSource>>,
+    /// Health of the watch; null without a broker.
     health: Option<HealthRow>,
 }
 
-/// How a connection's watch goes.
+/// Health of a connection's watch.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct HealthRow {
-    /// Whether a replica has the connection now. After a replica was lost, another has it within 10 s.
+    /// Whether a replica watches the connection now. After a replica was lost, another one watches it within 10 s.
     watched: bool,
     /// Since when the broker has been watched without a break; null while it is not.
     #[serde(with = "wire_option")]
     connected_since: Option<DateTime<Utc>>,
-    /// When the last event happened that was taken in.
+    /// When the latest stored event happened.
     #[serde(with = "wire_option")]
     last_event_at: Option<DateTime<Utc>>,
-    /// How long after it happened it was taken in, in milliseconds, by the clocks of both sides.
+    /// Time from that event's happening to its being stored, in milliseconds, by the clocks of both sides.
     lag_ms: Option<i64>,
-    /// What keeps the broker from being watched: `address`, `not_allowed`, `own_redis`, `dns`, `refused`, `timeout`, `auth`, `tls`, `protocol` or
-    /// `broken`; null when nothing does.
-    error: Option<String>,
+    /// Why the broker cannot be watched; null when it is watched.
+    error: Option<Word<BrokerError>>,
 }
 
 impl ConnectionRow {
-    fn of(connection: Connection, health: Health) -> Self {
+    fn new(connection: Connection, health: WatchHealth) -> Self {
         let Connection { id, name, framework, created_ms, sealed_url, options } = connection;
-        let Health { watched, connected_ms, event_ms, lag_ms, trouble } = health;
         let source = match framework {
-            Framework::Celery if options.exact_consumers => "exact",
-            Framework::Celery => "inferred",
-            _ => "connected",
+            Framework::Celery if options.exact_consumers => ConsumersSource::Exact,
+            Framework::Celery => ConsumersSource::Inferred,
+            Framework::BullMq | Framework::Sidekiq => ConsumersSource::Connected,
         };
-        let health = HealthRow {
-            watched,
-            connected_since: connected_ms.map(instant),
-            last_event_at: event_ms.map(instant),
-            lag_ms,
-            error: trouble,
-        };
+        let has_broker = sealed_url.is_some();
         Self {
             id,
             name,
-            framework: framework.name().into(),
+            framework: framework.into(),
             created_at: instant(created_ms),
             queues: options.queues,
             key_prefix: options.key_prefix,
             exact_consumers: options.exact_consumers,
-            consumers_source: sealed_url.is_some().then(|| source.into()),
-            health: sealed_url.is_some().then_some(health),
+            consumers_source: has_broker.then(|| source.into()),
+            health: has_broker.then(|| health.into()),
+        }
+    }
+}
+
+impl From<WatchHealth> for HealthRow {
+    fn from(health: WatchHealth) -> Self {
+        Self {
+            watched: health.watched,
+            connected_since: health.connected_ms.map(instant),
+            last_event_at: health.last_event_ms.map(instant),
+            lag_ms: health.lag_ms,
+            error: health.error.map(Into::into),
         }
     }
 }
@@ -220,45 +236,16 @@ struct ConnectionList {
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct ConnectionWithKey {
-    id: String,
-    name: String,
-    framework: String,
-    #[serde(with = "wire")]
-    created_at: DateTime<Utc>,
-    queues: Vec<String>,
-    key_prefix: Option<String>,
-    exact_consumers: bool,
-    consumers_source: Option<String>,
-    health: Option<HealthRow>,
+    #[serde(flatten)]
+    #[oai(flatten)]
+    row: ConnectionRow,
     /// For `POST /api/ingest`, as `Authorization: Bearer`: `sk_live_...`.
     ingest_key: String,
 }
 
 impl ConnectionWithKey {
-    fn of(made: MadeConnection) -> Self {
-        let row = ConnectionRow::of(made.connection, Health::default());
-        let ConnectionRow {
-            id,
-            name,
-            framework,
-            created_at,
-            queues,
-            key_prefix,
-            exact_consumers,
-            consumers_source,
-            health,
-        } = row;
-        Self {
-            id,
-            name,
-            framework,
-            created_at,
-            queues,
-            key_prefix,
-            exact_consumers,
-            consumers_source,
-            health,
-            ingest_key: made.ingest_key,
-        }
+    fn new(created: CreatedConnection) -> Self {
+        let row = ConnectionRow::new(created.connection, WatchHealth::default());
+        Self { row, ingest_key: created.ingest_key }
     }
 }

@@ -1,8 +1,12 @@
-//! The routes of the queue monitor.
+//! Routes of the queue monitor.
 
 pub(super) mod connections;
+mod cursor;
 pub(super) mod ingest;
+mod job_rows;
 pub(super) mod jobs;
-pub(super) mod payload;
+mod paging;
+mod params;
+pub(super) mod queue_list;
 pub(super) mod stream;
-pub(super) mod workers_and_queues;
+pub(super) mod workers;

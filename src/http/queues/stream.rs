@@ -1,4 +1,4 @@
-//! The stream of a connection: `GET /api/events/stream`.
+//! `GET /api/events/stream`: the live stream of a connection.
 
 use poem::Request;
 use poem_openapi::{OpenApi, param::Query};
@@ -27,8 +27,8 @@ impl QueueEvents {
     /// changes: `job:state_change` `{id, name, state, previousState, timestamp}`, `worker:heartbeat` `{id, hostname, state,
     /// activeJobs}`, `worker:state_change` `{id, hostname, state, previousState, timestamp}` when a worker comes online or goes
     /// offline, `queue:snapshot` `{name, depth, consumers}` when it changes and at least every 30 s. `depth` and `consumers` are null
-    /// while nobody has told them. Whatever the filter, `heartbeat` `{timestamp}` comes every 15 s, and `gap` `{from, to, reason}`
-    /// after a time of which something may be missing: `handover` to another replica, `slow` reading, an `interrupted` connection.
+    /// while nobody has reported them. Whatever the filter, `heartbeat` `{timestamp}` comes every 15 s, and `gap` `{from, to, reason}`
+    /// after a time of which events may be missing: `handover` to another replica, `slow` reading, an `interrupted` connection.
     ///
     /// The events have no ids and are not replayed: after a reconnect read `GET /jobs` again.
     #[oai(path = "/events/stream", method = "get", operation_id = "queueEvents")]

@@ -41,7 +41,8 @@ impl<C> ListQuery<C> {
     }
 }
 
-fn check_limit(limit: i64, max: usize) -> Result<usize, String> {
+/// Checks the number of rows of a page.
+pub(in crate::http) fn check_limit(limit: i64, max: usize) -> Result<usize, String> {
     usize::try_from(limit)
         .ok()
         .filter(|limit| (1..=max).contains(limit))

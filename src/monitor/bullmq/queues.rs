@@ -1,4 +1,4 @@
-//! Which queues a BullMQ broker has, how many jobs wait in them, and which workers are connected: all by reading.
+//! Queues of a BullMQ broker: their names, their depths, and the connected workers. All of it by reading.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,145 +8,128 @@ use redis::{Pipeline, Value};
 use crate::{
     domain::queue::{
         Framework,
-        connection::{BrokerError, Options},
+        connection::{BrokerError, ConnectionOptions},
     },
-    monitor::{broker::Broker, glob::literal, key_scan::KeyScan},
+    monitor::{broker::Broker, bullmq::mapping::queue_of_stream, glob, key_scan::KeyScan},
 };
 
-/// The most queues that are followed.
-const QUEUES: usize = 1_000;
+/// Maximum number of queues that are watched.
+const MAX_QUEUES: usize = 1_000;
 
-/// What was found so far.
-pub(super) struct Queues {
+/// Queues found so far. A queue that is gone stays: its stream is empty then.
+pub(super) struct BullMqQueues {
     prefix: String,
-    /// Those that the connection names; empty: all that are found.
-    named: Vec<String>,
-    found: BTreeSet<String>,
-    walk: KeyScan,
+    /// Whether the connection names its queues: no others are looked for.
+    are_named: bool,
+    names: BTreeSet<String>,
+    scan: KeyScan,
 }
 
-/// The workers that are connected.
+/// Workers that are connected to the broker.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Workers {
-    /// Each worker's queues.
+pub(super) struct ConnectedWorkers {
+    /// Queues of each worker.
     pub(super) queues: BTreeMap<String, BTreeSet<String>>,
-    /// How many connections take from each queue.
+    /// Number of connections that consume each queue.
     pub(super) consumers: BTreeMap<String, u32>,
 }
 
-impl Queues {
-    pub(super) fn new(options: &Options) -> Self {
+impl BullMqQueues {
+    pub(super) fn new(options: &ConnectionOptions) -> Self {
         let prefix = options.prefix(Framework::BullMq).to_owned();
-        let walk = KeyScan::new(format!("{}:*:events", literal(&prefix)), "stream");
-        Self { walk, found: options.queues.iter().cloned().collect(), named: options.queues.clone(), prefix }
-    }
-
-    pub(super) fn prefix(&self) -> &str {
-        &self.prefix
+        let scan = KeyScan::new(format!("{}:*:events", glob::escape(&prefix)), "stream");
+        Self { prefix, are_named: !options.queues.is_empty(), names: options.queues.iter().cloned().collect(), scan }
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.found.iter().cloned().collect()
+        self.names.iter().cloned().collect()
     }
 
-    /// Goes on looking for queues. One that is gone stays known: its stream then has nothing to say.
-    pub(super) async fn walk(&mut self, broker: &Broker) -> Result<(), BrokerError> {
-        if !self.named.is_empty() {
+    fn add(&mut self, name: &str) {
+        if self.names.len() < MAX_QUEUES && !self.names.contains(name) {
+            self.names.insert(name.to_owned());
+        }
+    }
+
+    /// Makes the next steps of the scan for event streams. Does nothing where the connection names its queues.
+    pub(super) async fn discover(&mut self, broker: &Broker) -> Result<(), BrokerError> {
+        if self.are_named {
             return Ok(());
         }
-        for key in self.walk.go_on(broker).await?.keys {
-            let name = key
-                .strip_prefix(&self.prefix)
-                .and_then(|rest| rest.strip_prefix(':'))
-                .and_then(|rest| rest.strip_suffix(":events"));
-            if let Some(name) = name
-                && self.found.len() < QUEUES
-            {
-                self.found.insert(name.to_owned());
+        for key in self.scan.advance(broker).await?.keys {
+            if let Some(name) = queue_of_stream(&self.prefix, &key) {
+                self.add(name);
             }
         }
         Ok(())
     }
 
-    /// A key of a queue.
-    pub(super) fn key(&self, queue: &str, part: &str) -> String {
-        format!("{}:{queue}:{part}", self.prefix)
-    }
-
-    /// How many jobs wait in each queue.
+    /// Number of waiting jobs in each queue.
     pub(super) async fn depths(&self, broker: &Broker, queues: &[String]) -> Result<Vec<u64>, BrokerError> {
         if queues.is_empty() {
             return Ok(Vec::new());
         }
-        let mut ask = Pipeline::new();
-        ask.ignore_errors();
+        // Before version 6 of BullMQ the jobs of a paused queue were in a list of their own.
+        const PARTS: [(&str, &str); 3] = [("LLEN", "wait"), ("ZCARD", "prioritized"), ("LLEN", "paused")];
+        let mut pipeline = Pipeline::new();
+        // A key of another type fails alone, and counts as empty.
+        pipeline.ignore_errors();
         for queue in queues {
-            // Before version 6 a paused queue's jobs lay in a list of their own.
-            ask.cmd("LLEN")
-                .arg(self.key(queue, "wait"))
-                .cmd("ZCARD")
-                .arg(self.key(queue, "prioritized"))
-                .cmd("LLEN")
-                .arg(self.key(queue, "paused"));
+            for (command, part) in PARTS {
+                pipeline.cmd(command).arg(format!("{}:{queue}:{part}", self.prefix));
+            }
         }
-        let lengths: Vec<Value> = broker.ask_all(&ask).await?;
-        let length = |value: &Value| if let Value::Int(length) = value { (*length).max(0) as u64 } else { 0 };
-        Ok(lengths.chunks(3).map(|parts| parts.iter().map(length).sum()).collect())
+        let replies: Vec<Value> = broker.query_all(&pipeline).await?;
+        let length = |reply: &Value| if let Value::Int(length) = reply { (*length).max(0) as u64 } else { 0 };
+        Ok(replies.chunks(PARTS.len()).map(|parts| parts.iter().map(length).sum()).collect())
     }
 
-    /// The workers that are connected; `None` where the broker's users may not know.
+    /// Connected workers; `None` where the broker's user has no right to `CLIENT LIST`.
     ///
-    /// Their queues are found by it, too: a worker may wait for the first job of a queue that has no key yet.
-    pub(super) async fn workers(&mut self, broker: &Broker) -> Result<Option<Workers>, BrokerError> {
-        match broker.ask(&redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("NORMAL").clone()).await {
-            Ok(list) => {
-                let list: String = redis::from_redis_value(list).map_err(|_| BrokerError::Protocol)?;
-                let all = workers_in(&self.prefix, &list);
-                if self.named.is_empty() {
-                    let room = QUEUES.saturating_sub(self.found.len());
-                    let new: Vec<_> =
-                        all.consumers.keys().filter(|queue| !self.found.contains(*queue)).take(room).cloned().collect();
-                    self.found.extend(new);
-                }
-                Ok(Some(all.of(&self.found)))
+    /// Adds their queues: a worker may wait for the first job of a queue that has no stream yet.
+    pub(super) async fn workers(&mut self, broker: &Broker) -> Result<Option<ConnectedWorkers>, BrokerError> {
+        let clients = match broker.query(redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("NORMAL")).await {
+            Ok(clients) => redis::from_redis_value::<String>(clients).map_err(|_| BrokerError::Protocol)?,
+            Err(BrokerError::Auth | BrokerError::Protocol) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let workers = parse_client_list(&self.prefix, &clients);
+        if !self.are_named {
+            for queue in workers.consumers.keys() {
+                self.add(queue);
             }
-            Err(BrokerError::Auth | BrokerError::Protocol) => Ok(None),
-            Err(trouble) => Err(trouble),
         }
+        Ok(Some(workers.only_of(&self.names)))
     }
 }
 
-impl Workers {
-    /// Those that take from these queues.
-    fn of(mut self, queues: &BTreeSet<String>) -> Self {
+impl ConnectedWorkers {
+    /// The workers that consume any of these queues.
+    fn only_of(mut self, queues: &BTreeSet<String>) -> Self {
         self.consumers.retain(|queue, _| queues.contains(queue));
-        self.queues.values_mut().for_each(|taken| taken.retain(|queue| queues.contains(queue)));
-        self.queues.retain(|_, taken| !taken.is_empty());
+        self.queues.values_mut().for_each(|consumed| consumed.retain(|queue| queues.contains(queue)));
+        self.queues.retain(|_, consumed| !consumed.is_empty());
         self
     }
 }
 
-/// Connections of workers are named `<prefix>:<base64 of the queue>`, with `:w:<worker>` behind where the worker has a name.
-fn workers_in(prefix: &str, list: &str) -> Workers {
-    let mut workers = Workers::default();
-    for line in list.lines() {
-        let part = |name: &str| line.split(' ').find_map(|part| part.strip_prefix(name));
-        let Some(client) = part("name=").and_then(|name| name.strip_prefix(prefix)?.strip_prefix(':')) else {
+/// Finds workers among the clients of `CLIENT LIST`.
+///
+/// BullMQ names a worker's connection `<prefix>:<base64 of the queue>`, and appends `:w:<worker>` if the worker has a name.
+fn parse_client_list(prefix: &str, clients: &str) -> ConnectedWorkers {
+    let mut workers = ConnectedWorkers::default();
+    for line in clients.lines() {
+        let attribute = |name: &str| line.split(' ').find_map(|part| part.strip_prefix(name));
+        let Some(client) = attribute("name=").and_then(|name| name.strip_prefix(prefix)?.strip_prefix(':')) else {
             continue;
         };
-        let (encoded, worker) = match client.split_once(":w:") {
-            Some((encoded, worker)) => (encoded, Some(worker)),
+        let (encoded_queue, worker) = match client.split_once(":w:") {
+            Some((encoded_queue, worker)) => (encoded_queue, Some(worker)),
             None => (client, None),
         };
-        let Some(queue) = STANDARD
-            .decode(encoded)
-            .ok()
-            .and_then(|queue| String::from_utf8(queue).ok())
-            .filter(|queue| !queue.is_empty())
-        else {
-            continue;
-        };
-        let worker = worker.map_or_else(|| format!("{queue}@{}", part("addr=").unwrap_or("")), str::to_owned);
+        let queue = STANDARD.decode(encoded_queue).ok().and_then(|queue| String::from_utf8(queue).ok());
+        let Some(queue) = queue.filter(|queue| !queue.is_empty()) else { continue };
+        let worker = worker.map_or_else(|| format!("{queue}@{}", attribute("addr=").unwrap_or("")), str::to_owned);
         workers.queues.entry(worker).or_default().insert(queue.clone());
         *workers.consumers.entry(queue).or_default() += 1;
     }
@@ -158,15 +141,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_are_known_by_their_connections_names() {
+    fn workers_are_found_by_the_names_of_their_connections() {
         let name = STANDARD.encode("emails");
-        let list = format!(
-            "id=1 addr=127.0.0.1:1 laddr=x name=bull:{name} age=1 cmd=bzpopmin\nid=2 addr=127.0.0.1:2 name=bull:{name}:w:anna age=1\n\
-             id=3 addr=127.0.0.1:3 name=bull:{name}:qe age=1\nid=4 addr=127.0.0.1:4 name= age=1\nid=5 addr=127.0.0.1:5 name=other:{name} age=1\n"
+        let clients = format!(
+            "id=1 addr=127.0.0.1:1 laddr=x name=bull:{name} age=1 cmd=bzpopmin\n\
+             id=2 addr=127.0.0.1:2 name=bull:{name}:w:anna age=1\n\
+             id=3 addr=127.0.0.1:3 name=bull:{name}:qe age=1\n\
+             id=4 addr=127.0.0.1:4 name= age=1\n\
+             id=5 addr=127.0.0.1:5 name=other:{name} age=1\n"
         );
-        let workers = workers_in("bull", &list);
+        let workers = parse_client_list("bull", &clients);
         assert_eq!(workers.queues.keys().collect::<Vec<_>>(), ["anna", "emails@127.0.0.1:1"]);
         assert_eq!(workers.consumers, BTreeMap::from([("emails".to_owned(), 2)]));
-        assert_eq!(workers.of(&BTreeSet::from(["other".to_owned()])), Workers::default());
+        assert_eq!(workers.only_of(&BTreeSet::from(["other".to_owned()])), ConnectedWorkers::default());
     }
 }

@@ -1,8 +1,10 @@
-//! Hears a Celery broker's event channels, and holds what came until it is taken in. What does not fit is dropped, and that is told.
+//! Listener: subscribes to a Celery broker's event channels, and buffers messages until they are decoded.
+//!
+//! The buffer is bounded. Messages that do not fit are dropped, and the time of the first drop is returned, so that a gap can be reported.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -10,138 +12,160 @@ use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::sync::Notify;
 
 use crate::{
-    domain::queue::connection::{BrokerError, Options},
-    monitor::{broker::Broker, glob::literal, reporter::Reporter},
+    domain::queue::connection::{BrokerError, ConnectionOptions},
+    monitor::{broker::Broker, glob},
+    sync::lock,
 };
 
-/// The most messages and bytes that wait to be taken in: some seconds of a busy broker.
-const MESSAGES: usize = 50_000;
-const BYTES: usize = 64 << 20;
-/// How often the broker is asked whether it is still there.
-const BEAT: Duration = Duration::from_secs(1);
+/// Maximum number of buffered messages: some seconds of a busy broker.
+const MAX_BUFFERED_MESSAGES: usize = 50_000;
+/// Maximum of buffered messages, in bytes.
+const MAX_BUFFERED_BYTES: usize = 64 << 20;
+/// Interval between pings of the broker. A pub/sub connection is silent by nature, so only a ping shows that it is lost.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval at which the ping loop checks for a disconnect that the connection itself reported.
+const DISCONNECT_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A broker's event channels, heard.
+/// Subscription to a broker's event channels.
 pub(super) struct EventListener {
     connection: MultiplexedConnection,
-    held: Arc<Held>,
+    buffer: Arc<MessageBuffer>,
 }
 
-struct Held {
-    state: Mutex<State>,
-    came: Notify,
+struct MessageBuffer {
+    state: Mutex<BufferState>,
+    received: Notify,
 }
 
-struct State {
+struct BufferState {
     messages: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// When the first message was dropped of those that nobody was told about.
-    dropped: Option<Instant>,
-    broken: bool,
-    /// When the broker last showed that it is there.
-    heard: Instant,
+    /// When the first message was dropped since the last [`ReceivedMessages::dropped_since`].
+    dropped_since: Option<Instant>,
+    disconnected: bool,
+    /// When the broker last sent a message or answered a ping.
+    last_seen: Instant,
 }
 
-/// What was heard.
-pub(super) struct Heard {
+/// Messages taken from the buffer.
+pub(super) struct ReceivedMessages {
     pub(super) messages: Vec<Vec<u8>>,
     /// Since when messages were dropped, if any were.
-    pub(super) dropped: Option<Instant>,
+    pub(super) dropped_since: Option<Instant>,
 }
 
-impl Held {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl MessageBuffer {
+    fn new() -> Self {
+        let state = BufferState {
+            messages: VecDeque::new(),
+            bytes: 0,
+            dropped_since: None,
+            disconnected: false,
+            last_seen: Instant::now(),
+        };
+        Self { state: Mutex::new(state), received: Notify::new() }
     }
 
-    fn hear(&self, push: PushInfo) {
+    fn state(&self) -> MutexGuard<'_, BufferState> {
+        lock(&self.state)
+    }
+
+    fn on_push(&self, push: PushInfo) {
         match push.kind {
             PushKind::PMessage | PushKind::Message => {
                 if let Some(Value::BulkString(message)) = push.data.into_iter().next_back() {
-                    self.keep(message);
+                    self.add(message);
                 }
             }
-            PushKind::Disconnection => self.state().broken = true,
+            PushKind::Disconnection => self.state().disconnected = true,
             _ => return,
         }
-        self.came.notify_one();
+        self.received.notify_one();
     }
 
-    fn keep(&self, message: Vec<u8>) {
+    fn add(&self, message: Vec<u8>) {
         let mut state = self.state();
-        state.heard = Instant::now();
-        if state.messages.len() >= MESSAGES || state.bytes + message.len() > BYTES {
-            state.dropped.get_or_insert_with(Instant::now);
+        state.last_seen = Instant::now();
+        if state.messages.len() >= MAX_BUFFERED_MESSAGES || state.bytes + message.len() > MAX_BUFFERED_BYTES {
+            state.dropped_since.get_or_insert_with(Instant::now);
             metrics::counter!("holdfast_queue_messages_dropped_total").increment(1);
             return;
         }
         state.bytes += message.len();
         state.messages.push_back(message);
     }
+
+    fn take(&self, max: usize) -> Option<ReceivedMessages> {
+        let mut state = self.state();
+        if state.messages.is_empty() {
+            return None;
+        }
+        let count = state.messages.len().min(max);
+        let messages: Vec<_> = state.messages.drain(..count).collect();
+        state.bytes -= messages.iter().map(Vec::len).sum::<usize>();
+        // A gap is reported when the buffer is half empty again, so that a full buffer makes one gap and not hundreds.
+        let has_room = state.messages.len() <= MAX_BUFFERED_MESSAGES / 2 && state.bytes <= MAX_BUFFERED_BYTES / 2;
+        let dropped_since = if has_room { state.dropped_since.take() } else { None };
+        Some(ReceivedMessages { messages, dropped_since })
+    }
 }
 
 impl EventListener {
-    /// Subscribes the channels in the forms that the connection's options leave open.
-    pub(super) async fn open(broker: &Broker, options: &Options, database: i64) -> Result<Self, BrokerError> {
-        let state = State { messages: VecDeque::new(), bytes: 0, dropped: None, broken: false, heard: Instant::now() };
-        let held = Arc::new(Held { state: Mutex::new(state), came: Notify::new() });
-        let hears = held.clone();
-        let mut connection = broker.listen(move |push| hears.hear(push)).await?;
+    /// Subscribes to the broker's event channels.
+    ///
+    /// kombu appends the routing key to the channel's name if `fanout_patterns` is set. If the connection's options do not say, both forms are
+    /// subscribed.
+    pub(super) async fn subscribe(
+        broker: &Broker,
+        options: &ConnectionOptions,
+        database: i64,
+    ) -> Result<Self, BrokerError> {
+        let buffer = Arc::new(MessageBuffer::new());
+        let pushes = buffer.clone();
+        let mut connection = broker.pubsub_connection(move |push| pushes.on_push(push)).await?;
         let channel = format!("{}celeryev", options.channel_prefix(database));
-        // With patterns the routing key follows the name, without them nothing does. Where nobody says which, both are heard.
         if options.fanout_patterns != Some(false) {
-            connection.psubscribe(format!("{}/*", literal(&channel))).await.map_err(|error| broker.trouble(&error))?;
+            let pattern = format!("{}/*", glob::escape(&channel));
+            connection.psubscribe(pattern).await.map_err(|error| broker.classify(&error))?;
         }
         if options.fanout_patterns != Some(true) {
-            connection.subscribe(channel).await.map_err(|error| broker.trouble(&error))?;
+            connection.subscribe(channel).await.map_err(|error| broker.classify(&error))?;
         }
-        Ok(Self { connection, held })
+        Ok(Self { connection, buffer })
     }
 
-    /// Waits for messages; at most so many of them.
-    pub(super) async fn take(&self, most: usize) -> Heard {
+    /// Waits for messages, and takes at most `max` of them.
+    pub(super) async fn receive(&self, max: usize) -> ReceivedMessages {
         loop {
-            let came = self.held.came.notified();
-            {
-                let mut state = self.held.state();
-                if !state.messages.is_empty() {
-                    let count = state.messages.len().min(most);
-                    let messages: Vec<_> = state.messages.drain(..count).collect();
-                    state.bytes -= messages.iter().map(Vec::len).sum::<usize>();
-                    // The gap is told once there is room again, so that one is told and not a hundred.
-                    let dropped = if state.messages.len() <= MESSAGES / 2 && state.bytes <= BYTES / 2 {
-                        state.dropped.take()
-                    } else {
-                        None
-                    };
-                    return Heard { messages, dropped };
-                }
+            let received = self.buffer.received.notified();
+            if let Some(messages) = self.buffer.take(max) {
+                return messages;
             }
-            came.await;
+            received.await;
         }
     }
 
-    /// When the broker last showed that it is there, in milliseconds of Redis' clock.
-    pub(super) fn heard_ms(&self, outlet: &Reporter) -> i64 {
-        let ago = self.held.state().heard.elapsed();
-        (outlet.now_us() - ago.as_micros() as i64) / 1000
+    /// When the broker last sent a message or answered a ping.
+    pub(super) fn last_seen(&self) -> Instant {
+        self.buffer.state().last_seen
     }
 
-    /// Asks again and again whether the broker is still there; returns when it is not.
-    pub(super) async fn beat(&self, broker: &Broker) -> BrokerError {
+    /// Pings the broker until the connection is lost.
+    pub(super) async fn ping_until_lost(&self, broker: &Broker) -> BrokerError {
         let mut connection = self.connection.clone();
         loop {
-            let asked = Instant::now();
-            let answer: Result<Value, _> = redis::cmd("PING").query_async(&mut connection).await;
-            if let Err(error) = answer {
-                return broker.trouble(&error);
+            let sent = Instant::now();
+            let reply: Result<Value, _> = redis::cmd("PING").query_async(&mut connection).await;
+            if let Err(error) = reply {
+                return broker.classify(&error);
             }
-            self.held.state().heard = asked;
-            let until = tokio::time::Instant::now() + BEAT;
-            while tokio::time::Instant::now() < until {
-                if self.held.state().broken {
+            self.buffer.state().last_seen = sent;
+            let next_ping = tokio::time::Instant::now() + PING_INTERVAL;
+            while tokio::time::Instant::now() < next_ping {
+                if self.buffer.state().disconnected {
                     return BrokerError::Broken;
                 }
-                tokio::time::sleep(BEAT / 10).await;
+                tokio::time::sleep(DISCONNECT_CHECK_INTERVAL).await;
             }
         }
     }
@@ -152,23 +176,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_dropped_and_known() {
-        let state = State { messages: VecDeque::new(), bytes: 0, dropped: None, broken: false, heard: Instant::now() };
-        let held = Held { state: Mutex::new(state), came: Notify::new() };
+    fn messages_beyond_the_bounds_are_dropped_and_noted() {
+        let buffer = MessageBuffer::new();
         let message =
             |bytes: usize| PushInfo { kind: PushKind::PMessage, data: vec![Value::BulkString(vec![b'x'; bytes])] };
-        for _ in 0..MESSAGES {
-            held.hear(message(1));
+        for _ in 0..MAX_BUFFERED_MESSAGES {
+            buffer.on_push(message(1));
         }
-        assert!(held.state().dropped.is_none());
-        held.hear(message(1));
-        assert!(held.state().dropped.is_some());
-        assert_eq!(held.state().messages.len(), MESSAGES);
-        held.state().messages.clear();
-        held.state().bytes = 0;
-        held.state().dropped = None;
-        held.hear(message(BYTES));
-        held.hear(message(1));
-        assert!(held.state().dropped.is_some(), "bytes count, too");
+        assert!(buffer.state().dropped_since.is_none());
+        buffer.on_push(message(1));
+        assert!(buffer.state().dropped_since.is_some());
+        assert_eq!(buffer.state().messages.len(), MAX_BUFFERED_MESSAGES);
+        buffer.state().messages.clear();
+        buffer.state().bytes = 0;
+        buffer.state().dropped_since = None;
+        buffer.on_push(message(MAX_BUFFERED_BYTES));
+        buffer.on_push(message(1));
+        assert!(buffer.state().dropped_since.is_some(), "bytes are bounded, too");
     }
 }

@@ -1,6 +1,10 @@
-//! Watches a Celery broker: events from its channels as they come, queues and consumers by looking every second.
+//! Watch of a Celery broker: its events are received as they are published, its queues and consumers are polled once a second.
+//!
+//! Four loops run at once: the listener pings the broker, [`CeleryWatch::decode_loop`] turns buffered messages into observations,
+//! [`CeleryWatch::report_loop`] stores them, and [`CeleryWatch::poll_loop`] polls queues. The first that ends, ends the watch.
 
 mod decode;
+mod lenient;
 mod listener;
 mod mapping;
 mod queues;
@@ -10,219 +14,201 @@ mod tracker;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use crate::{
-    domain::queue::{
-        ConsumersFrom, Observation, QueueObservation,
-        connection::{BrokerError, Options},
-    },
+    domain::queue::{ConsumersSource, GapReason, Observation, QueueObservation, connection::ConnectionOptions},
     monitor::{
         broker::Broker,
         reporter::{Reporter, WatchEnd},
     },
     store::MAX_OBSERVATIONS,
+    sync::lock,
 };
 
-use decode::{Event, Unreadable};
+use decode::{CeleryEvent, DecodeError};
 use listener::EventListener;
-use queues::Queues;
-use remote_control::{Answer, Pidbox};
+use queues::CeleryQueues;
+use remote_control::{Pidbox, WorkerReply};
 use tracker::Tracker;
 
-/// How many messages are read at once: a worker's message has up to 24 events.
-const MESSAGES: usize = 64;
-/// How many batches may wait for the store, beside the one on its way: while it works, the next are read.
-const BATCHES: usize = 2;
-/// How often queues are looked at; the walk over the broker's keys and its bindings, every so many looks; and queues that did not change.
-const LOOK: Duration = Duration::from_secs(1);
-const WALK_EVERY: u64 = 5;
-const AGAIN_EVERY: u64 = 10;
-/// Workers are asked every so many looks.
-const ASK_EVERY: u64 = 10;
+/// Maximum number of messages decoded into one batch. A worker's message has up to 24 events.
+const BATCH_MESSAGES: usize = 64;
+/// Number of decoded batches that may wait for the store, besides the one being stored; then decoding waits.
+const MAX_WAITING_BATCHES: usize = 2;
+/// Interval at which queues and consumers are polled.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Every how many polls new queues and bound workers are looked for.
+const DISCOVER_EVERY: u64 = 5;
+/// Every how many polls unchanged queues are reported, too, so that the store keeps them.
+const REPORT_ALL_EVERY: u64 = 10;
+/// Every how many polls workers are asked by remote control.
+const QUERY_WORKERS_EVERY: u64 = 10;
 
-/// Watches until the broker is in trouble, or the watch is lost.
+/// Watches until the broker fails or the lease is lost.
 pub(super) async fn watch(
     broker: &Broker,
-    options: &Options,
+    options: &ConnectionOptions,
     database: i64,
-    outlet: &Reporter,
+    reporter: &Reporter,
 ) -> Result<Infallible, WatchEnd> {
-    let ear = EventListener::open(broker, options, database).await?;
-    outlet.connected(false).await?;
-    let celery = Celery { broker, outlet, known: Mutex::default() };
-    let (batches, to_tell) = mpsc::channel(BATCHES);
-    let pidbox = options.exact_consumers.then(|| Pidbox::new(options, database, outlet.watched().connection));
-    let ended = tokio::select! {
-        trouble = ear.beat(broker) => WatchEnd::BrokerError(trouble),
-        halt = celery.read(&ear, batches) => halt,
-        halt = celery.tell(to_tell) => halt,
-        halt = celery.look(Queues::new(options.clone()), pidbox.as_ref()) => halt,
+    let listener = EventListener::subscribe(broker, options, database).await?;
+    reporter.connected(false).await?;
+    let pidbox = options.exact_consumers.then(|| Pidbox::new(options, database, reporter.lease().connection));
+    let watch = CeleryWatch { broker, reporter, pidbox, workers: Mutex::default() };
+    let (sender, batches) = mpsc::channel(MAX_WAITING_BATCHES);
+    let end = tokio::select! {
+        error = listener.ping_until_lost(broker) => WatchEnd::Broker(error),
+        end = watch.decode_loop(&listener, sender) => end,
+        Err(end) = watch.report_loop(batches) => end,
+        Err(end) = watch.poll_loop(CeleryQueues::new(options.clone())) => end,
     };
-    if let WatchEnd::BrokerError(trouble) = ended {
-        outlet.disconnected(trouble, Some(ear.heard_ms(outlet)));
+    if let WatchEnd::Broker(error) = end {
+        reporter.disconnected(error, Some(reporter.time_of_ms(listener.last_seen())));
     }
-    Err(ended)
+    Err(end)
 }
 
-struct Celery<'a> {
+struct CeleryWatch<'a> {
     broker: &'a Broker,
-    outlet: &'a Reporter,
-    known: Mutex<Known>,
+    reporter: &'a Reporter,
+    /// For connections that request exact consumers.
+    pidbox: Option<Pidbox>,
+    workers: Mutex<KnownWorkers>,
 }
 
-/// What is known of the broker's queues and workers.
+/// Workers and their queues, from both sources.
 #[derive(Default)]
-struct Known {
+struct KnownWorkers {
+    /// Inferred from events.
     tracker: Tracker,
-    /// What workers said when they were asked.
-    answers: BTreeMap<String, Answer>,
+    /// Latest replies by remote control.
+    replies: BTreeMap<String, WorkerReply>,
 }
 
-impl Celery<'_> {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+/// Observations of the messages decoded together.
+struct Batch {
+    observations: Vec<Observation>,
+    /// Since when messages before these were dropped, in milliseconds since the Unix epoch.
+    dropped_since_ms: Option<i64>,
+}
+
+impl CeleryWatch<'_> {
+    fn workers(&self) -> MutexGuard<'_, KnownWorkers> {
+        lock(&self.workers)
     }
 
-    /// Reads what the ear heard.
-    async fn read(&self, ear: &EventListener, batches: mpsc::Sender<Batch>) -> WatchEnd {
+    async fn decode_loop(&self, listener: &EventListener, batches: mpsc::Sender<Batch>) -> WatchEnd {
         loop {
-            let heard = ear.take(MESSAGES).await;
-            let mut sightings = Vec::with_capacity(MAX_OBSERVATIONS);
+            let received = listener.receive(BATCH_MESSAGES).await;
+            let mut observations = Vec::with_capacity(MAX_OBSERVATIONS);
             let now = Instant::now();
-            for message in &heard.messages {
-                let read = decode::body_of(message)
-                    .and_then(|body| decode::events_in(&body, |event| self.hear(&event, now, &mut sightings)));
-                match read {
+            for message in &received.messages {
+                let decoded = decode::decode_body(message).and_then(|body| {
+                    decode::decode_events(&body, |event| observations.extend(self.observe(&event, now)))
+                });
+                match decoded {
                     Ok(0) => {}
-                    Ok(broken) => note_unreadable(Unreadable::Broken, broken),
-                    Err(reason) => note_unreadable(reason, 1),
+                    Ok(malformed) => count_undecoded(DecodeError::Malformed, malformed),
+                    Err(error) => count_undecoded(error, 1),
                 }
             }
-            let dropped_ms =
-                heard.dropped.map(|since| (self.outlet.now_us() - since.elapsed().as_micros() as i64) / 1000);
-            if batches.send(Batch { sightings, dropped_ms }).await.is_err() {
-                return WatchEnd::Lost;
+            let dropped_since_ms = received.dropped_since.map(|since| self.reporter.time_of_ms(since));
+            if batches.send(Batch { observations, dropped_since_ms }).await.is_err() {
+                return WatchEnd::LeaseLost;
             }
         }
     }
 
-    fn hear(&self, event: &Event<'_>, now: Instant, sightings: &mut Vec<Observation>) {
-        let mut known = self.known();
-        known.tracker.hear(event, now);
-        let Some(mut sighting) = mapping::sighting(event) else { return };
-        if let Observation::Worker(worker) = &mut sighting {
-            match known.answers.get(&worker.external_id) {
-                Some(answer) => (worker.concurrency, worker.queues) = (answer.concurrency, Some(answer.queues.clone())),
-                None => worker.queues = known.tracker.queues_of(&worker.external_id, now),
+    fn observe(&self, event: &CeleryEvent<'_>, now: Instant) -> Option<Observation> {
+        let mut workers = self.workers();
+        workers.tracker.apply(event, now);
+        let mut observation = mapping::observation(event)?;
+        if let Observation::Worker(worker) = &mut observation {
+            match workers.replies.get(&worker.external_id) {
+                Some(reply) => (worker.concurrency, worker.queues) = (reply.concurrency, Some(reply.queues.clone())),
+                None => worker.queues = workers.tracker.queues_of(&worker.external_id, now),
             }
         }
-        sightings.push(sighting);
+        Some(observation)
     }
 
-    /// Tells the store, one batch after the other.
-    async fn tell(&self, mut batches: mpsc::Receiver<Batch>) -> WatchEnd {
+    /// Stores batches in order; a gap is stored after the observations that follow it.
+    async fn report_loop(&self, mut batches: mpsc::Receiver<Batch>) -> Result<Infallible, WatchEnd> {
         while let Some(batch) = batches.recv().await {
-            for piece in batch.sightings.chunks(MAX_OBSERVATIONS) {
-                if let Err(halt) = self.outlet.tell(piece, &[]).await {
-                    return halt;
-                }
+            for chunk in batch.observations.chunks(MAX_OBSERVATIONS) {
+                self.reporter.report(chunk, &[]).await?;
             }
-            if let Some(from_ms) = batch.dropped_ms
-                && let Err(halt) = self.outlet.gap(from_ms, self.outlet.now_us() / 1000, "overflow").await
-            {
-                return halt;
+            if let Some(from_ms) = batch.dropped_since_ms {
+                self.reporter.report_gap(from_ms, self.reporter.now_us() / 1000, GapReason::Overflow).await?;
             }
         }
-        WatchEnd::Lost
+        Err(WatchEnd::LeaseLost)
     }
 
-    /// Looks at queues and consumers, for good.
-    async fn look(&self, queues: Queues, pidbox: Option<&Pidbox>) -> WatchEnd {
-        match self.looking(queues, pidbox).await {
-            Ok(never) => match never {},
-            Err(halt) => halt,
-        }
-    }
-
-    async fn looking(&self, mut queues: Queues, pidbox: Option<&Pidbox>) -> Result<Infallible, WatchEnd> {
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut told, mut nodes) = (HashMap::new(), HashSet::new());
-        for number in 0_u64.. {
-            looks.tick().await;
-            if number % WALK_EVERY == 0 {
-                queues.walk(self.broker).await?;
-                nodes = queues.nodes(self.broker).await?;
+    async fn poll_loop(&self, mut queues: CeleryQueues) -> Result<Infallible, WatchEnd> {
+        let source = if self.pidbox.is_some() { ConsumersSource::Exact } else { ConsumersSource::Inferred };
+        let mut ticks = tokio::time::interval(POLL_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut reported, mut bound_workers) = (HashMap::new(), HashSet::new());
+        let mut poll = 0_u64;
+        loop {
+            ticks.tick().await;
+            if poll.is_multiple_of(DISCOVER_EVERY) {
+                queues.discover(self.broker).await?;
+                bound_workers = queues.bound_workers(self.broker).await?;
             }
-            if let Some(pidbox) = pidbox
-                && number % ASK_EVERY == 0
+            if let Some(pidbox) = &self.pidbox
+                && poll.is_multiple_of(QUERY_WORKERS_EVERY)
             {
-                let expected = self.known().tracker.alive(Instant::now()).max(nodes.len());
-                let answers = pidbox.ask(self.broker, expected).await?;
-                pidbox.clear(self.broker).await?;
-                self.known().answers = answers;
+                let expected = self.workers().tracker.live_workers(Instant::now()).max(bound_workers.len());
+                let replies = pidbox.query_workers(self.broker, expected).await?;
+                self.workers().replies = replies;
             }
             let names: Vec<String> =
-                queues.names(self.known().tracker.queues()).into_iter().map(str::to_owned).collect();
+                queues.names(self.workers().tracker.queues()).into_iter().map(str::to_owned).collect();
             let depths = queues.depths(self.broker, &names).await?;
-            let consumers = self.consumers(pidbox.is_some(), &nodes);
-            let from = if pidbox.is_some() { ConsumersFrom::Exact } else { ConsumersFrom::Inferred };
-            let at_us = self.outlet.now_us();
+            let consumers = self.consumers(&bound_workers);
+            let at_us = self.reporter.now_us();
             let mut changed = Vec::new();
             for (name, depth) in names.into_iter().zip(depths) {
-                let stands = (depth, consumers.get(&name).copied().unwrap_or(0));
-                if told.insert(name.clone(), stands) != Some(stands) || number % AGAIN_EVERY == 0 {
-                    changed.push(Observation::Queue(QueueObservation {
-                        name,
-                        at_us,
-                        depth: Some(depth),
-                        consumers: Some((stands.1, from)),
-                    }));
+                let count = consumers.get(&name).copied().unwrap_or(0);
+                let is_unchanged = reported.insert(name.clone(), (depth, count)) == Some((depth, count));
+                if !is_unchanged || poll.is_multiple_of(REPORT_ALL_EVERY) {
+                    let (depth, consumers) = (Some(depth), Some((count, source)));
+                    changed.push(Observation::Queue(QueueObservation { name, at_us, depth, consumers }));
                 }
             }
-            for piece in changed.chunks(MAX_OBSERVATIONS) {
-                self.outlet.tell(piece, &[]).await?;
+            for chunk in changed.chunks(MAX_OBSERVATIONS) {
+                self.reporter.report(chunk, &[]).await?;
             }
+            poll += 1;
         }
-        Err(BrokerError::Protocol.into())
     }
 
-    fn consumers(&self, exact: bool, nodes: &HashSet<String>) -> HashMap<String, u32> {
-        let known = self.known();
-        if !exact {
-            return known
-                .tracker
-                .consumers(nodes, Instant::now())
-                .into_iter()
-                .map(|(queue, count)| (queue.to_owned(), count))
-                .collect();
+    /// Number of consumers of each queue.
+    fn consumers(&self, bound_workers: &HashSet<String>) -> HashMap<String, u32> {
+        let workers = self.workers();
+        if self.pidbox.is_none() {
+            let inferred = workers.tracker.consumers(bound_workers, Instant::now());
+            return inferred.into_iter().map(|(queue, count)| (queue.to_owned(), count)).collect();
         }
         let mut consumers = HashMap::new();
-        known
-            .answers
-            .values()
-            .flat_map(|answer| &answer.queues)
-            .for_each(|queue| *consumers.entry(queue.clone()).or_default() += 1);
+        for queue in workers.replies.values().flat_map(|reply| &reply.queues) {
+            *consumers.entry(queue.clone()).or_default() += 1;
+        }
         consumers
     }
 }
 
-/// What was read at once.
-struct Batch {
-    sightings: Vec<Observation>,
-    /// Since when messages were dropped before these, in milliseconds since the Unix epoch.
-    dropped_ms: Option<i64>,
-}
-
-fn note_unreadable(reason: Unreadable, count: usize) {
-    let why = match reason {
-        Unreadable::Packed => "packed",
-        Unreadable::Broken => "broken",
+fn count_undecoded(error: DecodeError, count: usize) {
+    let why = match error {
+        DecodeError::UnsupportedEncoding => "packed",
+        DecodeError::Malformed => "broken",
     };
     metrics::counter!("holdfast_queue_messages_unreadable_total", "why" => why).increment(count as u64);
 }

@@ -1,7 +1,7 @@
-//! Which queues a Celery broker has, how many jobs wait in them, and which nodes are bound: all by reading.
+//! Queues of a Celery broker: their names, their depths, and the bound workers. All of it by reading.
 //!
-//! Queues are found by the bindings that kombu keeps (a few keys of a walk over all keys at a time, so that a large broker is not held up)
-//! and by the events that name one. A queue that is declared but never bound nor sent to under our eyes is not found: name it in the connection.
+//! Names come from kombu's bindings, found by a key scan, and from the tracker. A queue that was never bound, and to which no task was sent
+//! while the broker was watched, is not found; the connection must name it.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,50 +10,53 @@ use redis::{Pipeline, Value};
 use crate::{
     domain::queue::{
         Framework,
-        connection::{BrokerError, Options},
+        connection::{BrokerError, ConnectionOptions},
     },
-    monitor::{broker::Broker, glob::literal, key_scan::KeyScan},
+    monitor::{broker::Broker, glob, key_scan::KeyScan},
 };
 
-/// The most queues whose depth is asked for.
-const QUEUES: usize = 1_000;
-/// The most members of one binding that are read, and how many at once.
-const BINDINGS: usize = 5_000;
-const BINDINGS_AT_ONCE: usize = 500;
+/// Maximum number of queues whose depths are polled.
+const MAX_QUEUES: usize = 1_000;
+/// Number of members of one binding after which no more are read.
+const MAX_BINDING_MEMBERS: usize = 5_000;
+/// `COUNT` of one `SSCAN` of a binding.
+const SSCAN_COUNT: usize = 500;
 
-/// What was found so far.
-pub(super) struct Queues {
-    options: Options,
+/// Queues found so far.
+pub(super) struct CeleryQueues {
+    options: ConnectionOptions,
+    /// Queues found by the last complete pass of the scan.
     bound: BTreeSet<String>,
-    /// What the present walk has found; it replaces `bound` when the walk is through, so that what is gone goes.
-    finding: BTreeSet<String>,
-    walk: KeyScan,
-    walked: bool,
+    /// Queues found by the present pass. They replace `bound` at its end, so that queues that are gone are dropped.
+    found: BTreeSet<String>,
+    scan: KeyScan,
+    has_complete_pass: bool,
 }
 
-impl Queues {
-    pub(super) fn new(options: Options) -> Self {
-        // Both `_kombu.binding.<exchange>` and `_kombu.binding_permanent.<exchange>`.
-        let walk = KeyScan::new(format!("{}_kombu.binding*", literal(options.prefix(Framework::Celery))), "set");
-        Self { options, bound: BTreeSet::new(), finding: BTreeSet::new(), walk, walked: false }
+impl CeleryQueues {
+    pub(super) fn new(options: ConnectionOptions) -> Self {
+        // Matches `_kombu.binding.<exchange>` and `_kombu.binding_permanent.<exchange>`.
+        let pattern = format!("{}_kombu.binding*", glob::escape(options.prefix(Framework::Celery)));
+        let scan = KeyScan::new(pattern, "set");
+        Self { options, bound: BTreeSet::new(), found: BTreeSet::new(), scan, has_complete_pass: false }
     }
 
     fn prefix(&self) -> &str {
         self.options.prefix(Framework::Celery)
     }
 
-    /// Goes on with the walk over the broker's keys.
-    pub(super) async fn walk(&mut self, broker: &Broker) -> Result<(), BrokerError> {
+    /// Makes the next steps of the scan for bindings. Does nothing where the connection names its queues.
+    pub(super) async fn discover(&mut self, broker: &Broker) -> Result<(), BrokerError> {
         if !self.options.queues.is_empty() {
             return Ok(());
         }
-        let found = self.walk.go_on(broker).await?;
-        for key in found.keys {
+        let scanned = self.scan.advance(broker).await?;
+        for key in scanned.keys {
             self.read_binding(broker, &key).await?;
         }
-        if found.end {
-            self.bound = std::mem::take(&mut self.finding);
-            self.walked = true;
+        if scanned.pass_ended {
+            self.bound = std::mem::take(&mut self.found);
+            self.has_complete_pass = true;
         }
         Ok(())
     }
@@ -68,79 +71,78 @@ impl Queues {
         if exchange == "celeryev" || exchange.ends_with(".pidbox") || exchange.starts_with("reply.") {
             return Ok(());
         }
-        for member in members(broker, key).await? {
-            if let Some(queue) = queue_of(&member, self.options.separator())
-                && self.finding.len() < QUEUES
+        for member in binding_members(broker, key).await? {
+            if let Some(queue) = job_queue_of(&member, self.options.separator())
+                && self.found.len() < MAX_QUEUES
             {
-                self.finding.insert(queue.to_owned());
+                self.found.insert(queue.to_owned());
             }
         }
         Ok(())
     }
 
-    /// The nodes that are bound to remote control: live workers, and those that died without a word.
-    pub(super) async fn nodes(&self, broker: &Broker) -> Result<HashSet<String>, BrokerError> {
-        let members = members(broker, &format!("{}_kombu.binding.celery.pidbox", self.prefix())).await?;
-        let node = |member: &String| {
-            Some(queue_of_any(member, self.options.separator())?.strip_suffix(".celery.pidbox")?.to_owned())
+    /// Node names that are bound to Celery's remote control: live workers, and workers that were killed.
+    pub(super) async fn bound_workers(&self, broker: &Broker) -> Result<HashSet<String>, BrokerError> {
+        let members = binding_members(broker, &format!("{}_kombu.binding.celery.pidbox", self.prefix())).await?;
+        let node_name = |member: &String| {
+            Some(queue_of(member, self.options.separator())?.strip_suffix(".celery.pidbox")?.to_owned())
         };
-        Ok(members.iter().filter_map(node).collect())
+        Ok(members.iter().filter_map(node_name).collect())
     }
 
-    /// The queues to look at: those that the connection names, or those bound and those that tasks were `sent` to.
-    pub(super) fn names<'a>(&'a self, sent: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    /// Queues to poll: those that the connection names, else those that are bound and those of the tracker.
+    pub(super) fn names<'a>(&'a self, tracked: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
         if !self.options.queues.is_empty() {
             return self.options.queues.iter().map(String::as_str).collect();
         }
-        // Before the first walk is through, what it has found so far is better than nothing.
-        let bound = if self.walked { &self.bound } else { &self.finding };
-        bound.iter().map(String::as_str).chain(sent.filter(|queue| is_a_queue(queue))).take(QUEUES).collect()
+        let bound = if self.has_complete_pass { &self.bound } else { &self.found };
+        bound.iter().map(String::as_str).chain(tracked.filter(|queue| is_job_queue(queue))).take(MAX_QUEUES).collect()
     }
 
-    /// How many jobs wait in each queue, over all steps of priority.
+    /// Number of waiting jobs in each queue, over all priority steps.
     pub(super) async fn depths(&self, broker: &Broker, queues: &[String]) -> Result<Vec<u64>, BrokerError> {
-        let lists: Vec<Vec<String>> = queues.iter().map(|queue| self.options.lists(queue)).collect();
-        let mut ask = Pipeline::new();
-        // A key of that name may be something else: one wrong kind must not hide the others.
-        ask.ignore_errors();
-        lists.iter().flatten().for_each(|list| {
-            ask.cmd("LLEN").arg(list);
-        });
-        if lists.is_empty() {
+        if queues.is_empty() {
             return Ok(Vec::new());
         }
-        let lengths: Vec<Value> = broker.ask_all(&ask).await?;
-        let mut lengths =
-            lengths.into_iter().map(|length| if let Value::Int(length) = length { length.max(0) as u64 } else { 0 });
-        Ok(lists.iter().map(|lists| lengths.by_ref().take(lists.len()).sum()).collect())
+        let keys: Vec<Vec<String>> = queues.iter().map(|queue| self.options.list_keys(queue)).collect();
+        let mut pipeline = Pipeline::new();
+        // A key of another type fails alone, and counts as empty.
+        pipeline.ignore_errors();
+        for key in keys.iter().flatten() {
+            pipeline.cmd("LLEN").arg(key);
+        }
+        let replies: Vec<Value> = broker.query_all(&pipeline).await?;
+        let length = |reply: Value| if let Value::Int(length) = reply { length.max(0) as u64 } else { 0 };
+        let mut lengths = replies.into_iter().map(length);
+        Ok(keys.iter().map(|keys| lengths.by_ref().take(keys.len()).sum()).collect())
     }
 }
 
-/// The members of a set, within bounds.
-async fn members(broker: &Broker, key: &str) -> Result<Vec<String>, BrokerError> {
+/// Members of a binding's set, at most about [`MAX_BINDING_MEMBERS`].
+async fn binding_members(broker: &Broker, key: &str) -> Result<Vec<String>, BrokerError> {
     let (mut cursor, mut all) = (0_u64, Vec::new());
     loop {
-        let reply = broker.ask(redis::cmd("SSCAN").arg(key).arg(cursor).arg("COUNT").arg(BINDINGS_AT_ONCE)).await?;
+        let reply = broker.query(redis::cmd("SSCAN").arg(key).arg(cursor).arg("COUNT").arg(SSCAN_COUNT)).await?;
         let (next, members): (u64, Vec<Vec<u8>>) = redis::from_redis_value(reply).map_err(|_| BrokerError::Protocol)?;
         all.extend(members.into_iter().filter_map(|member| String::from_utf8(member).ok()));
         cursor = next;
-        if cursor == 0 || all.len() >= BINDINGS {
+        if cursor == 0 || all.len() >= MAX_BINDING_MEMBERS {
             return Ok(all);
         }
     }
 }
 
-/// The queue of a binding (`routing key, pattern, queue`), if it is one of jobs.
-fn queue_of<'a>(member: &'a str, separator: &str) -> Option<&'a str> {
-    queue_of_any(member, separator).filter(|queue| is_a_queue(queue))
+/// Queue of a binding's member (`routing key, pattern, queue`), if it holds jobs.
+fn job_queue_of<'a>(member: &'a str, separator: &str) -> Option<&'a str> {
+    queue_of(member, separator).filter(|queue| is_job_queue(queue))
 }
 
-fn queue_of_any<'a>(member: &'a str, separator: &str) -> Option<&'a str> {
+fn queue_of<'a>(member: &'a str, separator: &str) -> Option<&'a str> {
     member.rsplit(separator).next().filter(|queue| !queue.is_empty())
 }
 
-/// What Celery makes for itself is no queue of jobs.
-fn is_a_queue(name: &str) -> bool {
+/// Whether a queue holds jobs. Celery has further queues for events and remote control.
+fn is_job_queue(name: &str) -> bool {
     !name.is_empty() && !name.ends_with(".celery.pidbox") && !name.starts_with("celeryev")
 }
 
@@ -149,12 +151,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_part_of_a_binding_is_the_queue() {
+    fn the_last_part_of_a_member_is_the_queue() {
         let separator = "\u{6}\u{16}";
-        assert_eq!(queue_of("celery\u{6}\u{16}\u{6}\u{16}emails", separator), Some("emails"));
-        assert_eq!(queue_of("celery::emails", ":"), Some("emails"));
-        for own in ["\u{6}\u{16}\u{6}\u{16}w@h.celery.pidbox", "worker.#\u{6}\u{16}\u{6}\u{16}celeryev.1b2c"] {
-            assert_eq!(queue_of(own, separator), None, "{own}");
+        assert_eq!(job_queue_of("celery\u{6}\u{16}\u{6}\u{16}emails", separator), Some("emails"));
+        assert_eq!(job_queue_of("celery::emails", ":"), Some("emails"));
+        for internal in ["\u{6}\u{16}\u{6}\u{16}w@h.celery.pidbox", "worker.#\u{6}\u{16}\u{6}\u{16}celeryev.1b2c"] {
+            assert_eq!(job_queue_of(internal, separator), None, "{internal}");
         }
     }
 }

@@ -1,5 +1,7 @@
-//! Asks Celery's workers what they consume, by their remote control. The one thing here that writes to a broker, and only where a connection
-//! asks for it: a binding for the answers, and the list that they come in; both are taken away again.
+//! Remote control: asks Celery's workers which queues they consume.
+//!
+//! Only for connections that request exact consumers, because it writes to the broker: a binding for the replies, and the list in which they
+//! arrive. Both are removed afterwards.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,98 +16,127 @@ use uuid::Uuid;
 use crate::{
     domain::queue::{
         Framework,
-        connection::{BrokerError, Options},
+        connection::{BrokerError, ConnectionOptions},
     },
-    monitor::{broker::Broker, celery::decode::body_of},
+    monitor::{broker::Broker, celery::decode::decode_body},
 };
 
-/// How long workers may take to answer; and how long to wait for more when all that are known have.
+/// Timeout for the replies of all workers.
 const TIMEOUT: Duration = Duration::from_millis(2_000);
-const LOOK: Duration = Duration::from_millis(50);
-/// What is left of the answers if we are killed before we take them away.
-const REPLIES_LAST_S: u32 = 60;
-/// The most answers of one question.
-const REPLIES: usize = 10_000;
+/// Interval at which the list of replies is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Expiry of the list of replies, in seconds, for a watcher that is killed before it removes the list.
+const REPLIES_EXPIRE_S: u32 = 60;
+/// Maximum number of replies that are read.
+const MAX_REPLIES: usize = 10_000;
+/// Remote control commands sent to every worker; each worker replies once to each.
+const METHODS: [&str; 2] = ["active_queues", "stats"];
 
-/// What a worker says of itself.
+/// What a worker replied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct WorkerReply {
     pub(super) queues: Vec<String>,
     pub(super) concurrency: Option<u32>,
 }
 
-/// The questioner: a mailbox of its own on the broker.
+/// Our mailbox on the broker (a "pidbox" in kombu's words).
 pub(super) struct Pidbox {
+    /// Channel on which workers listen for commands.
     channel: String,
-    /// Where answers are sent: the exchange's bindings, our member there, and our list.
+    /// Key of the reply exchange's bindings.
     bindings: String,
-    member: String,
+    /// Our member of the bindings.
+    binding_member: String,
     routing_key: String,
+    /// Key of the list of replies.
     replies: String,
 }
 
 #[derive(Deserialize)]
-struct QueueNamed {
+struct ActiveQueue {
     name: String,
 }
 
 impl Pidbox {
-    pub(super) fn new(options: &Options, database: i64, connection: Uuid) -> Self {
+    pub(super) fn new(options: &ConnectionOptions, database: i64, connection: Uuid) -> Self {
         let (prefix, separator) = (options.prefix(Framework::Celery), options.separator());
-        // The same at every watcher of the connection, so that whoever takes over takes away what a killed one has left.
+        // The same for every watcher of a connection, so that the next one removes what a killed one left.
         let routing_key = Uuid::new_v5(&connection, b"mailbox").to_string();
         let queue = format!("{routing_key}.reply.celery.pidbox");
         Self {
             channel: format!("{}celery.pidbox", options.channel_prefix(database)),
             bindings: format!("{prefix}_kombu.binding.reply.celery.pidbox"),
-            member: format!("{routing_key}{separator}{separator}{queue}"),
+            binding_member: format!("{routing_key}{separator}{separator}{queue}"),
             replies: format!("{prefix}{queue}"),
             routing_key,
         }
     }
 
-    /// Asks all workers; `expected` is how many are known to live, for whom it waits, but not longer than two seconds.
-    pub(super) async fn ask(&self, broker: &Broker, expected: usize) -> Result<BTreeMap<String, Answer>, BrokerError> {
-        broker.ask(redis::cmd("SADD").arg(&self.bindings).arg(&self.member)).await?;
-        broker.ask(redis::cmd("DEL").arg(&self.replies)).await?;
-        for method in ["active_queues", "stats"] {
-            broker.ask(redis::cmd("PUBLISH").arg(&self.channel).arg(self.question(method))).await?;
+    /// Asks all workers, and removes what that left on the broker.
+    ///
+    /// Waits until each of at least `expected` workers has replied to every command, but no longer than [`TIMEOUT`].
+    pub(super) async fn query_workers(
+        &self,
+        broker: &Broker,
+        expected: usize,
+    ) -> Result<BTreeMap<String, WorkerReply>, BrokerError> {
+        broker.query(redis::cmd("SADD").arg(&self.bindings).arg(&self.binding_member)).await?;
+        broker.query(redis::cmd("DEL").arg(&self.replies)).await?;
+        for method in METHODS {
+            broker.query(redis::cmd("PUBLISH").arg(&self.channel).arg(self.command(method))).await?;
         }
-        let (begun, mut answers, mut heard) = (Instant::now(), BTreeMap::new(), 0_usize);
-        let mut complete: HashMap<String, u8> = HashMap::new();
-        while begun.elapsed() < TIMEOUT && heard < REPLIES {
-            match redis::from_redis_value::<Option<Vec<u8>>>(broker.ask(redis::cmd("RPOP").arg(&self.replies)).await?) {
-                Ok(Some(reply)) => {
-                    heard += 1;
-                    for (worker, said) in read(&reply) {
-                        *complete.entry(worker.clone()).or_default() += 1;
-                        note(answers.entry(worker).or_default(), &said);
+        let workers = self.collect_replies(broker, expected).await?;
+        broker.query(redis::cmd("EXPIRE").arg(&self.replies).arg(REPLIES_EXPIRE_S)).await?;
+        broker.query(redis::cmd("SREM").arg(&self.bindings).arg(&self.binding_member)).await?;
+        broker.query(redis::cmd("DEL").arg(&self.replies)).await?;
+        Ok(workers)
+    }
+
+    async fn collect_replies(
+        &self,
+        broker: &Broker,
+        expected: usize,
+    ) -> Result<BTreeMap<String, WorkerReply>, BrokerError> {
+        let (began, mut workers, mut read) = (Instant::now(), BTreeMap::new(), 0_usize);
+        let mut replies_of: HashMap<String, usize> = HashMap::new();
+        while began.elapsed() < TIMEOUT && read < MAX_REPLIES {
+            let reply = broker.query(redis::cmd("RPOP").arg(&self.replies)).await?;
+            match redis::from_redis_value::<Option<Vec<u8>>>(reply) {
+                Ok(Some(message)) => {
+                    read += 1;
+                    for (worker, reply) in decode_reply(&message) {
+                        *replies_of.entry(worker.clone()).or_default() += 1;
+                        merge(workers.entry(worker).or_default(), &reply);
                     }
                 }
-                _ if complete.len() >= expected.max(1) && complete.values().all(|count| *count >= 2) => break,
-                _ => tokio::time::sleep(LOOK).await,
+                _ if replies_of.len() >= expected.max(1)
+                    && replies_of.values().all(|replies| *replies >= METHODS.len()) =>
+                {
+                    break;
+                }
+                _ => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
-        broker.ask(redis::cmd("EXPIRE").arg(&self.replies).arg(REPLIES_LAST_S)).await?;
-        Ok(answers)
+        Ok(workers)
     }
 
-    /// Takes away what the questions left behind.
-    pub(super) async fn clear(&self, broker: &Broker) -> Result<(), BrokerError> {
-        broker.ask(redis::cmd("SREM").arg(&self.bindings).arg(&self.member)).await?;
-        broker.ask(redis::cmd("DEL").arg(&self.replies)).await.map(|_| ())
-    }
-
-    fn question(&self, method: &str) -> String {
+    /// A remote control command, as kombu publishes it.
+    fn command(&self, method: &str) -> String {
         let body = json!({
-            "method": method, "arguments": {}, "destination": null, "pattern": null, "matcher": null, "ticket": Uuid::new_v4().to_string(),
+            "method": method, "arguments": {}, "destination": null, "pattern": null, "matcher": null,
+            "ticket": Uuid::new_v4().to_string(),
             "reply_to": {"exchange": "reply.celery.pidbox", "routing_key": self.routing_key},
         });
         json!({
-            "body": STANDARD.encode(body.to_string()), "content-encoding": "utf-8", "content-type": "application/json",
+            "body": STANDARD.encode(body.to_string()),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
             "headers": {"clock": 1, "expires": null},
             "properties": {
-                "delivery_mode": 2, "delivery_info": {"exchange": "celery.pidbox", "routing_key": ""}, "priority": 0, "body_encoding": "base64",
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "celery.pidbox", "routing_key": ""},
+                "priority": 0,
+                "body_encoding": "base64",
                 "delivery_tag": Uuid::new_v4().to_string(),
             },
         })
@@ -113,19 +144,19 @@ impl Pidbox {
     }
 }
 
-/// The workers of an answer, and what each says.
-fn read(reply: &[u8]) -> Vec<(String, Value)> {
-    let body = body_of(reply).ok();
-    let said: Option<serde_json::Map<String, Value>> = body.and_then(|body| serde_json::from_slice(&body).ok());
-    said.into_iter().flatten().collect()
+/// Replies of one message, by worker. Empty if the message cannot be decoded.
+fn decode_reply(message: &[u8]) -> Vec<(String, Value)> {
+    let body = decode_body(message).ok();
+    let by_worker: Option<serde_json::Map<String, Value>> = body.and_then(|body| serde_json::from_slice(&body).ok());
+    by_worker.into_iter().flatten().collect()
 }
 
-/// A list names queues; a map has numbers.
-fn note(answer: &mut Answer, said: &Value) {
-    if let Ok(queues) = Vec::<QueueNamed>::deserialize(said) {
-        answer.queues = queues.into_iter().map(|queue| queue.name).collect();
-    } else if let Some(most) = said.pointer("/pool/max-concurrency").and_then(Value::as_u64) {
-        answer.concurrency = u32::try_from(most).ok();
+/// Merges one reply of a worker: `active_queues` is a list, `stats` an object. Errors of a worker are ignored.
+fn merge(worker: &mut WorkerReply, reply: &Value) {
+    if let Ok(queues) = Vec::<ActiveQueue>::deserialize(reply) {
+        worker.queues = queues.into_iter().map(|queue| queue.name).collect();
+    } else if let Some(concurrency) = reply.pointer("/pool/max-concurrency").and_then(Value::as_u64) {
+        worker.concurrency = u32::try_from(concurrency).ok();
     }
 }
 
@@ -134,11 +165,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_understood() {
-        let mut answer = Answer::default();
-        note(&mut answer, &json!([{"name": "celery", "exchange": {}}, {"name": "emails"}]));
-        note(&mut answer, &json!({"pool": {"max-concurrency": 4}}));
-        note(&mut answer, &json!({"error": "unknown"}));
-        assert_eq!(answer, Answer { queues: vec!["celery".into(), "emails".into()], concurrency: Some(4) });
+    fn replies_of_a_worker_are_merged() {
+        let mut worker = WorkerReply::default();
+        merge(&mut worker, &json!([{"name": "celery", "exchange": {}}, {"name": "emails"}]));
+        merge(&mut worker, &json!({"pool": {"max-concurrency": 4}}));
+        merge(&mut worker, &json!({"error": "unknown"}));
+        assert_eq!(worker, WorkerReply { queues: vec!["celery".into(), "emails".into()], concurrency: Some(4) });
     }
 }

@@ -1,89 +1,99 @@
-//! Which queues there are and who consumes them, as far as events alone can tell.
+//! Tracker: infers queues and their consumers from Celery's events alone.
 //!
-//! Only `task-sent` names a queue and only the worker's own events name the worker, so the two are joined by the task's id. A worker counts as
-//! a consumer of the queues that it has received from, while it gives signs of life.
+//! Only `task-sent` names a queue, and only a worker's own events name the worker. The tracker joins the two by the task's id (a symmetric hash
+//! join with a bounded table). A worker counts as a consumer of every queue from which it received a task lately, while it is alive.
 
 use std::{
-    borrow::Cow,
     collections::{HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
-use crate::monitor::celery::decode::Event;
+use crate::monitor::celery::decode::CeleryEvent;
 
-/// The most tasks whose other half is waited for.
-const HALVES: usize = 50_000;
-/// The most queues that are known by name, and the most workers.
-const QUEUES: usize = 1_000;
-const WORKERS: usize = 5_000;
-/// How long after its last beat a worker counts as alive: three beats.
-const ALIVE: Duration = Duration::from_secs(6);
-/// How long a worker that took nothing more counts as a consumer of a queue.
-const CONSUMES: Duration = Duration::from_secs(3_600);
+/// Maximum number of tasks with only one of the two events; the oldest are evicted.
+const MAX_UNMATCHED: usize = 50_000;
+/// Maximum number of queues, in all and per worker.
+const MAX_QUEUES: usize = 1_000;
+/// Number of workers beyond which those that are not alive are evicted.
+const MAX_WORKERS: usize = 5_000;
+/// Timeout after which a worker without a heartbeat counts as dead: three of Celery's intervals of 2 s.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(6);
+/// Time for which a worker counts as a consumer of a queue after its last task from it.
+const CONSUMER_TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// One half of what links a queue to a worker.
-enum Half {
-    Queue(String),
-    Worker(String),
+/// The one event of a task that has been observed.
+enum Unmatched {
+    Sent { queue: String },
+    Received { worker: String },
 }
 
 #[derive(Default)]
-struct Worker {
-    /// Its last sign of life; `None`: it sends none, and is only known from what it received.
-    beat: Option<Instant>,
-    /// When it last took something from each queue.
-    took: HashMap<String, Instant>,
+struct TrackedWorker {
+    /// Last heartbeat; `None`: the worker sends none, and is known only by the tasks that it received.
+    last_heartbeat: Option<Instant>,
+    /// When it last received a task from each queue.
+    last_received: HashMap<String, Instant>,
 }
 
-/// What events have told so far. Everything in it is bounded.
+impl TrackedWorker {
+    fn is_alive(&self, now: Instant) -> bool {
+        self.last_heartbeat.is_some_and(|heartbeat| now.duration_since(heartbeat) < HEARTBEAT_TIMEOUT)
+    }
+
+    fn consumed_queues(&self, now: Instant) -> impl Iterator<Item = &String> {
+        let is_recent = move |received: &Instant| now.duration_since(*received) < CONSUMER_TIMEOUT;
+        self.last_received.iter().filter(move |(_, received)| is_recent(received)).map(|(queue, _)| queue)
+    }
+}
+
+/// Queues and workers inferred so far. All of it is bounded.
 #[derive(Default)]
 pub(super) struct Tracker {
     queues: HashSet<String>,
-    workers: HashMap<String, Worker>,
-    halves: HashMap<String, Half>,
-    /// In the order in which the halves came.
-    order: VecDeque<String>,
+    workers: HashMap<String, TrackedWorker>,
+    unmatched: HashMap<String, Unmatched>,
+    /// Ids of unmatched tasks in order of arrival, for eviction.
+    arrivals: VecDeque<String>,
 }
 
 impl Tracker {
-    /// Takes in an event that came just now.
-    pub(super) fn hear(&mut self, event: &Event<'_>, now: Instant) {
-        let (uuid, host) = (event.uuid.said(), event.hostname.said());
-        match (&event.kind, uuid, host) {
-            (Cow::Borrowed("task-sent"), Some(uuid), _) => {
-                if let Some(queue) = event.queue.said().or(event.routing_key.said()) {
-                    self.sent(uuid, queue, now);
+    /// Applies an event that arrived at `now`.
+    pub(super) fn apply(&mut self, event: &CeleryEvent<'_>, now: Instant) {
+        let (task, worker) = (event.uuid.non_empty(), event.hostname.non_empty());
+        match (event.kind.as_ref(), task, worker) {
+            ("task-sent", Some(task), _) => {
+                if let Some(queue) = event.queue.non_empty().or(event.routing_key.non_empty()) {
+                    self.task_sent(task, queue, now);
                 }
             }
-            (Cow::Borrowed("task-received"), Some(uuid), Some(host)) => self.received(uuid, host, now),
-            (Cow::Borrowed("worker-online" | "worker-heartbeat"), _, Some(host)) => self.worker(host).beat = Some(now),
-            (Cow::Borrowed("worker-offline"), _, Some(host)) => {
-                self.workers.remove(host);
+            ("task-received", Some(task), Some(worker)) => self.task_received(task, worker, now),
+            ("worker-online" | "worker-heartbeat", _, Some(worker)) => {
+                self.worker_mut(worker, now).last_heartbeat = Some(now);
+            }
+            ("worker-offline", _, Some(worker)) => {
+                self.workers.remove(worker);
             }
             _ => {}
         }
     }
 
-    /// The queues that tasks were sent to.
+    /// Queues to which tasks were sent.
     pub(super) fn queues(&self) -> impl Iterator<Item = &str> {
         self.queues.iter().map(String::as_str)
     }
 
-    /// The workers that gave signs of life.
-    pub(super) fn alive(&self, now: Instant) -> usize {
-        self.workers.values().filter(|worker| worker.beat.is_some_and(|beat| now.duration_since(beat) < ALIVE)).count()
+    /// Number of workers whose last heartbeat is recent.
+    pub(super) fn live_workers(&self, now: Instant) -> usize {
+        self.workers.values().filter(|worker| worker.is_alive(now)).count()
     }
 
-    /// How many workers consume each queue. `bound` are the nodes that the broker's own binding names: what a worker without beats is known by.
-    pub(super) fn consumers(&self, bound: &HashSet<String>, now: Instant) -> HashMap<&str, u32> {
+    /// Number of consumers of each queue. A worker that sends no heartbeats is alive while the broker has a binding for it: `bound_workers`.
+    pub(super) fn consumers(&self, bound_workers: &HashSet<String>, now: Instant) -> HashMap<&str, u32> {
         let mut consumers = HashMap::new();
         for (name, worker) in &self.workers {
-            let lives = match worker.beat {
-                Some(beat) => now.duration_since(beat) < ALIVE,
-                None => bound.contains(name),
-            };
-            if lives {
-                for (queue, _) in worker.took.iter().filter(|(_, took)| now.duration_since(**took) < CONSUMES) {
+            let sends_no_heartbeats = worker.last_heartbeat.is_none();
+            if worker.is_alive(now) || (sends_no_heartbeats && bound_workers.contains(name)) {
+                for queue in worker.consumed_queues(now) {
                     *consumers.entry(queue.as_str()).or_default() += 1;
                 }
             }
@@ -91,54 +101,57 @@ impl Tracker {
         consumers
     }
 
-    /// The queues that a worker took from.
+    /// Queues that a worker consumes; `None` while none is known.
     pub(super) fn queues_of(&self, worker: &str, now: Instant) -> Option<Vec<String>> {
-        let took = self.workers.get(worker)?.took.iter().filter(|(_, took)| now.duration_since(**took) < CONSUMES);
-        let queues: Vec<_> = took.map(|(queue, _)| queue.clone()).collect();
+        let queues: Vec<_> = self.workers.get(worker)?.consumed_queues(now).cloned().collect();
         (!queues.is_empty()).then_some(queues)
     }
 
-    fn sent(&mut self, uuid: &str, queue: &str, now: Instant) {
-        if self.queues.len() < QUEUES && !self.queues.contains(queue) {
+    fn task_sent(&mut self, task: &str, queue: &str, now: Instant) {
+        if self.queues.len() < MAX_QUEUES && !self.queues.contains(queue) {
             self.queues.insert(queue.to_owned());
         }
-        match self.halves.remove(uuid) {
-            Some(Half::Worker(host)) => self.link(&host, queue, now),
-            _ => self.keep(uuid, Half::Queue(queue.to_owned())),
+        match self.unmatched.remove(task) {
+            Some(Unmatched::Received { worker }) => self.join(&worker, queue, now),
+            Some(Unmatched::Sent { .. }) | None => {
+                self.remember(task, Unmatched::Sent { queue: queue.to_owned() });
+            }
         }
     }
 
-    fn received(&mut self, uuid: &str, host: &str, now: Instant) {
-        match self.halves.remove(uuid) {
-            Some(Half::Queue(queue)) => self.link(host, &queue, now),
-            _ => self.keep(uuid, Half::Worker(host.to_owned())),
+    fn task_received(&mut self, task: &str, worker: &str, now: Instant) {
+        match self.unmatched.remove(task) {
+            Some(Unmatched::Sent { queue }) => self.join(worker, &queue, now),
+            Some(Unmatched::Received { .. }) | None => {
+                self.remember(task, Unmatched::Received { worker: worker.to_owned() });
+            }
         }
     }
 
-    fn link(&mut self, host: &str, queue: &str, now: Instant) {
-        let took = &mut self.worker(host).took;
-        if let Some(at) = took.get_mut(queue) {
-            *at = now;
-        } else if took.len() < QUEUES {
-            took.insert(queue.to_owned(), now);
+    fn join(&mut self, worker: &str, queue: &str, now: Instant) {
+        let last_received = &mut self.worker_mut(worker, now).last_received;
+        if let Some(received) = last_received.get_mut(queue) {
+            *received = now;
+        } else if last_received.len() < MAX_QUEUES {
+            last_received.insert(queue.to_owned(), now);
         }
     }
 
-    fn worker(&mut self, host: &str) -> &mut Worker {
-        if !self.workers.contains_key(host) && self.workers.len() >= WORKERS {
-            // Names that change with every start would fill it: those that are gone make room.
-            self.workers.retain(|_, worker| worker.beat.is_some_and(|beat| beat.elapsed() < ALIVE));
+    fn worker_mut(&mut self, name: &str, now: Instant) -> &mut TrackedWorker {
+        if !self.workers.contains_key(name) && self.workers.len() >= MAX_WORKERS {
+            // Workers whose names change with every start would fill the table.
+            self.workers.retain(|_, worker| worker.is_alive(now));
         }
-        self.workers.entry(host.to_owned()).or_default()
+        self.workers.entry(name.to_owned()).or_default()
     }
 
-    fn keep(&mut self, uuid: &str, half: Half) {
-        if self.halves.insert(uuid.to_owned(), half).is_none() {
-            self.order.push_back(uuid.to_owned());
+    fn remember(&mut self, task: &str, event: Unmatched) {
+        if self.unmatched.insert(task.to_owned(), event).is_none() {
+            self.arrivals.push_back(task.to_owned());
         }
-        while self.order.len() > HALVES {
-            if let Some(oldest) = self.order.pop_front() {
-                self.halves.remove(&oldest);
+        while self.arrivals.len() > MAX_UNMATCHED {
+            if let Some(oldest) = self.arrivals.pop_front() {
+                self.unmatched.remove(&oldest);
             }
         }
     }
@@ -147,40 +160,40 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::celery::decode::events_in;
+    use crate::monitor::celery::decode::decode_events;
 
-    fn hear(tracker: &mut Tracker, event: &str, now: Instant) {
-        events_in(event.as_bytes(), |event| tracker.hear(&event, now)).unwrap();
+    fn apply(tracker: &mut Tracker, event: &str, now: Instant) {
+        decode_events(event.as_bytes(), |event| tracker.apply(&event, now)).unwrap();
     }
 
     #[test]
-    fn a_worker_consumes_what_it_received_from_in_either_order_while_it_lives() {
+    fn a_live_worker_consumes_the_queue_of_a_task_in_either_order_of_events() {
         let (mut tracker, now) = (Tracker::default(), Instant::now());
         let (sent, received) = (
             r#"{"type":"task-sent","timestamp":1,"uuid":"u","queue":"q"}"#,
             r#"{"type":"task-received","timestamp":1,"uuid":"u","hostname":"w"}"#,
         );
         for order in [[sent, received], [received, sent]] {
-            order.iter().for_each(|event| hear(&mut tracker, event, now));
+            order.iter().for_each(|event| apply(&mut tracker, event, now));
         }
-        let (nobody, bound) = (HashSet::new(), HashSet::from(["w".to_owned()]));
-        assert_eq!(tracker.consumers(&nobody, now).len(), 0, "it never gave a sign of life");
+        let (no_worker, bound) = (HashSet::new(), HashSet::from(["w".to_owned()]));
+        assert_eq!(tracker.consumers(&no_worker, now).len(), 0, "it never sent a heartbeat");
         assert_eq!(tracker.consumers(&bound, now), HashMap::from([("q", 1)]));
-        hear(&mut tracker, r#"{"type":"worker-heartbeat","timestamp":1,"hostname":"w"}"#, now);
-        assert_eq!(tracker.consumers(&nobody, now), HashMap::from([("q", 1)]));
-        assert_eq!(tracker.consumers(&bound, now + ALIVE).len(), 0, "its beats stopped");
-        hear(&mut tracker, r#"{"type":"worker-offline","timestamp":1,"hostname":"w"}"#, now);
-        assert_eq!((tracker.consumers(&bound, now).len(), tracker.alive(now)), (0, 0));
+        apply(&mut tracker, r#"{"type":"worker-heartbeat","timestamp":1,"hostname":"w"}"#, now);
+        assert_eq!(tracker.consumers(&no_worker, now), HashMap::from([("q", 1)]));
+        assert_eq!(tracker.consumers(&bound, now + HEARTBEAT_TIMEOUT).len(), 0, "its heartbeats stopped");
+        apply(&mut tracker, r#"{"type":"worker-offline","timestamp":1,"hostname":"w"}"#, now);
+        assert_eq!((tracker.consumers(&bound, now).len(), tracker.live_workers(now)), (0, 0));
     }
 
     #[test]
-    fn what_waits_for_its_other_half_is_bounded() {
+    fn the_table_of_unmatched_tasks_is_bounded() {
         let (mut tracker, now) = (Tracker::default(), Instant::now());
-        for number in 0..HALVES + 10 {
-            tracker.sent(&number.to_string(), "q", now);
-            tracker.received(&number.to_string(), "w", now);
-            tracker.sent(&format!("x{number}"), "q", now);
+        for number in 0..MAX_UNMATCHED + 10 {
+            tracker.task_sent(&number.to_string(), "q", now);
+            tracker.task_received(&number.to_string(), "w", now);
+            tracker.task_sent(&format!("x{number}"), "q", now);
         }
-        assert!(tracker.order.len() <= HALVES && tracker.halves.len() <= HALVES);
+        assert!(tracker.arrivals.len() <= MAX_UNMATCHED && tracker.unmatched.len() <= MAX_UNMATCHED);
     }
 }

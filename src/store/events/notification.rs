@@ -7,7 +7,7 @@ use crate::{
         closed_set::ClosedSet,
         event::{Change, EventType, ReservationEvent},
         platform::PlatformEvent,
-        queue::{JobState, QueueChange, WorkerState, worker_id},
+        queue::{GapReason, JobState, QueueChange, WorkerState, worker_id},
         reservation::Conflict,
         tier::LimitType,
         time::instant,
@@ -50,7 +50,7 @@ pub enum Payload {
         /// Which connection.
         connection: Uuid,
         /// What changed, in order.
-        news: Vec<QueueChange>,
+        changes: Vec<QueueChange>,
     },
     /// Credentials ended: one of them, or, with the tenant, all.
     Ended {
@@ -116,8 +116,8 @@ impl Notification {
         let tenant = reader.text()?.into();
         let connection = Uuid::from_slice(reader.bytes()?).ok()?;
         let len = reader.array()?;
-        let news = (0..len).map(|_| read_news(reader, connection)).collect::<Option<_>>()?;
-        Some(Self { tenant, message: Payload::Queues { connection, news } })
+        let changes = (0..len).map(|_| read_queue_change(reader, connection)).collect::<Option<_>>()?;
+        Some(Self { tenant, message: Payload::Queues { connection, changes } })
     }
 
     fn read_platform(reader: &mut Reader<'_>) -> Option<Self> {
@@ -201,34 +201,34 @@ fn read_told(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<()
 }
 
 /// One thing that changed: a letter for its kind, and its parts.
-fn read_news(reader: &mut Reader<'_>, connection: Uuid) -> Option<QueueChange> {
+fn read_queue_change(reader: &mut Reader<'_>, connection: Uuid) -> Option<QueueChange> {
     let _parts = reader.array()?;
     Some(match reader.text()? {
         "j" => QueueChange::Job {
             id: Uuid::from_slice(reader.bytes()?).ok()?,
             name: reader.maybe_text()?.unwrap_or_default(),
-            state: JobState::of_code(reader.int()?)?,
-            previous: reader.maybe_int()?.and_then(JobState::of_code),
+            state: JobState::from_code(reader.int()?)?,
+            previous: reader.maybe_int()?.and_then(JobState::from_code),
             at_ms: reader.int()?,
         },
         "b" => QueueChange::Heartbeat {
             id: Uuid::from_slice(reader.bytes()?).ok()?,
             hostname: reader.text()?.into(),
-            state: WorkerState::of_code(reader.int()?)?,
+            state: WorkerState::from_code(reader.int()?)?,
             active_jobs: reader.int()?,
         },
         "s" => QueueChange::Worker {
             id: Uuid::from_slice(reader.bytes()?).ok()?,
             hostname: reader.text()?.into(),
-            state: WorkerState::of_code(reader.int()?)?,
-            previous: WorkerState::of_code(reader.int()?)?,
+            state: WorkerState::from_code(reader.int()?)?,
+            previous: WorkerState::from_code(reader.int()?)?,
             at_ms: reader.int()?,
         },
         "o" => QueueChange::Worker {
             id: worker_id(connection, reader.text()?),
             hostname: reader.text()?.into(),
             state: WorkerState::Offline,
-            previous: WorkerState::of_code(reader.int()?)?,
+            previous: WorkerState::from_code(reader.int()?)?,
             at_ms: reader.int()?,
         },
         "q" => QueueChange::Queue {
@@ -236,7 +236,11 @@ fn read_news(reader: &mut Reader<'_>, connection: Uuid) -> Option<QueueChange> {
             depth: reader.maybe_int()?,
             consumers: reader.maybe_int()?,
         },
-        "g" => QueueChange::Gap { from_ms: reader.int()?, to_ms: reader.int()?, reason: reader.text()?.into() },
+        "g" => QueueChange::Gap {
+            from_ms: reader.int()?,
+            to_ms: reader.int()?,
+            reason: GapReason::of_name(reader.text()?)?,
+        },
         _ => return None,
     })
 }

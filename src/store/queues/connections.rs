@@ -1,17 +1,20 @@
-//! The queue monitor's connections: made, shown, ended. Their watches are in `watches.rs`.
+//! Connections of the queue monitor: create, list, delete. The leases of their watchers are in `watches.rs`.
 //!
-//! A connection's truth is in its tenant's state; two entries elsewhere only find it: the directory, by its ingest key, and the list
-//! of what is to be watched. An entry alone opens nothing and is watched by nobody.
+//! A connection's record is in its tenant's state. Two entries elsewhere only lead to it: the directory, by the hash of its ingest key, and the
+//! list of connections to watch. Neither entry has any effect without the record.
 
 use uuid::Uuid;
 
 use crate::{
-    domain::queue::{
-        Framework,
-        connection::{Connection, Health, NewConnection},
+    domain::{
+        closed_set::ClosedSet,
+        queue::{
+            Framework,
+            connection::{BrokerError, Connection, NewConnection, WatchHealth},
+        },
     },
     store::{
-        Arg, Caller, INGEST_KEY_PREFIX, Limited, Secret, Stamped, Store, StoreError,
+        Arg, Caller, INGEST_KEY_PREFIX, Limited, Secret, Stamped, Store, StoreError, TenantHandle,
         codec::Reader,
         keys::{CONNECTIONS, directory, watched_entry},
         scripts,
@@ -19,22 +22,23 @@ use crate::{
     },
 };
 
-/// A connection that was just made: the only moment at which the text of its ingest key is known.
+/// A connection just created, with the text of its ingest key: the store keeps only the key's hash.
 #[derive(Debug, Clone)]
-pub struct MadeConnection {
+pub struct CreatedConnection {
+    /// The connection.
     pub connection: Connection,
-    /// The key itself: `sk_live_...`.
+    /// Ingest key: `sk_live_...`.
     pub ingest_key: String,
 }
 
 impl Store {
-    /// A new connection's id, under which its broker's address is encrypted before [`Store::create_connection`].
+    /// A random id for a new connection. The broker's address is encrypted under it before [`Store::create_connection`].
     #[must_use]
     pub fn new_connection_id() -> String {
         Uuid::new_v4().to_string()
     }
 
-    /// Makes a connection for the caller's tenant, with a key for sending its events.
+    /// Creates a connection of the caller's tenant, with an ingest key.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: there may be a connection whose ingest key nobody knows; the list shows it.
@@ -44,12 +48,12 @@ impl Store {
         id: &str,
         new: &NewConnection,
         sealed_url: Option<String>,
-    ) -> Result<Stamped<Limited<MadeConnection>>, StoreError> {
+    ) -> Result<Stamped<Limited<CreatedConnection>>, StoreError> {
         let ingest_key = random_text(INGEST_KEY_PREFIX)?;
         let secret = Secret::of(&ingest_key);
         let options = serde_json::to_string(&new.options).unwrap_or_default();
         let caller = &self.fresh(caller).await?;
-        let most = caller.limits().connections.unwrap_or(0);
+        let max_connections = caller.limits().connections.unwrap_or(0);
         let args = [
             Arg::Text(id),
             Arg::Text(secret.hash()),
@@ -57,57 +61,54 @@ impl Store {
             Arg::Text(new.framework.name()),
             Arg::Text(sealed_url.as_deref().unwrap_or("")),
             Arg::Text(&options),
-            Arg::Number(most as i64),
+            Arg::Number(max_connections as i64),
         ];
-        let told =
+        let stamped =
             self.ask(&scripts::CONNECTION_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
-        if let Limited::Done(_) = told.answer {
+        if let Limited::Done(_) = stamped.answer {
             let tenant = &caller.tenant().id;
             self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(tenant.as_str())).await?;
             if sealed_url.is_some() {
                 self.link.send(redis::cmd("SADD").arg(CONNECTIONS).arg(watched_entry(tenant, id))).await?;
             }
         }
-        let made = |created_ms| {
+        let created = |created_ms| {
             let NewConnection { name, framework, options, .. } = new.clone();
-            MadeConnection {
+            CreatedConnection {
                 connection: Connection { id: id.into(), name, framework, created_ms, sealed_url, options },
                 ingest_key,
             }
         };
-        Ok(told.map(|outcome| outcome.map(made)))
+        Ok(stamped.map(|outcome| outcome.map(created)))
     }
 
-    /// The connections of the caller's tenant with how their watches go, oldest first.
+    /// Lists the connections of the caller's tenant with the health of their watches, oldest first.
     ///
     /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
-    pub async fn connections(&self, caller: &Caller) -> Result<Stamped<Vec<(Connection, Health)>>, StoreError> {
+    /// As [`StoreError`] says; reading changes nothing.
+    pub async fn connections(&self, caller: &Caller) -> Result<Stamped<Vec<(Connection, WatchHealth)>>, StoreError> {
         let reply = self.ask(&scripts::CONNECTION_LIST, caller, &[]).await?;
         let now_ms = reply.now_us / 1000;
         let mut connections = reply.each(3, |reader| {
-            let connection = read_connection(reader.text()?, reader.bytes()?)?;
-            let health = if reader.absent() { Health::default() } else { read_health(reader.bytes()?, now_ms)? };
+            let connection = decode_connection(reader.text()?, reader.bytes()?)?;
+            let health = if reader.absent() { WatchHealth::default() } else { decode_health(reader.bytes()?, now_ms)? };
             Some((connection, health))
         })?;
         connections.sort_by(|(a, _), (b, _)| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
-        // Whoever made one of them may have been interrupted before it was listed to be watched.
+        // Repairs the list of connections to watch, after a creation that was interrupted between the record and the list.
         let tenant = &caller.tenant().id;
-        let watched: Vec<_> = connections
-            .iter()
-            .filter(|(made, _)| made.sealed_url.is_some())
-            .map(|(made, _)| watched_entry(tenant, &made.id))
-            .collect();
-        if !watched.is_empty() {
-            self.link.send(redis::cmd("SADD").arg(CONNECTIONS).arg(watched)).await?;
+        let with_broker = connections.iter().filter(|(connection, _)| connection.sealed_url.is_some());
+        let entries: Vec<_> = with_broker.map(|(connection, _)| watched_entry(tenant, &connection.id)).collect();
+        if !entries.is_empty() {
+            self.link.send(redis::cmd("SADD").arg(CONNECTIONS).arg(entries)).await?;
         }
         Ok(reply.told(connections))
     }
 
-    /// Ends a connection: its ingest key is refused and its watch is lost from now on. `false` if there is no such connection.
+    /// Deletes a connection: its ingest key is refused and its lease is lost from now on. `false`: there is no such connection.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    /// [`StoreError::OutcomeUnknown`]: it may be deleted. Repeating is safe.
     pub async fn delete_connection(&self, caller: &Caller, id: &str) -> Result<Stamped<bool>, StoreError> {
         let reply = self.ask(&scripts::CONNECTION_DELETE, caller, &[Arg::Text(id)]).await?;
         match reply.verdict() {
@@ -121,30 +122,47 @@ impl Store {
             _ => Err(reply.unexpected()),
         }
     }
+
+    /// Whether the tenant has that connection.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; reading changes nothing.
+    pub async fn has_connection(&self, tenant_handle: &TenantHandle, connection: Uuid) -> Result<bool, StoreError> {
+        let key = tenant_handle.key("connections");
+        let reply = self.link.send(redis::cmd("HEXISTS").arg(key).arg(connection.to_string())).await?;
+        redis::from_redis_value(reply)
+            .map_err(|_| StoreError::UnexpectedReply { script: "connections", got: "another shape".into() })
+    }
 }
 
-pub(in crate::store) fn read_connection(id: &str, packed: &[u8]) -> Option<Connection> {
+pub(super) fn decode_connection(id: &str, packed: &[u8]) -> Option<Connection> {
     let mut reader = Reader::new(packed);
-    let _hash = reader.text()?;
+    let _key_hash = reader.text()?;
     let name = reader.text()?.to_owned();
-    let framework = Framework::parse(reader.text()?)?;
+    let framework = Framework::of_name(reader.text()?)?;
     let created_ms = reader.int()?;
     let sealed_url = reader.maybe_text()?;
     let options = serde_json::from_str(reader.text()?).ok()?;
     Some(Connection { id: id.into(), name, framework, created_ms, sealed_url, options })
 }
 
-fn read_health(packed: &[u8], now_ms: i64) -> Option<Health> {
+fn decode_health(packed: &[u8], now_ms: i64) -> Option<WatchHealth> {
     let mut reader = Reader::new(packed);
     let _replica = reader.text()?;
     let watched = reader.int()? > now_ms;
-    let (_kept_ms, _given_back) = (reader.maybe_int()?, reader.boolean()?);
-    let connected_ms = reader.maybe_int()?.filter(|_| watched);
-    Some(Health {
+    let (_renewed_ms, _was_released) = (reader.maybe_int()?, reader.boolean()?);
+    let connected_ms = reader.maybe_int()?;
+    let (last_event_ms, lag_ms) = (reader.maybe_int()?, reader.maybe_int()?);
+    let error = match reader.maybe_text()? {
+        Some(name) => Some(BrokerError::of_name(&name)?),
+        None => None,
+    };
+    // The broker's state is out of date when the lease has expired.
+    Some(WatchHealth {
         watched,
-        connected_ms,
-        event_ms: reader.maybe_int()?,
-        lag_ms: reader.maybe_int()?,
-        trouble: reader.maybe_text()?.filter(|_| watched),
+        connected_ms: connected_ms.filter(|_| watched),
+        last_event_ms,
+        lag_ms,
+        error: error.filter(|_| watched),
     })
 }

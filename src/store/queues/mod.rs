@@ -1,7 +1,10 @@
-//! The queue monitor's state: connections, who watches them, what was observed, and the lists made of it.
+//! State of the queue monitor: connections, leases of their watchers, observations, and the lists made of them.
 
 pub(super) mod connections;
-pub(super) mod decode;
+mod counts;
+mod decode;
+mod encode;
+pub(super) mod jobs;
 pub(super) mod observe;
-pub(super) mod query;
 pub(super) mod watches;
+mod workers_and_queues;

@@ -1,180 +1,190 @@
-//! What was seen of queues and their jobs, on its way into the store.
+//! Observations on their way into the store: the script `observe` folds them into the state of jobs, workers and queues, and publishes what changed.
 
 use uuid::Uuid;
 
 use crate::{
     domain::{
         names::TenantId,
-        queue::{Framework, JobObservation, Observation, bounded, job_id, worker_id},
+        queue::{Framework, JobObservation, Observation},
         rate::cost,
     },
     store::{
         Arg, Caller, Limited, Reply, Stamped, Store, StoreError,
-        codec::{Reader, Writer},
+        codec::Reader,
+        queues::{
+            encode::{encode, encode_cursors},
+            watches::WatchLease,
+        },
         scripts,
     },
 };
 
-/// The most sightings of one call of the script: more would keep other callers of the partition waiting for long.
+/// Maximum number of observations per call of the script. More would block the partition's other callers for too long.
 pub const MAX_OBSERVATIONS: usize = 500;
-/// How many silent workers, and old jobs, workers and queues, are taken on by one look after them.
-const TENDED: i64 = 200;
+/// Maximum number of workers, jobs and queues of each kind that one call of [`Store::maintain_queues`] handles.
+const MAINTENANCE_BATCH: i64 = 200;
 
-/// A connection that this replica watches.
-#[derive(Debug, Clone)]
-pub struct Watched {
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// Which.
-    pub connection: Uuid,
-    /// What runs behind it.
-    pub framework: Framework,
-    /// The number that its watcher got when it took it over: the field `fence:<connection>` of the tenant's `watches`.
-    pub fence: i64,
-}
-
-/// What became of sightings.
+/// Outcome of [`Store::observe`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Observed {
-    /// They are part of the state, and so are the cursors.
-    Done(Intake),
-    /// Another watcher has taken the connection over: nothing changed, and this one must stop.
-    Outdated,
-    /// The connection, or its tenant, is gone: nothing changed.
+pub enum ObserveOutcome {
+    /// The observations are part of the state, and so are the cursors.
+    Stored(ObservationCounts),
+    /// Another watcher holds the lease: nothing changed, and this one must stop.
+    LeaseLost,
+    /// The connection or its tenant is deleted: nothing changed.
     Gone,
 }
 
-/// How many sightings were new.
+/// Numbers of new and of known observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Intake {
-    /// New ones.
+pub struct ObservationCounts {
+    /// New observations.
     pub accepted: usize,
-    /// Those that were known: the same state of a job within the same millisecond, or of a worker or queue of which something later is
-    /// known.
+    /// Known ones: the same state of a job within the same millisecond, or a worker or queue of which a later observation is stored.
     pub duplicates: usize,
 }
 
+impl ObservationCounts {
+    fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+    }
+}
+
+/// Where observations come from.
+struct Source {
+    connection: Uuid,
+    framework: Framework,
+    /// Fencing token of a watcher; `None`: a client pushed them.
+    fence: Option<i64>,
+    /// Limit of a pushing client's observations per day, where this call counts them.
+    daily_limit: Option<u64>,
+    /// Number of observations that further calls bring: the first call of a push counts all of it against the limit.
+    remaining: usize,
+}
+
 impl Store {
-    /// Takes what a watcher saw: state and cursors move together, and what changed is told.
+    /// Stores a watcher's observations, in any order, together with the cursors of the streams that they come from.
     ///
-    /// Sightings may be in any order. More than [`MAX_OBSERVATIONS`] are taken in several steps, the cursors with the last one: who is cut off
-    /// in between sees some of them again, which changes nothing.
+    /// More than [`MAX_OBSERVATIONS`] take several calls of the script; the last one stores the cursors. If that is interrupted, the next
+    /// watcher observes some of them again, as duplicates.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: some may have been taken; repeating is safe.
+    /// [`StoreError::OutcomeUnknown`]: some may be stored; repeating is safe.
     pub async fn observe(
         &self,
-        watched: &Watched,
-        sightings: &[Observation],
+        lease: &WatchLease,
+        observations: &[Observation],
         cursors: &[(String, String)],
-    ) -> Result<Observed, StoreError> {
-        let Some(keeper) = self.keeper(&watched.tenant).await? else { return Ok(Observed::Gone) };
+    ) -> Result<ObserveOutcome, StoreError> {
+        let Some(system) = self.keeper(&lease.tenant).await? else { return Ok(ObserveOutcome::Gone) };
         let source = Source {
-            connection: watched.connection,
-            framework: watched.framework,
-            fence: Some(watched.fence),
-            beyond: 0,
+            connection: lease.connection,
+            framework: lease.framework,
+            fence: Some(lease.fence),
+            daily_limit: None,
+            remaining: 0,
         };
-        let ordered = in_order(sightings);
-        let mut steps: Vec<&[&Observation]> = ordered.chunks(MAX_OBSERVATIONS).collect();
-        if steps.is_empty() {
-            steps.push(&[]);
+        let sorted = sort_by_time(observations);
+        let mut batches: Vec<&[&Observation]> = sorted.chunks(MAX_OBSERVATIONS).collect();
+        if batches.is_empty() {
+            batches.push(&[]);
         }
-        let last = steps.len() - 1;
-        let mut intake = Intake::default();
-        for (at, step) in steps.into_iter().enumerate() {
-            let cursors = if at == last { cursors } else { &[] };
-            let reply = match self.send_sightings(0, &keeper, &source, None, step, cursors).await {
-                Err(StoreError::Unauthorized) => return Ok(Observed::Gone),
+        let last = batches.len() - 1;
+        let mut counts = ObservationCounts::default();
+        for (index, batch) in batches.into_iter().enumerate() {
+            let cursors = if index == last { cursors } else { &[] };
+            let reply = match self.send_observations(0, &system, &source, batch, cursors).await {
+                Err(StoreError::Unauthorized) => return Ok(ObserveOutcome::Gone),
                 reply => reply?,
             };
             match reply.verdict() {
-                "OK" => intake.add(read_intake(&reply)?),
-                "OUTDATED" => return Ok(Observed::Outdated),
-                "GONE" => return Ok(Observed::Gone),
+                "OK" => counts.add(decode_counts(&reply)?),
+                "OUTDATED" => return Ok(ObserveOutcome::LeaseLost),
+                "GONE" => return Ok(ObserveOutcome::Gone),
                 _ => return Err(reply.unexpected()),
             }
         }
-        Ok(Observed::Done(intake))
+        Ok(ObserveOutcome::Stored(counts))
     }
 
-    /// Takes what a client pushed with an ingest key, all or nothing; counts it against the tier's day.
+    /// Stores the observations that a client pushed with an ingest key, all or none, and counts them against the tier's day.
     ///
-    /// More than [`MAX_OBSERVATIONS`] are taken in several steps, the first of which sees that the day holds all of them.
+    /// More than [`MAX_OBSERVATIONS`] take several calls of the script; the first one checks that the day has room for all.
     ///
     /// # Errors
-    /// [`StoreError::Unauthorized`] when the key or its connection is gone. [`StoreError::OutcomeUnknown`]: it may have been taken;
-    /// repeating is safe.
+    /// [`StoreError::Unauthorized`]: the key or its connection is gone. [`StoreError::OutcomeUnknown`]: some may be stored; repeating is safe.
     pub async fn ingest(
         &self,
         caller: &Caller,
         framework: Framework,
-        sightings: &[Observation],
-    ) -> Result<Stamped<Limited<Intake>>, StoreError> {
+        observations: &[Observation],
+    ) -> Result<Stamped<Limited<ObservationCounts>>, StoreError> {
         let caller = &self.fresh(caller).await?;
         let connection = caller.connection().ok_or(StoreError::Unauthorized)?;
-        let ordered = in_order(sightings);
-        let (mut intake, mut cost, mut left) = (Intake::default(), cost(sightings.len()), sightings.len());
-        let mut told = None;
-        for step in ordered.chunks(MAX_OBSERVATIONS) {
-            left -= step.len();
-            // Once the first step is taken the others are: they were counted with it.
-            let source = Source { connection, framework, fence: None, beyond: left as i64 };
-            let limit = if told.is_none() { caller.limits().queue_events_per_day } else { None };
-            let reply = self.send_sightings(std::mem::take(&mut cost), caller, &source, limit, step, &[]).await?;
+        let sorted = sort_by_time(observations);
+        let (mut counts, mut cost, mut remaining) =
+            (ObservationCounts::default(), cost(observations.len()), observations.len());
+        let mut daily_limit = caller.limits().queue_events_per_day;
+        let mut last = None;
+        for batch in sorted.chunks(MAX_OBSERVATIONS) {
+            remaining -= batch.len();
+            let source = Source { connection, framework, fence: None, daily_limit: daily_limit.take(), remaining };
+            let reply = self.send_observations(std::mem::take(&mut cost), caller, &source, batch, &[]).await?;
             if reply.verdict() == "GONE" {
                 return Err(StoreError::Unauthorized);
             }
-            let taken = reply.limited(read_intake)?;
-            match &taken.answer {
-                Limited::Done(more) => intake.add(*more),
-                Limited::Limit(_) => return Ok(taken),
+            let stamped = reply.limited(decode_counts)?;
+            match &stamped.answer {
+                Limited::Done(stored) => counts.add(*stored),
+                Limited::Limit(_) => return Ok(stamped),
             }
-            told = Some(taken.map(|_| ()));
+            last = Some(stamped);
         }
-        let told = told
-            .ok_or(StoreError::UnexpectedReply { script: scripts::OBSERVE.name, got: "nothing was pushed".into() })?;
-        Ok(told.map(|()| Limited::Done(intake)))
+        let last = last.ok_or(StoreError::UnexpectedReply {
+            script: scripts::OBSERVE.name,
+            got: "nothing, as nothing was pushed".into(),
+        })?;
+        Ok(last.map(|_| Limited::Done(counts)))
     }
 
-    async fn send_sightings(
+    async fn send_observations(
         &self,
         cost: u32,
         caller: &Caller,
         source: &Source,
-        day: Option<u64>,
-        sightings: &[&Observation],
+        observations: &[&Observation],
         cursors: &[(String, String)],
     ) -> Result<Reply, StoreError> {
         let connection = source.connection.to_string();
         let fence = source.fence.map(|fence| fence.to_string()).unwrap_or_default();
-        let cursors = if cursors.is_empty() { Vec::new() } else { pack_cursors(cursors) };
-        let packed: Vec<_> = sightings.iter().map(|sighting| pack(source.connection, sighting)).collect();
+        let cursors = if cursors.is_empty() { Vec::new() } else { encode_cursors(cursors) };
+        let encoded: Vec<_> = observations.iter().map(|observation| encode(source.connection, observation)).collect();
         let mut args = vec![
             Arg::Text(&connection),
             Arg::Bytes(source.connection.as_bytes()),
             Arg::Number(source.framework.code()),
             Arg::Text(&fence),
             Arg::Number(caller.limits().jobs as i64),
-            Arg::Number(day.unwrap_or(0) as i64),
+            Arg::Number(source.daily_limit.unwrap_or(0) as i64),
             Arg::Number(JobObservation::EXTENSIONS_BYTES as i64),
-            Arg::Number(source.beyond),
+            Arg::Number(source.remaining as i64),
             Arg::Bytes(&cursors),
         ];
-        args.extend(packed.iter().map(|packed| Arg::Bytes(packed)));
+        args.extend(encoded.iter().map(|encoded| Arg::Bytes(encoded)));
         self.ask_at_cost(cost, &scripts::OBSERVE, caller, &args).await
     }
 
-    /// Up to where the streams of a connection's broker are part of the state: names and cursors, as they were given to
-    /// [`Store::observe`].
+    /// Stored cursors of a connection's streams, as they were given to [`Store::observe`]: name, and id of the last entry that is part of the state.
     ///
     /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
+    /// As [`StoreError`] says; reading changes nothing.
     pub async fn cursors(&self, tenant: &TenantId, connection: Uuid) -> Result<Vec<(String, String)>, StoreError> {
-        let place = self.callers.place(tenant);
-        let found = self.link.send(redis::cmd("HGET").arg(place.key("cursors")).arg(connection.to_string())).await?;
+        let tenant_handle = self.callers.place(tenant);
+        let key = tenant_handle.key("cursors");
+        let reply = self.link.send(redis::cmd("HGET").arg(key).arg(connection.to_string())).await?;
         let unexpected = || StoreError::UnexpectedReply { script: "cursors", got: "another shape".into() };
-        let Some(packed) = redis::from_redis_value::<Option<Vec<u8>>>(found).map_err(|_| unexpected())? else {
+        let Some(packed) = redis::from_redis_value::<Option<Vec<u8>>>(reply).map_err(|_| unexpected())? else {
             return Ok(Vec::new());
         };
         let mut reader = Reader::new(&packed);
@@ -182,31 +192,27 @@ impl Store {
         Ok(texts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
     }
 
-    /// Looks after a tenant's queues: tells workers that have fallen silent, lets go of what was kept for long enough. Safe on every
-    /// replica at once: each is told once.
+    /// Maintains a tenant's queues: sets workers without a heartbeat offline, and evicts old jobs, workers and queues.
+    ///
+    /// Safe on every replica at once: each change is published once.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: some may be done; calling again is harmless.
-    pub async fn tend_queues(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        let Some(keeper) = self.keeper(tenant).await? else { return Ok(()) };
-        match self
-            .ask(&scripts::QUEUE_UPKEEP, &keeper, &[Arg::Number(keeper.limits().jobs as i64), Arg::Number(TENDED)])
-            .await
-        {
+    /// [`StoreError::OutcomeUnknown`]: some may be done; repeating is harmless.
+    pub async fn maintain_queues(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        let Some(system) = self.keeper(tenant).await? else { return Ok(()) };
+        let args = [Arg::Number(system.limits().jobs as i64), Arg::Number(MAINTENANCE_BATCH)];
+        match self.ask(&scripts::QUEUE_UPKEEP, &system, &args).await {
             Ok(_) | Err(StoreError::Unauthorized) => Ok(()),
             Err(error) => Err(error),
         }
     }
-}
 
-impl Store {
-    /// Lets go of everything that was seen through a connection that is gone, piece by piece. What is left when this is interrupted goes
-    /// when it is old.
+    /// Deletes everything that was observed through a deleted connection, in batches. If that is interrupted, the rest is evicted by its age.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: some may be gone; repeating is safe.
-    pub async fn forget_seen(&self, tenant: &TenantId, connection: Uuid) -> Result<(), StoreError> {
-        let Some(keeper) = self.keeper(tenant).await? else { return Ok(()) };
+    /// [`StoreError::OutcomeUnknown`]: some may be deleted; repeating is safe.
+    pub async fn delete_observations(&self, tenant: &TenantId, connection: Uuid) -> Result<(), StoreError> {
+        let Some(system) = self.keeper(tenant).await? else { return Ok(()) };
         let (id, mut cursor) = (connection.to_string(), "0".to_owned());
         loop {
             let args = [
@@ -215,7 +221,7 @@ impl Store {
                 Arg::Text(&cursor),
                 Arg::Number(MAX_OBSERVATIONS as i64),
             ];
-            let reply = self.ask(&scripts::CONNECTION_FORGET, &keeper, &args).await?;
+            let reply = self.ask(&scripts::CONNECTION_FORGET, &system, &args).await?;
             if reply.verdict() != "OK" {
                 return Ok(());
             }
@@ -227,148 +233,20 @@ impl Store {
     }
 }
 
-impl Intake {
-    fn add(&mut self, more: Self) {
-        self.accepted += more.accepted;
-        self.duplicates += more.duplicates;
-    }
+fn decode_counts(reply: &Reply) -> Result<ObservationCounts, StoreError> {
+    reply.whole(|reader| {
+        Some(ObservationCounts { accepted: reader.int()? as usize, duplicates: reader.int()? as usize })
+    })
 }
 
-/// Where sightings come from.
-struct Source {
-    connection: Uuid,
-    framework: Framework,
-    fence: Option<i64>,
-    /// How many more sightings of the same push follow.
-    beyond: i64,
-}
-
-fn read_intake(reply: &Reply) -> Result<Intake, StoreError> {
-    reply.whole(|reader| Some(Intake { accepted: reader.int()? as usize, duplicates: reader.int()? as usize }))
-}
-
-/// In the order in which it happened, so that what is told comes in that order as far as it can.
-fn in_order(sightings: &[Observation]) -> Vec<&Observation> {
-    let mut ordered: Vec<_> = sightings.iter().collect();
-    ordered.sort_by_key(|sighting| match sighting {
+/// Sorts observations by their time, so that changes are published in that order as far as possible.
+fn sort_by_time(observations: &[Observation]) -> Vec<&Observation> {
+    let mut sorted: Vec<_> = observations.iter().collect();
+    sorted.sort_by_key(|observation| match observation {
         Observation::Job(job) => (job.at_us, job.clock),
         Observation::Worker(worker) => (worker.at_us, 0),
         Observation::Queue(queue) => (queue.at_us, 0),
-        Observation::Gap(silence) => (silence.from_ms * 1000, 0),
+        Observation::Gap(gap) => (gap.from_ms * 1000, 0),
     });
-    ordered
-}
-
-fn pack_cursors(cursors: &[(String, String)]) -> Vec<u8> {
-    let head = Writer::default().array(cursors.len() * 2);
-    cursors.iter().fold(head, |writer, (name, cursor)| writer.text(name).text(cursor)).done()
-}
-
-/// As `lua/README.md` says.
-fn pack(connection: Uuid, sighting: &Observation) -> Vec<u8> {
-    let writer = Writer::default();
-    match sighting {
-        Observation::Job(job) => pack_job(writer.array(19), connection, job),
-        Observation::Worker(worker) => {
-            let external = bounded(&worker.external_id, JobObservation::ID_BYTES);
-            let writer = writer
-                .array(12)
-                .text("W")
-                .binary(worker_id(connection, external).as_bytes())
-                .text(external)
-                .int(worker.at_us)
-                .int(worker.state.code())
-                .text(bounded(&worker.hostname, JobObservation::ID_BYTES))
-                .maybe_int(worker.pid)
-                .maybe_int(worker.active_jobs.map(Into::into))
-                .maybe_int(worker.processed)
-                .maybe_int(worker.concurrency.map(Into::into));
-            let writer = match &worker.queues {
-                Some(queues) => {
-                    let queues: Vec<_> = queues.iter().take(WORKER_QUEUES).collect();
-                    queues.iter().fold(writer.array(queues.len()), |writer, name| {
-                        writer.text(bounded(name, JobObservation::QUEUE_BYTES))
-                    })
-                }
-                None => writer.boolean(false),
-            };
-            if worker.metadata.is_empty() { writer.boolean(false) } else { pack_extensions(writer, &worker.metadata) }
-                .done()
-        }
-        Observation::Queue(queue) => writer
-            .array(7)
-            .text("Q")
-            .boolean(false)
-            .text(bounded(&queue.name, JobObservation::QUEUE_BYTES))
-            .int(queue.at_us)
-            .maybe_int(queue.depth.map(|depth| depth as i64))
-            .maybe_int(queue.consumers.map(|(count, _)| count.into()))
-            .maybe_int(queue.consumers.map(|(_, from)| from.code()))
-            .done(),
-        Observation::Gap(silence) => {
-            writer.array(4).text("G").int(silence.from_ms).int(silence.to_ms).text(bounded(&silence.reason, 64)).done()
-        }
-    }
-}
-
-/// The most queues that a worker is remembered to take from.
-const WORKER_QUEUES: usize = 100;
-
-fn pack_job(writer: Writer, connection: Uuid, job: &JobObservation) -> Vec<u8> {
-    let text = |text: &Option<String>, most| text.as_deref().map(|text| bounded(text, most).to_owned());
-    let external = bounded(&job.external_id, JobObservation::ID_BYTES);
-    let writer = writer
-        .text("J")
-        .binary(job_id(connection, external).as_bytes())
-        .text(external)
-        .int(job.at_us)
-        .int(job.clock)
-        .maybe_int(job.state.map(|state| state.code()))
-        .boolean(job.again)
-        .int(job.attempt.unwrap_or(0).into())
-        .maybe_text(text(&job.name, JobObservation::NAME_BYTES).as_deref())
-        .maybe_text(text(&job.queue, JobObservation::QUEUE_BYTES).as_deref())
-        .maybe_text(text(&job.worker, JobObservation::ID_BYTES).as_deref())
-        .maybe_text(text(&job.error, JobObservation::ERROR_BYTES).as_deref())
-        .maybe_int(job.created_ms)
-        .maybe_int(job.started_ms)
-        .maybe_int(job.completed_ms)
-        .maybe_int(job.scheduled_ms)
-        .maybe_int(job.runtime_ms)
-        .boolean(false);
-    let texts = [&job.args, &job.kwargs, &job.result, &job.stacktrace, &job.parent_id, &job.root_id];
-    let plain = texts.iter().all(|text| text.is_none())
-        && job.max_retries.is_none()
-        && job.progress.is_none()
-        && job.extensions.is_empty();
-    if plain {
-        return writer.boolean(false).done();
-    }
-    let writer = writer.array(9).maybe_int(job.max_retries.map(Into::into));
-    let writer = match job.progress {
-        Some(progress) => writer.float(progress),
-        None => writer.boolean(false),
-    };
-    let writer = writer
-        .maybe_text(text(&job.args, JobObservation::TEXT_BYTES).as_deref())
-        .maybe_text(text(&job.kwargs, JobObservation::TEXT_BYTES).as_deref())
-        .maybe_text(text(&job.result, JobObservation::TEXT_BYTES).as_deref())
-        .maybe_text(text(&job.stacktrace, JobObservation::STACKTRACE_BYTES).as_deref())
-        .maybe_text(text(&job.parent_id, JobObservation::ID_BYTES).as_deref())
-        .maybe_text(text(&job.root_id, JobObservation::ID_BYTES).as_deref());
-    pack_extensions(writer, &job.extensions).done()
-}
-
-/// Names and values in turn, as many as fit.
-fn pack_extensions(writer: Writer, extensions: &[(String, String)]) -> Writer {
-    let mut bytes = 0;
-    let fit: Vec<_> = extensions
-        .iter()
-        .filter(|(name, value)| {
-            let fits = bytes + name.len() + value.len() <= JobObservation::EXTENSIONS_BYTES;
-            bytes += if fits { name.len() + value.len() } else { 0 };
-            fits
-        })
-        .collect();
-    fit.iter().fold(writer.array(fit.len() * 2), |writer, (name, value)| writer.text(name).text(value))
+    sorted
 }

@@ -1,176 +1,201 @@
-//! Who watches which connection: a lease per connection, numbered, so that what an earlier holder still sends is refused.
+//! Leases of watchers: one per connection, with a fencing token, so that a late call of an earlier holder is refused.
 
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::{
     domain::{
         names::TenantId,
-        queue::connection::{Connection, Health},
+        queue::{
+            Framework,
+            connection::{BrokerError, Connection, WatchHealth},
+        },
     },
     store::{
-        ReplicaId, Store, StoreError, Watched,
+        ReplicaId, Store, StoreError,
         keys::{CONNECTIONS, watched_entry},
-        queues::connections::read_connection,
+        queues::connections::decode_connection,
         scripts,
     },
 };
 
-/// How long a lease lasts that is not kept: a killed watcher's connections are taken over within 10 s.
-pub const LEASE: Duration = Duration::from_secs(6);
+/// Duration of a lease. With the interval of the replicas' polls it bounds the takeover of a killed watcher's connections to 10 s.
+pub const LEASE_DURATION: Duration = Duration::from_secs(6);
 
-/// When a connection may be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Free {
-    /// Now: nobody has watched it yet, or its watcher gave it back.
-    Now,
-    /// Now: its watcher was lost.
-    Lapsed,
-    /// When its lease ends, unless that is kept.
-    In(Duration),
-    /// Never: there is no such connection any more.
-    Never,
+/// Lease of a connection's watcher.
+#[derive(Debug, Clone)]
+pub struct WatchLease {
+    /// Tenant of the connection.
+    pub tenant: TenantId,
+    /// Id of the connection.
+    pub connection: Uuid,
+    /// Framework of the connection's jobs.
+    pub framework: Framework,
+    /// Fencing token: grows with each holder. The store compares it with the field `fence:<connection>` of the tenant's `watches`.
+    pub fence: i64,
 }
 
-/// What a take came to.
-#[derive(Debug)]
-pub enum Take {
-    /// It is ours.
-    Taken(Box<Taken>),
-    /// Another replica was first.
-    Held,
-    /// There is no such connection any more.
+/// Whether a connection's lease can be acquired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// Yes: it was never held, or its holder released it.
+    Free,
+    /// Yes: it expired, so its holder was lost.
+    Expired,
+    /// Not for this long, and longer if its holder renews it.
+    HeldFor(Duration),
+    /// No: the connection is deleted.
     Gone,
 }
 
-/// What a watcher has to know.
+/// Outcome of [`Store::acquire_watch`].
 #[derive(Debug)]
-pub struct Taken {
-    pub watched: Watched,
+pub enum AcquireOutcome {
+    /// The lease is ours.
+    Acquired(Box<AcquiredWatch>),
+    /// Another replica holds the lease.
+    Held,
+    /// The connection is deleted.
+    Gone,
+}
+
+/// A lease just acquired, with what its watcher needs.
+#[derive(Debug)]
+pub struct AcquiredWatch {
+    /// The lease.
+    pub lease: WatchLease,
+    /// The connection to watch.
     pub connection: Connection,
-    /// Redis' clock in microseconds since the Unix epoch.
+    /// Redis' clock, in microseconds since the Unix epoch.
     pub now_us: i64,
-    /// Until when it was watched before, in milliseconds since the Unix epoch; `None`: never.
+    /// Until when the broker was watched before, in milliseconds since the Unix epoch; `None`: never.
     pub watched_until_ms: Option<i64>,
-    /// Whether the watcher before gave it back, rather than being lost.
-    pub given_back: bool,
+    /// Whether the holder before released the lease, instead of being lost.
+    pub was_released: bool,
 }
 
 impl Store {
-    /// Every connection that has a broker. Some may be gone: [`Store::look_at_watches`] tells.
+    /// Lists the connections that have a broker. Some may be deleted: see [`Store::watch_availability`].
     ///
     /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
-    pub async fn watched_connections(&self) -> Result<Vec<(TenantId, String)>, StoreError> {
-        let all = self.link.send(redis::cmd("SMEMBERS").arg(CONNECTIONS)).await?;
-        let all: Vec<String> = redis::from_redis_value(all)
+    /// As [`StoreError`] says; reading changes nothing.
+    pub async fn connections_to_watch(&self) -> Result<Vec<(TenantId, String)>, StoreError> {
+        let reply = self.link.send(redis::cmd("SMEMBERS").arg(CONNECTIONS)).await?;
+        let entries: Vec<String> = redis::from_redis_value(reply)
             .map_err(|_| StoreError::UnexpectedReply { script: "connections", got: "no set".into() })?;
-        let entry = |entry: &String| {
+        let parse = |entry: &String| {
             let (tenant, connection) = entry.split_once('/')?;
             Some((TenantId::parse(tenant)?, connection.to_owned()))
         };
-        Ok(all.iter().filter_map(entry).collect())
+        Ok(entries.iter().filter_map(parse).collect())
     }
 
-    /// Takes what is gone off the list of what is to be watched.
+    /// Removes a deleted connection from the list of those to watch.
     ///
     /// # Errors
     /// As [`StoreError`] says; repeating is harmless.
-    pub async fn forget_connection(&self, tenant: &TenantId, connection: &str) -> Result<(), StoreError> {
+    pub async fn unlist_connection(&self, tenant: &TenantId, connection: &str) -> Result<(), StoreError> {
         self.link.send(redis::cmd("SREM").arg(CONNECTIONS).arg(watched_entry(tenant, connection))).await.map(|_| ())
     }
 
-    /// When each of a tenant's connections may be taken.
+    /// Availability of the leases of a tenant's connections, in the same order.
     ///
     /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
-    pub async fn look_at_watches(&self, tenant: &TenantId, connections: &[&str]) -> Result<Vec<Free>, StoreError> {
+    /// As [`StoreError`] says; reading changes nothing.
+    pub async fn watch_availability(
+        &self,
+        tenant: &TenantId,
+        connections: &[&str],
+    ) -> Result<Vec<Availability>, StoreError> {
         let reply = self.eval_at(&scripts::WATCH_LOOK, &self.place(tenant), connections).await?;
         reply.each(1, |reader| {
             Some(match reader.int()? {
-                -2 => Free::Lapsed,
-                ..0 => Free::Never,
-                0 => Free::Now,
-                left_ms => Free::In(Duration::from_millis(left_ms as u64)),
+                -2 => Availability::Expired,
+                ..0 => Availability::Gone,
+                0 => Availability::Free,
+                left_ms => Availability::HeldFor(Duration::from_millis(left_ms as u64)),
             })
         })
     }
 
-    /// Takes a connection to watch for [`LEASE`], if nobody has it.
+    /// Acquires the lease of a connection for [`LEASE_DURATION`], if nobody holds it.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been taken; then nobody keeps it, and it is free again when the lease ends.
-    pub async fn take_watch(
+    /// [`StoreError::OutcomeUnknown`]: it may be acquired; then nobody renews it, and it expires.
+    pub async fn acquire_watch(
         &self,
         tenant: &TenantId,
         connection: &str,
         replica: &ReplicaId,
-    ) -> Result<Take, StoreError> {
-        let lease = LEASE.as_millis().to_string();
+    ) -> Result<AcquireOutcome, StoreError> {
+        let lease_ms = LEASE_DURATION.as_millis().to_string();
         let reply =
-            self.eval_at(&scripts::WATCH_TAKE, &self.place(tenant), &[connection, replica.as_str(), &lease]).await?;
+            self.eval_at(&scripts::WATCH_TAKE, &self.place(tenant), &[connection, replica.as_str(), &lease_ms]).await?;
         match reply.verdict() {
-            "HELD" => Ok(Take::Held),
-            "GONE" => Ok(Take::Gone),
-            "OK" => {
-                let taken = reply.whole(|reader| {
-                    let fence = reader.int()?;
-                    let made = read_connection(connection, reader.bytes()?)?;
-                    let watched = Watched {
-                        tenant: tenant.clone(),
-                        connection: connection.parse().ok()?,
-                        framework: made.framework,
-                        fence,
-                    };
-                    let watched_until_ms = reader.maybe_int()?;
-                    Some(Taken {
-                        watched,
-                        connection: made,
-                        now_us: reply.now_us,
-                        watched_until_ms,
-                        given_back: reader.boolean()?,
-                    })
-                })?;
-                Ok(Take::Taken(Box::new(taken)))
-            }
-            _ => Err(reply.unexpected()),
+            "HELD" => return Ok(AcquireOutcome::Held),
+            "GONE" => return Ok(AcquireOutcome::Gone),
+            "OK" => {}
+            _ => return Err(reply.unexpected()),
         }
+        let acquired = reply.whole(|reader| {
+            let fence = reader.int()?;
+            let record = decode_connection(connection, reader.bytes()?)?;
+            let lease = WatchLease {
+                tenant: tenant.clone(),
+                connection: connection.parse().ok()?,
+                framework: record.framework,
+                fence,
+            };
+            Some(AcquiredWatch {
+                lease,
+                connection: record,
+                now_us: reply.now_us,
+                watched_until_ms: reader.maybe_int()?,
+                was_released: reader.boolean()?,
+            })
+        })?;
+        Ok(AcquireOutcome::Acquired(Box::new(acquired)))
     }
 
-    /// Keeps a watch for another [`LEASE`] and writes down how it goes. Redis' clock in microseconds, or `None` if the watch is lost:
-    /// its connection is gone, or another replica took it.
+    /// Renews a lease for another [`LEASE_DURATION`], and stores the health of the watch.
+    ///
+    /// Returns Redis' clock in microseconds since the Unix epoch; `None`: the lease is lost, as another replica acquired it or the connection is
+    /// deleted.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been kept. Repeating is safe.
-    pub async fn keep_watch(&self, watched: &Watched, health: &Health) -> Result<Option<i64>, StoreError> {
-        self.say_of_watch(watched, health, LEASE).await
+    /// [`StoreError::OutcomeUnknown`]: it may be renewed. Repeating is safe.
+    pub async fn renew_watch(&self, lease: &WatchLease, health: &WatchHealth) -> Result<Option<i64>, StoreError> {
+        self.extend_watch(lease, health, LEASE_DURATION).await
     }
 
-    /// Gives a watch back, so that another replica may take it at once. Repeating it is harmless.
+    /// Releases a lease, so that another replica can acquire it at once. Repeating is harmless.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been given back; if not, it lapses.
-    pub async fn give_watch_back(&self, watched: &Watched, health: &Health) -> Result<(), StoreError> {
-        self.say_of_watch(watched, health, Duration::ZERO).await.map(|_| ())
+    /// [`StoreError::OutcomeUnknown`]: it may be released; if not, it expires.
+    pub async fn release_watch(&self, lease: &WatchLease, health: &WatchHealth) -> Result<(), StoreError> {
+        self.extend_watch(lease, health, Duration::ZERO).await.map(|_| ())
     }
 
-    async fn say_of_watch(
+    async fn extend_watch(
         &self,
-        watched: &Watched,
-        health: &Health,
-        lease: Duration,
+        lease: &WatchLease,
+        health: &WatchHealth,
+        duration: Duration,
     ) -> Result<Option<i64>, StoreError> {
-        let number = |number: Option<i64>| number.unwrap_or(0).to_string();
-        let lag = health.lag_ms.map_or_else(String::new, |lag| lag.to_string());
-        let args = [
-            &watched.connection.to_string(),
-            &watched.fence.to_string(),
-            &lease.as_millis().to_string(),
-            health.trouble.as_deref().unwrap_or(""),
-            &number(health.connected_ms),
-            &number(health.event_ms),
-            &lag,
+        let connected_ms = health.connected_ms.unwrap_or(0).to_string();
+        let last_event_ms = health.last_event_ms.unwrap_or(0).to_string();
+        let lag_ms = health.lag_ms.map(|lag_ms| lag_ms.to_string()).unwrap_or_default();
+        let args: [&str; 7] = [
+            &lease.connection.to_string(),
+            &lease.fence.to_string(),
+            &duration.as_millis().to_string(),
+            health.error.map_or("", BrokerError::name),
+            &connected_ms,
+            &last_event_ms,
+            &lag_ms,
         ];
-        let reply = self.eval_at(&scripts::WATCH_KEEP, &self.place(&watched.tenant), &args).await?;
+        let reply = self.eval_at(&scripts::WATCH_KEEP, &self.place(&lease.tenant), &args).await?;
         match reply.verdict() {
             "OK" => Ok(Some(reply.now_us)),
             "LOST" => Ok(None),

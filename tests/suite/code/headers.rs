@@ -13,8 +13,9 @@ use holdfast::{
         names::TenantId,
         platform::NewEvent,
         queue::{
-            Framework, JobFilter, JobObservation, JobSort, Observation, QueueObservation,
-            connection::{Health, NewConnection, Options},
+            Framework, JobFilter, JobObservation, JobQuery, JobSort, Observation, QueueObservation, SortOrder,
+            TimeRange,
+            connection::{ConnectionOptions, NewConnection, WatchHealth},
             job_id,
         },
         reservation::RenewRequest,
@@ -22,7 +23,7 @@ use holdfast::{
         tier::Tier,
         transaction::{Items, Method, Transaction},
     },
-    store::{Ask, Bearer, PageCursor, Range, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind, Take},
+    store::{AcquireOutcome, Ask, Bearer, PageCursor, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind},
 };
 
 use crate::support::script_bench::{Bench, claim, names, names_of, wanted};
@@ -246,35 +247,48 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     bench.store.companies(&fresh, None).await.unwrap();
     bench.store.delete_company(&fresh, "slug").await.unwrap();
     let connection = Store::new_connection_id();
-    let new =
-        NewConnection { name: "n".into(), framework: Framework::Celery, broker_url: None, options: Options::default() };
+    let new = NewConnection {
+        name: "n".into(),
+        framework: Framework::Celery,
+        broker_url: None,
+        options: ConnectionOptions::default(),
+    };
     bench.store.create_connection(&fresh, &connection, &new, Some("sealed".into())).await.unwrap();
     bench.store.connections(&fresh).await.unwrap();
-    bench.store.look_at_watches(&bench.tenant.id, &[&connection, "gone"]).await.unwrap();
-    let Take::Taken(taken) = bench.store.take_watch(&bench.tenant.id, &connection, &replica).await.unwrap() else {
+    bench.store.watch_availability(&bench.tenant.id, &[&connection, "gone"]).await.unwrap();
+    let AcquireOutcome::Acquired(acquired) =
+        bench.store.acquire_watch(&bench.tenant.id, &connection, &replica).await.unwrap()
+    else {
         panic!("it is free")
     };
-    bench.store.keep_watch(&taken.watched, &Health::default()).await.unwrap();
+    bench.store.renew_watch(&acquired.lease, &WatchHealth::default()).await.unwrap();
     bench.store.delete_connection(&fresh, &connection).await.unwrap();
 
-    let watched = bench.connection();
-    let seen = JobObservation {
+    let lease = bench.connection();
+    let job = JobObservation {
         external_id: "j".into(),
         at_us: 1_778_673_600_000_000,
         name: Some("task".into()),
         ..JobObservation::default()
     };
-    let seen = Observation::Job(Box::new(seen));
+    let job = Observation::Job(Box::new(job));
     let queue =
         Observation::Queue(QueueObservation { name: "emails".into(), at_us: 1, depth: Some(1), consumers: None });
-    bench.store.observe(&watched, &[seen, queue], &[]).await.unwrap();
-    bench.store.tend_queues(&bench.tenant.id).await.unwrap();
-    bench.store.forget_seen(&bench.tenant.id, watched.connection).await.unwrap();
-    bench.store.jobs(&fresh, &JobFilter::default(), (JobSort::CreatedAt, true), None, 10).await.unwrap();
-    bench.store.job(&fresh, job_id(watched.connection, "j")).await.unwrap();
+    bench.store.observe(&lease, &[job, queue], &[]).await.unwrap();
+    bench.store.maintain_queues(&bench.tenant.id).await.unwrap();
+    bench.store.delete_observations(&bench.tenant.id, lease.connection).await.unwrap();
+    let query = JobQuery {
+        filter: JobFilter::default(),
+        sort: JobSort::CreatedAt,
+        order: SortOrder::Descending,
+        after: None,
+        limit: 10,
+    };
+    bench.store.jobs(&fresh, &query).await.unwrap();
+    bench.store.job(&fresh, job_id(lease.connection, "j")).await.unwrap();
     bench.store.workers(&fresh).await.unwrap();
     let mut queues = bench.store.queues(&fresh).await.unwrap().answer;
-    bench.store.count_queues(&fresh, &mut queues, Range::ALL[0], 0).await.unwrap();
+    bench.store.count_queues(&fresh, &mut queues, TimeRange::Hour, 0).await.unwrap();
 
     // Then every script was called, with the keys and arguments that its header names.
     let calls = sent.calls(&bench);

@@ -1,4 +1,4 @@
-//! A real BullMQ, watched: what the monitor says against what BullMQ says.
+//! A real BullMQ, watched: the monitor's states against BullMQ's own.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::support::{
     world::{World, until},
 };
 
-/// The monitor's word for a state of BullMQ's.
+/// The unified state for BullMQ's state of a job.
 fn unified(fate: &str, state: &str) -> &'static str {
     match (fate, state) {
         ("removed", _) => "cancelled",
         (_, "completed") => "completed",
         (_, "failed") => "failed",
         (_, "delayed") => "scheduled",
-        (_, other) => panic!("BullMQ has not done with it: {other}"),
+        (_, other) => panic!("the job has not ended: {other}"),
     }
 }
 
@@ -26,7 +26,7 @@ async fn jobs_workers_and_queues_are_as_bullmq_has_them() {
     let world = World::<1>::with(&[], &[("BROKER_HOSTS", &broker.host())]).await;
     let tenant = world.tenant().await;
     let bullmq = BullMq::over(&broker);
-    // What was there before anybody watched is read from the streams.
+    // Jobs from before the watch are read from the streams.
     let _waiting = bullmq.drive("reports", "later,removed").await;
     let monitor = Monitor::watching(world.at(&tenant), bullmq_connection(&broker.url(0))).await;
     let mut stream = monitor.stream("job").await;
@@ -57,15 +57,16 @@ async fn jobs_workers_and_queues_are_as_bullmq_has_them() {
     );
     assert_eq!(monitor.job(&format!("emails:{}", fates["progress"].id)).await["progress"], 0.5);
 
-    let seen = read_until(&mut stream, "the last end is told", |seen| {
-        seen.iter()
+    let received = read_until(&mut stream, "every ended job is published", |received| {
+        received
+            .iter()
             .filter(|(_, data)| ["completed", "failed", "cancelled"].contains(&data["state"].as_str().unwrap_or("")))
             .count()
             >= fates.len() - 1
     })
     .await;
     let mut states: BTreeMap<String, String> = BTreeMap::new();
-    for (_, data) in seen.iter().filter(|(kind, _)| kind == "job:state_change") {
+    for (_, data) in received.iter().filter(|(kind, _)| kind == "job:state_change") {
         let before = states.insert(data["id"].as_str().unwrap().into(), data["state"].as_str().unwrap().into());
         assert_eq!(data["previousState"].as_str().map(str::to_owned), before, "{data}");
     }
@@ -77,7 +78,7 @@ async fn jobs_workers_and_queues_are_as_bullmq_has_them() {
     worker.kill();
     let mut connection = broker.redis.connection();
     redis::cmd("LPUSH").arg("bull:emails:wait").arg("x").arg("y").query::<i64>(&mut connection).unwrap();
-    until("the depth and the lost worker are seen", || async {
+    until("the depth and the lost worker are reported", || async {
         let queues = monitor.queues().await;
         (&queues["emails"]["depth"], &queues["emails"]["consumers"]) == (&json!(2), &json!(0))
             && monitor.workers().await["anna"]["state"] == "offline"

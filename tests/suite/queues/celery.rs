@@ -1,4 +1,4 @@
-//! A real Celery, watched: what the monitor says against what Celery says.
+//! A real Celery, watched: the monitor's states against Celery's own.
 
 use std::collections::BTreeSet;
 
@@ -9,19 +9,19 @@ use crate::support::{
     world::{World, long, until},
 };
 
-/// The monitor's word for a state of Celery's.
+/// The unified state for Celery's state of a task.
 fn unified(state: &str) -> &str {
     match state {
         "SUCCESS" => "completed",
         "FAILURE" => "failed",
         "REVOKED" => "cancelled",
-        other => panic!("Celery has not done with it: {other}"),
+        other => panic!("the task has not ended: {other}"),
     }
 }
 
-async fn agrees(monitor: &Monitor<'_>, fates: &std::collections::BTreeMap<String, Fate>) {
+async fn assert_states(monitor: &Monitor<'_>, fates: &std::collections::BTreeMap<String, Fate>) {
     for (name, fate) in fates {
-        // Celery keeps no result of what was rejected, in some versions; its event says so.
+        // Some versions of Celery store no result of a rejected task; its event has the state.
         let state = if name == "reject" { "failed" } else { unified(&fate.state) };
         monitor.until_job(&fate.id, state).await;
     }
@@ -43,21 +43,21 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
         celery.drive("emails", "add,fail,flaky,reject,expire,eta,revoke,terminate"),
         celery.drive("prio", "add,fail,flaky,eta")
     );
-    agrees(&monitor, &by_prefork).await;
-    agrees(&monitor, &by_solo).await;
+    assert_states(&monitor, &by_prefork).await;
+    assert_states(&monitor, &by_solo).await;
 
-    // Each went the way that its fate says.
+    // Each job has the history of its fate.
     let history = async |fate: &str| monitor.history(&by_prefork[fate].id).await;
     assert_eq!(history("add 0").await, ["queued", "active", "completed"]);
     assert_eq!(history("fail").await, ["queued", "active", "failed"]);
     assert_eq!(history("eta").await, ["scheduled", "active", "completed"]);
-    // A worker says nothing of receiving what was revoked before, and the producer may write down the sending after the worker's revoking.
+    // A worker sends no `task-received` for a task revoked before, and the producer may date `task-sent` after the worker's `task-revoked`.
     let revoked = history("revoke").await;
     assert!(revoked == ["queued", "cancelled"] || revoked == ["cancelled"], "{revoked:?}");
     assert_eq!(history("terminate").await, ["queued", "active", "cancelled"]);
     let flaky = history("flaky").await;
     assert_eq!((flaky.first().unwrap().as_str(), flaky.last().unwrap().as_str()), ("queued", "completed"));
-    // A prefork worker may receive the next attempt before it tells that the first one is tried again.
+    // A prefork worker may receive the next attempt before it sends `task-retried` for the first.
     let at = |state: &str| {
         flaky.iter().position(|step| step == state).unwrap_or_else(|| panic!("{state} is not in {flaky:?}"))
     };
@@ -74,30 +74,31 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     assert!(monitor.job(&by_prefork["flaky"].id).await["attempt"].as_u64().unwrap() >= 2);
     assert_eq!(monitor.job(&by_solo["flaky"].id).await["attempt"], 2);
 
-    // The stream told each change once, from the state before it.
+    // The stream has each change once, with the state before it.
     let last = &by_solo["eta"].id;
     let ended: BTreeSet<&str> = by_prefork.values().chain(by_solo.values()).map(|fate| fate.id.as_str()).collect();
-    let mut told: Vec<(String, String, String)> = Vec::new();
+    let mut changes: Vec<(String, String, String)> = Vec::new();
     let is_last = |state: &str| ["completed", "failed", "cancelled"].contains(&state);
-    let seen = read_until(&mut stream, "every end is told", |seen| {
-        let ends =
-            seen.iter().filter(|(kind, data)| kind == "job:state_change" && is_last(data["state"].as_str().unwrap()));
+    let received = read_until(&mut stream, "every end is published", |received| {
+        let ends = received
+            .iter()
+            .filter(|(kind, data)| kind == "job:state_change" && is_last(data["state"].as_str().unwrap()));
         ends.count() >= ended.len()
     })
     .await;
-    for (_, data) in seen.iter().filter(|(kind, _)| kind == "job:state_change") {
+    for (_, data) in received.iter().filter(|(kind, _)| kind == "job:state_change") {
         let text = |name: &str| data[name].as_str().unwrap_or("").to_owned();
-        let before = told.iter().rev().find(|(id, ..)| *id == text("id")).map(|(.., state)| state.clone());
+        let before = changes.iter().rev().find(|(id, ..)| *id == text("id")).map(|(.., state)| state.clone());
         assert_eq!(data["previousState"].as_str().map(str::to_owned), before, "{data}");
-        told.push((text("id"), text("previousState"), text("state")));
+        changes.push((text("id"), text("previousState"), text("state")));
     }
-    let once: BTreeSet<_> = told.iter().filter(|(.., state)| is_last(state)).collect();
+    let once: BTreeSet<_> = changes.iter().filter(|(.., state)| is_last(state)).collect();
     assert_eq!(once.len(), ended.len(), "each end once; the last was {last}");
     for kind in ["worker:heartbeat", "queue:snapshot"] {
-        assert!(seen.iter().any(|(seen, _)| seen == kind), "{kind}");
+        assert!(received.iter().any(|(other, _)| other == kind), "{kind}");
     }
 
-    // The depth counts all steps of priority, and the one consumer of each queue is known by what it took.
+    // The depth is the sum over the priority steps, and each queue's one consumer is inferred from its tasks.
     let depth = async |name: &str| {
         monitor.queues().await.get(name).map(|queue| (queue["depth"].as_i64(), queue["consumers"].as_i64()))
     };
@@ -105,10 +106,10 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
         depth("emails").await == Some((Some(0), Some(1))) && depth("prio").await == Some((Some(0), Some(1)))
     })
     .await;
-    // A killed worker says nothing, and is offline six seconds later. What it had asked the broker for is still open for a moment.
+    // A killed worker sends nothing, and is offline six seconds later. Its blocking read stays open at the broker for a moment.
     prefork.kill();
     solo.kill();
-    until("nobody waits at the broker any more", || async {
+    until("no client is blocked at the broker any more", || async {
         broker.redis.info("clients", "blocked_clients").as_deref() == Some("0")
     })
     .await;
@@ -123,7 +124,7 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
 }
 
 #[tokio::test]
-async fn prefixes_databases_and_channels_without_patterns_are_heard() {
+async fn prefixes_databases_and_channels_without_patterns_are_watched() {
     let broker = Broker::start();
     let world = World::<1>::with(&[], &[("BROKER_HOSTS", &broker.host())]).await;
     let tenant = world.tenant().await;
@@ -141,20 +142,20 @@ async fn prefixes_databases_and_channels_without_patterns_are_heard() {
     bare.until_workers(1).await;
     assert!(
         prefixed.workers().await.contains_key("one@test") && bare.workers().await.contains_key("other@test"),
-        "each hears its own alone"
+        "each sees its own workers alone"
     );
 
     let (first, second) = tokio::join!(with_prefix.drive("q1", "add,fail"), without.drive("celery", "add,fail"));
-    agrees(&prefixed, &first).await;
-    agrees(&bare, &second).await;
+    assert_states(&prefixed, &first).await;
+    assert_states(&bare, &second).await;
 
-    // Asked, the worker names both of its queues, also the one in which nothing happened; and nothing of the question stays.
+    // By remote control the worker names both of its queues, also the one without jobs; and the mailbox is removed.
     until("the worker is asked", || async {
         let queues = prefixed.queues().await;
         ["q1", "q2"].iter().all(|name| queues.get(*name).is_some_and(|queue| queue["consumers"] == 1))
     })
     .await;
-    until("its queues and its slots are known", || async {
+    until("its queues and its concurrency are known", || async {
         let worker = prefixed.workers().await["one@test"].clone();
         worker["queues"] == json!(["q1", "q2"]) && worker["concurrency"].is_number()
     })
@@ -164,10 +165,10 @@ async fn prefixes_databases_and_channels_without_patterns_are_heard() {
         let keys: Vec<String> = redis::cmd("KEYS").arg("*reply.celery.pidbox*").query(&mut connection).unwrap();
         keys
     };
-    until("the answers are taken away", || async { left().is_empty() }).await;
+    until("the replies are removed", || async { left().is_empty() }).await;
 }
 
-/// What a watcher may ask of a broker.
+/// Commands that a watcher may send to a broker.
 const READS: &[&str] = &[
     "llen",
     "scan",
@@ -183,8 +184,8 @@ const READS: &[&str] = &[
     "auth",
     "client|list",
 ];
-/// What the test itself asks.
-const OURS: &[&str] = &["keys", "dump", "pttl", "type", "hgetall", "config|get", "info", "config|resetstat"];
+/// Commands that the test itself sends.
+const OWN_COMMANDS: &[&str] = &["keys", "dump", "pttl", "type", "hgetall", "config|get", "info", "config|resetstat"];
 
 #[tokio::test]
 async fn watching_leaves_the_broker_as_it_was() {
@@ -199,8 +200,8 @@ async fn watching_leaves_the_broker_as_it_was() {
         let member = format!("celery\u{6}\u{16}\u{6}\u{16}queue-{queue}");
         redis::cmd("SADD").arg("_kombu.binding.celery").arg(member).query::<i64>(&mut connection).unwrap();
     }
-    // The dead worker's last keys may lapse by themselves: only what stays is compared.
-    let keys = || broker.redis.snapshot().into_iter().filter(|(_, (_, lapses))| !lapses).collect::<Vec<_>>();
+    // The dead worker's last keys may expire by themselves: only keys without expiry are compared.
+    let keys = || broker.redis.snapshot().into_iter().filter(|(_, (_, expires))| !expires).collect::<Vec<_>>();
     let config = || {
         let config: std::collections::BTreeMap<String, String> = broker.redis.ask("CONFIG GET *");
         config
@@ -220,12 +221,12 @@ async fn watching_leaves_the_broker_as_it_was() {
         };
         info.lines().filter_map(line).collect::<std::collections::BTreeMap<_, _>>()
     };
-    let patience = match std::env::var("HOLDFAST_READ_ONLY_SECONDS").ok().and_then(|seconds| seconds.parse().ok()) {
+    let duration = match std::env::var("HOLDFAST_READ_ONLY_SECONDS").ok().and_then(|seconds| seconds.parse().ok()) {
         Some(seconds) => std::time::Duration::from_secs(seconds),
         None => std::time::Duration::from_secs(if long() { 60 } else { 0 }),
     };
     let begun = std::time::Instant::now();
-    while begun.elapsed() < patience {
+    while begun.elapsed() < duration {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
     // 41 queues of four lists each, once a second.
@@ -233,7 +234,7 @@ async fn watching_leaves_the_broker_as_it_was() {
     assert!(monitor.queues().await.len() >= 41);
 
     for command in calls().keys() {
-        assert!(READS.contains(&command.as_str()) || OURS.contains(&command.as_str()), "{command} is no read");
+        assert!(READS.contains(&command.as_str()) || OWN_COMMANDS.contains(&command.as_str()), "{command} is no read");
     }
     assert!(keys() == keys_before, "the keys are as they were");
     assert_eq!(config(), config_before);

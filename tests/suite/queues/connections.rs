@@ -1,4 +1,4 @@
-//! The queue monitor's connections: made, shown, ended; which brokers may be watched, and what is said of those that cannot be.
+//! Connections of the queue monitor: create, list, delete; which brokers may be watched, and how errors are reported.
 
 use std::net::TcpListener;
 
@@ -15,15 +15,15 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_connection_is_made_listed_and_ended_on_any_replica() {
+async fn a_connection_is_created_listed_and_deleted_on_any_replica() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
     let (north, south) = (world.at_replica(0, &tenant), world.at_replica(1, &tenant));
 
     let asked = json!({"name": "shop", "framework": "celery", "queues": ["a"], "keyPrefix": "acme:", "exactConsumers": true, "prioritySteps": [0, 5]});
-    let made = north.post("/connections", asked).await;
-    assert_eq!(made.status, 201, "{made:?}");
-    let (id, key) = (made.body["id"].as_str().unwrap(), made.body["ingestKey"].as_str().unwrap());
+    let created = north.post("/connections", asked).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let (id, key) = (created.body["id"].as_str().unwrap(), created.body["ingestKey"].as_str().unwrap());
     assert!(key.starts_with("sk_live_") && key.len() > 24);
 
     let listed = south.get("/connections").await.body;
@@ -57,7 +57,7 @@ async fn a_connection_is_made_listed_and_ended_on_any_replica() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_connection_is_named() {
+async fn faults_of_a_connection_are_named() {
     let world = World::<1>::with(&[], &[("BROKER_HOSTS", "127.0.0.1:6390")]).await;
     let (tenant, free) = (world.tenant().await, world.tenant_of("Free").await);
     let at = world.at(&tenant);
@@ -98,7 +98,7 @@ async fn what_cannot_be_a_connection_is_named() {
 }
 
 #[tokio::test]
-async fn what_keeps_a_broker_from_being_watched_is_told_as_a_class() {
+async fn broker_errors_are_reported_as_a_class() {
     let guarded = Broker::with(&["--requirepass", "the-right-password"]);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (silent_port, nobody) = (silent.local_addr().unwrap().port(), free_port());
@@ -116,18 +116,18 @@ async fn what_keeps_a_broker_from_being_watched_is_told_as_a_class() {
         (format!("redis://127.0.0.1:{own}"), "own_redis"),
         (format!("redis://:a-wrong-password@{}", guarded.host()), "auth"),
         (format!("redis://{}", guarded.host()), "auth"),
-        // Who speaks no TLS does not answer a greeting in it.
+        // A server without TLS does not answer a TLS handshake.
         (format!("rediss://:the-right-password@{}", guarded.host()), "timeout"),
         (format!("redis://127.0.0.1:{silent_port}"), "timeout"),
         (format!("redis://127.0.0.1:{nobody}"), "refused"),
         ("redis://no-such-host.invalid:6379".to_owned(), "dns"),
     ];
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for (url, class) in &cases {
         let id = at.post("/connections", celery_connection(url)).await.body["id"].as_str().unwrap().to_owned();
-        made.push((Monitor { at, connection: id }, class));
+        created.push((Monitor { at, connection: id }, class));
     }
-    for (monitor, class) in &made {
+    for (monitor, class) in &created {
         until(&format!("the health says {class}"), || async { monitor.health().await["error"] == **class }).await;
         let health = monitor.health().await;
         assert_eq!((&health["connectedSince"], &health["watched"]), (&Value::Null, &json!(true)), "{class}");
@@ -136,12 +136,12 @@ async fn what_keeps_a_broker_from_being_watched_is_told_as_a_class() {
         Monitor::watching(at, celery_connection(&format!("redis://:the-right-password@{}", guarded.host()))).await;
     assert_eq!(watched.health().await["error"], Value::Null);
 
-    // Nothing was asked of our own Redis by its port but who it is, and none of the addresses can be read anywhere.
+    // None of the addresses can be read anywhere.
     let stored = fields_of(&world);
     let listed = at.get("/connections").await.body.to_string();
     for secret in ["the-right-password", "a-wrong-password", "no-such-host"] {
-        for (place, text) in [("redis", &stored), ("the list", &listed), ("the log", &world.replicas[0].log())] {
-            assert!(!text.contains(secret), "{secret} is in {place}");
+        for (source, text) in [("redis", &stored), ("the list", &listed), ("the log", &world.replicas[0].log())] {
+            assert!(!text.contains(secret), "{secret} is in {source}");
         }
     }
 }
@@ -149,22 +149,22 @@ async fn what_keeps_a_broker_from_being_watched_is_told_as_a_class() {
 #[tokio::test]
 async fn our_own_redis_is_refused_under_every_name() {
     let own = Broker::start();
-    // Names that the system's resolver leads to the same address, beside the name that we ourselves use.
+    // Names that resolve to the same address, besides the name that we use ourselves.
     let names = ["127.0.0.1", "localhost", "127.1", "2130706433"];
     let hosts = names.map(|name| format!("{name}:{}", own.port)).join(",");
     let url = own.url(0);
     let world = World::<1>::with(&[], &[("REDIS_URL", &url), ("BROKER_HOSTS", &hosts)]).await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for name in names {
         let asked = bullmq_connection(&format!("redis://{name}:{}/5", own.port));
-        made.push(Monitor {
+        created.push(Monitor {
             at,
             connection: at.post("/connections", asked).await.body["id"].as_str().unwrap().to_owned(),
         });
     }
-    for monitor in &made {
+    for monitor in &created {
         until("it is refused", || async { monitor.health().await["error"] == "own_redis" }).await;
     }
     // A replica of our Redis is ours, too.
@@ -175,7 +175,7 @@ async fn our_own_redis_is_refused_under_every_name() {
     let at = second.at(&tenant);
     let asked = at.post("/connections", celery_connection(&copy.url(0))).await;
     let monitor = Monitor { at, connection: asked.body["id"].as_str().unwrap().to_owned() };
-    // Either replica may have it: the first says that it is not allowed there, and the second finds out whose it is.
+    // Either replica may watch it: the first may not reach that host, the second finds that it is our own Redis.
     drop(world);
     until("the copy is refused", || async { monitor.health().await["error"] == "own_redis" }).await;
 }
@@ -208,7 +208,7 @@ async fn a_broker_behind_tls_must_have_a_certificate_that_this_machine_trusts() 
     let doubting = Monitor { at, connection: id.clone() };
     until("the certificate is not trusted", || async { doubting.health().await["error"] == "tls" }).await;
 
-    // A replica that trusts it goes on where the other leaves.
+    // A replica that trusts the certificate takes over.
     let mut command = bound_to_test(env!("CARGO_BIN_EXE_holdfast"));
     command.env("SSL_CERT_FILE", &certificate);
     let trusting =
@@ -221,7 +221,7 @@ async fn a_broker_behind_tls_must_have_a_certificate_that_this_machine_trusts() 
 }
 
 #[tokio::test]
-async fn what_the_operator_allows_no_more_is_watched_no_more() {
+async fn a_broker_that_the_operator_no_longer_allows_is_not_watched() {
     let broker = Broker::start();
     let world = World::<1>::with(&[], &[("BROKER_HOSTS", &broker.host())]).await;
     let tenant = world.tenant().await;

@@ -1,4 +1,4 @@
-//! Jobs, workers and queues as they are listed.
+//! Lists of jobs, workers and queues, by HTTP.
 
 use holdfast::domain::queue::job_id;
 use reqwest::Method;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    queues::monitor::{Pushed, job, queue, worker},
+    queues::push_connection::{PushConnection, job, queue, worker},
     support::world::{Tenant, World, call},
 };
 
@@ -14,7 +14,7 @@ use crate::{
 async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
-    let pushed = Pushed::of(world.at(&tenant)).await;
+    let connection = PushConnection::create(world.at(&tenant)).await;
     let now = chrono::Utc::now();
     let at = |back_ms: i64| {
         (now - chrono::Duration::milliseconds(back_ms)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
@@ -42,12 +42,12 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
     }
     events.push(worker("online", 1));
     events.push(queue(42, 1));
-    assert_eq!(pushed.push(json!(events)).await.status, 202);
+    assert_eq!(connection.push(json!(events)).await.status, 202);
 
-    // Jobs: the last made first, by cursor.
+    // Jobs: the newest first, by cursor.
     let (mut names, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = pushed.get(&format!("/jobs?limit=5&cursor={cursor}")).await;
+        let page = connection.get(&format!("/jobs?limit=5&cursor={cursor}")).await;
         assert_eq!(page.status, 200, "{page:?}");
         assert_eq!(
             (page.body["pagination"]["total"].as_i64(), page.body["pagination"]["limit"].as_i64()),
@@ -63,7 +63,7 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
     }
     assert_eq!(names, (0..12).rev().map(|number| format!("t{number}")).collect::<Vec<_>>());
 
-    let failed = pushed.get("/jobs?state=failed&search=TASK_&sortBy=name&sortOrder=asc").await.body;
+    let failed = connection.get("/jobs?state=failed&search=TASK_&sortBy=name&sortOrder=asc").await.body;
     assert_eq!(failed["pagination"]["total"], 3);
     assert_eq!(
         failed["data"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect::<Vec<_>>(),
@@ -76,16 +76,16 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
     );
     assert_eq!(
         (row["queue"].as_str(), row["framework"].as_str(), &row["connectionId"]),
-        (Some("emails"), Some("celery"), &json!(pushed.id))
+        (Some("emails"), Some("celery"), &json!(connection.id))
     );
     for (query, total) in [
         ("queue=emails", 12),
         ("queue=other", 0),
         ("worker=celery@worker-1", 12),
         ("framework=bullmq", 0),
-        (&format!("connectionId={}", pushed.id), 12),
+        (&format!("connectionId={}", connection.id), 12),
     ] {
-        assert_eq!(pushed.get(&format!("/jobs?{query}")).await.body["pagination"]["total"], total, "{query}");
+        assert_eq!(connection.get(&format!("/jobs?{query}")).await.body["pagination"]["total"], total, "{query}");
     }
     for bad in [
         "limit=0",
@@ -98,37 +98,37 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
         "framework=x",
         &format!("search={}", "x".repeat(501)),
     ] {
-        assert_eq!(pushed.get(&format!("/jobs?{bad}")).await.paths(), [bad.split('=').next().unwrap()], "{bad}");
+        assert_eq!(connection.get(&format!("/jobs?{bad}")).await.paths(), [bad.split('=').next().unwrap()], "{bad}");
     }
 
     // One job with everything.
-    let shown = pushed.get(&format!("/jobs/{}", job_id(pushed.id, "t0"))).await;
-    assert_eq!(shown.status, 200, "{shown:?}");
-    let shown = shown.body;
+    let job = connection.get(&format!("/jobs/{}", job_id(connection.id, "t0"))).await;
+    assert_eq!(job.status, 200, "{job:?}");
+    let job = job.body;
     assert_eq!(
-        (shown["state"].as_str(), shown["previousState"].as_str(), shown["attempt"].as_i64()),
+        (job["state"].as_str(), job["previousState"].as_str(), job["attempt"].as_i64()),
         (Some("failed"), Some("active"), Some(1))
     );
     assert_eq!(
-        (shown["maxRetries"].as_i64(), shown["progress"].as_f64(), shown["stacktrace"].as_str()),
+        (job["maxRetries"].as_i64(), job["progress"].as_f64(), job["stacktrace"].as_str()),
         (Some(3), Some(0.5), Some("Traceback"))
     );
-    assert_eq!(shown["extensions"], json!({"routing_key": "emails", "eta": null}));
+    assert_eq!(job["extensions"], json!({"routing_key": "emails", "eta": null}));
     assert_eq!(
-        shown["stateHistory"]
+        job["stateHistory"]
             .as_array()
             .unwrap()
             .iter()
-            .map(|passage| passage["state"].as_str().unwrap())
+            .map(|transition| transition["state"].as_str().unwrap())
             .collect::<Vec<_>>(),
         ["queued", "active", "failed"]
     );
-    assert_eq!(shown["recentExecutions"].as_array().unwrap().len(), 3);
-    pushed.get(&format!("/jobs/{}", Uuid::new_v4())).await.fails(404, "NOT_FOUND");
-    pushed.get("/jobs/nonsense").await.fails(404, "NOT_FOUND");
+    assert_eq!(job["recentExecutions"].as_array().unwrap().len(), 3);
+    connection.get(&format!("/jobs/{}", Uuid::new_v4())).await.fails(404, "NOT_FOUND");
+    connection.get("/jobs/nonsense").await.fails(404, "NOT_FOUND");
 
     // Workers and queues, by page.
-    let workers = pushed.get("/workers?state=busy&sortBy=taskRate&sortOrder=desc").await.body;
+    let workers = connection.get("/workers?state=busy&sortBy=taskRate&sortOrder=desc").await.body;
     assert_eq!(workers["pagination"], json!({"page": 1, "limit": 50, "total": 1, "totalPages": 1}));
     let worker = &workers["data"][0];
     assert_eq!(
@@ -141,11 +141,11 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
     );
     assert_eq!(worker["metadata"]["loadavg"], json!([0.1, 0.2, 0.3]));
     assert_eq!(worker["taskRate"], json!(0.15), "nine that ended in an hour");
-    assert_eq!(pushed.get("/workers?state=idle").await.body["pagination"]["total"], 0);
+    assert_eq!(connection.get("/workers?state=idle").await.body["pagination"]["total"], 0);
 
     for range in ["1h", "6h", "24h", "7d"] {
         let queues =
-            pushed.get(&format!("/queues?timeRange={range}&sortBy=throughput&sortOrder=desc&limit=1")).await.body;
+            connection.get(&format!("/queues?timeRange={range}&sortBy=throughput&sortOrder=desc&limit=1")).await.body;
         assert_eq!(queues["pagination"], json!({"page": 1, "limit": 1, "total": 2, "totalPages": 2}));
         let queue = &queues["data"][0];
         assert_eq!(
@@ -158,7 +158,7 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
         assert_eq!((sum("succeeded"), sum("failed")), (6, 3), "{range}");
         assert!(buckets.windows(2).all(|pair| pair[0]["end"] == pair[1]["start"]));
     }
-    let queues = pushed.get("/queues?page=1").await.body;
+    let queues = connection.get("/queues?page=1").await.body;
     let names: Vec<_> = queues["data"]
         .as_array()
         .unwrap()
@@ -167,17 +167,18 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
         .collect();
     assert_eq!(names, [("default", Some(42)), ("emails", None)]);
     assert_eq!(queues["data"][0]["consumersSource"], "pushed");
-    assert_eq!(pushed.get("/queues?page=2").await.body["data"], json!([]));
-    assert_eq!(pushed.get("/queues?page=0&timeRange=1y").await.paths(), ["timeRange", "page"]);
-    pushed.get("/nonsense").await.fails(404, "NOT_FOUND");
-    let wrong = call(Method::DELETE, &format!("{}/api/jobs", pushed.at.replica.url), Some(pushed.at.key), None).await;
+    assert_eq!(connection.get("/queues?page=2").await.body["data"], json!([]));
+    assert_eq!(connection.get("/queues?page=0&timeRange=1y").await.paths(), ["timeRange", "page"]);
+    connection.get("/nonsense").await.fails(404, "NOT_FOUND");
+    let wrong =
+        call(Method::DELETE, &format!("{}/api/jobs", connection.at.replica.url), Some(connection.at.key), None).await;
     wrong.fails(405, "METHOD_NOT_ALLOWED");
     assert_eq!(wrong.headers["allow"], "GET");
 
-    // Nothing of it is another tenant's.
+    // Another tenant sees nothing of it.
     let stranger: Tenant = world.tenant().await;
-    let other = call(Method::GET, &format!("{}/api/jobs", pushed.at.replica.url), Some(&stranger.key), None).await;
+    let other = call(Method::GET, &format!("{}/api/jobs", connection.at.replica.url), Some(&stranger.key), None).await;
     assert_eq!(other.body["data"], json!([]));
-    let job = format!("{}/api/jobs/{}", pushed.at.replica.url, job_id(pushed.id, "t0"));
+    let job = format!("{}/api/jobs/{}", connection.at.replica.url, job_id(connection.id, "t0"));
     call(Method::GET, &job, Some(&stranger.key), None).await.fails(404, "NOT_FOUND");
 }

@@ -1,12 +1,18 @@
-//! The queue monitor: Celery, BullMQ, pushed events, lists.
+//! The queue monitor: leases of watchers, observations, pushed events, lists, live streams; real Celery and BullMQ.
 
 mod bullmq;
 mod celery;
 mod connections;
+mod event_order;
+mod ingest;
+mod job_pages;
+mod job_state;
+mod leases;
 mod lists;
-mod monitor;
-mod replay;
-mod sluice;
-mod state;
+mod live_stream;
+mod observation_bench;
+mod push_connection;
+mod retention;
+mod sdk;
 mod takeover;
-mod watches;
+mod workers_and_queues;

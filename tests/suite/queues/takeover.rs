@@ -13,8 +13,8 @@ use crate::support::{
 fn watcher<const N: usize>(world: &World<N>, connection: &str) -> usize {
     let watches = |log: &str| {
         let of = |line: &&str| line.contains(connection);
-        let begun = log.lines().filter(of).filter(|line| line.contains("watching a connection\"")).count();
-        let ended = log.lines().filter(of).filter(|line| line.contains("watching a connection no more")).count();
+        let begun = log.lines().filter(of).filter(|line| line.contains("\"watch began\"")).count();
+        let ended = log.lines().filter(of).filter(|line| line.contains("\"watch ended\"")).count();
         begun > ended
     };
     (0..N).find(|at| watches(&world.replicas[*at].log())).expect("one of them watches it")
@@ -82,7 +82,10 @@ async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_r
     for (kind, data) in begun.iter().chain(&rest) {
         assert!(kind != "gap", "BullMQ's broker keeps its events");
         if kind == "job:state_change" {
-            states_by_job.entry(data["id"].as_str().unwrap().into()).or_default().push(data["state"].as_str().unwrap().into());
+            states_by_job
+                .entry(data["id"].as_str().unwrap().into())
+                .or_default()
+                .push(data["state"].as_str().unwrap().into());
         }
     }
     assert_eq!(states_by_job.len(), 1_000);
@@ -140,7 +143,7 @@ async fn an_outdated_watcher_changes_nothing_and_stops() {
         world.replicas[1 - paused]
             .log()
             .lines()
-            .any(|line| line.contains("watching a connection\"") && line.contains(&monitor.connection))
+            .any(|line| line.contains("\"watch began\"") && line.contains(&monitor.connection))
     };
     until("the other takes it over", || async { took_over() }).await;
     let _celery = Celery::over(&broker, 0, json!({}));
@@ -148,10 +151,7 @@ async fn an_outdated_watcher_changes_nothing_and_stops() {
     // When the paused one continues, it finds that it is no longer the watcher.
     world.replicas[paused].signal("-CONT");
     until("it stops", || async {
-        world.replicas[paused]
-            .log()
-            .lines()
-            .any(|line| line.contains("watching a connection no more") && line.contains("lost"))
+        world.replicas[paused].log().lines().any(|line| line.contains("\"watch ended\"") && line.contains("lease lost"))
     })
     .await;
     assert_eq!(watcher(&world, &monitor.connection), 1 - paused);
@@ -173,7 +173,7 @@ async fn connections_are_shared_among_the_replicas() {
     })
     .await;
     let watches = |replica: &crate::support::world::Replica| {
-        replica.log().lines().filter(|line| line.contains("watching a connection\"")).count()
+        replica.log().lines().filter(|line| line.contains("\"watch began\"")).count()
     };
     let each = world.replicas.each_ref().map(watches);
     assert_eq!(each.iter().sum::<usize>(), 20, "each once: {each:?}");

@@ -12,7 +12,7 @@ use holdfast::{
     },
     store::{
         Address, Bearer, Caller, Callers, Limited, NewKey, Notification, Outcome, RedisHandle, Secret, Stamped, Store,
-        StoreError, TenantHandle, Watched,
+        StoreError, TenantHandle, WatchLease,
     },
 };
 use tempfile::TempDir;
@@ -64,17 +64,17 @@ impl Bench {
     }
 
     /// A connection of the queue monitor, watched by this test.
-    pub fn connection(&self) -> Watched {
-        let watched = Watched {
+    pub fn connection(&self) -> WatchLease {
+        let lease = WatchLease {
             tenant: self.tenant.id.clone(),
             connection: Uuid::new_v4(),
             framework: Framework::Celery,
             fence: 1,
         };
         let handle = TenantHandle::new(self.tenant.id.clone());
-        self.redis.ask::<()>(&format!("HSET {} {} packed", handle.key("connections"), watched.connection));
-        self.redis.ask::<()>(&format!("HSET {} fence:{} 1", handle.key("watches"), watched.connection));
-        watched
+        self.redis.ask::<()>(&format!("HSET {} {} packed", handle.key("connections"), lease.connection));
+        self.redis.ask::<()>(&format!("HSET {} fence:{} 1", handle.key("watches"), lease.connection));
+        lease
     }
 
     pub async fn reserve(&self, items: &[ReserveRequest]) -> Vec<ReserveOutcome> {

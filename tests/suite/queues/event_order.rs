@@ -1,4 +1,4 @@
-//! The same events in any order end in the same state, and what is told on the way never goes back.
+//! The same events in any order end in the same state, and the changes published on the way never go back.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -9,11 +9,11 @@ use holdfast::domain::{
 use uuid::Uuid;
 
 use crate::{
-    queues::state::{Monitor, NOON_US, job},
+    queues::observation_bench::{NOON_US, ObservationBench, job},
     support::world::long,
 };
 
-/// A small generator of numbers, so that a failing run can be repeated.
+/// Xorshift generator with a fixed seed, so that a failing run can be repeated.
 struct Random(u64);
 
 impl Random {
@@ -25,9 +25,9 @@ impl Random {
     }
 }
 
-/// The events of one task as Celery sends them, one of the courses that were recorded of a real one; `ms` after noon it is sent.
+/// Events of one task, sent `ms` after noon: one of the sequences recorded from a real Celery.
 fn course(random: &mut Random, number: usize, ms: i64) -> Vec<Observation> {
-    use JobState::{Cancelled, Completed, Failed, HeldReservation, Queued, Retrying, Scheduled};
+    use JobState::{Active, Cancelled, Completed, Failed, Queued, Retrying, Scheduled};
     let id = format!("task-{number}");
     let mut us = ms * 1000 + random.below(1000) as i64;
     let worker = format!("celery@worker-{}", random.below(4));
@@ -37,7 +37,7 @@ fn course(random: &mut Random, number: usize, ms: i64) -> Vec<Observation> {
         |random: &mut Random, state: Option<JobState>, attempt: Option<u32>, change: &dyn Fn(&mut JobObservation)| {
             us += 1 + random.below(150_000) as i64;
             clock += 1;
-            let mut seen = JobObservation {
+            let mut observation = JobObservation {
                 external_id: id.clone(),
                 at_us: NOON_US + us,
                 clock,
@@ -45,48 +45,48 @@ fn course(random: &mut Random, number: usize, ms: i64) -> Vec<Observation> {
                 attempt,
                 ..JobObservation::default()
             };
-            change(&mut seen);
-            events.push(job(seen));
+            change(&mut observation);
+            events.push(job(observation));
         };
-    let sent = |seen: &mut JobObservation| {
-        seen.name = Some("app.tasks.send_email".into());
-        seen.queue = Some("emails".into());
-        seen.args = Some("('a', 1)".into());
+    let sent = |observation: &mut JobObservation| {
+        observation.name = Some("app.tasks.send_email".into());
+        observation.queue = Some("emails".into());
+        observation.args = Some("('a', 1)".into());
     };
-    let received = |seen: &mut JobObservation| {
-        seen.name = Some("app.tasks.send_email".into());
-        seen.worker = Some(worker.clone());
+    let received = |observation: &mut JobObservation| {
+        observation.name = Some("app.tasks.send_email".into());
+        observation.worker = Some(worker.clone());
     };
-    let by_worker = |seen: &mut JobObservation| seen.worker = Some(worker.clone());
-    let failing = |seen: &mut JobObservation| {
-        seen.worker = Some(worker.clone());
-        seen.error = Some(format!("ValueError({})", seen.at_us));
+    let by_worker = |observation: &mut JobObservation| observation.worker = Some(worker.clone());
+    let failing = |observation: &mut JobObservation| {
+        observation.worker = Some(worker.clone());
+        observation.error = Some(format!("ValueError({})", observation.at_us));
     };
     match random.below(8) {
         0 => {
-            // Retried twice; each new sending comes before the word of the retry.
+            // Retried twice; each retry's `task-sent` comes before the `task-retried`.
             add(random, Some(Queued), Some(1), &sent);
             for attempt in 1..=2 {
                 add(random, Some(Queued), Some(attempt), &received);
-                add(random, Some(HeldReservation), None, &by_worker);
+                add(random, Some(Active), None, &by_worker);
                 add(random, None, Some(attempt + 1), &sent);
                 add(random, Some(Retrying), None, &failing);
             }
             add(random, Some(Queued), Some(3), &received);
-            add(random, Some(HeldReservation), None, &by_worker);
+            add(random, Some(Active), None, &by_worker);
             add(random, Some(if number.is_multiple_of(2) { Completed } else { Failed }), None, &failing);
         }
         1 => {
             add(random, Some(Scheduled), Some(1), &sent);
             add(random, Some(Scheduled), Some(1), &received);
-            add(random, Some(HeldReservation), None, &by_worker);
+            add(random, Some(Active), None, &by_worker);
             add(random, Some(Completed), None, &by_worker);
         }
         2 => {
-            // Rejected: told as failed twice.
+            // Rejected: reported as failed twice.
             add(random, Some(Queued), Some(1), &sent);
             add(random, Some(Queued), Some(1), &received);
-            add(random, Some(HeldReservation), None, &by_worker);
+            add(random, Some(Active), None, &by_worker);
             add(random, Some(Failed), None, &failing);
             add(random, Some(Failed), None, &by_worker);
         }
@@ -99,33 +99,33 @@ fn course(random: &mut Random, number: usize, ms: i64) -> Vec<Observation> {
             // Delivered again while it ran, because the broker took it for lost.
             add(random, Some(Queued), Some(1), &sent);
             add(random, Some(Queued), Some(1), &received);
-            add(random, Some(HeldReservation), None, &by_worker);
+            add(random, Some(Active), None, &by_worker);
             add(random, Some(Queued), Some(1), &received);
-            add(random, Some(HeldReservation), None, &by_worker);
+            add(random, Some(Active), None, &by_worker);
             add(random, Some(Completed), None, &by_worker);
         }
         5 => {
-            // The producer's clock is ahead: it says to have sent what has begun already.
+            // The producer's clock is ahead: the task is active before it is sent.
             add(random, Some(Queued), Some(1), &received);
-            add(random, Some(HeldReservation), None, &by_worker);
+            add(random, Some(Active), None, &by_worker);
             add(random, Some(Queued), Some(1), &sent);
             add(random, Some(Completed), None, &by_worker);
         }
         _ => {
             add(random, Some(Queued), Some(1), &sent);
             add(random, Some(Queued), Some(1), &received);
-            add(random, Some(HeldReservation), None, &by_worker);
-            add(random, Some(Completed), None, &|seen| {
-                by_worker(seen);
-                seen.runtime_ms = Some(12);
+            add(random, Some(Active), None, &by_worker);
+            add(random, Some(Completed), None, &|observation| {
+                by_worker(observation);
+                observation.runtime_ms = Some(12);
             });
         }
     }
     events
 }
 
-fn time_of(sighting: &Observation) -> i64 {
-    match sighting {
+fn time_of(observation: &Observation) -> i64 {
+    match observation {
         Observation::Job(job) => job.at_us,
         _ => unreachable!("only jobs here"),
     }
@@ -133,11 +133,11 @@ fn time_of(sighting: &Observation) -> i64 {
 
 #[tokio::test]
 async fn events_in_random_order_end_in_the_same_state_as_in_order() {
-    let most = if long() { 100_000 } else { 5_000 };
+    let wanted = if long() { 100_000 } else { 5_000 };
     let mut random = Random(0x5EED_1234_5678_9ABC);
     let mut events = Vec::new();
     let mut number = 0;
-    while events.len() < most {
+    while events.len() < wanted {
         events.extend(course(&mut random, number, number as i64 / 2));
         number += 1;
     }
@@ -148,23 +148,23 @@ async fn events_in_random_order_end_in_the_same_state_as_in_order() {
     let shuffled: Vec<_> = shuffled.into_iter().map(|(_, event)| event).collect();
 
     // When they come in order to one, in random order within two seconds to another.
-    let orderly = Monitor::start(Tier::Enterprise).await;
-    let mut disorderly = Monitor::start(Tier::Enterprise).await;
+    let sorted = ObservationBench::start(Tier::Enterprise).await;
+    let mut unsorted = ObservationBench::start(Tier::Enterprise).await;
     let begun = Instant::now();
     for events in events.chunks(500) {
-        orderly.see(events).await;
+        sorted.observe(events).await;
     }
     eprintln!("{:.0} events/s in order", events.len() as f64 / begun.elapsed().as_secs_f64());
-    let (mut last, mut told) = (BTreeMap::<Uuid, JobState>::new(), 0);
+    let (mut last, mut published) = (BTreeMap::<Uuid, JobState>::new(), 0);
     // Pieces of all sizes, so that some events of a job come together and others alone.
     let mut rest = &shuffled[..];
     while !rest.is_empty() {
         let (now, later) = rest.split_at((1 + random.below(500) as usize).min(rest.len()));
-        disorderly.see(now).await;
+        unsorted.observe(now).await;
         rest = later;
-        for news in disorderly.told() {
-            let QueueChange::Job { id, state, previous, .. } = news else { continue };
-            // Then what is told never goes back, and names what was told before.
+        for change in unsorted.published() {
+            let QueueChange::Job { id, state, previous, .. } = change else { continue };
+            // Then the changes of a job never go back, and each names the state of the one before.
             assert_eq!(previous, last.get(&id).copied());
             if let Some(previous) = previous {
                 let forward =
@@ -172,10 +172,10 @@ async fn events_in_random_order_end_in_the_same_state_as_in_order() {
                 assert!(forward, "{id}: from {previous:?} to {state:?}");
             }
             last.insert(id, state);
-            told += 1;
+            published += 1;
         }
     }
-    assert!(told > number, "{told} changes of {number} jobs");
+    assert!(published > number, "{published} changes of {number} jobs");
 
     // And both end alike.
     let by_name = |jobs: Vec<Job>| -> BTreeMap<String, Job> {
@@ -183,11 +183,15 @@ async fn events_in_random_order_end_in_the_same_state_as_in_order() {
             .map(|job| (job.external_id.clone(), Job { id: Uuid::nil(), connection: Uuid::nil(), ..job }))
             .collect()
     };
-    let (expected, found) = (by_name(orderly.jobs().await), by_name(disorderly.jobs().await));
+    let (expected, found) = (by_name(sorted.jobs().await), by_name(unsorted.jobs().await));
     assert_eq!(expected.len(), number);
     for (name, job) in &expected {
         assert_eq!(Some(job), found.get(name));
-        assert_eq!(last[&job_id(disorderly.watched.connection, name)], job.state, "{name} was told to be where it is");
+        assert_eq!(
+            last[&job_id(unsorted.lease.connection, name)],
+            job.state,
+            "the last published change of {name} has its state"
+        );
     }
     assert!(
         expected.values().all(|job| job.state.rank() >= JobState::Cancelled.rank()),

@@ -1,4 +1,4 @@
-//! The monitoring SDK that people have in their Celery workers, unchanged, pushing to a replica. `make test` installs it.
+//! The monitoring SDK of Celery workers, unchanged, pushing to a replica. `make test` installs it.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -21,10 +21,10 @@ async fn the_sdk_in_a_real_worker_pushes_what_its_tasks_do() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let made = at.post("/connections", json!({"name": "shop", "framework": "celery"})).await;
-    assert_eq!(made.status, 201, "{made:?}");
+    let created = at.post("/connections", json!({"name": "shop", "framework": "celery"})).await;
+    assert_eq!(created.status, 201, "{created:?}");
     let (connection, key) =
-        (made.body["id"].as_str().unwrap().to_owned(), made.body["ingestKey"].as_str().unwrap().to_owned());
+        (created.body["id"].as_str().unwrap().to_owned(), created.body["ingestKey"].as_str().unwrap().to_owned());
     let dir = tempfile::tempdir().unwrap();
     let broker = Redis::start(dir.path(), &[]);
     let broker_url = format!("redis+socket://{}", broker.dir().join("redis.sock").display());
@@ -53,7 +53,7 @@ async fn the_sdk_in_a_real_worker_pushes_what_its_tasks_do() {
     assert!(sent.status.success(), "{}\n{}", String::from_utf8_lossy(&sent.stderr), log.lock().unwrap());
     let ids: Value = serde_json::from_slice(&sent.stdout).unwrap();
 
-    // Then we know what became of each.
+    // Then the state and history of each are known.
     for (task, state, states) in [
         ("charge", "completed", vec!["queued", "active", "completed"]),
         ("fail", "failed", vec!["queued", "active", "failed"]),
@@ -63,17 +63,17 @@ async fn the_sdk_in_a_real_worker_pushes_what_its_tasks_do() {
         let url = format!("{}/api/jobs/{id}", world.replicas[0].url);
         let show = async || call(Method::GET, &url, Some(&tenant.key), None).await;
         until(&format!("{task} is {state}"), async || show().await.body["state"] == state).await;
-        let shown = show().await.body;
-        assert_eq!(shown["name"], format!("shop.{task}"));
-        let history: Vec<_> = shown["stateHistory"]
+        let found = show().await.body;
+        assert_eq!(found["name"], format!("shop.{task}"));
+        let history: Vec<_> = found["stateHistory"]
             .as_array()
             .unwrap()
             .iter()
-            .map(|passage| passage["state"].as_str().unwrap())
+            .map(|transition| transition["state"].as_str().unwrap())
             .collect();
-        assert_eq!(history, states, "{shown}");
+        assert_eq!(history, states, "{found}");
         if task == "fail" {
-            assert_eq!(shown["error"], "declined");
+            assert_eq!(found["error"], "declined");
         }
     }
     worker.kill().unwrap();
