@@ -105,19 +105,26 @@ impl Options {
 /// What a tenant asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
+    /// What people call it.
     pub name: Option<String>,
+    /// `celery` or `bullmq`.
     pub framework: Option<String>,
+    /// Address of the broker.
     pub broker_url: Option<String>,
+    /// What is watched, and how.
     pub options: Options,
 }
 
 /// A connection to make, checked.
 #[derive(Debug, Clone)]
 pub struct NewConnection {
+    /// What people call it.
     pub name: String,
+    /// Framework of its jobs.
     pub framework: Framework,
     /// As the tenant wrote it; whether it can be used, and may be, is for the collector to say.
     pub broker_url: Option<String>,
+    /// What is watched, and how.
     pub options: Options,
 }
 
@@ -189,12 +196,15 @@ fn framework(name: Option<String>) -> Result<Framework, String> {
 pub struct Connection {
     /// A UUID.
     pub id: String,
+    /// What people call it.
     pub name: String,
+    /// Framework of its jobs.
     pub framework: Framework,
     /// Milliseconds since the Unix epoch.
     pub created_ms: i64,
     /// The broker's address, encrypted; without one nothing is watched, and events come by ingest alone.
     pub sealed_url: Option<String>,
+    /// What is watched, and how.
     pub options: Options,
 }
 

@@ -22,6 +22,7 @@ use crate::{
 /// A connection that was just made: the only moment at which the text of its ingest key is known.
 #[derive(Debug, Clone)]
 pub struct MadeConnection {
+    /// The connection.
     pub connection: Connection,
     /// The key itself: `sk_live_...`.
     pub ingest_key: String,

@@ -45,7 +45,9 @@ pub enum Take {
 /// What a watcher has to know.
 #[derive(Debug)]
 pub struct Taken {
+    /// The lease.
     pub watched: Watched,
+    /// The connection.
     pub connection: Connection,
     /// Redis' clock in microseconds since the Unix epoch.
     pub now_us: i64,
