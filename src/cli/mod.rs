@@ -24,11 +24,13 @@ pub enum Command {
     },
     /// Make, list, show, change or delete tenants.
     Tenant {
+        /// What to do.
         #[command(subcommand)]
         action: TenantAction,
     },
     /// Make, list, rotate or delete a tenant's API keys.
     Key {
+        /// What to do.
         #[command(subcommand)]
         action: KeyAction,
     },

@@ -91,6 +91,7 @@ pub struct Feed {
 pub enum StreamOutcome {
     /// The stream is open.
     Open {
+        /// The stream.
         stream: Box<TenantStream>,
         /// Position at which it starts.
         start: Start,
@@ -99,6 +100,7 @@ pub enum StreamOutcome {
     },
     /// The tenant, or the session, has as many streams as it may.
     LimitReached {
+        /// The limit.
         limit: LimitReached,
         /// Redis' clock, in microseconds since the Unix epoch.
         now_us: i64,
@@ -110,6 +112,7 @@ pub enum StreamOutcome {
 pub enum LiveStreamOutcome {
     /// The stream is open.
     Open {
+        /// The stream.
         stream: Box<LiveStream>,
         /// Frames that it begins with: the present queues and live workers that match the filter.
         snapshot: Bytes,
@@ -118,6 +121,7 @@ pub enum LiveStreamOutcome {
     },
     /// The tenant, or the session, has as many streams as it may.
     LimitReached {
+        /// The limit.
         limit: LimitReached,
         /// Redis' clock, in microseconds since the Unix epoch.
         now_us: i64,

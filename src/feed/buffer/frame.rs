@@ -44,7 +44,12 @@ pub enum Subject {
     /// These resources and pools.
     Resources(Vec<Box<str>>),
     /// A company, by id and by slug, as far as it has them.
-    Company { id: Option<Box<str>>, slug: Option<Box<str>> },
+    Company {
+        /// Its id.
+        id: Option<Box<str>>,
+        /// Its slug.
+        slug: Option<Box<str>>,
+    },
 }
 
 /// Why a stream cannot continue where its client stopped: the `reason` of `RESET_CURSOR`.

@@ -15,7 +15,12 @@ const BACKLOG: i32 = 4096;
 pub enum ListenerError {
     /// The address cannot be bound.
     #[error("HOLDFAST_LISTEN={address} cannot be listened on: {error}")]
-    Bind { address: SocketAddr, error: io::Error },
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
     /// The certificate or its key cannot be used.
     #[error("HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY cannot be used: {0}")]
     Tls(String),

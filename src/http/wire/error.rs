@@ -1,26 +1,16 @@
-//! Errors as answers: one body for every status of 400 or more, and the code and status of each.
+//! Errors of the API: their codes, statuses, messages, and when to try again.
 
-use poem::{
-    Response,
-    error::ResponseError,
-    http::{Method, StatusCode, header},
-};
-use poem_openapi::{
-    ApiResponse, Object,
-    registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
-    types::Type,
-};
+use poem::http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
     domain::{
-        closed_set::{ClosedSet, closed_set},
+        closed_set::closed_set,
         field_errors::FieldError,
         rate::{TooFast, retry_after_s},
         tier::{LimitType, Tier},
     },
-    http::wire::{headers::HOLDFAST_TIME, word::Word},
     store::{LimitReached, StoreError},
 };
 
@@ -60,12 +50,9 @@ closed_set! {
     }
 }
 
-/// Where errors are explained.
-const DOCS: &str = "/docs#errors";
-
 impl Code {
     /// The HTTP status that a code is answered with.
-    fn status(self) -> StatusCode {
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Self::ValidationError => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -89,17 +76,17 @@ impl Code {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(in crate::http) struct ApiError {
-    code: Code,
-    message: String,
-    details: Vec<FieldError>,
+    pub(super) code: Code,
+    pub(super) message: String,
+    pub(super) details: Vec<FieldError>,
     /// Members of the body beside `error`.
-    beside: Map<String, Value>,
+    pub(super) beside: Map<String, Value>,
     /// Value of `Retry-After`, in seconds.
-    retry_after_s: Option<i64>,
+    pub(super) retry_after_s: Option<i64>,
     /// Value of `Allow`.
-    allow: Option<String>,
+    pub(super) allow: Option<String>,
     /// Redis' clock in microseconds, where a script refused.
-    now_us: Option<i64>,
+    pub(super) now_us: Option<i64>,
 }
 
 impl ApiError {
@@ -249,117 +236,6 @@ impl From<StoreError> for ApiError {
                 Self::new(Code::Internal, message)
             }
         }
-    }
-}
-
-/// The body of every answer with a status of 400 or more.
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-pub(in crate::http) struct ErrorBody {
-    /// What went wrong.
-    error: ErrorDetail,
-    /// Whether a higher tier allows more.
-    upgrade_required: Option<bool>,
-    /// Which limit was reached.
-    limit_type: Option<Word<LimitType>>,
-    /// That limit.
-    limit: Option<i64>,
-    /// The tenant's tier.
-    tier: Option<Word<Tier>>,
-    /// When to try again, in seconds.
-    retry_after: Option<i64>,
-}
-
-/// What went wrong.
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-pub(in crate::http) struct ErrorDetail {
-    /// For programs.
-    code: Word<Code>,
-    /// For people: what is wrong, and the way out.
-    message: String,
-    /// Where it is explained.
-    docs_url: String,
-    /// Each error of the input, with its path.
-    details: Vec<ErrorFault>,
-}
-
-/// One error of the input.
-#[derive(Debug, Object)]
-pub(in crate::http) struct ErrorFault {
-    /// The path: `[3].ttlSeconds`.
-    path: String,
-    /// What is wrong, and what would be right.
-    message: String,
-}
-
-impl ResponseError for ApiError {
-    fn status(&self) -> StatusCode {
-        Self::status(self)
-    }
-
-    fn as_response(&self) -> Response {
-        self.respond(false)
-    }
-}
-
-impl ApiError {
-    /// The answer on the queue monitor's paths, whose clients read `docs_url` beside `docsUrl`.
-    pub(in crate::http) fn as_monitor_response(&self) -> Response {
-        self.respond(true)
-    }
-
-    fn respond(&self, with_docs_url: bool) -> Response {
-        let details: Vec<_> = self
-            .details
-            .iter()
-            .map(|FieldError { path, message }| serde_json::json!({"path": path, "message": message}))
-            .collect();
-        let mut body = Map::new();
-        let mut error =
-            serde_json::json!({"code": self.code, "message": self.message, "docsUrl": DOCS, "details": details});
-        if with_docs_url {
-            error["docs_url"] = DOCS.into();
-        }
-        body.insert("error".into(), error);
-        body.extend(self.beside.clone());
-        let mut answer = Response::builder().status(self.code.status()).content_type("application/json");
-        if let Some(seconds) = self.retry_after_s {
-            body.insert("retryAfter".into(), seconds.into());
-            answer = answer.header(header::RETRY_AFTER, seconds);
-        }
-        if let Some(allow) = &self.allow {
-            answer = answer.header(header::ALLOW, allow);
-        }
-        if let Some(now_us) = self.now_us {
-            answer = answer.header(&HOLDFAST_TIME, now_us);
-        }
-        answer.body(Value::Object(body).to_string())
-    }
-}
-
-impl ApiResponse for ApiError {
-    fn meta() -> MetaResponses {
-        let mut responses: Vec<MetaResponse> = Vec::new();
-        for code in Code::VALUES {
-            let status = code.status();
-            // Of several codes with one status, the first describes it.
-            if !responses.iter().any(|response| response.status == Some(status.as_u16())) {
-                let content = vec![MetaMediaType { content_type: "application/json", schema: ErrorBody::schema_ref() }];
-                responses.push(MetaResponse {
-                    description: code.meaning(),
-                    status: Some(status.as_u16()),
-                    status_range: None,
-                    content,
-                    headers: vec![],
-                });
-            }
-        }
-        MetaResponses { responses }
-    }
-
-    fn register(registry: &mut Registry) {
-        ErrorBody::register(registry);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A request's JSON body: counted, timed, and read with faults that name their place.
+//! JSON bodies of requests: limits of size and time, and errors with the path of each field.
 
 use std::time::Duration;
 
@@ -17,21 +17,24 @@ use crate::{
     http::wire::error::{ApiError, Code},
 };
 
-/// The most bytes of a body.
-pub(in crate::http) const BODY_BYTES: usize = 1 << 20;
-/// The most bytes of a body that carries many events.
-pub(in crate::http) const LARGE_BODY_BYTES: usize = 16 << 20;
-/// How long a body may stall.
-const STALL: Duration = Duration::from_secs(30);
-/// How much of a refused body is still read, so that the answer reaches a client that writes first and reads then. A proxy before us
-/// would otherwise see a broken connection instead of the answer.
-const DRAINED_BYTES: usize = 4 << 20;
+/// Largest body, in bytes.
+pub(in crate::http) const MAX_BODY_BYTES: usize = 1 << 20;
+/// Largest body of the routes that take many events at once, in bytes.
+pub(in crate::http) const MAX_LARGE_BODY_BYTES: usize = 16 << 20;
+/// Timeout between two parts of a body.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of a refused body that are still read, so that the answer reaches a client that writes all before it reads. Otherwise a
+/// proxy in front would see a broken connection instead of the answer.
+const MAX_DRAINED_BYTES: usize = 4 << 20;
 
-/// The body as `T`. Credentials stand before it in a handler's arguments, so that nobody's body is read before they are let in.
-pub(in crate::http) struct Body<T, const LIMIT: usize = BODY_BYTES>(pub(in crate::http) T);
+/// Longest wait for the next part of a refused body.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A body of the routes that take many events at once.
-pub(in crate::http) type Large<T> = Body<T, LARGE_BODY_BYTES>;
+/// Extractor of the body as `T`. A handler's arguments have the credential before it, so no body is read of a caller that is refused.
+pub(in crate::http) struct Body<T, const LIMIT: usize = MAX_BODY_BYTES>(pub(in crate::http) T);
+
+/// Extractor of the larger bodies of the routes that take many events at once.
+pub(in crate::http) type Large<T> = Body<T, MAX_LARGE_BODY_BYTES>;
 
 impl<'a, T: DeserializeOwned + Type + Send, const LIMIT: usize> ApiExtractor<'a> for Body<T, LIMIT> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
@@ -75,7 +78,7 @@ impl<'a, T: DeserializeOwned + Type + Send, const LIMIT: usize> ApiExtractor<'a>
     }
 }
 
-/// The body as `T`, or none where nothing was sent.
+/// Extractor of an optional body.
 pub(in crate::http) struct MaybeBody<T>(pub(in crate::http) Option<T>);
 
 impl<'a, T: DeserializeOwned + Type + Send> ApiExtractor<'a> for MaybeBody<T> {
@@ -98,7 +101,7 @@ impl<'a, T: DeserializeOwned + Type + Send> ApiExtractor<'a> for MaybeBody<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let bytes = read(body.take()?, BODY_BYTES).await?;
+        let bytes = read(body.take()?, MAX_BODY_BYTES).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(None));
         }
@@ -125,45 +128,45 @@ fn too_large(limit: usize) -> ApiError {
     )
 }
 
-/// Reads and forgets what a client still sends, within bounds.
+/// Reads and drops what a client still sends, up to [`MAX_DRAINED_BYTES`], as long as it sends something every second.
 pub(in crate::http) async fn drain(body: poem::Body) {
-    let mut pieces = body.into_bytes_stream();
+    let mut chunks = body.into_bytes_stream();
     let mut read = 0;
-    while let Ok(Some(Ok(piece))) = tokio::time::timeout(Duration::from_secs(1), pieces.next()).await {
-        read += piece.len();
-        if read > DRAINED_BYTES {
+    while let Ok(Some(Ok(chunk))) = tokio::time::timeout(DRAIN_TIMEOUT, chunks.next()).await {
+        read += chunk.len();
+        if read > MAX_DRAINED_BYTES {
             return;
         }
     }
 }
 
-/// Reads a body of at most `limit` bytes, however it is framed.
+/// Reads a body of at most `limit` bytes, with a length or chunked.
 async fn read(body: poem::Body, limit: usize) -> Result<Vec<u8>, ApiError> {
-    let mut pieces = body.into_bytes_stream();
+    let mut chunks = body.into_bytes_stream();
     let mut bytes = Vec::new();
     loop {
-        // What is there already needs no deadline.
-        let piece = match pieces.next().now_or_never() {
-            Some(piece) => Ok(piece),
-            None => tokio::time::timeout(STALL, pieces.next()).await,
+        // What has arrived already needs no timer.
+        let chunk = match chunks.next().now_or_never() {
+            Some(chunk) => Ok(chunk),
+            None => tokio::time::timeout(READ_TIMEOUT, chunks.next()).await,
         };
-        match piece {
+        match chunk {
             Err(_) => {
                 return Err(ApiError::new(Code::RequestTimeout, "The body stalled for 30 s; send the request again."));
             }
             Ok(None) => return Ok(bytes),
             Ok(Some(Err(error))) => return Err(ApiError::field("", format!("the body broke off: {error}"))),
-            Ok(Some(Ok(piece))) if bytes.len() + piece.len() > limit => {
-                drop(piece);
-                drain(poem::Body::from_bytes_stream(pieces)).await;
+            Ok(Some(Ok(chunk))) if bytes.len() + chunk.len() > limit => {
+                drop(chunk);
+                drain(poem::Body::from_bytes_stream(chunks)).await;
                 return Err(too_large(limit));
             }
-            Ok(Some(Ok(piece))) => bytes.extend_from_slice(&piece),
+            Ok(Some(Ok(chunk))) => bytes.extend_from_slice(&chunk),
         }
     }
 }
 
-/// Reads JSON; only when that fails is it read again, slower, to name the place of each fault.
+/// Parses JSON. Only when that fails it is parsed again, more slowly, to find the path of each error.
 pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(ApiError::field("", "the body is empty; it must be JSON"));
@@ -172,14 +175,14 @@ pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Api
         if error.is_syntax() || error.is_eof() {
             return ApiError::field("", format!("the body is not JSON: {error}"));
         }
-        let faults = faults_of::<T>(bytes);
-        if faults.is_empty() { ApiError::field("", error.to_string()) } else { ApiError::validation(faults) }
+        let errors = errors_of::<T>(bytes);
+        if errors.is_empty() { ApiError::field("", error.to_string()) } else { ApiError::validation(errors) }
     })
 }
 
-/// The faults of a body that is JSON but not a `T`: in a list, the first one of each item.
-fn faults_of<T: DeserializeOwned>(bytes: &[u8]) -> Vec<FieldError> {
-    let fault_of = |value: Value| {
+/// Errors of a body that is JSON but no `T`; of a list, the first error of each item.
+fn errors_of<T: DeserializeOwned>(bytes: &[u8]) -> Vec<FieldError> {
+    let error_of = |value: Value| {
         serde_path_to_error::deserialize::<_, T>(value)
             .err()
             .map(|error| (error.path().to_string(), error.inner().to_string()))
@@ -187,13 +190,13 @@ fn faults_of<T: DeserializeOwned>(bytes: &[u8]) -> Vec<FieldError> {
     match serde_json::from_slice(bytes) {
         Ok(Value::Array(items)) => {
             let each = items.into_iter().enumerate().filter_map(|(at, item)| {
-                let (path, message) = fault_of(Value::Array(vec![item]))?;
+                let (path, message) = error_of(Value::Array(vec![item]))?;
                 let path = path.strip_prefix("[0]").map_or(path.clone(), |rest| format!("[{at}]{rest}"));
                 Some(FieldError { path, message })
             });
             each.collect()
         }
-        Ok(value) => fault_of(value)
+        Ok(value) => error_of(value)
             .into_iter()
             .map(|(path, message)| FieldError { path: if path == "." { String::new() } else { path }, message })
             .collect(),
@@ -208,22 +211,22 @@ mod tests {
     #[derive(Debug, serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Item {
-        #[allow(dead_code, reason = "only its parsing is looked at")]
+        #[allow(dead_code, reason = "only its parsing is tested")]
         ttl_seconds: Option<i64>,
     }
 
-    fn faults(body: &str) -> Vec<FieldError> {
+    fn errors(body: &str) -> Vec<FieldError> {
         match parse::<Vec<Item>>(body.as_bytes()) {
             Ok(_) => Vec::new(),
-            Err(_) => faults_of::<Vec<Item>>(body.as_bytes()),
+            Err(_) => errors_of::<Vec<Item>>(body.as_bytes()),
         }
     }
 
     #[test]
     fn every_wrong_item_is_named() {
-        let faults = faults(r#"[{"ttlSeconds":1},{"ttlSeconds":"x"},{},{"ttlSeconds":1.5}]"#);
+        let errors = errors(r#"[{"ttlSeconds":1},{"ttlSeconds":"x"},{},{"ttlSeconds":1.5}]"#);
         assert_eq!(
-            faults.iter().map(|fault| fault.path.as_str()).collect::<Vec<_>>(),
+            errors.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(),
             ["[1].ttlSeconds", "[3].ttlSeconds"]
         );
     }
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_says_so() {
+    fn what_is_no_json_is_refused_as_such() {
         for body in ["", "  ", "[", "nonsense", "{]"] {
             assert!(parse::<Vec<Item>>(body.as_bytes()).is_err(), "{body}");
         }

@@ -35,7 +35,7 @@ pub struct DueTenants {
     /// Tenants whose earliest deadline has passed, at most as many as were asked for.
     pub lapsed: Vec<TenantId>,
     /// Tenants whose queues are to be looked after, likewise.
-    pub untended: Vec<TenantId>,
+    pub queues_due: Vec<TenantId>,
     /// The earliest deadline that is still to come or not among `lapsed`, in milliseconds since the Unix epoch.
     pub next_ms: Option<i64>,
 }
@@ -66,8 +66,13 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn look(&self, partition: Partition, limit: usize, clock: ClockSample) -> Result<DueTenants, StoreError> {
-        let unexpected = || StoreError::UnexpectedReply { script: "look", got: "another shape".into() };
+    pub async fn due_tenants(
+        &self,
+        partition: Partition,
+        limit: usize,
+        clock: ClockSample,
+    ) -> Result<DueTenants, StoreError> {
+        let unexpected = || StoreError::UnexpectedReply { script: "due_tenants", got: "another shape".into() };
         let read = async |last: usize| -> Result<Vec<(String, f64)>, StoreError> {
             let first =
                 self.link.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(last).arg("WITHSCORES")).await?;
@@ -86,14 +91,14 @@ impl Store {
             .find(|(_, deadline)| *deadline as i64 > now_ms)
             .or(first.get(limit))
             .map(|(_, deadline)| *deadline as i64);
-        let (mut lapsed, mut untended) = (Vec::new(), Vec::new());
+        let (mut lapsed, mut queues_due) = (Vec::new(), Vec::new());
         for (member, _) in first.into_iter().take(limit).filter(|(_, deadline)| *deadline as i64 <= now_ms) {
             match member.strip_suffix(QUEUES) {
-                Some(tenant) => untended.extend(TenantId::parse(tenant)),
+                Some(tenant) => queues_due.extend(TenantId::parse(tenant)),
                 None => lapsed.extend(TenantId::parse(&member)),
             }
         }
-        Ok(DueTenants { now, lapsed, untended, next_ms })
+        Ok(DueTenants { now, lapsed, queues_due, next_ms })
     }
 
     /// Ends what has lapsed of one tenant, and tells it. Safe on every replica at once: each expiry is told exactly once.

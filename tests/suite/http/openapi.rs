@@ -142,3 +142,39 @@ fn every_promised_route_is_documented() {
         assert!(known.contains(wanted), "{wanted}");
     }
 }
+
+#[test]
+fn every_closed_set_of_words_is_an_enum() {
+    let document: Value = serde_json::from_str(&committed()).unwrap();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for (set, word) in [
+        ("ErrorCode", "VALIDATION_ERROR"),
+        ("EventType", "RESERVED"),
+        ("Explanation", "RELINQUISHED"),
+        ("IssuerKind", "jwks"),
+        ("LimitType", "ConcurrentReservations"),
+        ("ReleaseStatus", "RELINQUISHED"),
+        ("RenewStatus", "RENEWED"),
+        ("RequestType", "RENEW"),
+        ("ReserveStatus", "ALREADY_HELD"),
+        ("Scope", "admin"),
+        ("Tier", "Starter"),
+        ("TransactionMethod", "AS_MANY_AS_POSSIBLE"),
+        ("TransactionStatus", "ROLLED_BACK"),
+        ("TransactionType", "UNRESERVE"),
+    ] {
+        let words = schemas[set]["enum"].as_array().unwrap_or_else(|| panic!("{set} is no enum"));
+        assert!(words.iter().any(|known| known == word), "{set} has no {word}");
+        let description = schemas[set]["description"].as_str().unwrap();
+        assert!(words.iter().all(|word| description.contains(&format!("`{}`: ", word.as_str().unwrap()))), "{set}");
+    }
+    for (schema, property, set) in [
+        ("ReserveResult", "status", "ReserveStatus"),
+        ("ErrorDetail", "code", "ErrorCode"),
+        ("ReservationEvent", "type", "EventType"),
+        ("Session", "tier", "Tier"),
+    ] {
+        let property = serde_json::to_string(&schemas[schema]["properties"][property]).unwrap();
+        assert!(property.contains(&format!("#/components/schemas/{set}\"")), "{schema}: {property}");
+    }
+}

@@ -300,10 +300,10 @@ async fn what_is_not_due_is_not_read() {
     let told = || bench.redis.info("stats", "total_net_output_bytes").unwrap().parse::<i64>().unwrap();
     let look = async || {
         let before = told();
-        let look = bench.store.look(partition, AT_MOST, clock).await.unwrap();
-        (look, told() - before)
+        let due = bench.store.due_tenants(partition, AT_MOST, clock).await.unwrap();
+        (due, told() - before)
     };
-    let seen = |look: &DueTenants| (look.lapsed.len(), look.next_ms);
+    let seen = |due: &DueTenants| (due.lapsed.len(), due.next_ms);
     let (nothing, bytes) = look().await;
     assert_eq!(seen(&nothing), (0, None));
 
