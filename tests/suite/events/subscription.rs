@@ -130,8 +130,14 @@ async fn small_and_large_groups_of_one_tenant_get_their_events_in_order() {
         ids_by_filter.push((*filter, ids));
     }
     let all = &ids_by_filter[0].1;
-    assert!(ids_by_filter.iter().filter(|(filter, _)| filter.is_empty()).all(|(_, ids)| ids == all), "all get the same");
-    assert!(ids_by_filter.iter().all(|(_, ids)| ids.iter().all(|id| all.binary_search(id).is_ok())), "and none anything else");
+    assert!(
+        ids_by_filter.iter().filter(|(filter, _)| filter.is_empty()).all(|(_, ids)| ids == all),
+        "all get the same"
+    );
+    assert!(
+        ids_by_filter.iter().all(|(_, ids)| ids.iter().all(|id| all.binary_search(id).is_ok())),
+        "and none anything else"
+    );
 
     // The next event is delivered at once, not with a keepalive.
     assert_eq!(at.post("/events", json!({"type": "none", "data": 3})).await.status, 202);

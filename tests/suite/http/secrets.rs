@@ -135,7 +135,10 @@ fn the_service_does_not_start_without_a_secret() {
     let output = Replica::try_start(&[("REDIS_URL", "redis://127.0.0.1:1"), ("SECRET_KEY", "hunter2")])
         .err()
         .expect("it does not start");
-    assert!(output.contains("HOLDFAST_SECRET_KEY") && output.contains("16 bytes") && !output.contains("hunter2"), "{output}");
+    assert!(
+        output.contains("HOLDFAST_SECRET_KEY") && output.contains("16 bytes") && !output.contains("hunter2"),
+        "{output}"
+    );
 }
 
 #[tokio::test]

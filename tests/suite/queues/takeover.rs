@@ -82,7 +82,10 @@ async fn a_killed_watchers_connections_are_taken_over_without_a_change_lost_or_r
     for (kind, data) in begun.iter().chain(&rest) {
         assert!(kind != "gap", "BullMQ's broker keeps its events");
         if kind == "job:state_change" {
-            states_by_job.entry(data["id"].as_str().unwrap().into()).or_default().push(data["state"].as_str().unwrap().into());
+            states_by_job
+                .entry(data["id"].as_str().unwrap().into())
+                .or_default()
+                .push(data["state"].as_str().unwrap().into());
         }
     }
     assert_eq!(states_by_job.len(), 1_000);
