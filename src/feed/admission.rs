@@ -5,7 +5,7 @@ use crate::{
     store::{Caller, LimitReached, Limited, Stamped, Store, StoreError, StreamKind},
 };
 
-/// Limited of [`admit`].
+/// Outcome of [`admit`].
 #[derive(Debug)]
 pub(super) enum Admission {
     Admitted {

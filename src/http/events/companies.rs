@@ -87,10 +87,11 @@ impl Companies {
         slug: Path<String>,
     ) -> Result<Nothing, ApiError> {
         let stamped = state.store().delete_company(&caller.0, &slug.0).await?;
-        match stamped.answer {
+        answer(stamped, |removal| match removal {
             CompanyRemoval::Removed => Ok(Nothing),
-            CompanyRemoval::NotFound => Err(ApiError::not_found("company").at(stamped.now_us)),
-        }
+            CompanyRemoval::NotFound => Err(ApiError::not_found("company")),
+        })
+        .map(|stamped| stamped.answer)
     }
 }
 

@@ -31,17 +31,17 @@ pub(in crate::http) async fn publish(
     store: &Store,
     sent: OneOrMany,
 ) -> Result<Answer<PublishedIds, 202>, ApiError> {
-    let (many, items) = match sent {
+    let (is_list, items) = match sent {
         OneOrMany::One(item) => (false, vec![*item]),
         OneOrMany::Many(items) => (true, items),
     };
-    let events = parse(many, items)?;
+    let events = parse(is_list, items)?;
     let ids = answer(store.publish(caller, &events).await?, |outcome| match outcome {
         Published::Done(positions) => Ok(PublishedIds { ids: positions.iter().map(ToString::to_string).collect() }),
         Published::UnknownCompany(unknown) => {
-            let at = unknown.iter().enumerate().filter(|(_, unknown)| **unknown);
-            let errors = at.map(|(at, _)| FieldError {
-                path: place(many, at, "company"),
+            let indices = unknown.iter().enumerate().filter(|(_, is_unknown)| **is_unknown);
+            let errors = indices.map(|(index, _)| FieldError {
+                path: field_path(is_list, index, "company"),
                 message: "is not a registered company's slug".into(),
             });
             Err(ApiError::validation(errors.collect()))
@@ -51,31 +51,31 @@ pub(in crate::http) async fn publish(
 }
 
 /// Path of a field in the body, as the client wrote it: of one event, or of a list.
-fn place(many: bool, at: usize, field: &str) -> String {
-    if many { format!("[{at}].{field}") } else { field.to_owned() }
+fn field_path(is_list: bool, index: usize, field: &str) -> String {
+    if is_list { format!("[{index}].{field}") } else { field.to_owned() }
 }
 
-fn parse(many: bool, items: Vec<PublishItem>) -> Result<Vec<NewEvent>, ApiError> {
+fn parse(is_list: bool, items: Vec<PublishItem>) -> Result<Vec<NewEvent>, ApiError> {
     if items.is_empty() || items.len() > MAX_EVENTS {
         return Err(ApiError::field("", format!("the body has {} events; 1 to {MAX_EVENTS} are allowed", items.len())));
     }
     let mut errors = FieldErrors::default();
     let mut events = Vec::with_capacity(items.len());
-    for (at, item) in items.into_iter().enumerate() {
-        let place = |field: &str| place(many, at, field);
-        let kind = errors.check(|| place("type"), platform::kind(item.r#type));
+    for (index, item) in items.into_iter().enumerate() {
+        let path = |field: &str| field_path(is_list, index, field);
+        let kind = errors.check(|| path("type"), platform::kind(item.r#type));
         let company = match (item.company_id, item.company) {
             (Some(_), Some(_)) => {
-                errors.add(place("company"), "and companyId are both there; name the company once");
+                errors.add(path("company"), "and companyId are both there; name the company once");
                 None
             }
-            (Some(id), None) => errors.check(|| place("companyId"), names::label(Some(id))).map(Company::Id),
-            (None, Some(slug)) => errors.check(|| place("company"), names::label(Some(slug))).map(Company::Slug),
+            (Some(id), None) => errors.check(|| path("companyId"), names::label(Some(id))).map(Company::Id),
+            (None, Some(slug)) => errors.check(|| path("company"), names::label(Some(slug))).map(Company::Slug),
             (None, None) => None,
         };
-        let data = errors.check(|| place("data"), data(item.data.as_deref()));
-        let timestamp_ms = item.timestamp.and_then(|text| errors.check(|| place("timestamp"), timestamp(&text)));
-        let dedupe_id = item.dedupe_id.and_then(|id| errors.check(|| place("dedupeId"), platform::dedupe_id(id)));
+        let data = errors.check(|| path("data"), data(item.data.as_deref()));
+        let timestamp_ms = item.timestamp.and_then(|text| errors.check(|| path("timestamp"), timestamp(&text)));
+        let dedupe_id = item.dedupe_id.and_then(|id| errors.check(|| path("dedupeId"), platform::dedupe_id(id)));
         if let (Some(kind), Some(data)) = (kind, data) {
             events.push(NewEvent { kind, company, data, timestamp_ms, dedupe_id });
         }
