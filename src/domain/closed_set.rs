@@ -24,7 +24,8 @@ pub trait ClosedSet: Copy + Eq + Send + Sync + 'static {
     }
 }
 
-/// Declares an enum as a [`ClosedSet`]: the doc comments become the document's descriptions, the literals the words.
+/// Declares an enum as a [`ClosedSet`]: the doc comments become the document's descriptions, the literals the words, and what stands after
+/// `as` is the set's name in the document.
 macro_rules! closed_set {
     (
         $(#[doc = $doc:literal])+
@@ -51,7 +52,7 @@ macro_rules! closed_set {
         impl $crate::domain::closed_set::ClosedSet for $set {
             const NAME: &'static str = $document_name;
             const DESCRIPTION: &'static str =
-                concat!($($doc, "\n",)+ $("\n* `", $word, "`:", $($meaning),+),+);
+                concat!($($doc,)+ "\n", $("\n* `", $word, "`:", $($meaning),+),+);
             const VALUES: &'static [Self] = &[$(Self::$value),+];
 
             fn name(self) -> &'static str {

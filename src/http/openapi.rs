@@ -144,6 +144,10 @@ fn complete(name: &str, schema: &mut Value) {
     required.extend(of_request.iter().map(|name| (*name).to_owned()));
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
+            // A described reference has its description twice: beside it, and as a schema of its own, which says nothing else.
+            if let Some(parts) = property.get_mut("allOf").and_then(Value::as_array_mut) {
+                parts.retain(|part| part.as_object().is_none_or(|part| part.keys().any(|key| key != "description")));
+            }
             if required.contains(name) {
                 continue;
             }

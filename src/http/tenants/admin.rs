@@ -18,6 +18,7 @@ use crate::{
         time::{instant, wire},
     },
     http::{
+        App,
         app_state::{AppState, Tag},
         auth::Administrator,
         wire::{
@@ -38,7 +39,7 @@ pub(in crate::http) struct Tenants;
 
 #[OpenApi(tag = "Tag::Administration")]
 impl Tenants {
-    /// Make a tenant. Its default key, which may do everything, is shown this once.
+    /// Create a tenant. Its default key, which has every scope, is shown this once.
     #[oai(path = "/admin/tenants", method = "post", operation_id = "createTenant")]
     async fn create(
         &self,
@@ -87,11 +88,11 @@ impl Tenants {
     #[oai(path = "/admin/tenants/:id", method = "get", operation_id = "getTenant")]
     async fn show(&self, _admin: Administrator, state: AppState, id: Path<String>) -> Result<Plain<Tenant>, ApiError> {
         let tenant =
-            state.store().tenant_with_issuer(&known(&id.0)?).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
+            state.store().tenant_with_issuer(&tenant_id(&id.0)?).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
         Ok(Plain(tenant.answer.into()))
     }
 
-    /// Change a tenant's settings. Every replica knows at its next call.
+    /// Change a tenant's settings. Every replica follows at its next call.
     #[oai(path = "/admin/tenants/:id", method = "patch", operation_id = "updateTenant")]
     async fn update(
         &self,
@@ -100,36 +101,14 @@ impl Tenants {
         id: Path<String>,
         body: Body<TenantChange>,
     ) -> Result<Plain<Tenant>, ApiError> {
-        let id = known(&id.0)?;
+        let id = tenant_id(&id.0)?;
         let mut errors = FieldErrors::default();
         let tier = body.0.tier.and_then(|tier| errors.check(|| "tier".into(), Tier::parse(tier.as_str())));
         let issuer = body.0.jwt.map(|change| change.parse(&mut errors));
         let (tier, issuer) = errors.finish(|| Some((tier, issuer))).map_err(ApiError::validation)?;
         // The issuer comes first, since it can be refused.
-        match issuer.flatten() {
-            Some(IssuerAction::Trust { registration, kind, issuer, audience }) => {
-                let sealed = state
-                    .app()
-                    .vault
-                    .seal(id.as_str(), &registration.text())
-                    .ok_or_else(|| ApiError::new(Code::Internal, "Nothing can be encrypted."))?;
-                let id_of_registration = Uuid::new_v4().to_string();
-                let issuer = access::Issuer { id: id_of_registration, kind, issuer, audience, sealed };
-                match state.store().register_issuer(&id, &issuer).await? {
-                    IssuerOutcome::Done => {}
-                    IssuerOutcome::NotFound => return Err(ApiError::not_found("tenant")),
-                    IssuerOutcome::Taken => {
-                        return Err(ApiError::new(
-                            Code::Conflict,
-                            "Another tenant registered this pair of issuer and audience.",
-                        ));
-                    }
-                }
-            }
-            Some(IssuerAction::TrustNone) => {
-                state.store().remove_issuer(&id).await?;
-            }
-            None => {}
+        if let Some(action) = issuer.flatten() {
+            change_issuer(state.app(), &id, action).await?;
         }
         if !state.store().update_tenant(&id, tier, body.0.require_registration).await? {
             return Err(ApiError::not_found("tenant"));
@@ -138,10 +117,10 @@ impl Tenants {
         Ok(Plain(tenant.answer.into()))
     }
 
-    /// End a tenant with all that it has. Its keys are refused at once and its streams end.
+    /// Delete a tenant with everything that it has. Its keys are refused at once, and its streams end.
     #[oai(path = "/admin/tenants/:id", method = "delete", operation_id = "deleteTenant")]
     async fn delete(&self, _admin: Administrator, state: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
-        if state.store().delete_tenant(&known(&id.0)?).await? {
+        if state.store().delete_tenant(&tenant_id(&id.0)?).await? {
             Ok(Nothing)
         } else {
             Err(ApiError::not_found("tenant"))
@@ -149,11 +128,32 @@ impl Tenants {
     }
 }
 
-fn known(id: &str) -> Result<TenantId, ApiError> {
+/// The id of a tenant in a path. What cannot be one is no tenant's.
+fn tenant_id(id: &str) -> Result<TenantId, ApiError> {
     TenantId::parse(id).ok_or_else(|| ApiError::not_found("tenant"))
 }
 
-/// A tenant to make.
+/// Carries out a change of the tenant's issuer.
+async fn change_issuer(app: &App, tenant: &TenantId, action: IssuerAction) -> Result<(), ApiError> {
+    let IssuerAction::Trust { registration, kind, issuer, audience } = action else {
+        app.store.remove_issuer(tenant).await?;
+        return Ok(());
+    };
+    let sealed = app
+        .vault
+        .seal(tenant.as_str(), &registration.text())
+        .ok_or_else(|| ApiError::new(Code::Internal, "Nothing can be encrypted."))?;
+    let issuer = access::Issuer { id: Uuid::new_v4().to_string(), kind, issuer, audience, sealed };
+    match app.store.register_issuer(tenant, &issuer).await? {
+        IssuerOutcome::Done => Ok(()),
+        IssuerOutcome::NotFound => Err(ApiError::not_found("tenant")),
+        IssuerOutcome::Taken => {
+            Err(ApiError::new(Code::Conflict, "Another tenant registered this pair of issuer and audience."))
+        }
+    }
+}
+
+/// A tenant to create.
 #[derive(Debug, Deserialize, Object)]
 struct NewTenantRequest {
     /// What people call it. 1 to 256 bytes.
@@ -161,7 +161,7 @@ struct NewTenantRequest {
     tier: Option<UncheckedWord<Tier>>,
 }
 
-/// A tenant that was made.
+/// A new tenant.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
@@ -173,7 +173,7 @@ struct NewTenant {
     api_key: String,
 }
 
-/// What to change; what is absent stays.
+/// Changes of a tenant's settings; what is absent stays.
 #[derive(Debug, Deserialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
@@ -181,7 +181,7 @@ struct TenantChange {
     tier: Option<UncheckedWord<Tier>>,
     /// Whether only registered names can be reserved.
     require_registration: Option<bool>,
-    /// Whose tokens the tenant trusts, instead of any before; `{}`: nobody's. What came from the one before is refused at once.
+    /// Issuer whose tokens the tenant trusts, in place of any before; `{}`: none. Tokens exchanged under the one before are refused at once.
     jwt: Option<IssuerChange>,
 }
 
@@ -196,9 +196,9 @@ struct IssuerChange {
     public_key_pem: Option<String>,
     /// A secret of 16 bytes or more, for HS256. It is stored encrypted and never shown.
     hs256_secret: Option<String>,
-    /// What tokens must say in `iss`. With `audience` it is how the tenant is found, so no other tenant may have the same pair.
+    /// Value that `iss` of its tokens must have. Issuer and audience together find the tenant, so no other tenant may have the same pair.
     issuer: Option<String>,
-    /// What tokens must say in `aud`.
+    /// Value that `aud` of its tokens must contain.
     audience: Option<String>,
 }
 
@@ -255,7 +255,7 @@ struct Tenant {
     require_registration: bool,
     #[serde(with = "wire")]
     created_at: DateTime<Utc>,
-    /// Whose tokens it trusts; never the keys. Null in the list of tenants.
+    /// Issuer whose tokens it trusts, without the keys. Null in the list of tenants.
     jwt: Option<Issuer>,
 }
 

@@ -29,7 +29,7 @@ pub(in crate::http) struct Keys;
 
 #[OpenApi(tag = "Tag::Keys")]
 impl Keys {
-    /// Make an API key. It is shown this once.
+    /// Create an API key. Its text is shown this once.
     #[oai(path = "/keys", method = "post", operation_id = "createKey")]
     async fn create(
         &self,
@@ -49,7 +49,7 @@ impl Keys {
         Ok(Answer(within_limit(stamped, &caller.0)?.map(KeyWithText::of)))
     }
 
-    /// List the tenant's API keys, never their text.
+    /// List the tenant's API keys, without their texts.
     #[oai(path = "/keys", method = "get", operation_id = "listKeys")]
     async fn list(&self, caller: Authorized<Admin>, state: AppState) -> Result<Answer<KeyList>, ApiError> {
         let stamped = state.store().keys(&caller.0).await?;
@@ -68,7 +68,7 @@ impl Keys {
         Ok(Answer(answer(stamped, |key| key.map(KeyWithText::of).ok_or_else(|| ApiError::not_found("key")))?))
     }
 
-    /// Remove a key. It is refused at once, on every replica, and its streams end. The last key with the scope admin stays (409).
+    /// Delete a key. It is refused at once, on every replica, and its streams end. The last key with the scope admin cannot be deleted (409).
     #[oai(path = "/keys/:id", method = "delete", operation_id = "deleteKey")]
     async fn delete(&self, caller: Authorized<Admin>, state: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
         let stamped = state.store().delete_key(&caller.0, &id.0).await?;
@@ -83,7 +83,7 @@ impl Keys {
     }
 }
 
-/// A key to make.
+/// A key to create.
 #[derive(Debug, Deserialize, Object)]
 struct NewKeyRequest {
     /// What it is for; shown in events as `apiKeyLabel`. 1 to 256 bytes.

@@ -34,10 +34,10 @@ pub(in crate::http) struct Sessions;
 
 #[OpenApi(tag = "Tag::Sessions")]
 impl Sessions {
-    /// Sign in with an API key: a cookie stands for it from then on, with exactly the key's scopes.
+    /// Sign in with an API key: from then on a cookie stands for the key, with exactly its scopes.
     ///
     /// The session ends after 8 h without use, after 7 days in any case, with its key, or with a sign-out. A tenant has at most 1,000;
-    /// beyond it the one that would end first ends. What changes something with the cookie must come from a page of this service.
+    /// beyond it the one that would end first ends. Calls that change something with the cookie must come from a page of this service.
     #[oai(path = "/session", method = "post", operation_id = "signIn")]
     async fn sign_in(&self, request: &Request, body: Body<SignInRequest>) -> Result<SignedIn, ApiError> {
         let app = app(request)?;
@@ -56,7 +56,7 @@ impl Sessions {
         })
     }
 
-    /// Show whose session, key or token this is, and how much of what the tier limits is in use.
+    /// Show the tenant and scopes of the credential, and how much of each limit of the tier is in use.
     #[oai(path = "/session", method = "get", operation_id = "session")]
     async fn show(&self, caller: Authorized<AnyScope>, state: AppState) -> Result<Answer<Session>, ApiError> {
         let stamped = state.store().usage(&caller.0).await?;
@@ -81,7 +81,7 @@ fn cookie(app: &App, text: &str, seconds: u64) -> String {
     format!("{COOKIE}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
-/// What to sign in with.
+/// A credential to sign in with.
 #[derive(Debug, Deserialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]

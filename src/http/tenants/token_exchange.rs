@@ -35,15 +35,15 @@ pub(in crate::http) struct Exchange;
 
 #[OpenApi(tag = "Tag::Tokens")]
 impl Exchange {
-    /// Get a token of 900 s, for a JWT of the tenant's own issuer or for an API key.
+    /// Exchange a JWT of the tenant's own issuer, or an API key, for a token that lives 900 s.
     ///
-    /// With `jwt` in the body: it must be signed by the issuer that the tenant registered, with an `exp` that is not over to the second,
-    /// an `nbf` that has begun, and the registered `iss` and `aud`. Its `sub` (1 to 256 bytes) becomes the end user: events show it as
+    /// With `jwt` in the body: it must be signed by the issuer that the tenant registered, with an `exp` in the future, taken strictly,
+    /// an `nbf` in the past, and the registered `iss` and `aud`. Its `sub` (1 to 256 bytes) becomes the end user: events show it as
     /// `apiKeyLabel`, and what it reserves gives its release tokens to no other end user. Without a body: the API key in the header is
     /// exchanged, so that the key itself need not travel; the token has no end user and no scope that the key does not have.
     ///
     /// Tokens have the scopes read and write, end with the key or the registration that they came from, open no session, and are not
-    /// exchanged again. Every fault of a JWT is the one 401.
+    /// exchanged again. Every error of a JWT is answered with the same 401.
     #[oai(path = "/auth/token", method = "post", operation_id = "exchangeToken")]
     async fn exchange(
         &self,
@@ -162,14 +162,14 @@ fn sign(app: &App, caller: &Caller, token: &Token, stamped: Stamped<()>) -> Resu
     Ok(Answer(exchanged))
 }
 
-/// What to exchange; without a body, the API key in the header.
+/// A JWT to exchange; without a body, the API key in the header is exchanged.
 #[derive(Debug, Default, Deserialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct ExchangeRequest {
     /// A JWT that the tenant's registered issuer signed.
     jwt: Option<String>,
-    /// Whose issuer it is; needed only where it was registered without issuer and audience.
+    /// The tenant; needed only where its issuer was registered without issuer and audience.
     tenant_id: Option<String>,
 }
 
@@ -182,6 +182,6 @@ struct Exchanged {
     access_token: String,
     /// `Bearer`.
     token_type: String,
-    /// In seconds.
+    /// Life of the token, in seconds.
     expires_in: i64,
 }
