@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn other_encodings_are_told_from_malformed_messages() {
+    fn other_encodings_are_distinguished_from_malformed_messages() {
         assert_eq!(
             kinds(&envelope("x", "application/x-python-serialize", "base64")),
             Err(DecodeError::UnsupportedEncoding)
