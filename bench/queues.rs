@@ -13,7 +13,8 @@ use holdfast::{
         queue::{Framework, JobObservation, JobState, Observation},
         tier::Tier,
     },
-    store::{Address, Callers, MAX_OBSERVATIONS, ObservationCounts, ObserveOutcome, PrivateRedis, RedisHandle, Store, WatchLease},
+    redis::{Address, PrivateRedis, RedisHandle},
+    store::{Callers, KeyKind, MAX_OBSERVATIONS, ObservationCounts, ObserveOutcome, Store, WatchLease},
 };
 use uuid::Uuid;
 
@@ -27,16 +28,16 @@ async fn main() {
     let dir = tempfile::tempdir().unwrap();
     let redis = PrivateRedis::start(dir.path()).await.unwrap();
     let store = Store::new(RedisHandle::open(Address::parse(&redis.url()).unwrap()), Arc::new(Callers::default()));
-    store.link().up().await;
+    store.redis().connected().await;
     let (tenant, _) = store.create_tenant(TenantId::random(), "bench", Tier::Enterprise).await.unwrap().unwrap();
     let lease = WatchLease { tenant: tenant.id.clone(), connection: Uuid::new_v4(), framework: Framework::Celery, fence: 1 };
-    let place = store.place(&tenant.id);
+    let place = store.tenant_handle(&tenant.id);
     let id = lease.connection.to_string();
-    store.link().send(redis::cmd("HSET").arg(place.key("connections")).arg(&id).arg("bench")).await.unwrap();
-    store.link().send(redis::cmd("HSET").arg(place.key("watches")).arg(format!("fence:{id}")).arg(1)).await.unwrap();
+    store.redis().send(redis::cmd("HSET").arg(place.key(KeyKind::Connections)).arg(&id).arg("bench")).await.unwrap();
+    store.redis().send(redis::cmd("HSET").arg(place.key(KeyKind::Watches)).arg(format!("fence:{id}")).arg(1)).await.unwrap();
 
     let before = figure(&store, "memory", "used_memory:").await;
-    store.link().send(redis::cmd("CONFIG").arg("RESETSTAT")).await.unwrap();
+    store.redis().send(redis::cmd("CONFIG").arg("RESETSTAT")).await.unwrap();
     let (mut events, begun) = (0, Instant::now());
     for first in (0..JOBS).step_by(MIXED) {
         for batch in course(first).chunks(MAX_OBSERVATIONS) {
@@ -90,7 +91,7 @@ fn course(first: usize) -> Vec<Observation> {
 
 /// A number of a section of INFO; of a command's statistics, its microseconds.
 async fn figure(store: &Store, section: &str, after: &str) -> f64 {
-    let value = store.link().send(redis::cmd("INFO").arg(section)).await.unwrap();
+    let value = store.redis().send(redis::cmd("INFO").arg(section)).await.unwrap();
     let text: String = redis::from_redis_value(value).unwrap();
     let line = text.lines().find(|line| line.starts_with(after)).unwrap();
     let number = line.split("usec=").nth(1).unwrap_or(&line[after.len()..]);

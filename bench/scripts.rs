@@ -15,7 +15,8 @@ use holdfast::{
         tier::Tier,
         transaction::{Items, Method, Transaction, TransactionStatus},
     },
-    store::{Address, Bearer, Caller, Callers, Outcome, PrivateRedis, RedisHandle, Secret, Store},
+    redis::{Address, PrivateRedis, RedisHandle},
+    store::{Bearer, Caller, Callers, Outcome, Secret, Store},
 };
 use uuid::Uuid;
 
@@ -27,7 +28,7 @@ async fn main() {
     let dir = tempfile::tempdir().unwrap();
     let redis = PrivateRedis::start(dir.path()).await.unwrap();
     let store = Store::new(RedisHandle::open(Address::parse(&redis.url()).unwrap()), Arc::new(Callers::default()));
-    store.link().up().await;
+    store.redis().connected().await;
     println!("{:<52} {:>9}   {:>15}", "per call, in Redis", "median us", "min .. max");
     for held in [10, 1_000, 1_000_000] {
         let bench = Bench::new(&store, held).await;
@@ -143,12 +144,12 @@ impl<'a> Bench<'a> {
     }
 
     async fn reset(&self) {
-        self.store.link().send(redis::cmd("CONFIG").arg("RESETSTAT")).await.unwrap();
+        self.store.redis().send(redis::cmd("CONFIG").arg("RESETSTAT")).await.unwrap();
     }
 
     /// Microseconds per EVALSHA since the counters were reset. The sweep is not running here.
     async fn microseconds(&self) -> f64 {
-        let text = self.store.link().send(redis::cmd("INFO").arg("commandstats")).await.unwrap();
+        let text = self.store.redis().send(redis::cmd("INFO").arg("commandstats")).await.unwrap();
         let text: String = redis::from_redis_value(text).unwrap();
         let line = text.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap();
         line.split("usec_per_call=").nth(1).unwrap().split(',').next().unwrap().parse().unwrap()

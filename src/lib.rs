@@ -19,6 +19,7 @@ pub mod feed;
 pub mod http;
 pub mod limits;
 pub mod monitor;
+pub mod redis;
 pub mod replica;
 pub mod store;
 pub mod sweeper;

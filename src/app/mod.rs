@@ -21,10 +21,9 @@ use crate::{
     feed::Feed,
     http::{self, Limiters, Listener, ListenerError},
     monitor,
+    redis::{Address, AddressError, PrivateRedis, PrivateRedisError, RedisHandle, RedisHandles},
     replica::Replica,
-    store::{
-        Address, AddressError, Callers, PrivateRedis, PrivateRedisError, RedisHandle, RedisHandles, Store, StoreError,
-    },
+    store::{Callers, Store, StoreError},
     sweeper,
     trust::Vault,
 };
@@ -139,7 +138,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     let url = format!("{}://{}", if tls.is_some() { "https" } else { "http" }, listener.address());
     let shared = Shared {
         address,
-        callers: Arc::new(Callers::of(config.tiers.clone(), config.known_credentials)),
+        callers: Arc::new(Callers::new(config.tiers.clone(), config.known_credentials)),
         replica: Arc::new(Replica::begin()),
         limiters: Arc::default(),
         vault: Arc::new(vault),
@@ -160,7 +159,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     tokio::spawn(upkeep(replica.clone()));
     tracing::info!(address = %url, workers = config.workers, "listening");
     if demo {
-        store.link().up().await;
+        store.redis().connected().await;
         let key = demo::demo_key(&store, &config.data_dir).await.map_err(AppError::Demo)?;
         demo::print_demo(&url, &key);
     }
@@ -201,7 +200,7 @@ async fn termination() -> io::Result<()> {
 /// Makes the only tenant of open mode as soon as Redis is reached. Another replica may have made it.
 async fn make_default_tenant(store: Store) {
     loop {
-        store.link().up().await;
+        store.redis().connected().await;
         match store.create_tenant(TenantId::default_tenant(), "default", Tier::Enterprise).await {
             Ok(_) => return,
             Err(error) => tracing::warn!(%error, "the default tenant could not be made; trying again"),

@@ -59,9 +59,9 @@ impl Workers {
 async fn run(shared: Shared, server: Server, feed: Feed) -> io::Result<()> {
     let store = shared.open_store();
     let Shared { config, replica, limiters, vault, redis, .. } = shared;
-    redis.add(store.link().clone());
+    redis.add(store.redis().clone());
     // A worker that serves before it has reached Redis would answer 503 while the others answer.
-    let _ = tokio::time::timeout(FIRST_CONNECTION, store.link().up()).await;
+    let _ = tokio::time::timeout(FIRST_CONNECTION, store.redis().connected()).await;
     tokio::spawn(feed.clone().run());
     tokio::spawn({
         let (feed, drain, window) = (feed.clone(), replica.drain.clone(), config.drain);

@@ -9,7 +9,8 @@ use crate::{
         names::{self, TenantId},
         tier::Tier,
     },
-    store::{Address, Caller, Callers, KeyRemoval, Limited, RedisHandle, Store, StoreError, TIMEOUT},
+    redis::{Address, RedisHandle, TIMEOUT},
+    store::{Caller, Callers, KeyRemoval, Limited, Store, StoreError},
 };
 
 /// Commands of the program.
@@ -225,10 +226,10 @@ async fn open(config: &Config) -> Result<Store, CliError> {
         }
     };
     let redis = RedisHandle::open(address);
-    if tokio::time::timeout(TIMEOUT, redis.up()).await.is_err() {
+    if tokio::time::timeout(TIMEOUT, redis.connected()).await.is_err() {
         return Err(StoreError::Unreachable.into());
     }
-    Ok(Store::new(redis, std::sync::Arc::new(Callers::of(config.tiers.clone(), config.known_credentials))))
+    Ok(Store::new(redis, std::sync::Arc::new(Callers::new(config.tiers.clone(), config.known_credentials))))
 }
 
 fn tenant_id(id: &str) -> Result<TenantId, CliError> {
@@ -236,7 +237,7 @@ fn tenant_id(id: &str) -> Result<TenantId, CliError> {
 }
 
 async fn acting_for(store: &Store, tenant: &str) -> Result<Caller, CliError> {
-    store.acting_for(&tenant_id(tenant)?).await?.ok_or(CliError::NotFound("tenant"))
+    store.system_caller(&tenant_id(tenant)?).await?.ok_or(CliError::NotFound("tenant"))
 }
 
 fn found(found: bool, what: &'static str) -> Result<(), CliError> {

@@ -37,17 +37,17 @@ pub(super) async fn admit(
     caller: &Caller,
     kind: &StreamKind,
 ) -> Result<Admission, StoreError> {
-    let tenant_handle = caller.place();
+    let tenant_handle = caller.tenant_handle();
     // Subscribed first: events between the verification and the stream's start arrive.
     hub.subscribe(tenant_handle).await?;
-    if kind.most(caller).is_none() {
+    if kind.limit(caller).is_none() {
         let verify = async { Ok(store.position(caller).await?.map(|_| ())) };
         let Stamped { now_us, position, .. } =
             hub.verified(tenant_handle.tenant(), caller.credential(), verify).await?;
         return Ok(Admission::Admitted { slot: None, position, now_us });
     }
     let mut slot = hub.slots.claim(tenant_handle, kind);
-    let Stamped { now_us, position, answer } = store.enter_stream(caller, &slot.id(), kind).await?;
+    let Stamped { now_us, position, answer } = store.acquire_stream_slot(caller, &slot.id(), kind).await?;
     slot.confirm();
     Ok(match answer {
         Limited::Limit(limit) => Admission::LimitReached { limit, now_us },

@@ -13,7 +13,8 @@ use crate::{
         hub::Hub,
         live_snapshots,
     },
-    store::{Notification, Payload, SubscriptionEvent},
+    redis::SubscriptionEvent,
+    store::{Notification, Payload},
     sync::lock,
 };
 
@@ -47,7 +48,7 @@ pub(super) fn handle(hub: &Arc<Hub>, event: SubscriptionEvent<'_>) {
 
 /// Applies a notification to the channel that it concerns; [`flush`] writes what is new.
 fn apply(hub: &Arc<Hub>, notification: Notification) {
-    match &notification.message {
+    match &notification.payload {
         Payload::Queues { connection, changes } => {
             let Some(tenant) = TenantId::parse(&notification.tenant) else { return };
             if let Some(channel) = hub.find_live_channel(tenant, *connection) {
@@ -72,10 +73,10 @@ fn apply_event(hub: &Arc<Hub>, notification: Notification) {
     let channel = hub.find_channel(&notification.tenant);
     if let Some((_, position)) = notification.positions() {
         match &channel {
-            Some(channel) => channel.tenant_handle.seen(position),
+            Some(channel) => channel.tenant_handle.note_position(position),
             None => {
                 let tenant = TenantId::parse(&notification.tenant);
-                tenant.iter().for_each(|tenant| hub.store.callers().heard(tenant, position));
+                tenant.iter().for_each(|tenant| hub.store.callers().note_position(tenant, position));
             }
         }
     }

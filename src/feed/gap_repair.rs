@@ -13,7 +13,7 @@ use crate::{
         delivery::{channel::Channel, history::PAGE_ENTRIES},
         hub::Hub,
     },
-    store::{Ask, Partition},
+    store::{HeadQuery, Partition},
 };
 
 /// Interval of comparing positions: a lost last notification is found within 2 s. Ten thousand tenants cost as much as
@@ -62,8 +62,8 @@ async fn compare(hub: &Arc<Hub>, channels: &[Arc<Channel>], was_broken: bool) ->
     let ring_heads: Vec<_> = channels.iter().map(|channel| channel.ring().head()).collect();
     let asks: Vec<_> = channels
         .iter()
-        .map(|channel| Ask {
-            place: channel.tenant_handle.clone(),
+        .map(|channel| HeadQuery {
+            tenant_handle: channel.tenant_handle.clone(),
             credentials: if was_broken { channel.credentials() } else { Vec::new() },
         })
         .collect();
@@ -111,7 +111,7 @@ async fn repair(hub: Arc<Hub>, channel: Arc<Channel>) {
         let head = channel.ring().begin_read();
         match hub.store.replay(&channel.tenant_handle, head.unwrap_or(AFTER_LAST), PAGE_ENTRIES).await {
             Ok(Some(replay)) => {
-                let full = replay.notes.len() >= PAGE_ENTRIES;
+                let full = replay.notifications.len() >= PAGE_ENTRIES;
                 let needs_more = channel.repair(&replay, full);
                 hub.notify([&channel]);
                 if !needs_more {

@@ -18,7 +18,8 @@ use crate::{
         single_flight::SingleFlight,
         stream_slots::StreamSlots,
     },
-    store::{Stamped, Store, StoreError, Subscription, TenantHandle},
+    redis::Subscription,
+    store::{Partition, Stamped, Store, StoreError, TenantHandle},
     sync::lock,
 };
 
@@ -89,7 +90,9 @@ impl Hub {
     /// [`StoreError::Unreachable`] when Redis cannot be reached in time.
     pub(super) async fn subscribe(&self, tenant_handle: &TenantHandle) -> Result<(), StoreError> {
         match self.subscription.get() {
-            Some(subscription) => subscription.join(tenant_handle.partition()).await,
+            Some(subscription) => {
+                subscription.subscribe(&tenant_handle.partition().channel()).await.map_err(Into::into)
+            }
             None => Err(StoreError::Unreachable),
         }
     }
@@ -267,6 +270,7 @@ impl Hub {
         live_channels.retain(|_, channel| channel.subscribers() > 0 || Arc::strong_count(channel) > 1);
         partitions.extend(live_channels.values().map(|channel| channel.tenant_handle.partition()));
         drop(live_channels);
-        self.subscription.get().iter().for_each(|subscription| subscription.keep_only(&partitions));
+        let needed = partitions.into_iter().map(Partition::channel).collect();
+        self.subscription.get().iter().for_each(|subscription| subscription.retain(&needed));
     }
 }

@@ -54,7 +54,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::store::{Caller, LimitReached, Store, StoreError, StreamKind, Subscription};
+use crate::{
+    redis::Subscription,
+    store::{Caller, LimitReached, Store, StoreError, StreamKind},
+};
 
 pub use buffer::{
     filter::{Filter, split_list},
@@ -137,7 +140,7 @@ impl Feed {
     /// # Errors
     /// When the system has no thread for the subscription.
     pub fn start(store: Store, runtimes: usize) -> std::io::Result<Vec<Self>> {
-        let address = store.link().address().clone();
+        let address = store.redis().address().clone();
         let hub = Hub::new(store, runtimes);
         let weak = Arc::downgrade(&hub);
         let subscription = Subscription::open(address, move |event| {
@@ -185,7 +188,7 @@ impl Feed {
             Admission::Admitted { slot, position, now_us } => (slot, position, now_us),
             Admission::LimitReached { limit, now_us } => return Ok(StreamOutcome::LimitReached { limit, now_us }),
         };
-        let tenant_handle = caller.place();
+        let tenant_handle = caller.tenant_handle();
         let channel = self.hub.channel(tenant_handle);
         let is_new = channel.ring().head().is_none();
         if is_new {
@@ -222,7 +225,7 @@ impl Feed {
             Admission::Admitted { slot, now_us, .. } => (slot, now_us),
             Admission::LimitReached { limit, now_us } => return Ok(LiveStreamOutcome::LimitReached { limit, now_us }),
         };
-        let tenant_handle = caller.place();
+        let tenant_handle = caller.tenant_handle();
         if !store.has_connection(tenant_handle, connection).await? {
             return Ok(LiveStreamOutcome::NotFound);
         }

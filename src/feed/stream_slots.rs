@@ -96,7 +96,7 @@ impl StreamSlots {
 
     async fn send_heartbeats(&self, store: &Store) {
         let partitions: HashSet<_> = self.state().held.values().map(|(handle, _)| handle.partition()).collect();
-        let heartbeats = partitions.into_iter().map(|partition| store.beat(partition, &self.replica));
+        let heartbeats = partitions.into_iter().map(|partition| store.send_heartbeat(partition, &self.replica));
         for result in futures_util::future::join_all(heartbeats).await {
             if let Err(error) = result {
                 tracing::debug!(%error, "a heartbeat of this replica did not reach redis");
@@ -115,7 +115,7 @@ impl StreamSlots {
         };
         let releases = slots
             .iter()
-            .map(|(number, handle)| async move { store.leave_stream(handle, &self.id(*number)).await.is_ok() });
+            .map(|(number, handle)| async move { store.release_stream_slot(handle, &self.id(*number)).await.is_ok() });
         let released = futures_util::future::join_all(releases).await;
         let failed: Vec<_> = slots.into_iter().zip(released).filter(|(_, ok)| !ok).map(|(slot, _)| slot).collect();
         let has_failed = !failed.is_empty();
@@ -150,7 +150,7 @@ impl StreamSlots {
         let held: Vec<_> =
             self.state().held.iter().map(|(number, (handle, kind))| (*number, handle.clone(), kind.clone())).collect();
         for (number, handle, kind) in held {
-            if let Err(error) = store.keep_stream(&handle, &self.id(number), &kind).await {
+            if let Err(error) = store.restore_stream_slot(&handle, &self.id(number), &kind).await {
                 tracing::debug!(%error, "the slot of a stream could not be restored");
             }
             // If its stream has ended meanwhile, its release may have come before the restored entry.

@@ -18,13 +18,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use crate::{
-    config::Config,
-    feed::Feed,
-    replica::Replica,
-    store::{RedisHandles, Store},
-    trust::Vault,
-};
+use crate::{config::Config, feed::Feed, redis::RedisHandles, replica::Replica, store::Store, trust::Vault};
 
 pub use auth::Limiters;
 pub use openapi::document;

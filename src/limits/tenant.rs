@@ -50,7 +50,7 @@ impl TenantLimiter {
     pub fn admit(&self, caller: &Caller) -> Result<(), TooFast> {
         let Some(rate) = caller.limits().rate else { return Ok(()) };
         let refusal = |wait_us| Err(TooFast { tier: caller.tenant().tier, rate, wait_us, now_us: None });
-        if let Some(state) = caller.place().pace().now()
+        if let Some(state) = caller.tenant_handle().rate_state().now()
             && state.rate == rate
         {
             let wait_us = rate.wait_us(state.backlog_us, 1);

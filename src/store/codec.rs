@@ -1,28 +1,29 @@
-//! MessagePack as `cmsgpack` writes it inside Redis, read in place. An absent value is `false` there: Lua's tables end at a nil.
+//! MessagePack as `cmsgpack` of Redis writes and reads it, decoded in place. An absent value is `false`, since Lua's tables end at a nil.
 
 use rmp::Marker;
 
-/// Reads values one after the other. `None` means that the next value is of another kind, or cut short.
+/// Decodes values one after the other. `None` means that the next value is of another type, or incomplete.
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
+    /// A reader at the first value of a sequence.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
-    /// How many bytes are left.
+    /// Bytes left to decode; 0 at the end.
     pub(super) fn left(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The head of an array: how many values follow.
+    /// The head of an array: the number of values that follow.
     pub(super) fn array(&mut self) -> Option<usize> {
         rmp::decode::read_array_len(&mut self.bytes).ok().map(|len| len as usize)
     }
 
-    /// The head of an array that comes next, or `None`, and nothing is taken, when something else does.
+    /// The head of an array, if an array comes next; else nothing is consumed.
     pub(super) fn array_ahead(&mut self) -> Option<usize> {
         let before = self.bytes;
         let len = self.array();
@@ -32,6 +33,7 @@ impl<'a> Reader<'a> {
         len
     }
 
+    /// The bytes of a string, which need not be UTF-8.
     pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = rmp::decode::read_str_len(&mut self.bytes).ok()? as usize;
         let (value, rest) = self.bytes.split_at_checked(len)?;
@@ -39,11 +41,12 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
+    /// A string in UTF-8.
     pub(super) fn text(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
-    /// The text that comes next, or `None`, and nothing is taken, when something else does.
+    /// A string, if a string comes next; else nothing is consumed.
     pub(super) fn text_ahead(&mut self) -> Option<&'a str> {
         let before = self.bytes;
         let text = self.text();
@@ -53,11 +56,12 @@ impl<'a> Reader<'a> {
         text
     }
 
+    /// An integer.
     pub(super) fn int(&mut self) -> Option<i64> {
         rmp::decode::read_int(&mut self.bytes).ok()
     }
 
-    /// A number that need not be whole: Lua writes it whole where it is.
+    /// A number. Lua writes an integer where the value is whole.
     pub(super) fn number(&mut self) -> Option<f64> {
         match Marker::from_u8(*self.bytes.first()?) {
             Marker::F32 => rmp::decode::read_f32(&mut self.bytes).ok().map(f64::from),
@@ -66,11 +70,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// `true` or `false`.
     pub(super) fn boolean(&mut self) -> Option<bool> {
         rmp::decode::read_bool(&mut self.bytes).ok()
     }
 
-    /// Takes `false` or nil, and says whether it was there.
+    /// Whether `false` or nil comes next, which is consumed.
     pub(super) fn absent(&mut self) -> bool {
         let absent =
             self.bytes.first().is_some_and(|first| matches!(Marker::from_u8(*first), Marker::False | Marker::Null));
@@ -80,7 +85,7 @@ impl<'a> Reader<'a> {
         absent
     }
 
-    /// Takes `true`, and says whether it was there.
+    /// Whether `true` comes next, which is consumed.
     pub(super) fn truth(&mut self) -> bool {
         let truth = self.bytes.first().is_some_and(|first| matches!(Marker::from_u8(*first), Marker::True));
         if truth {
@@ -89,53 +94,60 @@ impl<'a> Reader<'a> {
         truth
     }
 
+    /// A string, or an absent value.
     pub(super) fn maybe_text(&mut self) -> Option<Option<String>> {
         if self.absent() { Some(None) } else { self.text().map(|text| Some(text.into())) }
     }
 
+    /// Bytes, or an absent value.
     pub(super) fn maybe_bytes(&mut self) -> Option<Option<&'a [u8]>> {
         if self.absent() { Some(None) } else { self.bytes().map(Some) }
     }
 
+    /// An integer, or an absent value.
     pub(super) fn maybe_int(&mut self) -> Option<Option<i64>> {
         if self.absent() { Some(None) } else { self.int().map(Some) }
     }
 
+    /// An array of strings.
     pub(super) fn texts(&mut self) -> Option<Vec<String>> {
         let len = self.array()?;
         (0..len).map(|_| self.text().map(Into::into)).collect()
     }
 
+    /// An array of strings, or an absent value.
     pub(super) fn maybe_texts(&mut self) -> Option<Option<Vec<String>>> {
         if self.absent() { Some(None) } else { self.texts().map(Some) }
     }
 }
 
-/// Writes a sequence of values for a script to unpack.
+/// Encodes a sequence of values, which a script unpacks at once.
 pub(super) struct Writer(Vec<u8>);
 
-/// Room for what most sequences are: growing to that by doubling costs more than the room.
-const ROOM: usize = 256;
+/// Initial capacity in bytes: most sequences fit, and growing to it by doubling would cost more than the memory.
+const INITIAL_CAPACITY: usize = 256;
 
 impl Default for Writer {
     fn default() -> Self {
-        Self(Vec::with_capacity(ROOM))
+        Self(Vec::with_capacity(INITIAL_CAPACITY))
     }
 }
 
 impl Writer {
-    /// Adds a sequence that was written before.
+    /// Adds a sequence that is already encoded.
     pub(super) fn sequence(mut self, sequence: &[u8]) -> Self {
         self.0.extend_from_slice(sequence);
         self
     }
 
+    /// Adds a string.
     pub(super) fn text(mut self, text: &str) -> Self {
-        // Writing to memory cannot fail.
+        // Writing to a Vec cannot fail.
         let _ = rmp::encode::write_str(&mut self.0, text);
         self
     }
 
+    /// Adds a string, or an absent value.
     pub(super) fn maybe_text(self, text: Option<&str>) -> Self {
         match text {
             Some(text) => self.text(text),
@@ -143,23 +155,26 @@ impl Writer {
         }
     }
 
-    /// Bytes, as a text: `cmsgpack` knows no binary.
+    /// Adds bytes as a string: `cmsgpack` has no binary type.
     pub(super) fn binary(mut self, bytes: &[u8]) -> Self {
         let _ = rmp::encode::write_str_len(&mut self.0, bytes.len() as u32);
         self.0.extend_from_slice(bytes);
         self
     }
 
+    /// Adds `true` or `false`; `false` is an absent value, too.
     pub(super) fn boolean(mut self, value: bool) -> Self {
         let _ = rmp::encode::write_bool(&mut self.0, value);
         self
     }
 
+    /// Adds an integer.
     pub(super) fn int(mut self, value: i64) -> Self {
         let _ = rmp::encode::write_sint(&mut self.0, value);
         self
     }
 
+    /// Adds an integer, or an absent value.
     pub(super) fn maybe_int(self, value: Option<i64>) -> Self {
         match value {
             Some(value) => self.int(value),
@@ -167,17 +182,19 @@ impl Writer {
         }
     }
 
+    /// Adds a number that need not be whole.
     pub(super) fn float(mut self, value: f64) -> Self {
         let _ = rmp::encode::write_f64(&mut self.0, value);
         self
     }
 
-    /// The head of an array of so many values, which follow.
+    /// Adds the head of an array of `len` values, which follow.
     pub(super) fn array(mut self, len: usize) -> Self {
         let _ = rmp::encode::write_array_len(&mut self.0, len as u32);
         self
     }
 
+    /// The encoded bytes.
     pub(super) fn done(self) -> Vec<u8> {
         self.0
     }

@@ -1,39 +1,29 @@
 //! The names of keys, and which partition a tenant lives in. The data model is described in `lua/README.md`.
 
-use std::{
-    fmt,
-    io::Write,
-    sync::{
-        LazyLock,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{fmt, io::Write, sync::LazyLock};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use redis::{RedisWrite, ToRedisArgs, ToSingleRedisArg};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    domain::names::TenantId,
-    store::{redis::resp::Arguments, scripts::Script, tenants::rate_state::RateState},
-};
+use crate::{domain::names::TenantId, redis::Arguments};
 
-/// How many parts the tenants are spread over. Part of the data layout: changing it is a migration.
+/// Number of partitions that the tenants are spread over. Part of the data layout: changing it is a migration.
 pub const PARTITIONS: u16 = 128;
 /// Hash slots of a Redis Cluster.
 const SLOTS: u16 = 16_384;
 
-/// One of the parts that tenants are spread over: one hash slot, one channel, one index of deadlines.
+/// A partition of the tenants: one hash slot, one channel, one index of deadlines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(u16);
 
 impl Partition {
-    /// All of them.
+    /// All partitions.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..PARTITIONS).map(Self)
     }
 
-    /// Where a tenant lives, for good: by its name alone.
+    /// The partition of a tenant: a hash of its id, so it never changes.
     #[must_use]
     pub fn of(tenant: &TenantId) -> Self {
         let hash = Sha256::digest(tenant.as_str().as_bytes());
@@ -46,11 +36,12 @@ impl Partition {
         usize::from(self.0)
     }
 
-    fn tag(self) -> &'static str {
+    /// The hash tag of its keys.
+    pub(super) fn tag(self) -> &'static str {
         &TAGS[self.number()]
     }
 
-    /// Where its tenants' events are published.
+    /// The channel on which its tenants' events are published.
     #[must_use]
     pub fn channel(self) -> String {
         format!("hf:{{{}}}:events", self.tag())
@@ -62,15 +53,15 @@ impl Partition {
         format!("hf:{{{}}}:due", self.tag())
     }
 
-    /// The replicas that have streams of its tenants, by when they count as alive.
+    /// The replicas that have streams of its tenants, with the time until which each counts as alive.
     #[must_use]
     pub fn replicas(self) -> String {
         format!("hf:{{{}}}:replicas", self.tag())
     }
 }
 
-/// One hash tag per partition, chosen so that partitions lie evenly over a cluster's slots: tag `i` falls into the `i`th of
-/// 128 equal ranges. Plain numbers would give some nodes nearly twice as many partitions as others.
+/// One hash tag per partition, chosen so that partitions are spread evenly over a cluster's slots: tag `i` falls into the `i`th of 128
+/// equal ranges. The numbers 0 to 127 themselves would give some nodes nearly twice as many partitions as others.
 static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut tags = vec![String::new(); usize::from(PARTITIONS)];
     let mut missing = tags.len();
@@ -98,73 +89,113 @@ fn slot(key: &[u8]) -> u16 {
     crc % SLOTS
 }
 
-/// Where a tenant's state lives, the highest position that this replica has seen of it, and how fast the tenant goes.
-#[derive(Debug)]
-pub struct TenantHandle {
-    tenant: TenantId,
-    partition: Partition,
-    /// What its keys begin with: they are put together where they are written, for a replica remembers many tenants.
-    prefix: Box<str>,
-    latest: AtomicI64,
-    /// The tenant may have been seen before and been forgotten; then at this position at most.
-    forgotten: i64,
-    pace: RateState,
+/// Whose a kind of key is: which prefix it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// One tenant's own: `hf:{tag}:tenant:kind`.
+    Tenant,
+    /// Shared by the tenants of a partition: `hf:{tag}:kind`.
+    Partition,
+    /// An entry of the directory, in a slot of its own: see [`issuer_entry`].
+    Directory,
 }
 
-/// The kinds of keys that a tenant has, by the names that the scripts' headers give them.
-const TENANT_KEYS: [&str; 31] = [
-    "meta",
-    "held",
-    "deadlines",
-    "history",
-    "keys",
-    "used",
-    "sessions",
-    "definitions",
-    "pools",
-    "slots",
-    "uses",
-    "tree",
-    "links",
-    "streams",
-    "companies",
-    "company_ids",
-    "dedupe",
-    "connections",
-    "watches",
-    "cursors",
-    "jobs",
-    "job_details",
-    "jobs_created",
-    "jobs_open",
-    "jobs_finished",
-    "workers",
-    "beats",
-    "absent",
-    "queues",
-    "queues_seen",
-    "counts",
-];
+macro_rules! key_kinds {
+    ($($kind:ident $name:literal $owner:ident;)*) => {
+        /// The kinds of keys, as the data model in `lua/README.md` names them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "lua/README.md describes each")]
+        pub enum KeyKind { $($kind),* }
 
-/// The kinds of keys that a partition's tenants share.
-const PARTITION_KEYS: [&str; 2] = ["due", "replicas"];
+        impl KeyKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
 
-/// A key, in its two parts.
+            /// The name, which is the last part of the key.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),* }
+            }
+
+            const fn owner(self) -> Owner {
+                match self { $(Self::$kind => Owner::$owner),* }
+            }
+        }
+    };
+}
+
+key_kinds! {
+    Meta "meta" Tenant;
+    Held "held" Tenant;
+    Deadlines "deadlines" Tenant;
+    History "history" Tenant;
+    Keys "keys" Tenant;
+    Used "used" Tenant;
+    Sessions "sessions" Tenant;
+    Definitions "definitions" Tenant;
+    Pools "pools" Tenant;
+    Slots "slots" Tenant;
+    Uses "uses" Tenant;
+    Tree "tree" Tenant;
+    Links "links" Tenant;
+    Streams "streams" Tenant;
+    Companies "companies" Tenant;
+    CompanyIds "company_ids" Tenant;
+    Dedupe "dedupe" Tenant;
+    Connections "connections" Tenant;
+    Watches "watches" Tenant;
+    Cursors "cursors" Tenant;
+    Jobs "jobs" Tenant;
+    JobDetails "job_details" Tenant;
+    JobsCreated "jobs_created" Tenant;
+    JobsOpen "jobs_open" Tenant;
+    JobsFinished "jobs_finished" Tenant;
+    Workers "workers" Tenant;
+    Beats "beats" Tenant;
+    Absent "absent" Tenant;
+    Queues "queues" Tenant;
+    QueuesSeen "queues_seen" Tenant;
+    Counts "counts" Tenant;
+    Due "due" Partition;
+    Replicas "replicas" Partition;
+    Issuer "issuer" Directory;
+}
+
+impl KeyKind {
+    /// Whether the key belongs to one tenant alone.
+    pub(super) fn is_tenants_own(self) -> bool {
+        self.owner() == Owner::Tenant
+    }
+
+    /// Whether all tenants of a partition share the key.
+    pub(super) fn is_partitions(self) -> bool {
+        self.owner() == Owner::Partition
+    }
+}
+
+/// A key: a prefix, and the name of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
-    begin: &'a str,
+    prefix: &'a str,
     kind: &'a str,
+}
+
+impl<'a> Key<'a> {
+    /// The key of that kind behind a prefix.
+    pub(super) fn new(prefix: &'a str, kind: KeyKind) -> Self {
+        Self { prefix, kind: kind.name() }
+    }
 }
 
 impl<'a> From<&'a str> for Key<'a> {
     fn from(whole: &'a str) -> Self {
-        Self { begin: whole, kind: "" }
+        Self { prefix: whole, kind: "" }
     }
 }
 
 impl fmt::Display for Key<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{}{}", self.begin, self.kind)
+        write!(to, "{}{}", self.prefix, self.kind)
     }
 }
 
@@ -172,121 +203,46 @@ impl ToRedisArgs for Key<'_> {
     fn write_redis_args<W: RedisWrite + ?Sized>(&self, out: &mut W) {
         let mut to = out.writer_for_next_arg();
         // Writing to memory cannot fail.
-        let _ = to.write_all(self.begin.as_bytes()).and_then(|()| to.write_all(self.kind.as_bytes()));
+        let _ = to.write_all(self.prefix.as_bytes()).and_then(|()| to.write_all(self.kind.as_bytes()));
     }
 }
 
 impl ToSingleRedisArg for Key<'_> {}
 
 impl Key<'_> {
-    /// Adds it to a call.
+    /// Adds it to a command.
     pub(super) fn write(self, to: &mut dyn Arguments) {
-        to.add(self.begin.as_bytes(), self.kind.as_bytes());
+        to.add(self.prefix.as_bytes(), self.kind.as_bytes());
     }
 }
 
-impl TenantHandle {
-    /// The place of a tenant of which nothing was seen yet.
-    #[must_use]
-    pub fn new(tenant: TenantId) -> Self {
-        let partition = Partition::of(&tenant);
-        let prefix = format!("hf:{{{}}}:{tenant}:", partition.tag()).into();
-        Self { tenant, partition, prefix, latest: AtomicI64::new(0), forgotten: 0, pace: RateState::default() }
-    }
-
-    /// The place of a tenant of which everything was forgotten but that it was not seen above this position.
-    pub(super) fn forgotten_at(self, position: i64) -> Self {
-        Self { forgotten: position, ..self }
-    }
-
-    /// Whose it is.
-    #[must_use]
-    pub fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
-
-    /// Its partition.
-    #[must_use]
-    pub fn partition(&self) -> Partition {
-        self.partition
-    }
-
-    /// The key of that kind, as the scripts' headers call it.
-    #[must_use]
-    pub fn key<'a>(&'a self, kind: &'a str) -> Key<'a> {
-        let shared = PARTITION_KEYS.contains(&kind);
-        let begin =
-            if shared { &self.prefix[..self.prefix.len() - self.tenant.as_str().len() - 1] } else { &self.prefix };
-        Key { begin, kind }
-    }
-
-    /// The keys of a script, in its order.
-    pub(super) fn keys_of(&self, script: &'static Script) -> impl ExactSizeIterator<Item = Key<'_>> + Clone {
-        script.keys.iter().map(|kind| self.key(kind))
-    }
-
-    /// Every key that belongs to this tenant alone.
-    pub fn own_keys(&self) -> impl Iterator<Item = Key<'_>> {
-        TENANT_KEYS.into_iter().map(|kind| self.key(kind))
-    }
-
-    /// How fast the tenant has been going.
-    #[must_use]
-    pub fn pace(&self) -> &RateState {
-        &self.pace
-    }
-
-    /// What scripts are given, so that positions only grow: the highest position seen. Below 0: the tenant may have been seen at a higher one
-    /// that was forgotten, which was at most so much.
-    #[must_use]
-    pub fn floor(&self) -> i64 {
-        let latest = self.latest();
-        if latest < self.forgotten { -self.forgotten } else { latest }
-    }
-
-    /// The highest position that may have been seen of it, now or before it was forgotten.
-    pub(super) fn floor_to_keep(&self) -> i64 {
-        self.latest().max(self.forgotten)
-    }
-
-    /// The highest position seen of this tenant.
-    #[must_use]
-    pub fn latest(&self) -> i64 {
-        self.latest.load(Ordering::Relaxed)
-    }
-
-    /// Notes a position that was seen.
-    pub fn seen(&self, position: i64) {
-        self.latest.fetch_max(position, Ordering::Relaxed);
-    }
-}
-
-/// The directory's entry for a key's hash: which tenant, so that its state can be asked.
-pub(super) fn directory(hash: &str) -> String {
+/// The directory's entry of a credential, by its hash; it holds the tenant's id.
+pub(super) fn credential_entry(hash: &str) -> String {
     format!("hf:key:{hash}")
 }
 
-/// The directory's entry for a pair of issuer and audience: which tenant registered it.
+/// The directory's entry of a pair of issuer and audience; it holds the id of the tenant that registered it.
 pub(super) fn issuer_entry(issuer: &str, audience: &str) -> String {
     // Lengths first, so that no two pairs read the same.
     let hash = Sha256::digest(format!("{}:{issuer}{audience}", issuer.len()).as_bytes());
     format!("hf:issuer:{}", URL_SAFE_NO_PAD.encode(hash))
 }
 
-/// Every connection that has a broker to be watched: `tenant/connection`.
+/// Every connection that has a broker to watch: `tenant/connection`.
 pub(super) const CONNECTIONS: &str = "hf:connections";
 
-/// A connection in that set.
+/// A connection's member in that set.
 pub(super) fn watched_entry(tenant: &TenantId, connection: &str) -> String {
     format!("{tenant}/{connection}")
 }
 
-/// All tenants' ids, in order.
+/// All tenants' ids, in their order.
 pub(super) const TENANTS: &str = "hf:tenants";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::TenantHandle;
 
     #[test]
     fn the_slot_is_the_one_of_the_specification() {
@@ -303,17 +259,9 @@ mod tests {
 
     #[test]
     fn all_keys_of_a_tenant_share_its_partitions_tag() {
-        let place = TenantHandle::new(TenantId::random());
-        let tag = format!("{{{}}}", place.partition().tag());
-        assert!(place.own_keys().all(|key| key.to_string().contains(&tag)));
-        assert!(place.partition().channel().contains(&tag));
-    }
-
-    #[test]
-    fn the_floor_only_grows() {
-        let place = TenantHandle::new(TenantId::random());
-        place.seen(7);
-        place.seen(5);
-        assert_eq!(place.floor(), 7);
+        let handle = TenantHandle::new(TenantId::random());
+        let tag = format!("{{{}}}", handle.partition().tag());
+        assert!(handle.own_keys().all(|key| key.to_string().contains(&tag)));
+        assert!(handle.partition().channel().contains(&tag));
     }
 }

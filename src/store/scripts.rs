@@ -1,14 +1,16 @@
-//! The scripts as Redis gets them: each file of `lua/` with the parts of `lua/lib/` that its header says it uses.
+//! Scripts as they are sent to Redis: each file of `lua/` with the parts of `lua/lib/` that its header uses.
 
 use std::sync::LazyLock;
+
+use crate::store::keys::KeyKind::{self, *};
 
 /// A Lua script: one atomic decision.
 #[derive(Debug)]
 pub struct Script {
     /// The file's name without its ending; also the name in metrics and logs.
     pub name: &'static str,
-    /// The kinds of its keys, in order, as [`TenantHandle::key`](super::TenantHandle::key) knows them.
-    pub keys: &'static [&'static str],
+    /// The kinds of its keys, in order.
+    pub keys: &'static [KeyKind],
     file: &'static str,
     compiled: LazyLock<Compiled>,
 }
@@ -17,7 +19,7 @@ pub struct Script {
 struct Compiled {
     source: String,
     sha: String,
-    counted: bool,
+    is_counted: bool,
 }
 
 /// The parts that several scripts share, by the names that their headers use.
@@ -67,54 +69,53 @@ const PARTS: &[(&str, &str)] = &[
     ("retention", include_str!("../../lua/lib/retention.lua")),
 ];
 
-/// The keys of the scripts that change reservations which stand alone.
-const PLAIN: &[&str] = &["meta", "held", "deadlines", "history", "due"];
-/// The keys of the scripts that change reservations of every kind.
-const PLAN: &[&str] = &["meta", "held", "deadlines", "history", "due", "definitions", "pools", "slots", "uses", "tree"];
-/// The keys of the scripts that change definitions.
-const REGISTRY: &[&str] =
-    &["meta", "held", "deadlines", "history", "due", "definitions", "pools", "slots", "uses", "tree", "links"];
-/// The keys of the scripts that look at reservations.
-const LOOK: &[&str] = &["meta", "held", "definitions", "pools", "slots", "uses", "tree"];
-/// The keys of the scripts that change what is known of queues and their jobs.
-const MONITOR: &[&str] = &[
-    "meta",
-    "connections",
-    "watches",
-    "cursors",
-    "jobs",
-    "job_details",
-    "jobs_created",
-    "jobs_open",
-    "jobs_finished",
-    "workers",
-    "beats",
-    "absent",
-    "queues",
-    "queues_seen",
-    "counts",
-    "due",
+/// Keys of scripts that change reservations of tenants without definitions.
+const PLAIN: &[KeyKind] = &[Meta, Held, Deadlines, History, Due];
+/// Keys of scripts that change reservations of every kind.
+const PLAN: &[KeyKind] = &[Meta, Held, Deadlines, History, Due, Definitions, Pools, Slots, Uses, Tree];
+/// Keys of scripts that change definitions.
+const REGISTRY: &[KeyKind] = &[Meta, Held, Deadlines, History, Due, Definitions, Pools, Slots, Uses, Tree, Links];
+/// Keys of scripts that read reservations.
+const LOOK: &[KeyKind] = &[Meta, Held, Definitions, Pools, Slots, Uses, Tree];
+/// Keys of scripts that change the queue monitor's state.
+const MONITOR: &[KeyKind] = &[
+    Meta,
+    Connections,
+    Watches,
+    Cursors,
+    Jobs,
+    JobDetails,
+    JobsCreated,
+    JobsOpen,
+    JobsFinished,
+    Workers,
+    Beats,
+    Absent,
+    Queues,
+    QueuesSeen,
+    Counts,
+    Due,
 ];
 
 impl Script {
-    /// What Redis is given: the shebang, the parts used, the script itself.
+    /// The text that Redis gets: shebang, parts, script.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.compiled().source
     }
 
-    /// The name under which Redis knows it once it was given.
+    /// The SHA-1 of the text in hexadecimal, by which Redis finds it.
     #[must_use]
     pub fn sha(&self) -> &str {
         &self.compiled().sha
     }
 
-    /// Whether its calls count against the tenant's rate: then the rate's backlog in microseconds comes before its answer.
+    /// Whether its calls count against the tenant's rate: then the GCRA backlog in microseconds precedes its reply.
     pub(super) fn is_counted(&self) -> bool {
-        self.compiled().counted
+        self.compiled().is_counted
     }
 
-    /// The file as it stands in `lua/`.
+    /// The text of the file in `lua/`.
     #[must_use]
     pub fn file(&self) -> &'static str {
         self.file
@@ -125,7 +126,7 @@ impl Script {
     }
 }
 
-/// What a script's header says that it uses; `straight` is no part but the way in which it ends.
+/// The parts that a script's header uses. `straight` is no part: such a script sends its reply by itself.
 fn uses(body: &str) -> Vec<&str> {
     body.lines()
         .find_map(|line| line.strip_prefix("-- uses"))
@@ -133,49 +134,49 @@ fn uses(body: &str) -> Vec<&str> {
         .unwrap_or_default()
 }
 
-/// Puts parts where a line says `-- here: name`: inside a branch that is seldom taken their functions cost nothing.
-fn place(text: &str) -> String {
-    let mut placed = String::with_capacity(text.len());
+/// Inserts parts at lines `-- here: name`: inside a branch that is seldom taken their functions cost nothing.
+fn insert_parts(text: &str) -> String {
+    let mut text_with_parts = String::with_capacity(text.len());
     for line in text.lines() {
         match line.trim_start().strip_prefix("-- here: ") {
-            Some(name) => placed.push_str(&place(part(name))),
-            None => placed.push_str(line),
+            Some(name) => text_with_parts.push_str(&insert_parts(part(name))),
+            None => text_with_parts.push_str(line),
         }
-        placed.push('\n');
+        text_with_parts.push('\n');
     }
-    placed
+    text_with_parts
 }
 
 fn part(name: &str) -> &'static str {
-    // A part that is not there shows at once: the script does not run without it, and a test reads every header.
+    // A test checks that every part that a header names exists; a script without a part of it fails at its first call.
     PARTS.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| *text)
 }
 
 fn compile(file: &'static str) -> Compiled {
     let (shebang, body) = file.split_once('\n').unwrap_or((file, ""));
     let uses = uses(body);
-    let (counted, straight) = (uses.contains(&"open"), uses.contains(&"straight"));
-    let rest = if straight {
-        place(body)
+    let (is_counted, ends_itself) = (uses.contains(&"open"), uses.contains(&"straight"));
+    let rest = if ends_itself {
+        insert_parts(body)
     } else {
         let parts = uses.iter().filter(|part| **part != "open").map(|name| part(name));
-        parts.chain([body]).map(place).collect()
+        parts.chain([body]).map(insert_parts).collect()
     };
-    // What comes after `open` is a function, so that each of its answers goes out by the same door.
-    let source = match (counted, straight) {
+    // What follows `open` becomes a function, so that `close` gets each of its replies.
+    let source = match (is_counted, ends_itself) {
         (false, _) => format!("{shebang}\n{rest}"),
-        (true, true) => format!("{shebang}\n{}{rest}", place(part("open"))),
+        (true, true) => format!("{shebang}\n{}{rest}", insert_parts(part("open"))),
         (true, false) => {
             format!(
                 "{shebang}\n{}{}{}local function decide()\n{rest}\nend\nreturn close(decide())\n",
-                place(part("open")),
+                insert_parts(part("open")),
                 part("caller"),
-                place(part("close"))
+                insert_parts(part("close"))
             )
         }
     };
     let sha = redis::Script::new(&source).get_hash().to_owned();
-    Compiled { source, sha, counted }
+    Compiled { source, sha, is_counted }
 }
 
 macro_rules! scripts {
@@ -187,16 +188,16 @@ macro_rules! scripts {
             compiled: LazyLock::new(|| compile(include_str!(concat!("../../lua/", $file, ".lua")))),
         };)*
 
-        /// Every script there is.
+        /// Every script.
         pub static SCRIPTS: &[&Script] = &[$(&$constant),*];
     };
 }
 
-/// One decision in two forms: over the plan, and for tenants that never registered anything, where an item costs a look and a write.
+/// A decision in two variants: over all kinds of resources, and for tenants that have registered none, where an item costs a read and a write.
 #[derive(Debug)]
-pub(super) struct Pair {
-    pub(super) plan: &'static Script,
-    pub(super) plain: &'static Script,
+pub(super) struct Variants {
+    pub(super) full: &'static Script,
+    pub(super) fast: &'static Script,
 }
 
 scripts! {
@@ -213,52 +214,52 @@ scripts! {
     EXPIRE "expire" PLAN;
     REGISTER "register" REGISTRY;
     RESOURCE_DELETE "resource_delete" REGISTRY;
-    RESOURCE_READ "resource_read" &["meta", "definitions"];
-    RESOURCE_LIST "resource_list" &["meta", "definitions"];
+    RESOURCE_READ "resource_read" &[Meta, Definitions];
+    RESOURCE_LIST "resource_list" &[Meta, Definitions];
     CHECK "check" LOOK;
     LIST "list" LOOK;
     VERIFY_FENCE "verify_fence" LOOK;
-    POSITION "position" &["meta"];
-    TENANT_CREATE "tenant_create" &["meta", "keys"];
-    TENANT_READ "tenant_read" &["meta", "keys"];
-    TENANT_UPDATE "tenant_update" &["meta"];
+    POSITION "position" &[Meta];
+    TENANT_CREATE "tenant_create" &[Meta, Keys];
+    TENANT_READ "tenant_read" &[Meta, Keys];
+    TENANT_UPDATE "tenant_update" &[Meta];
     TENANT_DELETE "tenant_delete" &[
-        "meta", "keys", "due", "connections", "held", "deadlines", "history", "used", "sessions", "definitions", "pools", "slots", "uses", "tree", "links", "streams", "companies", "company_ids", "dedupe",
-        "watches", "cursors", "jobs", "job_details", "jobs_created", "jobs_open", "jobs_finished", "workers", "beats", "absent", "queues",
-        "queues_seen", "counts",
+        Meta, Keys, Due, Connections, Held, Deadlines, History, Used, Sessions, Definitions, Pools, Slots, Uses, Tree, Links, Streams, Companies, CompanyIds, Dedupe,
+        Watches, Cursors, Jobs, JobDetails, JobsCreated, JobsOpen, JobsFinished, Workers, Beats, Absent, Queues,
+        QueuesSeen, Counts,
     ];
-    ISSUER_CLAIM "issuer_claim" &["issuer"];
-    ISSUER_DROP "issuer_drop" &["issuer"];
-    KEY_CREATE "key_create" &["meta", "keys"];
-    KEY_LIST "key_list" &["meta", "keys", "used"];
-    KEY_ROTATE "key_rotate" &["meta", "keys", "sessions"];
-    KEY_DELETE "key_delete" &["meta", "keys", "sessions", "used"];
-    KEY_USED "key_used" &["meta", "used"];
-    SESSION_CREATE "session_create" &["meta", "sessions"];
-    SESSION_END "session_end" &["meta", "sessions"];
-    USAGE "usage" &["meta", "streams", "replicas", "held", "keys", "companies", "connections", "counts"];
-    REPLAY "replay" &["meta", "history"];
-    HEADS "heads" &["meta"];
-    STREAM_ENTER "stream_enter" &["meta", "streams", "replicas"];
-    REPLICA_BEAT "replica_beat" &["replicas"];
-    PUBLISH "publish" &["meta", "held", "deadlines", "history", "due", "companies", "company_ids", "dedupe"];
-    COMPANY_PUT "company_put" &["meta", "companies", "company_ids"];
-    COMPANY_READ "company_read" &["meta", "companies"];
-    COMPANY_DELETE "company_delete" &["meta", "companies", "company_ids"];
-    CONNECTION_CREATE "connection_create" &["meta", "connections"];
-    CONNECTION_LIST "connection_list" &["meta", "connections", "watches"];
-    CONNECTION_DELETE "connection_delete" &["meta", "connections", "watches", "cursors"];
-    WATCH_LOOK "watch_look" &["connections", "watches"];
-    WATCH_TAKE "watch_take" &["connections", "watches"];
-    WATCH_KEEP "watch_keep" &["connections", "watches"];
+    ISSUER_CLAIM "issuer_claim" &[Issuer];
+    ISSUER_DROP "issuer_drop" &[Issuer];
+    KEY_CREATE "key_create" &[Meta, Keys];
+    KEY_LIST "key_list" &[Meta, Keys, Used];
+    KEY_ROTATE "key_rotate" &[Meta, Keys, Sessions];
+    KEY_DELETE "key_delete" &[Meta, Keys, Sessions, Used];
+    KEY_USED "key_used" &[Meta, Used];
+    SESSION_CREATE "session_create" &[Meta, Sessions];
+    SESSION_END "session_end" &[Meta, Sessions];
+    USAGE "usage" &[Meta, Streams, Replicas, Held, Keys, Companies, Connections, Counts];
+    REPLAY "replay" &[Meta, History];
+    HEADS "heads" &[Meta];
+    STREAM_ENTER "stream_enter" &[Meta, Streams, Replicas];
+    REPLICA_BEAT "replica_beat" &[Replicas];
+    PUBLISH "publish" &[Meta, Held, Deadlines, History, Due, Companies, CompanyIds, Dedupe];
+    COMPANY_PUT "company_put" &[Meta, Companies, CompanyIds];
+    COMPANY_READ "company_read" &[Meta, Companies];
+    COMPANY_DELETE "company_delete" &[Meta, Companies, CompanyIds];
+    CONNECTION_CREATE "connection_create" &[Meta, Connections];
+    CONNECTION_LIST "connection_list" &[Meta, Connections, Watches];
+    CONNECTION_DELETE "connection_delete" &[Meta, Connections, Watches, Cursors];
+    WATCH_LOOK "watch_look" &[Connections, Watches];
+    WATCH_TAKE "watch_take" &[Connections, Watches];
+    WATCH_KEEP "watch_keep" &[Connections, Watches];
     OBSERVE "observe" MONITOR;
     QUEUE_UPKEEP "queue_upkeep" MONITOR;
     CONNECTION_FORGET "connection_forget" MONITOR;
-    JOB_LIST "job_list" &["meta", "jobs", "jobs_created"];
-    JOB_READ "job_read" &["meta", "jobs", "job_details"];
-    WORKER_LIST "worker_list" &["meta", "workers"];
-    QUEUE_LIST "queue_list" &["meta", "queues"];
-    COUNTS_READ "counts_read" &["meta", "counts"];
+    JOB_LIST "job_list" &[Meta, Jobs, JobsCreated];
+    JOB_READ "job_read" &[Meta, Jobs, JobDetails];
+    WORKER_LIST "worker_list" &[Meta, Workers];
+    QUEUE_LIST "queue_list" &[Meta, Queues];
+    COUNTS_READ "counts_read" &[Meta, Counts];
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Frame {
     /// state again.
     #[must_use]
     pub fn from_notification(notification: &Notification) -> Option<Self> {
-        match &notification.message {
+        match &notification.payload {
             Payload::Reservation { position, event, .. } => {
                 encoded_or_reset(*position, Self::reservation(*position, event))
             }

@@ -242,7 +242,7 @@ impl Ring {
             return self.apply_deferred();
         };
         let mut reached = head;
-        for notification in &replay.notes {
+        for notification in &replay.notifications {
             match notification.positions() {
                 Some((_, position)) if position <= reached => {}
                 Some((previous, position)) if previous == reached => {
@@ -264,7 +264,11 @@ impl Ring {
     /// Announces to the streams that events are missing for good.
     fn reset(&mut self, head: i64, replay: &Replay) -> bool {
         let lost = replay.last < head
-            || replay.notes.first().and_then(Notification::positions).is_some_and(|(previous, _)| previous < head);
+            || replay
+                .notifications
+                .first()
+                .and_then(Notification::positions)
+                .is_some_and(|(previous, _)| previous < head);
         let reason = if lost { ResetReason::Lost } else { ResetReason::TooOld };
         self.head = Some(replay.last);
         self.push(Frame::reset_cursor(reason, self.as_of), Instant::now());

@@ -31,7 +31,7 @@ impl Page {
         // A page cannot have a gap, since one script writes an event and the position before it. Should it have one all
         // the same, the page ends there, and the next one begins with the gap and shows it.
         let mut reached = None;
-        let contiguous = replay.notes.iter().take_while(|notification| {
+        let contiguous = replay.notifications.iter().take_while(|notification| {
             let positions = notification.positions();
             let follows = positions.is_some_and(|(previous, _)| reached.is_none_or(|reached| reached == previous));
             reached = positions.map(|(_, position)| position);
@@ -39,7 +39,7 @@ impl Page {
         });
         let frames: Vec<_> = contiguous.filter_map(Frame::from_notification).map(Arc::new).collect();
         Self {
-            previous: replay.notes.first().and_then(Notification::positions).map(|(previous, _)| previous),
+            previous: replay.notifications.first().and_then(Notification::positions).map(|(previous, _)| previous),
             frames,
             last: replay.last,
             now_us: replay.now_us,

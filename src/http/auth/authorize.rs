@@ -87,7 +87,7 @@ pub(in crate::http) async fn authenticate(
     bearer: Option<Bearer>,
 ) -> Result<Caller, ApiError> {
     let Some(bearer) = bearer else { return Err(count_failure(request, app, ApiError::unauthorized())) };
-    if let Some(caller) = app.store.known_caller(&bearer) {
+    if let Some(caller) = app.store.cached_caller(&bearer) {
         return Ok(caller);
     }
     check_failures(request, app)?;

@@ -21,7 +21,7 @@ use crate::{
             response::{Answer, Nothing},
         },
     },
-    store::{CompanyRemoval, Registering},
+    store::{CompanyRemoval, PutCompanyOutcome},
 };
 
 pub(in crate::http) struct Companies;
@@ -44,8 +44,8 @@ impl Companies {
         let (slug, id, name) = errors.finish(|| Some((slug?, id.flatten(), name?))).map_err(ApiError::validation)?;
         let stamped = state.store().put_company(&caller.0, &slug, id.as_deref(), &name).await?;
         let company = answer(within_limit(stamped, &caller.0)?, |outcome| match outcome {
-            Registering::Done(company) => Ok(company.into()),
-            Registering::Taken(owner) => Err(ApiError::new(
+            PutCompanyOutcome::Done(company) => Ok(company.into()),
+            PutCompanyOutcome::Taken(owner) => Err(ApiError::new(
                 Code::Conflict,
                 format!("That id belongs to the company \"{owner}\"; give another, or none."),
             )),

@@ -19,7 +19,7 @@ use crate::{
         events::schema::{KnownData, PublishItemDescribed},
         wire::{error::ApiError, outcome::answer, response::Answer},
     },
-    store::{Caller, Published, Store},
+    store::{Caller, PublishOutcome, Store},
 };
 
 /// Events per call.
@@ -37,8 +37,10 @@ pub(in crate::http) async fn publish(
     };
     let events = parse(is_list, items)?;
     let ids = answer(store.publish(caller, &events).await?, |outcome| match outcome {
-        Published::Done(positions) => Ok(PublishedIds { ids: positions.iter().map(ToString::to_string).collect() }),
-        Published::UnknownCompany(unknown) => {
+        PublishOutcome::Done(positions) => {
+            Ok(PublishedIds { ids: positions.iter().map(ToString::to_string).collect() })
+        }
+        PublishOutcome::UnknownCompany(unknown) => {
             let indices = unknown.iter().enumerate().filter(|(_, is_unknown)| **is_unknown);
             let errors = indices.map(|(index, _)| FieldError {
                 path: field_path(is_list, index, "company"),

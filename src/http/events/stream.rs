@@ -109,6 +109,6 @@ async fn open(
         Start::At(position) => head.extend_from_slice(format!("id: {position}\n\n").as_bytes()),
         Start::Reset(reason, as_of) => head.extend_from_slice(Frame::reset_cursor(reason, as_of).bytes()),
     }
-    let stream = OpenStream::new(&head, Source::Tenant(stream), caller.lasts(now_us));
+    let stream = OpenStream::new(&head, Source::Tenant(stream), caller.stream_lifetime(now_us));
     Ok(EventStreamResponse::open(request, stream))
 }

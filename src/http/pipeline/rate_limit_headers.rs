@@ -18,7 +18,7 @@ static REMAINING: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Adds the rate that is left to a caller, as Redis last reported it.
 pub(super) fn add(headers: &mut HeaderMap, caller: &Caller) {
-    let rate_state = caller.place().pace().now();
+    let rate_state = caller.tenant_handle().rate_state().now();
     let Some(rate) = rate_state.map(|state| state.rate).or(caller.limits().rate) else { return };
     let backlog_us = rate_state.map_or(0, |state| state.backlog_us);
     let left = rate.left(backlog_us);

@@ -67,7 +67,7 @@ async fn open(request: &Request, query: StreamQuery) -> Result<EventStreamRespon
     let filter = Filter::parse_queue_types(&query.types);
     match app.feed.open_live_stream(&app.store, &caller, kind, filter, connection).await? {
         LiveStreamOutcome::Open { stream, snapshot, now_us } => {
-            let stream = OpenStream::new(&snapshot, Source::Live(stream), caller.lasts(now_us));
+            let stream = OpenStream::new(&snapshot, Source::Live(stream), caller.stream_lifetime(now_us));
             Ok(EventStreamResponse::open(request, stream))
         }
         LiveStreamOutcome::LimitReached { limit, now_us } => Err(ApiError::limit(&limit, caller.tenant().tier, now_us)),

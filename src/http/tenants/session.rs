@@ -119,7 +119,8 @@ impl Session {
     fn of(caller: &Caller, usage: Usage) -> Self {
         let (tenant, limits) = (caller.tenant(), caller.limits());
         let burst = limits.rate.map(|rate| i64::from(rate.burst));
-        let burst_left = caller.place().pace().now().map(|state| state.rate.left(state.backlog_us)).or(burst);
+        let burst_left =
+            caller.tenant_handle().rate_state().now().map(|state| state.rate.left(state.backlog_us)).or(burst);
         let burst_used = burst.zip(burst_left).map_or(0, |(burst, left)| burst - left);
         let of = |limit_type, limit: Option<u64>, used| LimitUsage {
             limit_type: Word(limit_type),

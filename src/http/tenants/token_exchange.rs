@@ -138,7 +138,7 @@ async fn tenant_of(app: &App, jwt: &str) -> Result<Option<TenantId>, ApiError> {
 
 /// The caller as the last call found it: the tier may have changed.
 fn as_of_now(app: &App, caller: Caller) -> Caller {
-    app.store.known_caller(caller.bearer()).unwrap_or(caller)
+    app.store.cached_caller(caller.bearer()).unwrap_or(caller)
 }
 
 /// End of a token that is made now, in milliseconds since the Unix epoch: a whole second, as JWTs have it.

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use crate::{
     domain::queue::connection::{BrokerError, BrokerHost},
     monitor::broker::error::classify,
-    store::{Store, names_in},
+    redis::names_in,
+    store::Store,
 };
 
 /// Timeout of a DNS lookup.
@@ -40,7 +41,7 @@ impl BrokerGuard {
         if addresses.iter().any(|address| is_never_a_broker(address.ip())) {
             return Err(BrokerError::NotAllowed);
         }
-        let own = self.store.own_addresses().await;
+        let own = self.store.redis().own_addresses().await;
         if addresses.iter().any(|address| own.contains(address)) {
             return Err(BrokerError::OwnRedis);
         }
@@ -54,7 +55,7 @@ impl BrokerGuard {
         tls: bool,
     ) -> Result<(), BrokerError> {
         // While our own Redis does not answer, a broker cannot be distinguished from it; the connection is retried.
-        let own = self.store.own_names().await.map_err(|_| BrokerError::Broken)?;
+        let own = self.store.redis().own_names().await.map_err(|_| BrokerError::Broken)?;
         for section in ["server", "replication"] {
             let info: String =
                 redis::cmd("INFO").arg(section).query_async(connection).await.map_err(|error| classify(&error, tls))?;

@@ -1,4 +1,4 @@
-//! A tenant's events: published ones, their history, and the counted slots of streams.
+//! A tenant's events: published ones, their history, and stream slots.
 
 pub(super) mod history;
 pub(super) mod notification;

@@ -1,4 +1,4 @@
-//! What scripts publish and keep, unpacked: one or more packed notes per message.
+//! Notifications: what scripts publish and keep in the history, decoded. A message holds one or more.
 
 use uuid::Uuid;
 
@@ -15,25 +15,25 @@ use crate::{
     store::codec::Reader,
 };
 
-/// Something that a script told.
+/// A change that a script published, or kept in the history.
 #[derive(Debug, Clone)]
 pub struct Notification {
-    /// Whose it is.
+    /// The tenant's id.
     pub tenant: String,
-    /// What it is.
-    pub message: Payload,
+    /// The change.
+    pub payload: Payload,
 }
 
-/// What was told.
+/// The content of a notification.
 #[derive(Debug, Clone)]
 pub enum Payload {
     /// A reservation changed, or was refused.
     Reservation {
-        /// The position before it; a reader that has not seen that one has a hole. Absent in a refusal.
+        /// The position before it; a reader that has not seen that one has a gap. Absent in a refusal.
         previous: Option<i64>,
         /// Its own position. Absent in a refusal, which is live only.
         position: Option<i64>,
-        /// What subscribers read.
+        /// The event as subscribers read it.
         event: Box<ReservationEvent>,
     },
     /// The tenant's own platform published something.
@@ -42,71 +42,71 @@ pub enum Payload {
         previous: i64,
         /// Its own position.
         position: i64,
-        /// What was published.
+        /// The published event.
         event: Box<PlatformEvent>,
     },
-    /// Something changed of what is seen through a connection: live only.
+    /// Changes that the queue monitor has observed through a connection: live only.
     Queues {
-        /// Which connection.
+        /// The connection's id.
         connection: Uuid,
-        /// What changed, in order.
+        /// The changes, in order.
         changes: Vec<QueueChange>,
     },
-    /// Credentials ended: one of them, or, with the tenant, all.
+    /// A credential has ended, or, with the tenant, all of them.
     Ended {
-        /// The credential's field in the tenant's state.
+        /// The credential's field in the tenant's state; `None`: all.
         credential: Option<String>,
     },
 }
 
 impl Notification {
-    /// The position before it and its own, of what is kept; `None` of what is live only.
+    /// The position before it and its own; `None` where it is live only and not kept.
     #[must_use]
     pub fn positions(&self) -> Option<(i64, i64)> {
-        match self.message {
+        match self.payload {
             Payload::Reservation { previous, position, .. } => previous.zip(position),
             Payload::Platform { previous, position, .. } => Some((previous, position)),
             Payload::Queues { .. } | Payload::Ended { .. } => None,
         }
     }
 
-    /// Reads the notes of one entry of the history: those of a batch share some.
+    /// Decodes one entry of the history: the events of a batch share entries.
     pub(in crate::store) fn read_kept(bytes: &[u8]) -> Option<Vec<Self>> {
         let mut reader = Reader::new(bytes);
-        let mut notes = Vec::with_capacity(1);
+        let mut notifications = Vec::with_capacity(1);
         while reader.left() > 0 {
-            notes.push(Self::read(&mut reader, notes.last())?);
+            notifications.push(Self::read(&mut reader, notifications.last())?);
         }
-        Some(notes)
+        Some(notifications)
     }
 
-    /// Reads every note of one message. What cannot be read is left out with the rest of its message, and counted by the caller as
-    /// a hole: the positions show it.
+    /// Decodes every notification of one message. One that cannot be decoded is left out with the rest of its message; the positions show the
+    /// gap.
     #[must_use]
     pub fn read_all(bytes: &[u8]) -> Vec<Self> {
         let mut reader = Reader::new(bytes);
-        let mut notes = Vec::new();
+        let mut notifications = Vec::new();
         while reader.left() > 0 {
-            match Self::read(&mut reader, notes.last()) {
-                Some(note) => notes.push(note),
+            match Self::read(&mut reader, notifications.last()) {
+                Some(notification) => notifications.push(notification),
                 None => break,
             }
         }
-        notes
+        notifications
     }
 
-    /// Reads the next note; `before` is the one before it in its message.
+    /// Decodes the next notification; `before` is the one before it in its message.
     fn read(reader: &mut Reader<'_>, before: Option<&Self>) -> Option<Self> {
         match reader.text()? {
             "R" => Self::read_reservation(reader),
-            "S" => before?.followed(reader, false),
-            "T" => before?.followed(reader, true),
+            "S" => before?.next(reader, false),
+            "T" => before?.next(reader, true),
             "P" => Self::read_platform(reader),
             "L" => Self::read_limit(reader),
             "Q" => Self::read_queues(reader),
             "C" => Some(Self {
                 tenant: reader.text()?.into(),
-                message: Payload::Ended { credential: reader.maybe_text()? },
+                payload: Payload::Ended { credential: reader.maybe_text()? },
             }),
             _ => None,
         }
@@ -117,7 +117,7 @@ impl Notification {
         let connection = Uuid::from_slice(reader.bytes()?).ok()?;
         let len = reader.array()?;
         let changes = (0..len).map(|_| read_queue_change(reader, connection)).collect::<Option<_>>()?;
-        Some(Self { tenant, message: Payload::Queues { connection, changes } })
+        Some(Self { tenant, payload: Payload::Queues { connection, changes } })
     }
 
     fn read_platform(reader: &mut Reader<'_>) -> Option<Self> {
@@ -131,10 +131,10 @@ impl Notification {
             data: reader.text()?.into(),
             timestamp: instant(reader.int()?),
         };
-        Some(Self { tenant, message: Payload::Platform { previous, position, event: Box::new(event) } })
+        Some(Self { tenant, payload: Payload::Platform { previous, position, event: Box::new(event) } })
     }
 
-    /// A limit that was reached: live only, like a refusal.
+    /// Decodes a limit that was reached: live only, like a refusal.
     fn read_limit(reader: &mut Reader<'_>) -> Option<Self> {
         let tenant: String = reader.text()?.into();
         let timestamp = instant(reader.int()?);
@@ -144,7 +144,7 @@ impl Notification {
             limit: Some(reader.int()?),
             ..ReservationEvent::bare(EventType::TierLimitReached, &tenant, timestamp)
         };
-        Some(Self { tenant, message: Payload::Reservation { previous: None, position: None, event: Box::new(event) } })
+        Some(Self { tenant, payload: Payload::Reservation { previous: None, position: None, event: Box::new(event) } })
     }
 
     fn read_reservation(reader: &mut Reader<'_>) -> Option<Self> {
@@ -164,32 +164,32 @@ impl Notification {
             request_type: read_word(reader)?,
             ..ReservationEvent::bare(kind, &tenant, timestamp)
         };
-        read_told(reader, &mut event)?;
+        read_details(reader, &mut event)?;
         event.resource = reader.maybe_text()?;
-        Some(Self { tenant, message: Payload::Reservation { previous, position, event: Box::new(event) } })
+        Some(Self { tenant, payload: Payload::Reservation { previous, position, event: Box::new(event) } })
     }
 
-    /// The event that follows this one at the next position, of which is said only what it does not have in common with it: its fence, from its
-    /// resource type to its changes where these `differ`, and its resource.
-    fn followed(&self, reader: &mut Reader<'_>, differ: bool) -> Option<Self> {
-        let Payload::Reservation { position: Some(previous), event, .. } = &self.message else { return None };
+    /// Decodes the event at the next position. Delta encoding: only its fence, its resource, and, where they `differ`, the fields from resource type
+    /// to changes are written; the others are equal to this one's.
+    fn next(&self, reader: &mut Reader<'_>, differ: bool) -> Option<Self> {
+        let Payload::Reservation { position: Some(previous), event, .. } = &self.payload else { return None };
         let position = previous + 1;
         let mut event = event.clone();
         event.id = Some(position.to_string());
         event.fencing_token = Some(if reader.truth() { position } else { reader.int()? });
         if differ {
-            read_told(reader, &mut event)?;
+            read_details(reader, &mut event)?;
         }
         event.resource = reader.maybe_text()?;
         Some(Self {
             tenant: self.tenant.clone(),
-            message: Payload::Reservation { previous: Some(*previous), position: Some(position), event },
+            payload: Payload::Reservation { previous: Some(*previous), position: Some(position), event },
         })
     }
 }
 
-/// The fields of an event that mostly were known before the script ran.
-fn read_told(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<()> {
+/// Decodes the fields of an event that are mostly known before the script runs: resource type to changes.
+fn read_details(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<()> {
     event.resource_type = reader.maybe_text()?;
     event.requester = reader.maybe_text()?;
     event.api_key_label = reader.maybe_text()?;
@@ -200,7 +200,7 @@ fn read_told(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<()
     Some(())
 }
 
-/// One thing that changed: a letter for its kind, and its parts.
+/// Decodes one change: a letter for its kind, and its parts.
 fn read_queue_change(reader: &mut Reader<'_>, connection: Uuid) -> Option<QueueChange> {
     let _parts = reader.array()?;
     Some(match reader.text()? {
@@ -245,7 +245,7 @@ fn read_queue_change(reader: &mut Reader<'_>, connection: Uuid) -> Option<QueueC
     })
 }
 
-/// A reason is a sentence that somebody wrote, or what stood in the way, told as a sentence here.
+/// Decodes a reason: a sentence that a caller wrote, or a conflict, which becomes a sentence here.
 fn read_reason(reader: &mut Reader<'_>) -> Option<Option<String>> {
     if reader.absent() {
         return Some(None);
@@ -258,12 +258,12 @@ fn read_reason(reader: &mut Reader<'_>) -> Option<Option<String>> {
     Some(Some(Conflict::of_parts(kind, resource, holder, reader.maybe_int()?)?.explain()))
 }
 
-/// A word of a closed set, or none.
+/// Decodes a word of a closed set, or an absent value.
 fn read_word<T: ClosedSet>(reader: &mut Reader<'_>) -> Option<Option<T>> {
     if reader.absent() { Some(None) } else { T::of_name(reader.text()?).map(Some) }
 }
 
-/// The items of a transaction.
+/// Decodes the items of a transaction.
 fn read_changes(reader: &mut Reader<'_>) -> Option<Option<Vec<Change>>> {
     if reader.absent() {
         return Some(None);

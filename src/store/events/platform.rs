@@ -10,30 +10,30 @@ use crate::{
     store::{Arg, Caller, Limited, Stamped, Store, StoreError, codec::Reader, scripts},
 };
 
-/// What became of events to publish.
+/// The outcome of publishing events.
 #[derive(Debug, Clone)]
-pub enum Published {
-    /// All are told: the position of each, in their order.
+pub enum PublishOutcome {
+    /// All were published: the position of each, in their order.
     Done(Vec<i64>),
-    /// None is: the company of each event marked `true` is not registered.
+    /// None was published: the company of each event marked `true` is not registered.
     UnknownCompany(Vec<bool>),
 }
 
-/// What became of a company's registration.
+/// The outcome of a company's registration.
 #[derive(Debug, Clone)]
-pub enum Registering {
-    /// It stands so now.
+pub enum PutCompanyOutcome {
+    /// The company as it is registered now.
     Done(RegisteredCompany),
-    /// Nothing changed: the company of this slug has that id.
+    /// Refused: the company of this slug has that id.
     Taken(String),
 }
 
-/// What became of a company's removal.
+/// The outcome of a company's removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompanyRemoval {
-    /// It is registered no more.
+    /// It was removed.
     Removed,
-    /// It was not.
+    /// It is not registered.
     NotFound,
 }
 
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
-    pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Stamped<Published>, StoreError> {
+    pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Stamped<PublishOutcome>, StoreError> {
         let mut args = Vec::with_capacity(events.len() * 6);
         for event in events {
             let (id, slug) = match &event.company {
@@ -57,9 +57,9 @@ impl Store {
             ]);
         }
         let reply = self.ask_at_cost(cost(events.len()), &scripts::PUBLISH, caller, &args).await?;
-        match reply.verdict() {
-            "OK" => Ok(reply.told(Published::Done(reply.each(1, Reader::int)?))),
-            "UNKNOWN_COMPANY" => Ok(reply.told(Published::UnknownCompany(reply.each(1, Reader::boolean)?))),
+        match reply.status() {
+            "OK" => Ok(reply.stamped(PublishOutcome::Done(reply.each(1, Reader::int)?))),
+            "UNKNOWN_COMPANY" => Ok(reply.stamped(PublishOutcome::UnknownCompany(reply.each(1, Reader::boolean)?))),
             _ => Err(reply.unexpected()),
         }
     }
@@ -74,29 +74,29 @@ impl Store {
         slug: &str,
         id: Option<&str>,
         name: &str,
-    ) -> Result<Stamped<Limited<Registering>>, StoreError> {
-        let fresh = Uuid::new_v4().to_string();
+    ) -> Result<Stamped<Limited<PutCompanyOutcome>>, StoreError> {
+        let random_id = Uuid::new_v4().to_string();
         let caller = &self.fresh(caller).await?;
-        let most = caller.limits().companies.unwrap_or(0);
+        let max_companies = caller.limits().companies.unwrap_or(0);
         let args = [
             Arg::Text(slug),
             Arg::Text(id.unwrap_or("")),
-            Arg::Text(&fresh),
+            Arg::Text(&random_id),
             Arg::Text(name),
-            Arg::Number(most as i64),
+            Arg::Number(max_companies as i64),
         ];
         let reply = self.ask(&scripts::COMPANY_PUT, caller, &args).await?;
-        if reply.verdict() == "TAKEN" {
+        if reply.status() == "TAKEN" {
             let owner = reply.whole(|reader| reader.text().map(str::to_owned))?;
-            return Ok(reply.told(Limited::Done(Registering::Taken(owner))));
+            return Ok(reply.stamped(Limited::Done(PutCompanyOutcome::Taken(owner))));
         }
-        reply.limited(|reply| reply.whole(|reader| read_company(slug, reader.bytes()?)).map(Registering::Done))
+        reply.limited(|reply| reply.whole(|reader| read_company(slug, reader.bytes()?)).map(PutCompanyOutcome::Done))
     }
 
     /// One company, or all of them, in the order of their slugs.
     ///
     /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
+    /// As [`StoreError`] says; a read changes nothing.
     pub async fn companies(
         &self,
         caller: &Caller,
@@ -108,18 +108,18 @@ impl Store {
             read_company(slug, reader.bytes()?)
         })?;
         companies.sort_by(|a, b| a.slug.cmp(&b.slug));
-        Ok(reply.told(companies))
+        Ok(reply.stamped(companies))
     }
 
-    /// Removes a company; what was told of it stays.
+    /// Removes a company; its events stay in the history.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn delete_company(&self, caller: &Caller, slug: &str) -> Result<Stamped<CompanyRemoval>, StoreError> {
         let reply = self.ask(&scripts::COMPANY_DELETE, caller, &[Arg::Text(slug)]).await?;
-        match reply.verdict() {
-            "OK" => Ok(reply.told(CompanyRemoval::Removed)),
-            "NOT_FOUND" => Ok(reply.told(CompanyRemoval::NotFound)),
+        match reply.status() {
+            "OK" => Ok(reply.stamped(CompanyRemoval::Removed)),
+            "NOT_FOUND" => Ok(reply.stamped(CompanyRemoval::NotFound)),
             _ => Err(reply.unexpected()),
         }
     }

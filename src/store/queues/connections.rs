@@ -14,11 +14,11 @@ use crate::{
         },
     },
     store::{
-        Arg, Caller, INGEST_KEY_PREFIX, Limited, Secret, Stamped, Store, StoreError, TenantHandle,
+        Arg, Caller, INGEST_KEY_PREFIX, KeyKind, Limited, Secret, Stamped, Store, StoreError, TenantHandle,
         codec::Reader,
-        keys::{CONNECTIONS, directory, watched_entry},
+        keys::{CONNECTIONS, credential_entry, watched_entry},
         scripts,
-        tenants::random_text,
+        tenants::api_keys::random_text,
     },
 };
 
@@ -67,9 +67,9 @@ impl Store {
             self.ask(&scripts::CONNECTION_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
         if let Limited::Done(_) = stamped.answer {
             let tenant = &caller.tenant().id;
-            self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(tenant.as_str())).await?;
+            self.redis.send(redis::cmd("SET").arg(credential_entry(secret.hash())).arg(tenant.as_str())).await?;
             if sealed_url.is_some() {
-                self.link.send(redis::cmd("SADD").arg(CONNECTIONS).arg(watched_entry(tenant, id))).await?;
+                self.redis.send(redis::cmd("SADD").arg(CONNECTIONS).arg(watched_entry(tenant, id))).await?;
             }
         }
         let created = |created_ms| {
@@ -100,9 +100,9 @@ impl Store {
         let with_broker = connections.iter().filter(|(connection, _)| connection.sealed_url.is_some());
         let entries: Vec<_> = with_broker.map(|(connection, _)| watched_entry(tenant, &connection.id)).collect();
         if !entries.is_empty() {
-            self.link.send(redis::cmd("SADD").arg(CONNECTIONS).arg(entries)).await?;
+            self.redis.send(redis::cmd("SADD").arg(CONNECTIONS).arg(entries)).await?;
         }
-        Ok(reply.told(connections))
+        Ok(reply.stamped(connections))
     }
 
     /// Deletes a connection: its ingest key is refused and its lease is lost from now on. `false`: there is no such connection.
@@ -111,14 +111,16 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`]: it may be deleted. Repeating is safe.
     pub async fn delete_connection(&self, caller: &Caller, id: &str) -> Result<Stamped<bool>, StoreError> {
         let reply = self.ask(&scripts::CONNECTION_DELETE, caller, &[Arg::Text(id)]).await?;
-        match reply.verdict() {
+        match reply.status() {
             "OK" => {
                 let hash = reply.whole(|reader| reader.text().map(str::to_owned))?;
-                self.link.send(redis::cmd("DEL").arg(directory(&hash))).await?;
-                self.link.send(redis::cmd("SREM").arg(CONNECTIONS).arg(watched_entry(&caller.tenant().id, id))).await?;
-                Ok(reply.told(true))
+                self.redis.send(redis::cmd("DEL").arg(credential_entry(&hash))).await?;
+                self.redis
+                    .send(redis::cmd("SREM").arg(CONNECTIONS).arg(watched_entry(&caller.tenant().id, id)))
+                    .await?;
+                Ok(reply.stamped(true))
             }
-            "NOT_FOUND" => Ok(reply.told(false)),
+            "NOT_FOUND" => Ok(reply.stamped(false)),
             _ => Err(reply.unexpected()),
         }
     }
@@ -128,8 +130,8 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; reading changes nothing.
     pub async fn has_connection(&self, tenant_handle: &TenantHandle, connection: Uuid) -> Result<bool, StoreError> {
-        let key = tenant_handle.key("connections");
-        let reply = self.link.send(redis::cmd("HEXISTS").arg(key).arg(connection.to_string())).await?;
+        let key = tenant_handle.key(KeyKind::Connections);
+        let reply = self.redis.send(redis::cmd("HEXISTS").arg(key).arg(connection.to_string())).await?;
         redis::from_redis_value(reply)
             .map_err(|_| StoreError::UnexpectedReply { script: "connections", got: "another shape".into() })
     }

@@ -112,7 +112,7 @@ impl Store {
             }
             Some(JobBatch { jobs, total, next: last.filter(|_| entries == count) })
         })?;
-        Ok(reply.told(batch))
+        Ok(reply.stamped(batch))
     }
 
     /// Reads one job with its details; `None`: there is no job of that id.
@@ -126,7 +126,7 @@ impl Store {
             let detail = if reader.absent() { JobDetail::default() } else { decode_detail(reader.bytes()?)? };
             Some(job.map(|job| (job, detail)))
         })?;
-        Ok(reply.told(job))
+        Ok(reply.stamped(job))
     }
 
     /// Reads the newest jobs of a name, at most `limit`, among the newest 1,000 of all.

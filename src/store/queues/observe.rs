@@ -9,7 +9,7 @@ use crate::{
         rate::cost,
     },
     store::{
-        Arg, Caller, Limited, Reply, Stamped, Store, StoreError,
+        Arg, Caller, KeyKind, Limited, Reply, Stamped, Store, StoreError,
         codec::Reader,
         queues::{
             encode::{encode, encode_cursors},
@@ -77,7 +77,7 @@ impl Store {
         observations: &[Observation],
         cursors: &[(String, String)],
     ) -> Result<ObserveOutcome, StoreError> {
-        let Some(system) = self.keeper(&lease.tenant).await? else { return Ok(ObserveOutcome::Gone) };
+        let Some(system) = self.system_caller(&lease.tenant).await? else { return Ok(ObserveOutcome::Gone) };
         let source = Source {
             connection: lease.connection,
             framework: lease.framework,
@@ -98,7 +98,7 @@ impl Store {
                 Err(StoreError::Unauthorized) => return Ok(ObserveOutcome::Gone),
                 reply => reply?,
             };
-            match reply.verdict() {
+            match reply.status() {
                 "OK" => counts.add(decode_counts(&reply)?),
                 "OUTDATED" => return Ok(ObserveOutcome::LeaseLost),
                 "GONE" => return Ok(ObserveOutcome::Gone),
@@ -131,7 +131,7 @@ impl Store {
             remaining -= batch.len();
             let source = Source { connection, framework, fence: None, daily_limit: daily_limit.take(), remaining };
             let reply = self.send_observations(std::mem::take(&mut cost), caller, &source, batch, &[]).await?;
-            if reply.verdict() == "GONE" {
+            if reply.status() == "GONE" {
                 return Err(StoreError::Unauthorized);
             }
             let stamped = reply.limited(decode_counts)?;
@@ -180,9 +180,9 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; reading changes nothing.
     pub async fn cursors(&self, tenant: &TenantId, connection: Uuid) -> Result<Vec<(String, String)>, StoreError> {
-        let tenant_handle = self.callers.place(tenant);
-        let key = tenant_handle.key("cursors");
-        let reply = self.link.send(redis::cmd("HGET").arg(key).arg(connection.to_string())).await?;
+        let tenant_handle = self.callers.tenant_handle(tenant);
+        let key = tenant_handle.key(KeyKind::Cursors);
+        let reply = self.redis.send(redis::cmd("HGET").arg(key).arg(connection.to_string())).await?;
         let unexpected = || StoreError::UnexpectedReply { script: "cursors", got: "another shape".into() };
         let Some(packed) = redis::from_redis_value::<Option<Vec<u8>>>(reply).map_err(|_| unexpected())? else {
             return Ok(Vec::new());
@@ -199,7 +199,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: some may be done; repeating is harmless.
     pub async fn maintain_queues(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        let Some(system) = self.keeper(tenant).await? else { return Ok(()) };
+        let Some(system) = self.system_caller(tenant).await? else { return Ok(()) };
         let args = [Arg::Number(system.limits().jobs as i64), Arg::Number(MAINTENANCE_BATCH)];
         match self.ask(&scripts::QUEUE_UPKEEP, &system, &args).await {
             Ok(_) | Err(StoreError::Unauthorized) => Ok(()),
@@ -212,7 +212,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: some may be deleted; repeating is safe.
     pub async fn delete_observations(&self, tenant: &TenantId, connection: Uuid) -> Result<(), StoreError> {
-        let Some(system) = self.keeper(tenant).await? else { return Ok(()) };
+        let Some(system) = self.system_caller(tenant).await? else { return Ok(()) };
         let (id, mut cursor) = (connection.to_string(), "0".to_owned());
         loop {
             let args = [
@@ -222,7 +222,7 @@ impl Store {
                 Arg::Number(MAX_OBSERVATIONS as i64),
             ];
             let reply = self.ask(&scripts::CONNECTION_FORGET, &system, &args).await?;
-            if reply.verdict() != "OK" {
+            if reply.status() != "OK" {
                 return Ok(());
             }
             cursor = reply.whole(|reader| reader.text().map(str::to_owned))?;

@@ -81,7 +81,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; reading changes nothing.
     pub async fn connections_to_watch(&self) -> Result<Vec<(TenantId, String)>, StoreError> {
-        let reply = self.link.send(redis::cmd("SMEMBERS").arg(CONNECTIONS)).await?;
+        let reply = self.redis.send(redis::cmd("SMEMBERS").arg(CONNECTIONS)).await?;
         let entries: Vec<String> = redis::from_redis_value(reply)
             .map_err(|_| StoreError::UnexpectedReply { script: "connections", got: "no set".into() })?;
         let parse = |entry: &String| {
@@ -96,7 +96,8 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; repeating is harmless.
     pub async fn unlist_connection(&self, tenant: &TenantId, connection: &str) -> Result<(), StoreError> {
-        self.link.send(redis::cmd("SREM").arg(CONNECTIONS).arg(watched_entry(tenant, connection))).await.map(|_| ())
+        self.redis.send(redis::cmd("SREM").arg(CONNECTIONS).arg(watched_entry(tenant, connection))).await?;
+        Ok(())
     }
 
     /// Availability of the leases of a tenant's connections, in the same order.
@@ -108,7 +109,7 @@ impl Store {
         tenant: &TenantId,
         connections: &[&str],
     ) -> Result<Vec<Availability>, StoreError> {
-        let reply = self.eval_at(&scripts::WATCH_LOOK, &self.place(tenant), connections).await?;
+        let reply = self.eval_at(&scripts::WATCH_LOOK, &self.tenant_handle(tenant), connections).await?;
         reply.each(1, |reader| {
             Some(match reader.int()? {
                 -2 => Availability::Expired,
@@ -130,9 +131,10 @@ impl Store {
         replica: &ReplicaId,
     ) -> Result<AcquireOutcome, StoreError> {
         let lease_ms = LEASE_DURATION.as_millis().to_string();
-        let reply =
-            self.eval_at(&scripts::WATCH_TAKE, &self.place(tenant), &[connection, replica.as_str(), &lease_ms]).await?;
-        match reply.verdict() {
+        let reply = self
+            .eval_at(&scripts::WATCH_TAKE, &self.tenant_handle(tenant), &[connection, replica.as_str(), &lease_ms])
+            .await?;
+        match reply.status() {
             "HELD" => return Ok(AcquireOutcome::Held),
             "GONE" => return Ok(AcquireOutcome::Gone),
             "OK" => {}
@@ -195,8 +197,8 @@ impl Store {
             &last_event_ms,
             &lag_ms,
         ];
-        let reply = self.eval_at(&scripts::WATCH_KEEP, &self.place(&lease.tenant), &args).await?;
-        match reply.verdict() {
+        let reply = self.eval_at(&scripts::WATCH_KEEP, &self.tenant_handle(&lease.tenant), &args).await?;
+        match reply.status() {
             "OK" => Ok(Some(reply.now_us)),
             "LOST" => Ok(None),
             _ => Err(reply.unexpected()),

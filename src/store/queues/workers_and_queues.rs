@@ -56,7 +56,7 @@ impl Store {
                 Some(next)
             })?;
             if cursor == "0" {
-                return Ok(reply.told(rows.into_values().collect()));
+                return Ok(reply.stamped(rows.into_values().collect()));
             }
         }
     }
@@ -70,7 +70,7 @@ impl Store {
         tenant_handle: &TenantHandle,
         connection: Uuid,
     ) -> Result<(Vec<Queue>, Vec<Worker>), StoreError> {
-        let system = &self.keeper(tenant_handle.tenant()).await?.ok_or(StoreError::Unauthorized)?;
+        let system = &self.system_caller(tenant_handle.tenant()).await?.ok_or(StoreError::Unauthorized)?;
         let mut queues = self.queues(system).await?.answer;
         queues.retain(|queue| queue.connection == connection);
         queues.sort_unstable_by(|a, b| a.name.cmp(&b.name));

@@ -1,15 +1,14 @@
-//! Calls that share a script: what one credential asks at the same moment, one thing each, goes to Redis together.
+//! Request batching (batch commit): calls of one credential for one item each share a script while others are in flight.
 //!
-//! A script costs Redis far more than what it decides: of several items of one call, each costs a quarter of what it does alone. So while calls of
-//! a credential are under way, those that come after them wait until these are back, or until they are enough to go at once: what databases
-//! call group commit. Who is alone waits for nobody, and from afar more go by themselves, for they would not wait at Redis either. Each item is
-//! decided by itself (`lua/shared_plain.lua`); what is more than "done", "held" or "free" is said by the item's own script, which it is then
-//! given to.
+//! Hot path. A script costs Redis far more than an item in it: in a batch, an item costs a quarter of what it costs alone. So while calls of a
+//! credential are in flight, later ones wait until these have returned, or until a batch is full. A single call waits for nobody, and over a
+//! slow network more go unbatched, since they would not queue at Redis either. The script of a batch (`lua/shared_plain.lua`) decides each item
+//! by itself; an answer beyond "done", "held" or "free" it leaves to the item's own script, to which the item is then sent.
 
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -20,39 +19,63 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{
-    domain::reservation::{ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, ReserveOutcome, ReserveRequest},
+    domain::{
+        rate::cost,
+        reservation::{ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, ReserveOutcome, ReserveRequest},
+    },
+    redis::TIMEOUT,
     store::{
-        Caller, Outcome, Reply, Stamped, Store, StoreError, TIMEOUT,
+        Arg, Call, Caller, Outcome, Reply, Stamped, Store, StoreError,
         codec::{Reader, Writer},
         reservations::{plain, shown_token},
         scripts,
     },
+    sync::lock,
 };
 
-/// So many calls of a credential are under way before others wait, where few ask at a time: one would keep two clients waiting for each other.
-const APART: usize = 4;
-/// Redis decides one, or a few together, in about so many microseconds.
-const DECIDED_US: u32 = 125;
-/// So many wait no longer. Redis decides them in about 0.15 ms.
-const TOGETHER: usize = 32;
+/// Calls per credential that run unbatched under low load. With one, two clients would wait for each other.
+const MAX_UNBATCHED: usize = 4;
+/// Time that Redis takes for one call, in microseconds.
+const DECISION_US: u32 = 125;
+/// Batch size at which a batch is sent without waiting. Redis takes about 0.15 ms for it.
+const MAX_BATCH: usize = 32;
 
-/// What one call asks, and who waits for its answer.
-pub(in crate::store) enum Asked {
+/// A kind of decision: how its items are sent, in a call of their own or in a batch, and how the answers are decoded.
+pub(in crate::store) trait Decision: Clone {
+    /// The answer to one item.
+    type Answer;
+
+    /// The resource that the item names.
+    fn resource(&self) -> &str;
+
+    /// The item as part of a batch.
+    fn pending(self, reply_to: Waiter<Self::Answer>) -> PendingCall;
+
+    /// The call for items that are not batched, by the variant that fits the caller's tenant.
+    fn encode<'a>(items: &'a [Self], caller: &Caller) -> Call<'a>;
+
+    /// Decodes the reply of that call: one answer per item.
+    fn read(items: &[Self], reply: &Reply) -> Result<Vec<Self::Answer>, StoreError>;
+}
+
+/// A call that waits in a batch, and where its answer goes.
+pub(in crate::store) enum PendingCall {
     Reserve(ReserveRequest, Waiter<ReserveOutcome>),
     Renew(RenewRequest, Waiter<RenewOutcome>),
     Unreserve(ReleaseRequest, Waiter<ReleaseOutcome>),
 }
 
-type Waiter<T> = oneshot::Sender<Result<BatchedOutcome<T>, StoreError>>;
+/// Where an item's answer goes.
+pub(in crate::store) type Waiter<T> = oneshot::Sender<Result<BatchedOutcome<T>, StoreError>>;
 
-/// What became of an item.
+/// The outcome of an item in a batch.
 pub(in crate::store) enum BatchedOutcome<T> {
     Stamped(Stamped<T>),
-    /// Nothing yet: it is to go alone, at that cost.
-    Alone(u32),
+    /// Not decided: the item is to be sent unbatched, at that cost.
+    Unbatched(u32),
 }
 
-impl Asked {
+impl PendingCall {
     fn resource(&self) -> &str {
         match self {
             Self::Reserve(wanted, _) => &wanted.resource,
@@ -68,9 +91,9 @@ impl Asked {
         }
     }
 
-    /// Its turn in the script, which counts on it (`lua/shared_plain.lua`): what gives back comes first, and makes room; each kind stands together,
-    /// for of an event only that is said which it does not have in common with the one before it.
-    fn turn(&self) -> u8 {
+    /// Sort key of the batch, on which the script counts (`lua/shared_plain.lua`): releases come first and make room; each kind stands together,
+    /// for the delta encoding of events.
+    fn order(&self) -> u8 {
         match self {
             Self::Unreserve(..) => 0,
             Self::Reserve(..) => 1,
@@ -93,16 +116,16 @@ impl Asked {
         }
     }
 
-    /// What the script is told of the reservation.
-    fn known(&self, caller: &Caller) -> Vec<u8> {
+    /// The encoded owner of the reservation.
+    fn owner(&self, caller: &Caller) -> Vec<u8> {
         match self {
             Self::Reserve(wanted, _) => plain::kept(wanted, caller),
             Self::Renew(RenewRequest { claim, .. }, _) | Self::Unreserve(claim, _) => plain::who(claim),
         }
     }
 
-    /// What it is told of the event.
-    fn told(&self, caller: &Caller) -> Vec<u8> {
+    /// The encoded tail of the event.
+    fn event_tail(&self, caller: &Caller) -> Vec<u8> {
         match self {
             Self::Reserve(wanted, _) => plain::told_of_wanted(wanted, caller),
             Self::Renew(RenewRequest { claim, .. }, _) | Self::Unreserve(claim, _) => {
@@ -111,7 +134,7 @@ impl Asked {
         }
     }
 
-    /// Whether the script is told the same of both.
+    /// Whether owner and event tail of both are equal.
     fn is_alike(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Reserve(a, _), Self::Reserve(b, _)) => plain::is_alike(a, b),
@@ -121,8 +144,8 @@ impl Asked {
         }
     }
 
-    /// Whether nobody waits for it any more.
-    fn is_given_up(&self) -> bool {
+    /// Whether the caller has given up.
+    fn is_cancelled(&self) -> bool {
         match self {
             Self::Reserve(_, to) => to.is_closed(),
             Self::Renew(_, to) => to.is_closed(),
@@ -130,7 +153,7 @@ impl Asked {
         }
     }
 
-    /// Hands over the answer that comes next; whether there was one.
+    /// Decodes the next answer of the batch and hands it over; whether it could be decoded.
     fn answer(self, reply: &Reply, reader: &mut Reader<'_>) -> bool {
         match self {
             Self::Reserve(wanted, to) => hand_over(to, reply, reader, |reader| plain::read_granted(reader, &wanted)),
@@ -139,13 +162,13 @@ impl Asked {
         }
     }
 
-    /// Hands over that it is to go alone, at that cost, or why it failed.
+    /// Hands over that the item is to be sent unbatched, at that cost, or why the batch failed.
     fn send_back(self, how: Result<u32, StoreError>) {
-        // Whoever has given up needs no answer.
+        // A caller that has given up needs no answer.
         match self {
-            Self::Reserve(_, to) => drop(to.send(how.map(BatchedOutcome::Alone))),
-            Self::Renew(_, to) => drop(to.send(how.map(BatchedOutcome::Alone))),
-            Self::Unreserve(_, to) => drop(to.send(how.map(BatchedOutcome::Alone))),
+            Self::Reserve(_, to) => drop(to.send(how.map(BatchedOutcome::Unbatched))),
+            Self::Renew(_, to) => drop(to.send(how.map(BatchedOutcome::Unbatched))),
+            Self::Unreserve(_, to) => drop(to.send(how.map(BatchedOutcome::Unbatched))),
         }
     }
 }
@@ -157,235 +180,264 @@ fn hand_over<'r, T>(
     read: impl FnOnce(&mut Reader<'r>) -> Option<T>,
 ) -> bool {
     let outcome = if reader.absent() {
-        Ok(BatchedOutcome::Alone(0)) // it was paid for
+        Ok(BatchedOutcome::Unbatched(0)) // the batch was paid for
     } else {
-        read(reader).map(|answer| BatchedOutcome::Stamped(reply.told(answer))).ok_or_else(|| reply.unexpected())
+        read(reader).map(|answer| BatchedOutcome::Stamped(reply.stamped(answer))).ok_or_else(|| reply.unexpected())
     };
     let is_read = outcome.is_ok();
     drop(to.send(outcome));
     is_read
 }
 
-/// Calls that will share a script.
-struct Group {
+/// A batch: calls that will share a script.
+struct Batch {
     caller: Caller,
-    asked: Vec<Asked>,
+    asked: Vec<PendingCall>,
 }
 
-/// How a credential is used: what decides how many of its calls are under way before others wait for them.
+/// Statistics of a credential's calls, which decide how many of them run unbatched.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Traffic {
-    /// The shortest time in microseconds that a call took which went alone; 0: none has yet. Most of it is the way there and back, if that is long.
-    least_us: AtomicU32,
-    /// Whether so many ask at a time that calls waited for each other lately.
+    /// Shortest time of an unbatched call in microseconds; 0: none yet. Over a slow network it is mostly the round trip.
+    fastest_us: AtomicU32,
+    /// Whether calls have lately waited for each other.
     is_busy: AtomicBool,
 }
 
 impl Traffic {
-    /// As many as Redis decides while one is on its way: more would wait there. Where many ask, few go alone, since each could have been shared.
-    fn apart(&self) -> usize {
-        let few = if self.is_busy.load(Ordering::Relaxed) { 1 } else { APART };
-        ((self.least_us.load(Ordering::Relaxed) / DECIDED_US) as usize).clamp(few, TOGETHER)
+    /// Calls that run unbatched at the same time: as many as Redis decides during one round trip, since more would queue there. Under high load few,
+    /// since each of them could have shared a batch.
+    fn max_unbatched(&self) -> usize {
+        let few = if self.is_busy.load(Ordering::Relaxed) { 1 } else { MAX_UNBATCHED };
+        ((self.fastest_us.load(Ordering::Relaxed) / DECISION_US) as usize).clamp(few, MAX_BATCH)
     }
 
     fn note_busy(&self, is_busy: bool) {
         self.is_busy.store(is_busy, Ordering::Relaxed);
     }
 
-    fn note_alone(&self, took: Duration) {
-        let (least_us, took_us) =
-            (self.least_us.load(Ordering::Relaxed), took.as_micros().clamp(1, u32::MAX.into()) as u32);
-        if least_us == 0 || took_us < least_us {
-            self.least_us.store(took_us, Ordering::Relaxed);
+    fn note_unbatched(&self, took: Duration) {
+        let (fastest_us, took_us) =
+            (self.fastest_us.load(Ordering::Relaxed), took.as_micros().clamp(1, u32::MAX.into()) as u32);
+        if fastest_us == 0 || took_us < fastest_us {
+            self.fastest_us.store(took_us, Ordering::Relaxed);
         }
     }
 }
 
 /// The calls of one credential.
 #[derive(Default)]
-struct Way {
-    under_way: usize,
-    waiting: Option<Group>,
+struct Queue {
+    in_flight: usize,
+    waiting: Option<Batch>,
 }
 
-/// The calls of all credentials, on one runtime. A caller is known by its place in memory, which none takes over as long as one of its calls
-/// is here.
+/// The calls of all credentials, on one runtime, by [`Caller::id`]: it stays unique while one of the caller's calls is here.
 #[derive(Default)]
-pub(in crate::store) struct Ways(Mutex<HashMap<usize, Way>>);
+pub(in crate::store) struct Batcher(Mutex<HashMap<usize, Queue>>);
 
-impl std::fmt::Debug for Ways {
+impl std::fmt::Debug for Batcher {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        to.debug_struct("Ways").field("callers", &self.ways().len()).finish_non_exhaustive()
+        to.debug_struct("Batcher").field("callers", &self.queues().len()).finish_non_exhaustive()
     }
 }
 
-/// How a call goes on.
+/// How a call continues.
 enum Entered<T> {
-    /// Alone; when it returns, others may go.
-    First,
-    /// Alone, beside one that asks for the same.
-    Beside,
+    /// Unbatched; when it returns, the waiting batch may be sent.
+    Unbatched,
+    /// Unbatched and uncounted, beside a batch with an item of the same resource.
+    Duplicate,
     Waiting(oneshot::Receiver<Result<BatchedOutcome<T>, StoreError>>),
-    Enough(Group, oneshot::Receiver<Result<BatchedOutcome<T>, StoreError>>),
+    Full(Batch, oneshot::Receiver<Result<BatchedOutcome<T>, StoreError>>),
 }
 
-impl Ways {
-    fn ways(&self) -> MutexGuard<'_, HashMap<usize, Way>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Batcher {
+    fn queues(&self) -> MutexGuard<'_, HashMap<usize, Queue>> {
+        lock(&self.0)
     }
 
-    fn enter<T>(&self, caller: &Caller, resource: &str, ask: impl FnOnce(Waiter<T>) -> Asked) -> Entered<T> {
-        let mut ways = self.ways();
-        let way = ways.entry(caller.number()).or_default();
-        if way.under_way < caller.traffic().apart() {
-            way.under_way += 1;
-            return Entered::First;
+    fn enter<D: Decision>(&self, caller: &Caller, item: &D) -> Entered<D::Answer> {
+        let mut queues = self.queues();
+        let queue = queues.entry(caller.id()).or_default();
+        if queue.in_flight < caller.traffic().max_unbatched() {
+            queue.in_flight += 1;
+            return Entered::Unbatched;
         }
-        // Not counted: many that ask for one thing, again and again, would keep those that wait from ever going.
-        if way.waiting.as_ref().is_some_and(|group| group.asked.iter().any(|asked| asked.resource() == resource)) {
-            return Entered::Beside;
+        // Not counted as in flight: repeated calls for one resource would keep the batch from ever being sent.
+        if queue
+            .waiting
+            .as_ref()
+            .is_some_and(|batch| batch.asked.iter().any(|asked| asked.resource() == item.resource()))
+        {
+            return Entered::Duplicate;
         }
         let (to, replied) = oneshot::channel();
-        let group =
-            way.waiting.get_or_insert_with(|| Group { caller: caller.clone(), asked: Vec::with_capacity(TOGETHER) });
-        group.asked.push(ask(to));
+        let batch =
+            queue.waiting.get_or_insert_with(|| Batch { caller: caller.clone(), asked: Vec::with_capacity(MAX_BATCH) });
+        batch.asked.push(item.clone().pending(to));
         caller.traffic().note_busy(true);
-        if group.asked.len() >= TOGETHER
-            && let Some(group) = way.waiting.take()
+        if batch.asked.len() >= MAX_BATCH
+            && let Some(batch) = queue.waiting.take()
         {
-            way.under_way += 1;
-            return Entered::Enough(group, replied);
+            queue.in_flight += 1;
+            return Entered::Full(batch, replied);
         }
         Entered::Waiting(replied)
     }
 
-    /// One has returned; who is to go in its place.
-    fn leave(&self, caller: &Caller) -> Option<Group> {
-        let mut ways = self.ways();
-        let way = ways.get_mut(&caller.number())?;
-        way.under_way -= 1;
-        if way.under_way < caller.traffic().apart()
-            && let Some(group) = way.waiting.take()
+    /// Counts a call as returned; the batch that is to be sent next.
+    fn leave(&self, caller: &Caller) -> Option<Batch> {
+        let mut queues = self.queues();
+        let queue = queues.get_mut(&caller.id())?;
+        queue.in_flight -= 1;
+        if queue.in_flight < caller.traffic().max_unbatched()
+            && let Some(batch) = queue.waiting.take()
         {
-            caller.traffic().note_busy(group.asked.len() > 1);
-            way.under_way += 1;
-            return Some(group);
+            caller.traffic().note_busy(batch.asked.len() > 1);
+            queue.in_flight += 1;
+            return Some(batch);
         }
-        if way.under_way == 0 {
-            ways.remove(&caller.number());
+        if queue.in_flight == 0 {
+            queues.remove(&caller.id());
         }
         None
     }
 }
 
-/// A call that is under way alone. When it ends, however it does, others go.
-struct UnderWay<'a> {
+/// What came of an item that may wait in a batch.
+enum Batched<'a, T> {
+    /// Its batch was answered.
+    Answered(Stamped<T>),
+    /// It needs a call of its own, at that cost; a counted one holds the guard until it ends.
+    Not { cost: u32, in_flight: Option<InFlight<'a>> },
+}
+
+/// An unbatched call in flight. When it ends, however it does, the waiting batch is sent.
+struct InFlight<'a> {
     store: &'a Store,
     caller: &'a Caller,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        if let Some(group) = self.store.ways.leave(self.caller) {
+        if let Some(batch) = self.store.batcher.leave(self.caller) {
             let store = self.store.clone();
-            tokio::spawn(async move { store.send_groups(group).await });
+            tokio::spawn(async move { store.send_batches(batch).await });
         }
     }
 }
 
 impl Store {
-    /// Asks for one thing: together with others that `caller` asks for now, or `alone` at the cost it is given.
-    pub(in crate::store) async fn share<T>(
+    /// Decides items: a single one in a batch with others of `caller`, where calls are in flight; else by a call of their own.
+    pub(in crate::store) async fn submit<D: Decision>(
         &self,
         caller: &Caller,
-        resource: &str,
-        ask: impl FnOnce(Waiter<T>) -> Asked,
-        alone: impl AsyncFnOnce(u32) -> Result<Stamped<Outcome<Vec<T>>>, StoreError>,
-    ) -> Result<Stamped<Outcome<Vec<T>>>, StoreError> {
+        items: &[D],
+    ) -> Result<Stamped<Outcome<Vec<D::Answer>>>, StoreError> {
         let since = Instant::now();
-        let replied = match self.ways.enter(caller, resource, ask) {
-            Entered::Beside => return alone(1).await,
-            Entered::First => {
-                let _under_way = UnderWay { store: self, caller };
-                let told = alone(1).await?;
-                caller.traffic().note_alone(since.elapsed());
-                return Ok(told);
+        let (cost, in_flight) = match items {
+            [item] if !caller.has_definitions() => match self.batch(caller, item, since).await? {
+                Batched::Answered(stamped) => return Ok(stamped.map(|answer| Outcome::Done(vec![answer]))),
+                Batched::Not { cost, in_flight } => (cost, in_flight),
+            },
+            _ => (cost(items.len()), None),
+        };
+        let reply = self.call(cost, caller, |caller| D::encode(items, caller)).await?;
+        if in_flight.is_some() {
+            caller.traffic().note_unbatched(since.elapsed());
+        }
+        reply.outcome(|reply| D::read(items, reply))
+    }
+
+    /// Lets an item wait in a batch where calls are in flight, and returns its answer.
+    async fn batch<'s, D: Decision>(
+        &'s self,
+        caller: &'s Caller,
+        item: &D,
+        since: Instant,
+    ) -> Result<Batched<'s, D::Answer>, StoreError> {
+        let replied = match self.batcher.enter(caller, item) {
+            Entered::Duplicate => return Ok(Batched::Not { cost: 1, in_flight: None }),
+            Entered::Unbatched => {
+                return Ok(Batched::Not { cost: 1, in_flight: Some(InFlight { store: self, caller }) });
             }
             Entered::Waiting(replied) => replied,
-            Entered::Enough(group, replied) => {
+            Entered::Full(batch, replied) => {
                 let store = self.clone();
-                let mut sending = Box::pin(async move { store.send_groups(group).await });
-                // It is written at once; others wait for the answer.
+                let mut sending = Box::pin(async move { store.send_batches(batch).await });
+                // The first poll writes it; a task of its own waits for the reply.
                 if poll!(&mut sending).is_pending() {
                     tokio::spawn(sending);
                 }
                 replied
             }
         };
-        // Whoever is not answered in time withdraws; whether it had been sent only asking again can tell.
+        // After the timeout the call withdraws; whether it had been sent only asking again can tell.
         let replied = tokio::time::timeout_at((since + TIMEOUT).into(), replied).await;
         let unknown = || StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 };
         match replied.map_err(|_| unknown())?.map_err(|_| unknown())? {
-            Ok(BatchedOutcome::Stamped(told)) => Ok(told.map(|answer| Outcome::Done(vec![answer]))),
-            Ok(BatchedOutcome::Alone(cost)) => alone(cost).await,
+            Ok(BatchedOutcome::Stamped(stamped)) => Ok(Batched::Answered(stamped)),
+            Ok(BatchedOutcome::Unbatched(cost)) => Ok(Batched::Not { cost, in_flight: None }),
             Err(StoreError::OutcomeUnknown { .. }) => Err(unknown()),
             Err(error) => Err(error),
         }
     }
 
-    /// Sends one group, and those that have come together meanwhile.
-    async fn send_groups(&self, group: Group) {
-        let caller = group.caller.clone();
-        let mut next = Some(group);
-        while let Some(group) = next {
-            self.send_group(group).await;
-            next = self.ways.leave(&caller);
+    /// Sends a batch, and those that have filled meanwhile.
+    async fn send_batches(&self, batch: Batch) {
+        let caller = batch.caller.clone();
+        let mut next = Some(batch);
+        while let Some(batch) = next {
+            self.send_batch(batch).await;
+            next = self.batcher.leave(&caller);
         }
     }
 
-    async fn send_group(&self, Group { caller, mut asked }: Group) {
-        asked.retain(|asked| !asked.is_given_up());
-        let how = if asked.len() > 1 { self.ask_together(&caller, &mut asked).await } else { Ok(1) };
+    async fn send_batch(&self, Batch { caller, mut asked }: Batch) {
+        asked.retain(|asked| !asked.is_cancelled());
+        let how = if asked.len() > 1 { self.call_batch(&caller, &mut asked).await } else { Ok(1) };
         asked.into_iter().for_each(|asked| asked.send_back(how.clone()));
     }
 
-    /// Asks for all of it, and hands over what each is answered. What is left of it is to go alone, at the cost that is answered, or has failed.
-    async fn ask_together(&self, caller: &Caller, asked: &mut Vec<Asked>) -> Result<u32, StoreError> {
+    /// Calls the script of a batch, and hands each item its answer. The items that are left are to be sent unbatched, at the returned cost, or failed.
+    async fn call_batch(&self, caller: &Caller, asked: &mut Vec<PendingCall>) -> Result<u32, StoreError> {
         let count = asked.len() as u32;
-        asked.sort_by_key(Asked::turn);
-        let items = packed(asked, caller);
-        let reply = match self.ask_once(count, count, &scripts::SHARED_PLAIN, caller, |to| to.bytes(&items)).await {
+        asked.sort_by_key(PendingCall::order);
+        let args = vec![Arg::Packed(packed(asked, caller))];
+        let call = Call { cost: count, weight: count, ..Call::new(&scripts::SHARED_PLAIN, args) };
+        let reply = match self.call_once(caller, &call).await {
             Ok(reply) => reply,
-            // Redis has done nothing. For one alone it may do what it does not do for all: give back, where its memory is full.
+            // Nothing was done. A single call may succeed where a batch does not: a release, when the memory is full.
             Err(StoreError::Refused { .. }) => return Ok(1),
             Err(error) => return Err(error),
         };
-        match reply.verdict() {
+        match reply.status() {
             "OK" => {
                 self.note_use(caller, reply.now_us);
                 let mut reader = reply.items();
                 let mut left = std::mem::take(asked).into_iter();
                 while let Some(next) = left.next() {
                     if !next.answer(&reply, &mut reader) {
-                        // Behind an answer that cannot be read, none is known to be whose.
+                        // Behind an answer that cannot be decoded, it is unknown which answer is whose.
                         *asked = left.collect();
                         return Err(reply.unexpected());
                     }
                 }
                 Ok(0)
             }
-            "AGAIN" => Ok(0), // it was paid for
-            _ => Ok(1),       // the credential or the rate: each is told by itself
+            "AGAIN" => Ok(0), // the batch was paid for
+            _ => Ok(1),       // the credential or the rate: each call learns it by itself
         }
     }
 }
 
-/// What the script is told, column by column.
-fn packed(asked: &[Asked], caller: &Caller) -> Vec<u8> {
+/// The items of a batch, column by column.
+fn packed(asked: &[PendingCall], caller: &Caller) -> Vec<u8> {
     let packed = plain::column(Writer::default(), asked, |to, asked| to.text(asked.request()));
     let packed = plain::column(packed, asked, |to, asked| to.int(asked.ttl_ms()));
     let packed = plain::column(packed, asked, |to, asked| to.text(asked.resource()));
     let packed = plain::column(packed, asked, |to, asked| to.binary(asked.token().as_bytes()));
-    let packed = plain::new_column(packed, asked, Asked::is_alike, |asked| asked.known(caller));
-    plain::new_column(packed, asked, Asked::is_alike, |asked| asked.told(caller)).done()
+    let packed = plain::new_column(packed, asked, PendingCall::is_alike, |asked| asked.owner(caller));
+    plain::new_column(packed, asked, PendingCall::is_alike, |asked| asked.event_tail(caller)).done()
 }

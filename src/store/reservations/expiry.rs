@@ -55,8 +55,8 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says.
     pub async fn clock(&self) -> Result<ClockSample, StoreError> {
-        let told = self.link.send(&redis::cmd("TIME")).await?;
-        let (seconds, micros): (i64, i64) = redis::from_redis_value(told)
+        let reply = self.redis.send(&redis::cmd("TIME")).await?;
+        let (seconds, micros): (i64, i64) = redis::from_redis_value(reply)
             .map_err(|_| StoreError::UnexpectedReply { script: "TIME", got: "another shape".into() })?;
         Ok(ClockSample { now_ms: seconds * 1000 + micros / 1000, at: Instant::now() })
     }
@@ -75,7 +75,7 @@ impl Store {
         let unexpected = || StoreError::UnexpectedReply { script: "due_tenants", got: "another shape".into() };
         let read = async |last: usize| -> Result<Vec<(String, f64)>, StoreError> {
             let first =
-                self.link.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(last).arg("WITHSCORES")).await?;
+                self.redis.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(last).arg("WITHSCORES")).await?;
             redis::from_redis_value(first).map_err(|_| unexpected())
         };
         // Mostly nothing is due, and the first says so.
@@ -109,8 +109,8 @@ impl Store {
     /// # Cancellation
     /// Dropping the future does not undo a call that was already sent.
     pub async fn expire(&self, tenant: &TenantId) -> Result<Expired, StoreError> {
-        let Some(keeper) = self.keeper(tenant).await? else { return Ok(Expired::Gone) };
-        match self.ask(&scripts::EXPIRE, &keeper, &[]).await {
+        let Some(system) = self.system_caller(tenant).await? else { return Ok(Expired::Gone) };
+        match self.ask(&scripts::EXPIRE, &system, &[]).await {
             Ok(_) => Ok(Expired::Done),
             Err(StoreError::Unauthorized) => Ok(Expired::Gone),
             Err(error) => Err(error),

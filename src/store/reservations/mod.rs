@@ -20,138 +20,64 @@ use crate::{
         transaction::ItemOutcome,
     },
     store::{
-        Arg, Caller, Outcome, Stamped, Store, StoreError,
+        Arg, Call, Caller, Outcome, Reply, Stamped, Store, StoreError,
         codec::Reader,
-        redis::resp::Arguments,
-        reservations::batcher::Asked,
-        scripts::{self, Pair},
+        reservations::batcher::{Decision, PendingCall, Waiter},
+        scripts::{self, Variants},
     },
 };
 
-const RESERVE: Pair = Pair { plan: &scripts::RESERVE, plain: &scripts::RESERVE_PLAIN };
-const UNRESERVE: Pair = Pair { plan: &scripts::UNRESERVE, plain: &scripts::UNRESERVE_PLAIN };
-const RENEW: Pair = Pair { plan: &scripts::RENEW, plain: &scripts::RENEW_PLAIN };
+const RESERVE: Variants = Variants { full: &scripts::RESERVE, fast: &scripts::RESERVE_PLAIN };
+const UNRESERVE: Variants = Variants { full: &scripts::UNRESERVE, fast: &scripts::UNRESERVE_PLAIN };
+const RENEW: Variants = Variants { full: &scripts::RENEW, fast: &scripts::RENEW_PLAIN };
 
 /// How many reservations are looked at in one call of the listing, when the caller wants all of them.
 const LIST_STEP: usize = 1_000;
 
 impl Store {
-    /// Takes what is free, each on its own; one answer per item, in order.
+    /// Reserves what is free, each item on its own; one answer per item, in order.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is held comes back as `ALREADY_HAD`.
     ///
     /// # Cancellation
-    /// Dropping the future does not undo a call that was already sent; one that still waits for others to go with is not sent.
+    /// Dropping the future does not undo a call that was already sent; one that still waits in a batch is not sent.
     pub async fn reserve(
         &self,
         caller: &Caller,
-        wanted: &[ReserveRequest],
+        items: &[ReserveRequest],
     ) -> Result<Stamped<Outcome<Vec<ReserveOutcome>>>, StoreError> {
-        match wanted {
-            [one] if !caller.needs_plan() => {
-                let ask = |to| Asked::Reserve(one.clone(), to);
-                self.share(caller, &one.resource, ask, async |cost| self.reserve_at_cost(cost, caller, wanted).await)
-                    .await
-            }
-            _ => self.reserve_at_cost(cost(wanted.len()), caller, wanted).await,
-        }
+        self.submit(caller, items).await
     }
 
-    async fn reserve_at_cost(
-        &self,
-        cost: u32,
-        caller: &Caller,
-        wanted: &[ReserveRequest],
-    ) -> Result<Stamped<Outcome<Vec<ReserveOutcome>>>, StoreError> {
-        let plan =
-            |_: &Caller, to: &mut dyn Arguments| wanted.iter().flat_map(wanted_args).for_each(|arg| arg.write(to));
-        let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_wanted(to, caller, wanted);
-        self.ask_either(cost, &RESERVE, caller, plan, short).await?.verdict_of(|reply| {
-            let mut at = wanted.iter();
-            if reply.is_plain(&RESERVE) {
-                reply.each(1, |reader| plain::read_granted(reader, at.next()?))
-            } else {
-                reply.each(12, read_granted)
-            }
-        })
-    }
-
-    /// Gives back what the caller proves it holds; one wrong token and nothing is freed.
+    /// Releases what the caller proves it holds; one wrong token and nothing is released.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe: what is free comes back as `NOT_RESERVED`.
+    ///
+    /// # Cancellation
+    /// As for [`reserve`](Self::reserve).
     pub async fn unreserve(
         &self,
         caller: &Caller,
-        claims: &[ReleaseRequest],
+        items: &[ReleaseRequest],
     ) -> Result<Stamped<Outcome<Vec<ReleaseOutcome>>>, StoreError> {
-        match claims {
-            [one] if !caller.needs_plan() => {
-                let ask = |to| Asked::Unreserve(one.clone(), to);
-                self.share(caller, &one.resource, ask, async |cost| self.unreserve_at_cost(cost, caller, claims).await)
-                    .await
-            }
-            _ => self.unreserve_at_cost(cost(claims.len()), caller, claims).await,
-        }
-    }
-
-    async fn unreserve_at_cost(
-        &self,
-        cost: u32,
-        caller: &Caller,
-        claims: &[ReleaseRequest],
-    ) -> Result<Stamped<Outcome<Vec<ReleaseOutcome>>>, StoreError> {
-        let plan =
-            |_: &Caller, to: &mut dyn Arguments| claims.iter().flat_map(claim_args).for_each(|arg| arg.write(to));
-        let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_claims(to, caller, claims);
-        self.ask_either(cost, &UNRESERVE, caller, plan, short).await?.verdict_of(|reply| {
-            let mut at = claims.iter();
-            if reply.is_plain(&UNRESERVE) {
-                reply.each(1, |reader| plain::read_released(reader, at.next()?))
-            } else {
-                reply.each(4, read_released)
-            }
-        })
+        self.submit(caller, items).await
     }
 
     /// Moves the deadline of what the caller proves it holds; one wrong token and nothing is moved.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    ///
+    /// # Cancellation
+    /// As for [`reserve`](Self::reserve).
     pub async fn renew(
         &self,
         caller: &Caller,
-        renewals: &[RenewRequest],
+        items: &[RenewRequest],
     ) -> Result<Stamped<Outcome<Vec<RenewOutcome>>>, StoreError> {
-        match renewals {
-            [one] if !caller.needs_plan() => {
-                let ask = |to| Asked::Renew(one.clone(), to);
-                self.share(caller, &one.claim.resource, ask, async |cost| {
-                    self.renew_at_cost(cost, caller, renewals).await
-                })
-                .await
-            }
-            _ => self.renew_at_cost(cost(renewals.len()), caller, renewals).await,
-        }
-    }
-
-    async fn renew_at_cost(
-        &self,
-        cost: u32,
-        caller: &Caller,
-        renewals: &[RenewRequest],
-    ) -> Result<Stamped<Outcome<Vec<RenewOutcome>>>, StoreError> {
-        let plan = |_: &Caller, to: &mut dyn Arguments| {
-            for renewal in renewals {
-                claim_args(&renewal.claim).iter().for_each(|arg| arg.write(to));
-                to.int(renewal.ttl_ms);
-            }
-        };
-        let short = |caller: &Caller, to: &mut dyn Arguments| plain::write_renewals(to, caller, renewals);
-        self.ask_either(cost, &RENEW, caller, plan, short).await?.verdict_of(|reply| {
-            if reply.is_plain(&RENEW) { reply.each(1, plain::read_renewed) } else { reply.each(5, read_renewed) }
-        })
+        self.submit(caller, items).await
     }
 
     /// Looks who holds these resources.
@@ -171,7 +97,7 @@ impl Store {
                 takeable: reader.boolean()?,
             })
         })?;
-        Ok(reply.told(checked))
+        Ok(reply.stamped(checked))
     }
 
     /// The fencing token of the resource's present holder; `None` when it is free. Of a pool it is `fence` where that is one of its
@@ -187,7 +113,7 @@ impl Store {
     ) -> Result<Stamped<Option<i64>>, StoreError> {
         let reply = self.ask(&scripts::VERIFY_FENCE, caller, &[Arg::Text(resource), Arg::Number(fence)]).await?;
         let fence = reply.whole(Reader::maybe_int)?;
-        Ok(reply.told(fence))
+        Ok(reply.stamped(fence))
     }
 
     /// The tenant's latest position, if the caller's credential still holds.
@@ -195,7 +121,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unauthorized`] when it does not.
     pub async fn position(&self, caller: &Caller) -> Result<Stamped<()>, StoreError> {
-        Ok(self.ask(&scripts::POSITION, caller, &[]).await?.told(()))
+        Ok(self.ask(&scripts::POSITION, caller, &[]).await?.stamped(()))
     }
 
     /// Ends a reservation whoever holds it; answers what was freed.
@@ -209,7 +135,7 @@ impl Store {
         reason: &str,
     ) -> Result<Stamped<Outcome<Vec<String>>>, StoreError> {
         let reply = self.ask(&scripts::FORCE_RELEASE, caller, &[Arg::Text(resource), Arg::Text(reason)]).await?;
-        reply.verdict_of(|reply| reply.each(1, |reader| reader.text().map(Into::into)))
+        reply.outcome(|reply| reply.each(1, |reader| reader.text().map(Into::into)))
     }
 
     /// Ends every reservation of the tenant; answers how many there were.
@@ -219,7 +145,7 @@ impl Store {
     pub async fn reset(&self, caller: &Caller) -> Result<Stamped<i64>, StoreError> {
         let reply = self.ask(&scripts::RESET, caller, &[]).await?;
         let ended = reply.whole(Reader::int)?;
-        Ok(reply.told(ended))
+        Ok(reply.stamped(ended))
     }
 
     /// A piece of the active reservations: from `cursor` on, at most `limit`, perhaps fewer.
@@ -230,9 +156,9 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Stamped<Page>, StoreError> {
-        let (told, next_step) = self.scan_step(1, caller, &cursor.step, limit).await?;
-        let as_of = cursor.as_of.unwrap_or(told.position);
-        Ok(told.map(|found| {
+        let (scanned, next_step) = self.scan_step(1, caller, &cursor.step, limit).await?;
+        let as_of = cursor.as_of.unwrap_or(scanned.position);
+        Ok(scanned.map(|found| {
             let (found, next) = cursor.cut(found, |active| &active.resource, limit, next_step, as_of);
             Page { found, as_of, next }
         }))
@@ -255,10 +181,10 @@ impl Store {
     }
 
     async fn scan_at_cost(&self, cost: u32, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        let (told, next_step) = self.scan_step(cost, caller, &cursor.step, LIST_STEP).await?;
-        let as_of = cursor.as_of.unwrap_or(told.position);
+        let (scanned, next_step) = self.scan_step(cost, caller, &cursor.step, LIST_STEP).await?;
+        let as_of = cursor.as_of.unwrap_or(scanned.position);
         let next = (next_step != "0").then_some(PageCursor { step: next_step, after: None, as_of: Some(as_of) });
-        Ok(told.map(|found| Page { found, as_of, next }))
+        Ok(scanned.map(|found| Page { found, as_of, next }))
     }
 
     async fn scan_step(
@@ -284,7 +210,90 @@ impl Store {
             }
             Some((next, found))
         })?;
-        Ok((reply.told(found), next))
+        Ok((reply.stamped(found), next))
+    }
+}
+
+impl Decision for ReserveRequest {
+    type Answer = ReserveOutcome;
+
+    fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    fn pending(self, reply_to: Waiter<ReserveOutcome>) -> PendingCall {
+        PendingCall::Reserve(self, reply_to)
+    }
+
+    fn encode<'a>(items: &'a [Self], caller: &Caller) -> Call<'a> {
+        if caller.has_definitions() {
+            Call::new(RESERVE.full, items.iter().flat_map(wanted_args).collect::<Vec<_>>())
+        } else {
+            Call::new(RESERVE.fast, plain::wanted_args(caller, items))
+        }
+    }
+
+    fn read(items: &[Self], reply: &Reply) -> Result<Vec<ReserveOutcome>, StoreError> {
+        let mut items = items.iter();
+        if reply.is_fast(&RESERVE) {
+            reply.each(1, |reader| plain::read_granted(reader, items.next()?))
+        } else {
+            reply.each(12, read_granted)
+        }
+    }
+}
+
+impl Decision for ReleaseRequest {
+    type Answer = ReleaseOutcome;
+
+    fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    fn pending(self, reply_to: Waiter<ReleaseOutcome>) -> PendingCall {
+        PendingCall::Unreserve(self, reply_to)
+    }
+
+    fn encode<'a>(items: &'a [Self], caller: &Caller) -> Call<'a> {
+        if caller.has_definitions() {
+            Call::new(UNRESERVE.full, items.iter().flat_map(claim_args).collect::<Vec<_>>())
+        } else {
+            Call::new(UNRESERVE.fast, plain::claim_args(caller, items))
+        }
+    }
+
+    fn read(items: &[Self], reply: &Reply) -> Result<Vec<ReleaseOutcome>, StoreError> {
+        let mut items = items.iter();
+        if reply.is_fast(&UNRESERVE) {
+            reply.each(1, |reader| plain::read_released(reader, items.next()?))
+        } else {
+            reply.each(4, read_released)
+        }
+    }
+}
+
+impl Decision for RenewRequest {
+    type Answer = RenewOutcome;
+
+    fn resource(&self) -> &str {
+        &self.claim.resource
+    }
+
+    fn pending(self, reply_to: Waiter<RenewOutcome>) -> PendingCall {
+        PendingCall::Renew(self, reply_to)
+    }
+
+    fn encode<'a>(items: &'a [Self], caller: &Caller) -> Call<'a> {
+        if caller.has_definitions() {
+            let args = |item: &'a Self| claim_args(&item.claim).into_iter().chain([Arg::Number(item.ttl_ms)]);
+            Call::new(RENEW.full, items.iter().flat_map(args).collect::<Vec<_>>())
+        } else {
+            Call::new(RENEW.fast, plain::renewal_args(caller, items))
+        }
+    }
+
+    fn read(_: &[Self], reply: &Reply) -> Result<Vec<RenewOutcome>, StoreError> {
+        if reply.is_fast(&RENEW) { reply.each(1, plain::read_renewed) } else { reply.each(5, read_renewed) }
     }
 }
 

@@ -12,31 +12,29 @@ use crate::{
         ReserveRequest,
     },
     store::{
-        Caller,
+        Arg, Caller,
         codec::{Reader, Writer},
-        redis::resp::Arguments,
         reservations::shown_token,
     },
 };
 
-pub(in crate::store) fn write_wanted(to: &mut dyn Arguments, caller: &Caller, items: &[ReserveRequest]) {
+pub(in crate::store) fn wanted_args<'a>(caller: &Caller, items: &'a [ReserveRequest]) -> Vec<Arg<'a>> {
     let packed = column(Writer::default(), items, |to, item| to.int(item.ttl_ms.unwrap_or(0)));
     let packed = column(packed, items, |to, item| to.text(&item.resource));
     let packed = column(packed, items, |to, item| to.binary(item.token.as_bytes()));
     let packed = new_column(packed, items, is_alike, |item| kept(item, caller));
     let packed = new_column(packed, items, is_alike, |item| told_of_wanted(item, caller));
-    to.bytes(&packed.done());
-    write_twice(to, items.iter().map(|item| &*item.resource));
+    with_twice(packed, items.iter().map(|item| &*item.resource))
 }
 
-pub(in crate::store) fn write_claims(to: &mut dyn Arguments, caller: &Caller, claims: &[ReleaseRequest]) {
-    to.bytes(&claim_columns(Writer::default(), caller, claims, |claim| claim).done());
-    write_twice(to, claims.iter().map(|claim| &*claim.resource));
+pub(in crate::store) fn claim_args<'a>(caller: &Caller, claims: &'a [ReleaseRequest]) -> Vec<Arg<'a>> {
+    let packed = claim_columns(Writer::default(), caller, claims, |claim| claim);
+    with_twice(packed, claims.iter().map(|claim| &*claim.resource))
 }
 
-pub(in crate::store) fn write_renewals(to: &mut dyn Arguments, caller: &Caller, renewals: &[RenewRequest]) {
+pub(in crate::store) fn renewal_args<'a>(caller: &Caller, renewals: &'a [RenewRequest]) -> Vec<Arg<'a>> {
     let packed = column(Writer::default(), renewals, |to, renewal| to.int(renewal.ttl_ms));
-    to.bytes(&claim_columns(packed, caller, renewals, |renewal| &renewal.claim).done());
+    vec![Arg::Packed(claim_columns(packed, caller, renewals, |renewal| &renewal.claim).done())]
 }
 
 fn claim_columns<T>(packed: Writer, caller: &Caller, items: &[T], claim: impl Fn(&T) -> &ReleaseRequest) -> Writer {
@@ -71,12 +69,14 @@ pub(in crate::store) fn new_column<T>(
     })
 }
 
-/// Whether a resource is named twice: only then does the script look what an item before has done to it.
-fn write_twice<'a>(to: &mut dyn Arguments, mut resources: impl ExactSizeIterator<Item = &'a str>) {
+/// The arguments, and whether a resource is named twice: only then does the script look what an item before has done to it.
+fn with_twice<'a, 'r>(packed: Writer, mut resources: impl ExactSizeIterator<Item = &'r str>) -> Vec<Arg<'a>> {
+    let mut args = vec![Arg::Packed(packed.done())];
     let mut seen = HashSet::new();
     if resources.len() > 1 && !resources.all(|resource| seen.insert(resource)) {
-        to.text("twice");
+        args.push(Arg::Text("twice"));
     }
+    args
 }
 
 /// A reservation's fields from its requester on; its layout stands in `lua/README.md`.

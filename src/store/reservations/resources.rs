@@ -58,7 +58,7 @@ impl Store {
             args.extend(blocks.iter().chain(ancestors).map(|name| Arg::Text(name)));
         }
         let reply = self.ask_at_cost(cost(definitions.len()), &scripts::REGISTER, caller, &args).await?;
-        let registered = match reply.verdict() {
+        let registered = match reply.status() {
             "OK" => RegisterOutcome::Done,
             "CONFLICT" => reply.whole(|reader| {
                 Some(RegisterOutcome::Conflict {
@@ -70,7 +70,7 @@ impl Store {
             "LIMIT" => RegisterOutcome::Limit(reply.limit()?),
             _ => return Err(reply.unexpected()),
         };
-        Ok(reply.told(registered))
+        Ok(reply.stamped(registered))
     }
 
     /// Forgets a definition that nothing depends on.
@@ -79,7 +79,7 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn delete_resource(&self, caller: &Caller, name: &str) -> Result<Stamped<RegisterOutcome>, StoreError> {
         let reply = self.ask(&scripts::RESOURCE_DELETE, caller, &[Arg::Text(name)]).await?;
-        let deleted = match reply.verdict() {
+        let deleted = match reply.status() {
             "OK" => RegisterOutcome::Done,
             "NOT_FOUND" => RegisterOutcome::NotFound,
             "CONFLICT" => reply.whole(|reader| {
@@ -87,7 +87,7 @@ impl Store {
             })?,
             _ => return Err(reply.unexpected()),
         };
-        Ok(reply.told(deleted))
+        Ok(reply.stamped(deleted))
     }
 
     /// What is registered under a name; `None` if nothing is.
@@ -99,7 +99,7 @@ impl Store {
         let found = reply.whole(|reader| {
             if reader.absent() { Some(None) } else { Some(Some(read_definition(name.into(), reader.bytes()?)?)) }
         })?;
-        Ok(reply.told(found))
+        Ok(reply.stamped(found))
     }
 
     /// A piece of the registered resources: from `cursor` on, at most `limit`, perhaps fewer.
@@ -124,7 +124,7 @@ impl Store {
             Some((next, found))
         })?;
         let (found, next) = cursor.cut(found, |definition| &definition.name, limit, next_step, reply.position);
-        Ok(reply.told(ResourcePage { found, next }))
+        Ok(reply.stamped(ResourcePage { found, next }))
     }
 }
 

@@ -41,7 +41,7 @@ impl Store {
         }
         let items = transactions.iter().map(|transaction| transaction.items.len()).sum();
         let reply = self.ask_at_cost(cost(items), &scripts::TRANSACTIONS, caller, &args).await?;
-        reply.verdict_of(|reply| {
+        reply.outcome(|reply| {
             reply.whole(|reader| {
                 transactions
                     .iter()

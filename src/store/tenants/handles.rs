@@ -1,102 +1,108 @@
-//! The places of the tenants that this replica has to do with, and what is left of those that it has forgotten.
+//! The cache of tenants' handles. When a handle is evicted, its partition keeps the highest evicted floor.
 //!
-//! A tenant has one place here, so that all its credentials share one floor. A place that nobody uses any more goes when there are too
-//! many. Of its floor stays that none of its partition that was forgotten was higher than so much: a place that is made anew begins with that,
-//! and scripts take it for the floor where Redis' clock is behind it. Elsewhere the clock alone makes the next position higher.
+//! A tenant has one handle, so that all its credentials share one floor. Handles that nobody uses are evicted when there are too many. A
+//! handle that is created again begins with the floor that its partition kept, as an upper bound of what the evicted one had seen:
+//!
+//! ```text
+//! tenants of a partition   A: 7,000   B: 9,000 (evicted)   C: 5,000 (evicted)
+//! evicted floor            9,000
+//! B again                  -9,000: it may have been as high as that
+//! ```
+//!
+//! Scripts take that bound for the floor only where Redis' clock is behind it. Elsewhere the clock alone makes the next position higher.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use crate::{
     domain::names::TenantId,
-    store::keys::{PARTITIONS, Partition, TenantHandle},
+    store::{
+        keys::{PARTITIONS, Partition},
+        tenants::handle::TenantHandle,
+    },
+    sync::lock,
 };
 
-/// Places by their tenants. One for all runtimes of the replica.
+/// Handles by their tenants. One cache for all runtimes of the replica.
 #[derive(Debug)]
 pub(in crate::store) struct TenantHandles {
-    /// So many may be there before those that nobody uses go.
-    spare: usize,
-    known: Mutex<Known>,
+    /// Capacity beside the handles in use.
+    capacity: usize,
+    state: Mutex<State>,
 }
 
 #[derive(Debug)]
-struct Known {
-    places: HashMap<TenantId, Arc<TenantHandle>>,
-    /// Of each partition, the highest position of what was forgotten.
-    forgotten: Vec<i64>,
-    /// With so many they are looked through again.
-    look_at: usize,
+struct State {
+    handles: HashMap<TenantId, Arc<TenantHandle>>,
+    /// Of each partition, the highest position of its evicted handles.
+    evicted_floors: Vec<i64>,
+    /// The number of handles at which unused ones are evicted next.
+    evict_at: usize,
 }
 
 impl TenantHandles {
-    /// None is known yet; beside those in use, about `spare` are kept.
-    pub(in crate::store) fn keeping(spare: usize) -> Self {
-        Self {
-            spare,
-            known: Mutex::new(Known {
-                places: HashMap::new(),
-                forgotten: vec![0; usize::from(PARTITIONS)],
-                look_at: spare,
-            }),
-        }
+    /// An empty cache that keeps about `capacity` handles beside those in use.
+    pub(in crate::store) fn new(capacity: usize) -> Self {
+        let evicted_floors = vec![0; usize::from(PARTITIONS)];
+        let state = State { handles: HashMap::new(), evicted_floors, evict_at: capacity };
+        Self { capacity, state: Mutex::new(state) }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
-    /// How many are there.
+    /// The number of handles.
     pub(in crate::store) fn len(&self) -> usize {
-        self.known().places.len()
+        self.state().handles.len()
     }
 
-    /// The place of a tenant, made if need be.
-    pub(in crate::store) fn of(&self, tenant: &TenantId) -> Arc<TenantHandle> {
-        let mut known = self.known();
-        if let Some(place) = known.places.get(tenant) {
-            return place.clone();
+    /// The handle of a tenant, created if it is not there.
+    pub(in crate::store) fn get_or_insert(&self, tenant: &TenantId) -> Arc<TenantHandle> {
+        let mut state = self.state();
+        if let Some(handle) = state.handles.get(tenant) {
+            return handle.clone();
         }
-        if known.places.len() >= known.look_at {
-            known.forget_unused();
-            // A quarter more, so that looking through all is a small part of what each new one costs.
-            known.look_at = self.spare.max(known.places.len()) / 4 * 5;
+        if state.handles.len() >= state.evict_at {
+            state.evict_unused();
+            // A quarter more, so that the scan of all handles is a small part of the cost of each insertion.
+            state.evict_at = self.capacity.max(state.handles.len()) / 4 * 5;
         }
-        let place = TenantHandle::new(tenant.clone());
-        let forgotten = known.forgotten[place.partition().number()];
-        let place = Arc::new(place.forgotten_at(forgotten));
-        known.places.insert(tenant.clone(), place.clone());
-        place
+        let handle = TenantHandle::new(tenant.clone());
+        let evicted_floor = state.evicted_floors[handle.partition().number()];
+        let handle = Arc::new(handle.with_evicted_floor(evicted_floor));
+        state.handles.insert(tenant.clone(), handle.clone());
+        handle
     }
 
-    /// Notes a position that somebody else made.
-    pub(in crate::store) fn heard(&self, tenant: &TenantId, position: i64) {
-        let mut known = self.known();
-        match known.places.get(tenant) {
-            Some(place) => place.seen(position),
-            None => known.forget(Partition::of(tenant), position),
+    /// Notes a position of a tenant, which may not be cached.
+    pub(in crate::store) fn note_position(&self, tenant: &TenantId, position: i64) {
+        let mut state = self.state();
+        match state.handles.get(tenant) {
+            Some(handle) => handle.note_position(position),
+            None => state.raise_evicted_floor(Partition::of(tenant), position),
         }
     }
 }
 
-impl Known {
-    fn forget_unused(&mut self) {
-        let (mut places, before) = (std::mem::take(&mut self.places), self.places.len());
-        places.retain(|_, place| {
-            // Nobody else has it, and nobody can get it while this is locked.
-            let Some(unused) = Arc::get_mut(place) else { return true };
-            self.forget(unused.partition(), unused.floor_to_keep());
+impl State {
+    fn evict_unused(&mut self) {
+        let (mut handles, before) = (std::mem::take(&mut self.handles), self.handles.len());
+        handles.retain(|_, handle| {
+            // Nobody else holds it, and nobody can get it while this is locked.
+            let Some(unused) = Arc::get_mut(handle) else { return true };
+            self.raise_evicted_floor(unused.partition(), unused.highest_seen());
             false
         });
-        tracing::debug!(before, now = places.len(), "forgot places");
-        self.places = places;
+        tracing::debug!(before, now = handles.len(), "evicted unused handles of tenants");
+        self.handles = handles;
     }
 
-    fn forget(&mut self, partition: Partition, position: i64) {
-        let highest = &mut self.forgotten[partition.number()];
-        *highest = position.max(*highest);
+    fn raise_evicted_floor(&mut self, partition: Partition, position: i64) {
+        let floor = &mut self.evicted_floors[partition.number()];
+        *floor = position.max(*floor);
     }
 }
 
@@ -104,51 +110,58 @@ impl Known {
 mod tests {
     use super::*;
 
-    const SPARE: usize = 8;
+    const CAPACITY: usize = 8;
 
     #[test]
-    fn places_in_use_stay_and_the_others_are_bounded() {
-        let places = TenantHandles::keeping(SPARE);
-        let used: Vec<_> = (0..2 * SPARE).map(|_| places.of(&TenantId::random())).collect();
-        used.iter().for_each(|place| place.seen(7));
-        for _ in 0..100 * SPARE {
-            places.of(&TenantId::random());
-            assert!(places.len() <= 3 * SPARE, "{}", places.len());
+    fn handles_in_use_stay_and_the_others_are_bounded() {
+        let handles = TenantHandles::new(CAPACITY);
+        let used: Vec<_> = (0..2 * CAPACITY).map(|_| handles.get_or_insert(&TenantId::random())).collect();
+        used.iter().for_each(|handle| handle.note_position(7));
+        for _ in 0..100 * CAPACITY {
+            handles.get_or_insert(&TenantId::random());
+            assert!(handles.len() <= 3 * CAPACITY, "{}", handles.len());
         }
-        assert!(used.iter().all(|place| Arc::ptr_eq(place, &places.of(place.tenant()))), "one place for each");
+        assert!(
+            used.iter().all(|handle| Arc::ptr_eq(handle, &handles.get_or_insert(handle.tenant()))),
+            "one handle for each"
+        );
     }
 
     #[test]
-    fn of_a_forgotten_place_stays_that_it_was_no_higher() {
-        let places = TenantHandles::keeping(SPARE);
+    fn the_floor_of_an_evicted_handle_stays_as_a_bound() {
+        let handles = TenantHandles::new(CAPACITY);
         let tenant = TenantId::random();
-        places.of(&tenant).seen(7_000);
-        assert_eq!(places.of(&tenant).floor(), 7_000, "known exactly");
+        handles.get_or_insert(&tenant).note_position(7_000);
+        assert_eq!(handles.get_or_insert(&tenant).floor(), 7_000, "known exactly");
 
-        (0..2 * SPARE).for_each(|_| drop(places.of(&TenantId::random())));
-        assert_eq!((places.of(&tenant).floor(), places.of(&tenant).latest()), (-7_000, 0), "a bound, and nothing seen");
-        places.of(&tenant).seen(6_000);
+        (0..2 * CAPACITY).for_each(|_| drop(handles.get_or_insert(&TenantId::random())));
         assert_eq!(
-            (places.of(&tenant).floor(), places.of(&tenant).latest()),
+            (handles.get_or_insert(&tenant).floor(), handles.get_or_insert(&tenant).latest()),
+            (-7_000, 0),
+            "a bound, and nothing seen"
+        );
+        handles.get_or_insert(&tenant).note_position(6_000);
+        assert_eq!(
+            (handles.get_or_insert(&tenant).floor(), handles.get_or_insert(&tenant).latest()),
             (-7_000, 6_000),
             "it may have been higher"
         );
 
-        // The bound outlives a place that was made anew and saw less.
-        (0..2 * SPARE).for_each(|_| drop(places.of(&TenantId::random())));
-        assert_eq!(places.of(&tenant).floor(), -7_000);
-        places.of(&tenant).seen(7_001);
-        assert_eq!(places.of(&tenant).floor(), 7_001, "exact again");
+        // The bound outlives a handle that was created again and saw less.
+        (0..2 * CAPACITY).for_each(|_| drop(handles.get_or_insert(&TenantId::random())));
+        assert_eq!(handles.get_or_insert(&tenant).floor(), -7_000);
+        handles.get_or_insert(&tenant).note_position(7_001);
+        assert_eq!(handles.get_or_insert(&tenant).floor(), 7_001, "exact again");
     }
 
     #[test]
-    fn what_is_heard_of_a_tenant_that_is_not_known_raises_the_bound() {
-        let places = TenantHandles::keeping(SPARE);
+    fn a_position_of_a_tenant_that_is_not_cached_raises_the_bound() {
+        let handles = TenantHandles::new(CAPACITY);
         let tenant = TenantId::random();
-        places.heard(&tenant, 9_000);
-        assert_eq!(places.of(&tenant).floor(), -9_000);
-        places.heard(&tenant, 9_500);
-        assert_eq!((places.of(&tenant).floor(), places.of(&tenant).latest()), (9_500, 9_500));
-        assert_eq!(places.len(), 1);
+        handles.note_position(&tenant, 9_000);
+        assert_eq!(handles.get_or_insert(&tenant).floor(), -9_000);
+        handles.note_position(&tenant, 9_500);
+        assert_eq!((handles.get_or_insert(&tenant).floor(), handles.get_or_insert(&tenant).latest()), (9_500, 9_500));
+        assert_eq!(handles.len(), 1);
     }
 }

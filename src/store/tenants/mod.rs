@@ -1,8 +1,11 @@
-//! Tenants and their API keys.
+//! Tenants: created, read, changed, deleted.
 //!
-//! A key's truth is in its tenant's state; the directory, in slots of its own, only finds the tenant. So a key is written first
-//! there and then here, and removed in the same order: whatever is interrupted, an entry of the directory alone opens nothing.
+//! A credential's truth is in its tenant's state; the directory, in hash slots of its own, only finds the tenant. So a credential is written
+//! first there and then to the directory, and removed in the same order: whatever is interrupted, an entry of the directory alone opens
+//! nothing.
 
+pub(super) mod api_keys;
+pub(super) mod handle;
 pub(super) mod handles;
 pub(super) mod issuers;
 pub(super) mod rate_state;
@@ -10,124 +13,103 @@ pub(super) mod sessions;
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        access::{ApiKey, Issuer, IssuerKind, Scopes, Tenant},
-        closed_set::ClosedSet,
+        access::{ApiKey, Issuer, Scopes, Tenant},
         names::TenantId,
         tier::Tier,
     },
     store::{
-        Arg, Caller, Limited, Reply, Secret, Stamped, Store, StoreError, TenantHandle,
-        codec::Reader,
-        keys::{TENANTS, directory},
+        Arg, NewKey, Reply, Secret, Stamped, Store, StoreError, TenantHandle,
+        call::Eval,
+        keys::{TENANTS, credential_entry},
         scripts,
+        tenants::{
+            api_keys::{KEY_PREFIX, random_text},
+            issuers::read_issuer,
+        },
     },
 };
 
-/// A key that was just made: the only moment at which its text is known.
-#[derive(Debug, Clone)]
-pub struct NewKey {
-    /// What it is.
-    pub key: ApiKey,
-    /// The key itself: `hf_live_...`.
-    pub text: String,
-}
-
-/// A piece of the list of tenants.
+/// A page of the list of tenants.
 #[derive(Debug)]
 pub struct TenantPage {
-    /// In the order of their ids.
+    /// The tenants, in the order of their ids.
     pub tenants: Vec<Tenant>,
-    /// The id after which the next piece begins; `None` at the end.
+    /// The id after which the next page begins; `None` at the end.
     pub next: Option<String>,
 }
 
-/// The list of a tenant's keys.
-pub type KeyPage = Vec<ApiKey>;
-
-/// What the tenant's state says of itself and of one credential.
+/// A tenant as its own state has it, with one credential of it.
 pub(in crate::store) struct TenantState {
     pub(in crate::store) tenant: Tenant,
     pub(in crate::store) version: i64,
     pub(in crate::store) has_definitions: bool,
-    /// Whether the credential that was asked about is there.
-    pub(in crate::store) credential: bool,
-    /// The key that it is, or was had from.
+    /// Whether the credential is valid.
+    pub(in crate::store) has_credential: bool,
+    /// The API key of the credential: its id and packed form.
     pub(in crate::store) key: Option<(String, Vec<u8>)>,
-    /// The connection that an ingest key is of.
+    /// The connection of an ingest key.
     pub(in crate::store) connection: Option<Uuid>,
     pub(in crate::store) issuer: Option<Issuer>,
     now_us: i64,
     position: i64,
 }
 
+/// A change of a tenant's settings; what is `None` stays.
+pub(in crate::store) struct TenantChange<'a> {
+    pub(in crate::store) tier: Option<Tier>,
+    pub(in crate::store) require_registration: Option<bool>,
+    pub(in crate::store) issuer: IssuerChange<'a>,
+}
+
+/// A change of the issuer that a tenant trusts.
+pub(in crate::store) enum IssuerChange<'a> {
+    Keep,
+    Remove,
+    Replace(&'a Issuer),
+}
+
+impl<'a> IssuerChange<'a> {
+    /// This change alone.
+    pub(in crate::store) fn alone(self) -> TenantChange<'a> {
+        TenantChange { tier: None, require_registration: None, issuer: self }
+    }
+}
+
 impl TenantState {
     /// A part of it, with the instant at which it was true.
-    pub(in crate::store) fn told<T>(self, part: impl FnOnce(Self) -> T) -> Stamped<T> {
+    pub(in crate::store) fn stamped<T>(self, part: impl FnOnce(Self) -> T) -> Stamped<T> {
         Stamped { now_us: self.now_us, position: self.position, answer: part(self) }
     }
 }
 
-/// How an API key begins.
-pub const KEY_PREFIX: &str = "hf_live_";
-
-/// A new credential's text: 192 random bits.
-pub(in crate::store) fn random_text(prefix: &str) -> Result<String, StoreError> {
-    let mut random = [0_u8; 24];
-    getrandom::fill(&mut random)
-        .map_err(|error| StoreError::UnexpectedReply { script: "random", got: error.to_string() })?;
-    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random)))
-}
-
-/// Reads a packed key: its hash, and what may be shown of it.
-pub(in crate::store) fn read_key(id: &str, packed: &[u8]) -> Option<(String, ApiKey)> {
-    let mut reader = Reader::new(packed);
-    let hash = reader.text()?.into();
-    let label = reader.text()?.into();
-    let scopes = Scopes::parse(reader.text()?.split(',')).ok()?;
-    Some((hash, ApiKey { id: id.into(), label, scopes, created_ms: reader.int()?, used_ms: None }))
-}
-
-/// Reads a packed issuer.
-pub(in crate::store) fn read_issuer(packed: &[u8]) -> Option<Issuer> {
-    let mut reader = Reader::new(packed);
-    let (id, kind) = (reader.text()?.into(), IssuerKind::of_name(reader.text()?)?);
-    Some(Issuer {
-        id,
-        kind,
-        issuer: reader.maybe_text()?,
-        audience: reader.maybe_text()?,
-        sealed: reader.text()?.into(),
-    })
-}
-
 impl Store {
+    /// Runs a script on a tenant's keys without a caller.
     pub(in crate::store) async fn eval_at(
         &self,
         script: &'static scripts::Script,
-        place: &TenantHandle,
+        handle: &TenantHandle,
         args: &[&str],
     ) -> Result<Reply, StoreError> {
-        let bytes =
-            self.link.eval(script, place.keys_of(script), |to| args.iter().for_each(|arg| to.text(arg))).await?;
-        Reply::read(script, bytes)
+        let args: Vec<_> = args.iter().map(|arg| Arg::Text(arg)).collect();
+        self.eval(Eval::new(script, handle.keys_of(script), &args)).await
     }
 
+    /// A tenant's state, with the credential in that field of it; `None` if there is no such tenant.
     pub(in crate::store) async fn tenant_state(
         &self,
-        place: &TenantHandle,
+        handle: &TenantHandle,
         credential: &str,
     ) -> Result<Option<TenantState>, StoreError> {
-        let reply = self.eval_at(&scripts::TENANT_READ, place, &[credential]).await?;
-        if reply.verdict() == "STALE" {
+        let reply = self.eval_at(&scripts::TENANT_READ, handle, &[credential]).await?;
+        if reply.status() == "STALE" {
             return Ok(None);
         }
         let (now_us, position) = (reply.now_us, reply.position);
-        place.seen(position);
+        handle.note_position(position);
         reply
             .whole(|reader| {
                 let version = reader.int()?;
@@ -137,16 +119,16 @@ impl Store {
                 let require_registration = reader.boolean()?;
                 let has_definitions = reader.boolean()?;
                 let issuer = if reader.absent() { None } else { Some(read_issuer(reader.bytes()?)?) };
-                let credential = reader.boolean()?;
+                let has_credential = reader.boolean()?;
                 let id = reader.maybe_text()?;
                 let packed = if reader.absent() { None } else { Some(reader.bytes()?.to_vec()) };
-                let tenant = Tenant { id: place.tenant().clone(), name, tier, created_ms, require_registration };
+                let tenant = Tenant { id: handle.tenant().clone(), name, tier, created_ms, require_registration };
                 let connection = id.as_deref().filter(|_| packed.is_none()).and_then(|id| Uuid::try_parse(id).ok());
                 Some(TenantState {
                     tenant,
                     version,
                     has_definitions,
-                    credential,
+                    has_credential,
                     key: id.zip(packed),
                     connection,
                     issuer,
@@ -157,7 +139,7 @@ impl Store {
             .map(Some)
     }
 
-    /// Makes a tenant with its default key, which may do everything.
+    /// Creates a tenant with its default key, which has every scope. `None` if the id is taken.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: there may be a tenant whose key nobody knows; deleting it is safe.
@@ -167,22 +149,22 @@ impl Store {
         name: &str,
         tier: Tier,
     ) -> Result<Option<(Tenant, NewKey)>, StoreError> {
-        let place = self.callers.place(&id);
+        let handle = self.callers.tenant_handle(&id);
         let (key_id, text) = (Uuid::new_v4().to_string(), random_text(KEY_PREFIX)?);
         let secret = Secret::of(&text);
         let scopes = Scopes::ALL;
         let reply = self
             .eval_at(
                 &scripts::TENANT_CREATE,
-                &place,
+                &handle,
                 &[name, tier.name(), &key_id, secret.hash(), "default", &scopes.to_list()],
             )
             .await?;
-        if reply.verdict() != "OK" {
+        if reply.status() != "OK" {
             return Ok(None);
         }
-        self.link.send(redis::cmd("ZADD").arg(TENANTS).arg(0).arg(id.as_str())).await?;
-        self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(id.as_str())).await?;
+        self.redis.send(redis::cmd("ZADD").arg(TENANTS).arg(0).arg(id.as_str())).await?;
+        self.redis.send(redis::cmd("SET").arg(credential_entry(secret.hash())).arg(id.as_str())).await?;
         let created_ms = reply.now_us / 1000;
         let key = ApiKey { id: key_id, label: "default".into(), scopes, created_ms, used_ms: None };
         Ok(Some((
@@ -191,10 +173,10 @@ impl Store {
         )))
     }
 
-    /// What a tenant is; `None` if there is no such tenant.
+    /// A tenant; `None` if there is none of that id.
     ///
     /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
+    /// As [`StoreError`] says; a read changes nothing.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Stamped<Tenant>>, StoreError> {
         let state = self.tenant_state(&TenantHandle::new(id.clone()), "").await?;
         Ok(state.map(|state| Stamped { now_us: state.now_us, position: state.position, answer: state.tenant }))
@@ -203,24 +185,24 @@ impl Store {
     /// Tenants in the order of their ids: at most `limit` after `after`.
     ///
     /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
+    /// As [`StoreError`] says; a read changes nothing.
     pub async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<TenantPage, StoreError> {
         let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
         let ids = self
-            .link
+            .redis
             .send(redis::cmd("ZRANGE").arg(TENANTS).arg(from).arg("+").arg("BYLEX").arg("LIMIT").arg(0).arg(limit + 1))
             .await?;
         let mut ids: Vec<String> = redis::from_redis_value(ids)
             .map_err(|_| StoreError::UnexpectedReply { script: "tenants", got: "no list".into() })?;
-        let more = ids.len() > limit;
+        let has_more = ids.len() > limit;
         ids.truncate(limit);
-        let next = if more { ids.last().cloned() } else { None };
-        let found = ids.iter().filter_map(|id| TenantId::parse(id));
-        let tenants = futures_util::future::try_join_all(found.map(|id| async move { self.tenant(&id).await })).await?;
-        Ok(TenantPage { tenants: tenants.into_iter().flatten().map(|told| told.answer).collect(), next })
+        let next = if has_more { ids.last().cloned() } else { None };
+        let ids = ids.iter().filter_map(|id| TenantId::parse(id));
+        let tenants = futures_util::future::try_join_all(ids.map(|id| async move { self.tenant(&id).await })).await?;
+        Ok(TenantPage { tenants: tenants.into_iter().flatten().map(|stamped| stamped.answer).collect(), next })
     }
 
-    /// Changes a tenant's settings; every replica knows at its next call. `false` if there is no such tenant.
+    /// Changes a tenant's settings; every replica sees it at its next call. `false` if there is no such tenant.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
@@ -230,162 +212,66 @@ impl Store {
         tier: Option<Tier>,
         require_registration: Option<bool>,
     ) -> Result<bool, StoreError> {
-        let require = match require_registration {
+        let change = TenantChange { tier, require_registration, issuer: IssuerChange::Keep };
+        Ok(self.change_tenant(id, &change).await?.status() == "OK")
+    }
+
+    /// Changes a tenant's settings; the reply of `tenant_update`.
+    pub(in crate::store) async fn change_tenant(
+        &self,
+        id: &TenantId,
+        change: &TenantChange<'_>,
+    ) -> Result<Reply, StoreError> {
+        let handle = self.callers.tenant_handle(id);
+        let tier = change.tier.map_or("", Tier::name);
+        let require_registration = match change.require_registration {
             Some(true) => "1",
             Some(false) => "0",
             None => "",
         };
-        let reply = self.change_tenant(id, [tier.map_or("", Tier::name), require], ["", "", "", "", ""]).await?;
-        Ok(reply.verdict() == "OK")
+        let [issuer_id, kind, issuer, audience, sealed] = match &change.issuer {
+            IssuerChange::Keep => [""; 5],
+            IssuerChange::Remove => ["-", "", "", "", ""],
+            IssuerChange::Replace(Issuer { id, kind, issuer, audience, sealed }) => {
+                [id, kind.name(), issuer.as_deref().unwrap_or(""), audience.as_deref().unwrap_or(""), sealed]
+            }
+        };
+        let (publish, channel) = (self.redis.publish_command(), handle.partition().channel());
+        let settings = [tier, require_registration, id.as_str(), publish, &channel];
+        let args = [&settings[..], &[issuer_id, kind, issuer, audience, sealed]].concat();
+        self.eval_at(&scripts::TENANT_UPDATE, &handle, &args).await
     }
 
-    /// Changes a tenant's settings: tier and whether registration is required, then the issuer's id, kind, `iss`, `aud` and sealed keys.
-    pub(in crate::store) async fn change_tenant(
-        &self,
-        id: &TenantId,
-        settings: [&str; 2],
-        issuer: [&str; 5],
-    ) -> Result<Reply, StoreError> {
-        let place = self.callers.place(id);
-        let ([tier, require], [issuer_id, kind, iss, aud, sealed]) = (settings, issuer);
-        let channel = place.partition().channel();
-        let args =
-            [tier, require, id.as_str(), self.link.publish_command(), &channel, issuer_id, kind, iss, aud, sealed];
-        self.eval_at(&scripts::TENANT_UPDATE, &place, &args).await
-    }
-
-    /// Ends a tenant with all that it has. `false` if there is no such tenant.
+    /// Deletes a tenant with everything that it has. `false` if there is no such tenant.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done in part. Repeating finishes it.
     pub async fn delete_tenant(&self, id: &TenantId) -> Result<bool, StoreError> {
-        let place = TenantHandle::new(id.clone());
-        let issuer = self.tenant_state(&place, "").await?.and_then(|state| state.issuer);
+        let handle = TenantHandle::new(id.clone());
+        let issuer = self.tenant_state(&handle, "").await?.and_then(|state| state.issuer);
         let reply = self
             .eval_at(
                 &scripts::TENANT_DELETE,
-                &place,
-                &[id.as_str(), self.link.publish_command(), &place.partition().channel()],
+                &handle,
+                &[id.as_str(), self.redis.publish_command(), &handle.partition().channel()],
             )
             .await?;
-        let found = reply.verdict() == "OK";
+        let found = reply.status() == "OK";
         if found {
             for hash in reply.each(1, |reader| reader.text().map(str::to_owned))? {
-                self.link.send(redis::cmd("DEL").arg(directory(&hash))).await?;
+                self.redis.send(redis::cmd("DEL").arg(credential_entry(&hash))).await?;
             }
         }
         if let Some(issuer) = issuer {
             self.drop_pair(id, &issuer).await?;
         }
-        self.link.send(redis::cmd("ZREM").arg(TENANTS).arg(id.as_str())).await?;
+        self.redis.send(redis::cmd("ZREM").arg(TENANTS).arg(id.as_str())).await?;
         Ok(found)
     }
 
-    /// Makes one more key for the caller's tenant.
-    ///
-    /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: there may be a key whose text nobody knows; the list shows it.
-    pub async fn create_key(
-        &self,
-        caller: &Caller,
-        label: &str,
-        scopes: Scopes,
-    ) -> Result<Stamped<Limited<NewKey>>, StoreError> {
-        let (id, text) = (Uuid::new_v4().to_string(), random_text(KEY_PREFIX)?);
-        let secret = Secret::of(&text);
-        let names = scopes.to_list();
-        let caller = &self.fresh(caller).await?;
-        let most = caller.limits().keys.unwrap_or(0);
-        let args =
-            [Arg::Text(&id), Arg::Text(secret.hash()), Arg::Text(label), Arg::Text(&names), Arg::Number(most as i64)];
-        let told = self.ask(&scripts::KEY_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
-        if let Limited::Done(_) = told.answer {
-            self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(caller.tenant().id.as_str())).await?;
-        }
-        let key =
-            |created_ms| NewKey { key: ApiKey { id, label: label.into(), scopes, created_ms, used_ms: None }, text };
-        Ok(told.map(|outcome| outcome.map(key)))
-    }
-
-    /// The keys of the caller's tenant, oldest first.
-    ///
-    /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
-    pub async fn keys(&self, caller: &Caller) -> Result<Stamped<KeyPage>, StoreError> {
-        let reply = self.ask(&scripts::KEY_LIST, caller, &[]).await?;
-        let mut keys = reply.each(3, |reader| {
-            let id = reader.text()?.to_owned();
-            let (_, key) = read_key(&id, reader.bytes()?)?;
-            Some(ApiKey { used_ms: reader.maybe_int()?, ..key })
-        })?;
-        keys.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
-        Ok(reply.told(keys))
-    }
-
-    /// Gives a key a new secret; the old one is refused from now on. `None` if there is no such key.
-    ///
-    /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: the old secret may be refused already; rotate again.
-    pub async fn rotate_key(&self, caller: &Caller, id: &str) -> Result<Stamped<Option<NewKey>>, StoreError> {
-        let text = random_text(KEY_PREFIX)?;
-        let secret = Secret::of(&text);
-        let reply = self.ask(&scripts::KEY_ROTATE, caller, &[Arg::Text(id), Arg::Text(secret.hash())]).await?;
-        if reply.verdict() == "NOT_FOUND" {
-            return Ok(reply.told(None));
-        }
-        let (old, key) = reply.whole(|reader| Some((reader.text()?.to_owned(), read_key(id, reader.bytes()?)?.1)))?;
-        self.link.send(redis::cmd("SET").arg(directory(secret.hash())).arg(caller.tenant().id.as_str())).await?;
-        self.link.send(redis::cmd("DEL").arg(directory(&old))).await?;
-        Ok(reply.told(Some(NewKey { key, text })))
-    }
-
-    /// Removes a key; it is refused from now on.
-    ///
-    /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn delete_key(&self, caller: &Caller, id: &str) -> Result<Stamped<KeyRemoval>, StoreError> {
-        let reply = self.ask(&scripts::KEY_DELETE, caller, &[Arg::Text(id)]).await?;
-        match reply.verdict() {
-            "OK" => {
-                let hash = reply.whole(|reader| reader.text().map(str::to_owned))?;
-                self.link.send(redis::cmd("DEL").arg(directory(&hash))).await?;
-                Ok(reply.told(KeyRemoval::Removed))
-            }
-            "NOT_FOUND" => Ok(reply.told(KeyRemoval::NotFound)),
-            "LAST_ADMIN" => Ok(reply.told(KeyRemoval::LastAdmin)),
-            _ => Err(reply.unexpected()),
-        }
-    }
-
-    /// Lets a caller act for a tenant without a credential of it: the command line, over the store.
-    ///
-    /// # Errors
-    /// As [`StoreError`] says.
-    pub async fn acting_for(&self, tenant: &TenantId) -> Result<Option<Caller>, StoreError> {
-        self.keeper(tenant).await
-    }
-
-    /// Writes down that a key was used; when that fails, the next use will tell.
-    pub(in crate::store) async fn write_use(&self, place: &TenantHandle, credential: &str, key_id: &str) {
-        if let Err(error) = self.eval_at(&scripts::KEY_USED, place, &[credential, key_id]).await {
-            tracing::debug!(%error, "the use of a key was not noted");
-        }
-    }
-
-    /// The place of a tenant.
+    /// The handle of a tenant.
     #[must_use]
-    pub fn place(&self, tenant: &TenantId) -> Arc<TenantHandle> {
-        self.callers.place(tenant)
+    pub fn tenant_handle(&self, tenant: &TenantId) -> Arc<TenantHandle> {
+        self.callers.tenant_handle(tenant)
     }
-}
-
-/// What became of a key's removal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyRemoval {
-    /// It is gone.
-    Removed,
-    /// There was no such key.
-    NotFound,
-    /// It is the last that may make others; it stays.
-    LastAdmin,
 }

@@ -1,19 +1,21 @@
-//! Sessions: somebody signed in with an API key, for a while.
+//! Sessions: signed in with an API key, and ended by an idle timeout. Also what a tenant uses of its limits.
 
 use std::time::Duration;
 
-use crate::store::{Arg, Caller, Secret, Stamped, Store, StoreError, keys::directory, scripts, tenants::random_text};
+use crate::store::{
+    Arg, Caller, Secret, Stamped, Store, StoreError, keys::credential_entry, scripts, tenants::api_keys::random_text,
+};
 
-/// How the text of a session begins.
+/// Prefix of sessions' texts.
 pub const SESSION_PREFIX: &str = "hf_sess_";
-/// A session that is not used ends after this long.
-pub(in crate::store) const SESSION_IDLE: Duration = Duration::from_secs(8 * 3_600);
-/// A session ends after this long however much it is used.
+/// Idle timeout of a session, 8 hours.
+pub(in crate::store) const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(8 * 3_600);
+/// Longest life of a session, however much it is used: 7 days.
 pub const SESSION_LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
-/// How many sessions a tenant has at most; beyond it the one that would end first ends.
-const MOST: i64 = 1_000;
+/// Sessions per tenant; one more evicts the one that would end first.
+const MAX_SESSIONS: i64 = 1_000;
 
-/// How much of what its tier limits a tenant uses.
+/// What a tenant uses of its tier's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Reservations held.
@@ -33,42 +35,42 @@ pub struct Usage {
 }
 
 impl Store {
-    /// Signs in; answers the session's text, which is never known again.
+    /// Opens a session; answers its text, which is stored nowhere.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: there may be a session whose text nobody knows; it ends by itself.
     pub async fn open_session(&self, caller: &Caller) -> Result<Stamped<String>, StoreError> {
         let text = random_text(SESSION_PREFIX)?;
         let secret = Secret::of(&text);
-        let (idle_ms, longest_ms) = (SESSION_IDLE.as_millis() as i64, SESSION_LONGEST.as_millis() as i64);
-        let args = [Arg::Text(secret.hash()), Arg::Number(idle_ms), Arg::Number(longest_ms), Arg::Number(MOST)];
+        let (idle_ms, longest_ms) = (SESSION_IDLE_TIMEOUT.as_millis() as i64, SESSION_LONGEST.as_millis() as i64);
+        let args = [Arg::Text(secret.hash()), Arg::Number(idle_ms), Arg::Number(longest_ms), Arg::Number(MAX_SESSIONS)];
         let reply = self.ask(&scripts::SESSION_CREATE, caller, &args).await?;
         let entry = redis::cmd("SET")
-            .arg(directory(secret.hash()))
+            .arg(credential_entry(secret.hash()))
             .arg(caller.tenant().id.as_str())
             .arg("EX")
             .arg(SESSION_LONGEST.as_secs())
             .to_owned();
-        self.link.send(&entry).await?;
-        Ok(reply.told(text))
+        self.redis.send(&entry).await?;
+        Ok(reply.stamped(text))
     }
 
-    /// Signs out: the session is refused from now on. It costs nothing, so that everybody can leave.
+    /// Ends a session; it is refused from now on. Costs nothing, so that the rate never keeps anybody from it.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn end_session(&self, session: &Caller) -> Result<Stamped<()>, StoreError> {
-        let told = self.ask_at_cost(0, &scripts::SESSION_END, session, &[]).await?.told(());
+        let stamped = self.ask_at_cost(0, &scripts::SESSION_END, session, &[]).await?.stamped(());
         if let Some(field) = session.credential() {
-            self.link.send(redis::cmd("DEL").arg(directory(field.trim_start_matches("s:")))).await?;
+            self.redis.send(redis::cmd("DEL").arg(credential_entry(field.trim_start_matches("s:")))).await?;
         }
-        Ok(told)
+        Ok(stamped)
     }
 
-    /// How much of what its tier limits the tenant uses.
+    /// What the tenant uses of its tier's limits.
     ///
     /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
+    /// As [`StoreError`] says; a read changes nothing.
     pub async fn usage(&self, caller: &Caller) -> Result<Stamped<Usage>, StoreError> {
         let reply = self.ask(&scripts::USAGE, caller, &[]).await?;
         let usage = reply.whole(|reader| {
@@ -82,6 +84,6 @@ impl Store {
                 queue_events: reader.int()?,
             })
         })?;
-        Ok(reply.told(usage))
+        Ok(reply.stamped(usage))
     }
 }

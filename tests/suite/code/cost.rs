@@ -30,7 +30,8 @@ async fn a_script_runs_no_more_commands_than_it_needs() {
     let (store, caller) = (&bench.store, &bench.caller);
     // Not counted, as only a tenant's first call does it: loading the script, and writing when the key was last used.
     bench.reserve(&[wanted("w", "stays", 600)]).await;
-    let used = holdfast::store::TenantHandle::new(bench.tenant.id.clone()).key("used").to_string();
+    let used =
+        holdfast::store::TenantHandle::new(bench.tenant.id.clone()).key(holdfast::store::KeyKind::Used).to_string();
     until("the use of the key is noted", || async { bench.redis.ask::<bool>(&format!("EXISTS {used}")) }).await;
 
     let mut before = commands(&bench.redis);

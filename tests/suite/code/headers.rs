@@ -23,7 +23,9 @@ use holdfast::{
         tier::Tier,
         transaction::{Items, Method, Transaction},
     },
-    store::{AcquireOutcome, Ask, Bearer, PageCursor, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind},
+    store::{
+        AcquireOutcome, Bearer, HeadQuery, PageCursor, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind,
+    },
 };
 
 use crate::support::script_bench::{Bench, claim, names, names_of, wanted};
@@ -127,7 +129,7 @@ fn the_keys_are_the_ones_that_rust_sends() {
                 assert!(script.keys.len() > at, "{}: {line}", script.name);
                 break;
             }
-            assert_eq!(Some(script.keys[at]), words.next(), "{}: {line}", script.name);
+            assert_eq!(Some(script.keys[at].name()), words.next(), "{}: {line}", script.name);
             assert!(
                 at + 1 < lines.len() || script.keys.len() == lines.len(),
                 "{}: Rust sends {:?}",
@@ -231,14 +233,14 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     bench.store.usage(&fresh).await.unwrap();
     let session = bench.store.caller(&Bearer::Session(Secret::of(&session))).await.unwrap().unwrap();
     bench.store.end_session(&session).await.unwrap();
-    let (replica, handle) = (ReplicaId::random(), bench.store.place(&bench.tenant.id));
+    let (replica, handle) = (ReplicaId::random(), bench.store.tenant_handle(&bench.tenant.id));
     bench
         .store
-        .enter_stream(&fresh, &StreamId { replica: replica.clone(), number: 1 }, &StreamKind::Key)
+        .acquire_stream_slot(&fresh, &StreamId { replica: replica.clone(), number: 1 }, &StreamKind::Key)
         .await
         .unwrap();
-    bench.store.beat(handle.partition(), &replica).await.unwrap();
-    bench.store.heads(&[Ask { place: handle.clone(), credentials: vec!["k:x".into()] }]).await.unwrap();
+    bench.store.send_heartbeat(handle.partition(), &replica).await.unwrap();
+    bench.store.heads(&[HeadQuery { tenant_handle: handle.clone(), credentials: vec!["k:x".into()] }]).await.unwrap();
     bench.store.replay(&handle, 0, 10).await.unwrap();
     let event =
         NewEvent { kind: "trade".into(), company: None, data: "{}".into(), timestamp_ms: None, dedupe_id: None };

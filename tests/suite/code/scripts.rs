@@ -7,7 +7,9 @@ use holdfast::{
         reservation::{RenewRequest, ReserveOutcome},
         tier::{LimitType, Tier},
     },
-    store::{Bearer, Expired, KeyRemoval, Limited, Outcome, PageCursor, SCRIPTS, Secret, StoreError, TenantHandle},
+    store::{
+        Bearer, Expired, KeyKind, KeyRemoval, Limited, Outcome, PageCursor, SCRIPTS, Secret, StoreError, TenantHandle,
+    },
 };
 
 use crate::support::{
@@ -25,7 +27,7 @@ fn token(granted: &ReserveOutcome) -> String {
 async fn reserve_leaves_the_keys_of_the_data_model() {
     let bench = Bench::start(Tier::Pro).await;
     let handle = TenantHandle::new(bench.tenant.id.clone());
-    let due = handle.key("due").to_string();
+    let due = handle.key(KeyKind::Due).to_string();
 
     bench.reserve(&[wanted("w", "for ever", 0), wanted("w", "for a minute", 60)]).await;
 
@@ -54,10 +56,18 @@ async fn reserve_leaves_the_keys_of_the_data_model() {
             assert_eq!(*ttl, -1, "{key} never ends by itself");
         }
     }
-    assert_eq!(bench.redis.ask::<i64>(&format!("ZCARD {}", handle.key("deadlines"))), 1, "only what has a deadline");
+    assert_eq!(
+        bench.redis.ask::<i64>(&format!("ZCARD {}", handle.key(KeyKind::Deadlines))),
+        1,
+        "only what has a deadline"
+    );
     let earliest: f64 = bench.redis.ask(&format!("ZSCORE {due} {}", bench.tenant.id));
     assert_eq!(bench.tenant_state().due_ms, Some(earliest as i64));
-    assert_eq!(bench.redis.ask::<i64>(&format!("XLEN {}", handle.key("history"))), 1, "both events in one entry");
+    assert_eq!(
+        bench.redis.ask::<i64>(&format!("XLEN {}", handle.key(KeyKind::History))),
+        1,
+        "both events in one entry"
+    );
 }
 
 #[tokio::test]
@@ -233,9 +243,9 @@ async fn a_lapsed_reservation_is_shown_nowhere_before_it_is_ended() {
     // A writing script ends it before it decides, so its holder's token proves nothing any more.
     assert_eq!(bench.unreserve_one("w", "short", &token(&lapsed)).await, "NOT_RESERVED");
     let handle = TenantHandle::new(bench.tenant.id.clone());
-    assert_eq!(bench.redis.ask::<i64>(&format!("HLEN {}", handle.key("held"))), 1);
+    assert_eq!(bench.redis.ask::<i64>(&format!("HLEN {}", handle.key(KeyKind::Held))), 1);
     assert_eq!(
-        bench.redis.ask::<i64>(&format!("XLEN {}", handle.key("history"))),
+        bench.redis.ask::<i64>(&format!("XLEN {}", handle.key(KeyKind::History))),
         4,
         "two grants, one expiry of two events"
     );
@@ -248,7 +258,7 @@ async fn the_noted_deadline_is_never_later_than_the_earliest() {
     let noted_deadline = || {
         let swept = bench
             .redis
-            .ask::<Option<f64>>(&format!("ZSCORE {} {}", handle.key("due"), bench.tenant.id))
+            .ask::<Option<f64>>(&format!("ZSCORE {} {}", handle.key(KeyKind::Due), bench.tenant.id))
             .map(|ms| ms as i64);
         assert_eq!(swept, bench.tenant_state().due_ms, "the sweep's note equals the tenant's");
         swept
@@ -293,7 +303,7 @@ async fn a_count_that_was_changed_by_hand_is_corrected() {
     let bench = Bench::start(Tier::Pro).await;
     bench.reserve_one("w", "a", 60).await;
     let wrong = TenantState { held: Some(40), upkeep_us: 0, ..bench.tenant_state() };
-    bench.redis.set_tenant_state(&TenantHandle::new(bench.tenant.id.clone()).key("meta").to_string(), &wrong);
+    bench.redis.set_tenant_state(&TenantHandle::new(bench.tenant.id.clone()).key(KeyKind::Meta).to_string(), &wrong);
     bench.reserve_one("w", "b", 60).await;
     assert_eq!(bench.tenant_state().held, Some(2));
 }
@@ -331,7 +341,7 @@ async fn a_position_never_falls_back_while_somebody_remembers_it() {
     // Positions run ahead of Redis' clock, as they do after that was set back.
     let ahead = (bench.now_ms() + 3_600_000) * 1000;
     bench.redis.set_tenant_state(
-        &TenantHandle::new(bench.tenant.id.clone()).key("meta").to_string(),
+        &TenantHandle::new(bench.tenant.id.clone()).key(KeyKind::Meta).to_string(),
         &TenantState { position: ahead, ..bench.tenant_state() },
     );
     let before = bench.reserve_one("w", "r", 60).await.fence().unwrap();
@@ -396,7 +406,7 @@ async fn a_key_of_another_slot_is_refused_before_anything_is_written() {
         let mut call = redis::cmd("EVAL");
         call.arg(script.source()).arg(script.keys.len());
         for (at, kind) in script.keys.iter().enumerate() {
-            call.arg(if at + 1 == script.keys.len() { theirs.key(kind) } else { ours.key(kind) });
+            call.arg(if at + 1 == script.keys.len() { theirs.key(*kind) } else { ours.key(*kind) });
         }
         let error = call.query::<redis::Value>(&mut bench.redis.connection()).unwrap_err();
         assert_eq!(error.code(), Some("CROSSSLOT"), "{}: {error}", script.name);
@@ -404,11 +414,11 @@ async fn a_key_of_another_slot_is_refused_before_anything_is_written() {
     // A script that accesses a key of another slot by itself: its shebang forbids it, also where this node has that slot.
     for script in SCRIPTS {
         let shebang = script.source().lines().next().unwrap();
-        let reaching = format!("{shebang}\nreturn redis.call('GET', '{}')", theirs.key("meta"));
+        let reaching = format!("{shebang}\nreturn redis.call('GET', '{}')", theirs.key(KeyKind::Meta));
         let error = redis::cmd("EVAL")
             .arg(reaching)
             .arg(1)
-            .arg(ours.key("meta"))
+            .arg(ours.key(KeyKind::Meta))
             .query::<redis::Value>(&mut bench.redis.connection())
             .unwrap_err();
         assert!(error.to_string().contains("slot"), "{error}");

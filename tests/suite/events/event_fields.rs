@@ -95,8 +95,8 @@ async fn events_after(bench: &Bench, mut from: i64) -> (Vec<ReservationEvent>, i
         assert!(previous == from && position > previous, "{previous} is before {position}, after {from}");
         from = position;
         assert_eq!(note.tenant, bench.tenant.id.as_str());
-        let Payload::Reservation { event, .. } = note.message else {
-            panic!("{:?} is of no reservation", note.message)
+        let Payload::Reservation { event, .. } = note.payload else {
+            panic!("{:?} is of no reservation", note.payload)
         };
         assert_eq!(event.id.as_deref(), Some(&*position.to_string()));
         assert!(event.timestamp > DateTime::UNIX_EPOCH);

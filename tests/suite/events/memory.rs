@@ -51,7 +51,7 @@ fn look_ups(world: &World<1>) -> u64 {
 
 /// The key of a tenant's `meta`.
 fn meta(tenant: &Tenant) -> String {
-    TenantHandle::new(TenantId::parse(&tenant.id).unwrap()).key("meta").to_string()
+    TenantHandle::new(TenantId::parse(&tenant.id).unwrap()).key(holdfast::store::KeyKind::Meta).to_string()
 }
 
 #[tokio::test]

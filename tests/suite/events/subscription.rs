@@ -8,7 +8,8 @@ use std::{
 use futures_util::future::join_all;
 use holdfast::{
     domain::names::TenantId,
-    store::{Address, Partition, Subscription, SubscriptionEvent},
+    redis::{Address, Subscription, SubscriptionEvent},
+    store::Partition,
 };
 use serde_json::json;
 
@@ -53,7 +54,7 @@ async fn frequent_notifications_are_batched_and_single_ones_are_not_delayed() {
     let redis = Redis::start(dir.path(), &[]);
     let (subscription, received) = listen(&redis);
     let partition = Partition::of(&TenantId::random());
-    subscription.join(partition).await.unwrap();
+    subscription.subscribe(&partition.channel()).await.unwrap();
     let mut connection = redis.connection();
     let mut publish =
         |what: usize| redis::cmd("PUBLISH").arg(partition.channel()).arg(what).exec(&mut connection).unwrap();

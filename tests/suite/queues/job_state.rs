@@ -5,7 +5,7 @@ use holdfast::{
         queue::{JobObservation, JobState},
         tier::Tier,
     },
-    store::{ObservationCounts, ObserveOutcome, TenantHandle},
+    store::{KeyKind, ObservationCounts, ObserveOutcome, TenantHandle},
 };
 
 use crate::queues::observation_bench::{NOON_US, ObservationBench, at, job};
@@ -116,7 +116,11 @@ async fn an_observation_without_the_lease_changes_nothing() {
     let mut bench = ObservationBench::start(Tier::Free).await;
     bench.bench.store.observe(&bench.lease, &[], &[("emails".into(), "5-0".into())]).await.unwrap();
     let tenant_handle = TenantHandle::new(bench.bench.tenant.id.clone());
-    bench.bench.redis.ask::<()>(&format!("HSET {} fence:{} 2", tenant_handle.key("watches"), bench.lease.connection));
+    bench.bench.redis.ask::<()>(&format!(
+        "HSET {} fence:{} 2",
+        tenant_handle.key(KeyKind::Watches),
+        bench.lease.connection
+    ));
     let before = bench.bench.redis.snapshot();
 
     let late = bench
@@ -139,6 +143,6 @@ async fn an_observation_without_the_lease_changes_nothing() {
     assert_eq!(cursors, [("emails".into(), "7-0".into()), ("other".into(), "1-0".into())]);
 
     // A deleted connection stores nothing.
-    bench.bench.redis.ask::<()>(&format!("DEL {}", tenant_handle.key("connections")));
+    bench.bench.redis.ask::<()>(&format!("DEL {}", tenant_handle.key(KeyKind::Connections)));
     assert_eq!(bench.bench.store.observe(&bench.lease, &[], &[]).await.unwrap(), ObserveOutcome::Gone);
 }

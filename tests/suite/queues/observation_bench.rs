@@ -62,7 +62,7 @@ impl ObservationBench {
                 return published;
             }
             for notification in Notification::read_all(&payload) {
-                if let Payload::Queues { connection, changes } = notification.message {
+                if let Payload::Queues { connection, changes } = notification.payload {
                     assert_eq!(connection, self.lease.connection);
                     published.extend(changes);
                 }

@@ -5,7 +5,7 @@ use holdfast::{
         queue::{JobState, Observation},
         tier::Tier,
     },
-    store::TenantHandle,
+    store::{KeyKind, TenantHandle},
 };
 
 use crate::{
@@ -30,11 +30,11 @@ async fn no_more_jobs_are_kept_than_the_tier_allows_and_the_oldest_finished_are_
     assert_eq!(jobs.len(), 10_000);
     assert_eq!(jobs.iter().filter(|job| job.state == JobState::Active).count(), 1_000, "jobs that have not ended stay");
     let tenant_handle = TenantHandle::new(bench.bench.tenant.id.clone());
-    assert_eq!(bench.bench.redis.ask::<usize>(&format!("HLEN {}", tenant_handle.key("jobs"))), 10_000);
-    assert_eq!(bench.bench.redis.ask::<usize>(&format!("ZCARD {}", tenant_handle.key("jobs_finished"))), 9_000);
+    assert_eq!(bench.bench.redis.ask::<usize>(&format!("HLEN {}", tenant_handle.key(KeyKind::Jobs))), 10_000);
+    assert_eq!(bench.bench.redis.ask::<usize>(&format!("ZCARD {}", tenant_handle.key(KeyKind::JobsFinished))), 9_000);
 
     // And after a day all are evicted.
-    for index in ["jobs_open", "jobs_finished"] {
+    for index in [KeyKind::JobsOpen, KeyKind::JobsFinished] {
         let members: Vec<(Vec<u8>, i64)> = redis::cmd("ZRANGE")
             .arg(tenant_handle.key(index))
             .arg(0)
@@ -53,10 +53,10 @@ async fn no_more_jobs_are_kept_than_the_tier_allows_and_the_oldest_finished_are_
         bench.bench.store.maintain_queues(&bench.bench.tenant.id).await.unwrap();
         bench.bench.redis.ask::<usize>(&format!(
             "EXISTS {} {} {} {}",
-            tenant_handle.key("jobs"),
-            tenant_handle.key("job_details"),
-            tenant_handle.key("jobs_created"),
-            tenant_handle.key("jobs_open")
+            tenant_handle.key(KeyKind::Jobs),
+            tenant_handle.key(KeyKind::JobDetails),
+            tenant_handle.key(KeyKind::JobsCreated),
+            tenant_handle.key(KeyKind::JobsOpen)
         )) == 0
     })
     .await;

@@ -5,7 +5,7 @@ use holdfast::{
         queue::{ConsumersSource, Gap, GapReason, Observation, QueueChange, QueueObservation, WorkerState},
         tier::Tier,
     },
-    store::TenantHandle,
+    store::{KeyKind, TenantHandle},
 };
 
 use crate::queues::observation_bench::{ObservationBench, worker};
@@ -45,14 +45,14 @@ async fn a_worker_is_online_while_it_sends_heartbeats_and_goes_offline_once() {
     let tenant_handle = TenantHandle::new(bench.bench.tenant.id.clone());
     let heartbeats: Vec<(Vec<u8>, i64)> = {
         let mut command = redis::cmd("ZRANGE");
-        command.arg(tenant_handle.key("beats")).arg(0).arg(-1).arg("WITHSCORES");
+        command.arg(tenant_handle.key(KeyKind::Beats)).arg(0).arg(-1).arg("WITHSCORES");
         command.query(&mut bench.bench.redis.connection()).unwrap()
     };
     let [(member, last_heartbeat_ms)] = &heartbeats[..] else { panic!("{heartbeats:?}") };
     bench.bench.store.maintain_queues(&bench.bench.tenant.id).await.unwrap();
     assert!(bench.published().is_empty(), "its heartbeat is recent");
     redis::cmd("ZADD")
-        .arg(tenant_handle.key("beats"))
+        .arg(tenant_handle.key(KeyKind::Beats))
         .arg(last_heartbeat_ms - 6_001)
         .arg(member)
         .query::<()>(&mut bench.bench.redis.connection())

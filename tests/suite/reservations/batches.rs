@@ -7,7 +7,8 @@ use holdfast::{
         reservation::{MAX_BATCH, RenewRequest, ReserveOutcome, ReserveRequest},
         tier::{Tier, Tiers},
     },
-    store::{Address, Bearer, Callers, REMEMBERED, RedisHandle, Secret, Store, TenantHandle},
+    redis::{Address, RedisHandle},
+    store::{Bearer, Callers, KeyKind, Secret, Store, TenantHandle},
 };
 
 use crate::support::{
@@ -31,7 +32,7 @@ async fn a_batch_is_told_again_from_any_of_its_positions() {
     let granted = bench.reserve(&batch).await;
     bench.reserve_one("w", "after", 60).await;
 
-    let entries: i64 = bench.redis.ask(&format!("XLEN {}", place.key("history")));
+    let entries: i64 = bench.redis.ask(&format!("XLEN {}", place.key(KeyKind::History)));
     assert_eq!(entries, 1 + 2 + 1, "40 events in entries of 32");
     let all = told_after(&bench.store, &place, begin).await;
     assert_eq!(all.len(), 42);
@@ -78,9 +79,9 @@ async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
     tiers.of_mut(Tier::Enterprise).history = KEPT as u64;
     let store = Store::new(
         RedisHandle::open(Address::parse(&bench.redis.url()).unwrap()),
-        Arc::new(Callers::of(tiers, REMEMBERED)),
+        Arc::new(Callers::new(tiers, holdfast::domain::access::DEFAULT_KNOWN_CREDENTIALS)),
     );
-    tokio::time::timeout(TIMEOUT, store.link().up()).await.expect("redis is reached");
+    tokio::time::timeout(TIMEOUT, store.redis().connected()).await.expect("redis is reached");
     let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
     let place = TenantHandle::new(bench.tenant.id.clone());
 

@@ -24,9 +24,10 @@ use holdfast::{
         resource::Definition,
         tier::{Tier, Tiers},
     },
+    redis::{Address, RedisHandle},
     store::{
-        self, Address, Bearer, Caller, Callers, Limited, Notification, Outcome, PageCursor, Payload, REMEMBERED,
-        RedisHandle, Secret, Store, StoreError, TenantHandle,
+        Bearer, Caller, Callers, KeyKind, Limited, Notification, Outcome, PageCursor, Payload, Secret, Store,
+        StoreError, TenantHandle,
     },
 };
 
@@ -46,7 +47,7 @@ const FAR: Duration = Duration::from_millis(5);
 
 /// Calls alone until Redis has shown that it is near, and what is noted of a key that is used is noted.
 async fn settle(bench: &Bench) {
-    let used = TenantHandle::new(bench.tenant.id.clone()).key("used").to_string();
+    let used = TenantHandle::new(bench.tenant.id.clone()).key(KeyKind::Used).to_string();
     let begun = Instant::now();
     let mut is_near = false;
     while !is_near || !bench.redis.ask::<bool>(&format!("EXISTS {used}")) {
@@ -63,9 +64,9 @@ async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Call
     change(&mut tiers);
     let store = Store::new(
         RedisHandle::open(Address::parse(&bench.redis.url()).unwrap()),
-        Arc::new(Callers::of(tiers, REMEMBERED)),
+        Arc::new(Callers::new(tiers, holdfast::domain::access::DEFAULT_KNOWN_CREDENTIALS)),
     );
-    tokio::time::timeout(TIMEOUT, store.link().up()).await.expect("redis is reached");
+    tokio::time::timeout(TIMEOUT, store.redis().connected()).await.expect("redis is reached");
     let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();
     (store, caller)
 }
@@ -292,8 +293,8 @@ async fn told(bench: &Bench) -> Vec<(i64, i64, String)> {
     let notes = history_after(&bench.store, &TenantHandle::new(bench.tenant.id.clone()), 0, 100).await;
     let told = |note: Notification| {
         let (previous, position) = note.positions().unwrap();
-        let Payload::Reservation { event, .. } = note.message else {
-            panic!("{:?} is of no reservation", note.message)
+        let Payload::Reservation { event, .. } = note.payload else {
+            panic!("{:?} is of no reservation", note.payload)
         };
         // All but the moment.
         let event = ReservationEvent {
@@ -352,7 +353,7 @@ async fn the_limits_count_each_call() {
     }
     assert_eq!(held(&bench).await.len(), 10);
     // Each was counted once, though what was refused together was then asked alone.
-    let left = || caller.place().pace().now().map(|now| rate.left(now.backlog_us)).unwrap();
+    let left = || caller.tenant_handle().rate_state().now().map(|now| rate.left(now.backlog_us)).unwrap();
     assert!((60..63).contains(&left()), "{} are left of a hundred after forty", left());
 
     let look = |name: String| {
@@ -517,7 +518,7 @@ async fn where_redis_hangs_nobody_waits_longer_than_alone() {
     bench.redis.signal("-CONT");
     for (answer, after) in answers {
         assert!(matches!(answer, Err(StoreError::OutcomeUnknown { waited_ms }) if waited_ms >= 1_900), "{answer:?}");
-        assert!(after < store::TIMEOUT * 3 / 2, "after {after:?}");
+        assert!(after < holdfast::redis::TIMEOUT * 3 / 2, "after {after:?}");
     }
 }
 

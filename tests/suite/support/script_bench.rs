@@ -10,9 +10,10 @@ use holdfast::{
         reservation::{Conflict, Holder, ReleaseOutcome, ReleaseRequest, RenewOutcome, ReserveOutcome, ReserveRequest},
         tier::Tier,
     },
+    redis::{Address, RedisHandle},
     store::{
-        Address, Bearer, Caller, Callers, Limited, NewKey, Notification, Outcome, RedisHandle, Secret, Stamped, Store,
-        StoreError, TenantHandle, WatchLease,
+        Bearer, Caller, Callers, KeyKind, Limited, NewKey, Notification, Outcome, Secret, Stamped, Store, StoreError,
+        TenantHandle, WatchLease,
     },
 };
 use tempfile::TempDir;
@@ -72,8 +73,8 @@ impl Bench {
             fence: 1,
         };
         let handle = TenantHandle::new(self.tenant.id.clone());
-        self.redis.ask::<()>(&format!("HSET {} {} packed", handle.key("connections"), lease.connection));
-        self.redis.ask::<()>(&format!("HSET {} fence:{} 1", handle.key("watches"), lease.connection));
+        self.redis.ask::<()>(&format!("HSET {} {} packed", handle.key(KeyKind::Connections), lease.connection));
+        self.redis.ask::<()>(&format!("HSET {} fence:{} 1", handle.key(KeyKind::Watches), lease.connection));
         lease
     }
 
@@ -118,13 +119,13 @@ impl Bench {
     /// The fields of `meta` without the packed state.
     pub fn meta(&self) -> BTreeMap<String, Vec<u8>> {
         let mut meta: BTreeMap<String, Vec<u8>> =
-            self.redis.ask(&format!("HGETALL {}", TenantHandle::new(self.tenant.id.clone()).key("meta")));
+            self.redis.ask(&format!("HGETALL {}", TenantHandle::new(self.tenant.id.clone()).key(KeyKind::Meta)));
         meta.remove("state");
         meta
     }
 
     pub fn tenant_state(&self) -> TenantState {
-        self.redis.tenant_state(&TenantHandle::new(self.tenant.id.clone()).key("meta").to_string())
+        self.redis.tenant_state(&TenantHandle::new(self.tenant.id.clone()).key(KeyKind::Meta).to_string())
     }
 }
 
@@ -132,7 +133,7 @@ impl Bench {
 pub async fn history_after(store: &Store, handle: &TenantHandle, mut from: i64, page: usize) -> Vec<Notification> {
     let mut all = Vec::new();
     loop {
-        let notes = store.replay(handle, from, page).await.unwrap().unwrap().notes;
+        let notes = store.replay(handle, from, page).await.unwrap().unwrap().notifications;
         let Some((_, last)) = notes.last().and_then(Notification::positions) else { return all };
         from = last;
         all.extend(notes);
@@ -142,7 +143,7 @@ pub async fn history_after(store: &Store, handle: &TenantHandle, mut from: i64, 
 /// A connected store over the Redis at `url`.
 pub async fn store_over(url: &str) -> Store {
     let store = Store::new(RedisHandle::open(Address::parse(url).unwrap()), Arc::new(Callers::default()));
-    tokio::time::timeout(TIMEOUT, store.link().up()).await.expect("redis is reached");
+    tokio::time::timeout(TIMEOUT, store.redis().connected()).await.expect("redis is reached");
     store
 }
 

@@ -1,35 +1,66 @@
-//! RESP2, the protocol that Redis speaks until it is asked for another: how commands are written, and replies are read.
+//! RESP2, the protocol that Redis speaks until it is asked for another: commands encoded, replies decoded.
 //!
-//! As <https://redis.io/docs/latest/develop/reference/protocol-spec/> has it. What an error means is left to redis-rs.
+//! As <https://redis.io/docs/latest/develop/reference/protocol-spec/> has it. The meaning of an error line is left to redis-rs.
 
 use std::io;
 
 use redis::{Cmd, Value};
 
-/// What a buffer may keep when nothing is in it.
-pub(in crate::store) const KEPT: usize = 256 << 10;
-/// Room before a command for the number of its arguments.
-const HEAD: usize = 24;
-/// How what is published begins, on a connection that has subscribed.
-pub(in crate::store) const MESSAGE: &[u8] = b"*3\r\n$7\r\nmessage\r\n";
+/// Capacity, in bytes, that an empty buffer keeps: 256 KiB. A burst may grow it; it shrinks back to this.
+pub(super) const IDLE_CAPACITY: usize = 256 << 10;
+/// Bytes reserved in front of a command for its count of arguments, which is known at its end.
+const COUNT_BYTES: usize = 24;
+/// The first bytes of a published message, on a connection that has subscribed.
+pub(super) const MESSAGE_PREFIX: &[u8] = b"*3\r\n$7\r\nmessage\r\n";
 
-/// What takes the arguments of a command, one after the other.
-pub(in crate::store) trait Arguments {
-    /// Adds an argument, given in two parts.
+/// Takes the arguments of a command, one after the other; the name of the command is the first.
+pub trait Arguments {
+    /// Adds one argument, given in two parts that belong together.
     fn add(&mut self, begin: &[u8], end: &[u8]);
 }
 
 impl dyn Arguments + '_ {
-    pub(in crate::store) fn bytes(&mut self, argument: &[u8]) {
+    /// Adds an argument of bytes.
+    pub fn bytes(&mut self, argument: &[u8]) {
         self.add(argument, b"");
     }
 
-    pub(in crate::store) fn text(&mut self, argument: &str) {
+    /// Adds an argument of text.
+    pub fn text(&mut self, argument: &str) {
         self.add(argument.as_bytes(), b"");
     }
 
-    pub(in crate::store) fn int(&mut self, argument: i64) {
+    /// Adds a number in decimal digits.
+    pub fn int(&mut self, argument: i64) {
         self.add(itoa::Buffer::new().format(argument).as_bytes(), b"");
+    }
+}
+
+/// A command that can be sent. It writes its arguments straight into the connection's buffer, perhaps more than once.
+pub trait Command {
+    /// Writes the name of the command and its arguments.
+    fn write(&self, to: &mut dyn Arguments);
+
+    /// How many requests this command carries; a batch has more than one. A connection flushes after a number of requests.
+    fn weight(&self) -> u32 {
+        1
+    }
+}
+
+impl Command for [&str] {
+    fn write(&self, to: &mut dyn Arguments) {
+        self.iter().for_each(|part| to.text(part));
+    }
+}
+
+impl Command for Cmd {
+    fn write(&self, to: &mut dyn Arguments) {
+        for part in self.args_iter() {
+            // A command with a cursor keeps it apart from its arguments; none of ours has one.
+            if let redis::Arg::Simple(part) = part {
+                to.bytes(part);
+            }
+        }
     }
 }
 
@@ -43,14 +74,14 @@ impl Arguments for Cmd {
     }
 }
 
-/// A command as it is put together.
+/// The buffer in which a command is encoded.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Command {
+pub(super) struct CommandBuffer {
     bytes: Vec<u8>,
     count: usize,
 }
 
-impl Arguments for Command {
+impl Arguments for CommandBuffer {
     fn add(&mut self, begin: &[u8], end: &[u8]) {
         self.count += 1;
         self.bytes.push(b'$');
@@ -62,35 +93,35 @@ impl Arguments for Command {
     }
 }
 
-impl Command {
-    /// Begins a command.
-    pub(in crate::store) fn begin(&mut self) {
+impl CommandBuffer {
+    /// Begins the next command.
+    pub(super) fn begin(&mut self) {
         self.count = 0;
         self.bytes.clear();
-        self.bytes.shrink_to(KEPT);
-        self.bytes.resize(HEAD, 0);
+        self.bytes.shrink_to(IDLE_CAPACITY);
+        self.bytes.resize(COUNT_BYTES, 0);
     }
 
-    /// All of it.
-    pub(in crate::store) fn end(&mut self) -> &[u8] {
+    /// Completes the command: its count of arguments goes in front of them.
+    pub(super) fn end(&mut self) -> &[u8] {
         let mut digits = itoa::Buffer::new();
         let count = digits.format(self.count).as_bytes();
-        let from = HEAD - count.len() - 3;
+        let from = COUNT_BYTES - count.len() - 3;
         self.bytes[from] = b'*';
-        self.bytes[from + 1..HEAD - 2].copy_from_slice(count);
-        self.bytes[HEAD - 2..HEAD].copy_from_slice(b"\r\n");
+        self.bytes[from + 1..COUNT_BYTES - 2].copy_from_slice(count);
+        self.bytes[COUNT_BYTES - 2..COUNT_BYTES].copy_from_slice(b"\r\n");
         &self.bytes[from..]
     }
 }
 
-/// What is published on a channel, which stands first of what was read, and the size of all of it; `None`: it is not complete yet.
-pub(in crate::store) fn read_message(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
-    let Some((_channel, channel)) = read_text(&bytes[MESSAGE.len()..])? else { return Ok(None) };
-    let begins = MESSAGE.len() + channel;
-    Ok(read_text(&bytes[begins..])?.map(|(message, size)| (message, begins + size)))
+/// Decodes a published message, which begins with [`MESSAGE_PREFIX`]: its payload and its whole size in bytes; `None` while it is incomplete.
+pub(super) fn read_message(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
+    let Some((_channel, channel)) = read_text(&bytes[MESSAGE_PREFIX.len()..])? else { return Ok(None) };
+    let start = MESSAGE_PREFIX.len() + channel;
+    Ok(read_text(&bytes[start..])?.map(|(message, size)| (message, start + size)))
 }
 
-/// A text, and its size with what is around it.
+/// Decodes a bulk string: the text, and its size in bytes with length line and line end.
 fn read_text(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
     let Some(line) = bytes.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
     let digits =
@@ -101,8 +132,8 @@ fn read_text(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
     Ok(bytes.get(from..to.saturating_add(2)).map(|text| (&text[..len], to + 2)))
 }
 
-/// The first reply of what was read, and its size; `None`: it is not complete yet.
-pub(in crate::store) fn read(bytes: &[u8]) -> io::Result<Option<(Value, usize)>> {
+/// Decodes the first reply: its value and its size in bytes; `None` while it is incomplete.
+pub(super) fn read(bytes: &[u8]) -> io::Result<Option<(Value, usize)>> {
     let Some(line) = bytes.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
     let at = line + 1;
     let text = bytes
@@ -136,7 +167,8 @@ fn read_items(bytes: &[u8], mut at: usize, len: usize) -> io::Result<Option<(Val
     Ok(Some((Value::Array(items), at)))
 }
 
-pub(in crate::store) fn malformed(what: &'static str) -> io::Error {
+/// The error for bytes that are no RESP.
+pub(super) fn malformed(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
@@ -146,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_command_is_written_as_redis_rs_writes_it() {
-        let mut command = Command::default();
+        let mut command = CommandBuffer::default();
         for count in [1, 9, 10, 2_000] {
             command.begin();
             let mut expected = Cmd::new();
@@ -187,12 +219,12 @@ mod tests {
             assert_eq!(size, reply.len());
             assert_eq!(Some(value), redis::parse_redis_value(reply).ok());
         }
-        let published = [MESSAGE, b"$2\r\nch\r\n$7\r\nan\r\nev\0\r\n"].concat();
+        let published = [MESSAGE_PREFIX, b"$2\r\nch\r\n$7\r\nan\r\nev\0\r\n"].concat();
         assert!(
-            (MESSAGE.len()..published.len())
+            (MESSAGE_PREFIX.len()..published.len())
                 .all(|end| read_message(&published[..end]).is_ok_and(|read| read.is_none()))
         );
-        let more = [&published[..], MESSAGE].concat();
+        let more = [&published[..], MESSAGE_PREFIX].concat();
         assert_eq!(read_message(&more).ok().flatten(), Some((&b"an\r\nev\0"[..], published.len())));
         for broken in [&b"$x\r\n"[..], b"*y\r\n", b"?what\r\n", b"$\r\n"] {
             assert!(read(broken).is_err());

@@ -1,10 +1,9 @@
-//! A Redis of our own: for whoever wants to run one process and nothing else.
+//! The private Redis: a redis-server as our child process, for a service that is one process and nothing else.
 //!
-//! The server is our child. It dies with us even when we are killed: `setpriv --pdeathsig` asks the kernel for that, which needs
-//! no unsafe code here. The signal follows the thread that started the child, so [`PrivateRedis::start`] is called on the main
-//! thread, which lives as long as the process. The data directory is locked by a file that the child inherits as its standard
-//! input: the lock lasts until the last of the two is gone, so a new service never starts a second server over files that the
-//! old one is still writing.
+//! The server ends with us, even when we are killed: `setpriv --pdeathsig` asks the kernel for that, without unsafe code here. The signal
+//! follows the thread that started the child, so [`PrivateRedis::start`] is called on the main thread, which lives as long as the process.
+//! The data directory is locked by a file that the child inherits as its standard input: the lock lasts until both processes have ended, so
+//! a new service never starts a second server over files that the old one is still writing.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -17,24 +16,24 @@ use std::{
 
 use tokio::process::{Child, Command};
 
-use crate::store::Address;
+use crate::redis::{Address, transport};
 
-/// How long a server may take to load its data and answer.
-const START_PATIENCE: Duration = Duration::from_secs(60);
-/// How long the server of a service that was killed may take to write its last bytes and leave.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
-/// The kernel's bound on a unix socket's path, less the closing NUL.
-const SOCKET_PATH_BYTES: usize = 107;
+/// Timeout of the start, in which the server loads its data.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of the stop, in which the server writes its last bytes; also of the server of a service that was killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Greatest length of a unix socket's path, by the kernel's bound of 108 bytes with the closing NUL.
+const MAX_SOCKET_PATH_BYTES: usize = 107;
 
 /// Why the private Redis did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateRedisError {
-    /// Another Holdfast runs there.
+    /// Another Holdfast runs over the directory.
     #[error("{dir} is in use by process {pid}; stop that one, or give this one another HOLDFAST_DATA_DIR")]
     InUse {
         /// The data directory.
         dir: String,
-        /// The process that has it.
+        /// The process that holds its lock.
         pid: String,
     },
     /// The directory cannot be used.
@@ -42,7 +41,7 @@ pub enum PrivateRedisError {
     Directory {
         /// The data directory.
         dir: String,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
     },
     /// A program is missing.
@@ -50,22 +49,22 @@ pub enum PrivateRedisError {
         "{program} cannot be started ({error}); install it (Debian: apt-get install redis-server util-linux), or set HOLDFAST_REDIS_URL to use another Redis"
     )]
     Program {
-        /// Which one.
+        /// The missing program.
         program: &'static str,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// It started and ended, or never answered.
+    /// The server ended, or did not answer in time.
     #[error("the private redis-server did not come up ({what}); its log is {log}")]
     NotUp {
-        /// What happened instead.
+        /// Its exit status, or the timeout.
         what: String,
-        /// Where to look.
+        /// The path of its log.
         log: String,
     },
 }
 
-/// A running private Redis. Dropping it kills the server; [`PrivateRedis::stop`] lets it leave in order.
+/// A running private Redis. Dropping it kills the server; [`PrivateRedis::stop`] lets it write its data first.
 #[derive(Debug)]
 pub struct PrivateRedis {
     child: Child,
@@ -77,7 +76,7 @@ impl PrivateRedis {
     /// Locks the directory, starts a server over the files in it, and waits until it answers.
     ///
     /// # Errors
-    /// As [`PrivateRedisError`] says, each with the way out.
+    /// As [`PrivateRedisError`] says; each message names the remedy.
     pub async fn start(dir: &Path) -> Result<Self, PrivateRedisError> {
         let fault = |error| PrivateRedisError::Directory { dir: dir.display().to_string(), error };
         std::fs::create_dir_all(dir).map_err(fault)?;
@@ -107,52 +106,52 @@ impl PrivateRedis {
             .spawn()
             .map_err(|error| PrivateRedisError::Program { program: "setpriv", error })?;
         let mut redis = Self { child, socket, _lock: lock };
-        redis.answers(&log).await?;
+        redis.wait_ready(&log).await?;
         Ok(redis)
     }
 
-    /// Where it listens.
+    /// The URL of its unix socket.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis+unix://{}", self.socket.display())
     }
 
-    /// Lets the server write what it has and leave.
+    /// Stops the server after it has written its data.
     pub async fn stop(mut self) {
         if let Some(pid) = self.child.id() {
             let _ = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
         }
-        if tokio::time::timeout(LEAVE_PATIENCE, self.child.wait()).await.is_err() {
-            tracing::warn!("the private redis-server did not leave in time; killing it");
+        if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
+            tracing::warn!("the private redis-server did not stop in time; killing it");
         }
     }
 
-    /// Waits until the server answers, or ended, or took too long.
-    async fn answers(&mut self, log: &Path) -> Result<(), PrivateRedisError> {
+    /// Waits until the server answers, has ended, or [`START_TIMEOUT`] is over.
+    async fn wait_ready(&mut self, log: &Path) -> Result<(), PrivateRedisError> {
         let not_up = |what: String| PrivateRedisError::NotUp { what, log: log.display().to_string() };
         let address = Address::parse(&self.url()).map_err(|error| not_up(error.to_string()))?;
         let started = Instant::now();
-        while started.elapsed() < START_PATIENCE {
+        while started.elapsed() < START_TIMEOUT {
             if let Ok(Some(status)) = self.child.try_wait() {
-                // setpriv's own word for a program that it does not find.
+                // setpriv's exit status for a program that it does not find.
                 if status.code() == Some(127) {
                     let error = std::io::Error::new(std::io::ErrorKind::NotFound, "not found");
                     return Err(PrivateRedisError::Program { program: "redis-server", error });
                 }
                 return Err(not_up(format!("it ended with {status}")));
             }
-            if let Ok(mut wire) = super::transport::connect(&address, |_| {}).await
-                && wire.beat().await
+            if let Ok(mut connection) = transport::connect(&address, |_| {}).await
+                && connection.ping().await
             {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Err(not_up(format!("no answer within {} s", START_PATIENCE.as_secs())))
+        Err(not_up(format!("no answer within {} s", START_TIMEOUT.as_secs())))
     }
 }
 
-/// Locks the directory for us and our server, and writes who we are into the lock.
+/// Locks the directory for us and our server, and writes our process id into the lock file.
 async fn lock(dir: &Path) -> Result<File, PrivateRedisError> {
     let fault = |error| PrivateRedisError::Directory { dir: dir.display().to_string(), error };
     let mut file = OpenOptions::new()
@@ -173,8 +172,8 @@ async fn lock(dir: &Path) -> Result<File, PrivateRedisError> {
         let mut pid = String::new();
         file.rewind().and_then(|()| file.read_to_string(&mut pid)).map_err(fault)?;
         let pid = pid.trim().to_owned();
-        // A service that is gone leaves the lock to its server for the moment that it needs to end; one that lives keeps it.
-        if Path::new("/proc").join(&pid).exists() || started.elapsed() > LEAVE_PATIENCE {
+        // A service that was killed leaves the lock to its server, which ends in a moment; a running one keeps it.
+        if Path::new("/proc").join(&pid).exists() || started.elapsed() > STOP_TIMEOUT {
             return Err(PrivateRedisError::InUse { dir: dir.display().to_string(), pid });
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -186,11 +185,11 @@ async fn lock(dir: &Path) -> Result<File, PrivateRedisError> {
     Ok(file)
 }
 
-/// Where the socket goes: beside the data, or, where that path is longer than the kernel allows, under the temporary directory in
-/// a directory of its own that is only ours.
+/// The path of the socket: beside the data, or, where that path is too long for the kernel, in a directory of our own under the temporary
+/// directory, which only our user can enter.
 fn socket_path(dir: &Path) -> std::io::Result<PathBuf> {
     let beside = dir.join("redis.sock");
-    if beside.as_os_str().len() <= SOCKET_PATH_BYTES {
+    if beside.as_os_str().len() <= MAX_SOCKET_PATH_BYTES {
         return Ok(beside);
     }
     let apart = std::env::temp_dir().join(format!("holdfast-{}", std::process::id()));

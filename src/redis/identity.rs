@@ -1,14 +1,14 @@
-//! What tells our own Redis from any other: it must not be watched as a broker.
+//! The identity of our Redis: the names and addresses by which it is recognised. A connection of the queue monitor must not watch it as a broker.
 
 use std::{collections::HashSet, net::SocketAddr};
 
 use redis::{ConnectionAddr, Value};
 
-use crate::store::{Address, Store, StoreError};
+use crate::redis::{Address, CommandError, RedisHandle};
 
-/// The lines of INFO that name a server, and what it copies: a replica of our Redis is ours, too.
+/// The lines of INFO that name a server, and the primary that it copies: a replica of our Redis is ours, too.
 const NAMES: [&str; 3] = ["run_id", "master_replid", "master_replid2"];
-/// What `master_replid2` is where there was no other before.
+/// The value of `master_replid2` where there was no other primary before.
 const NONE: &str = "0000000000000000000000000000000000000000";
 
 /// The names that a Redis gives itself in its INFO.
@@ -23,26 +23,26 @@ pub fn names_in(info: &str) -> Vec<&str> {
         .collect()
 }
 
-impl Store {
+impl RedisHandle {
     /// The names that our own Redis gives itself; of a cluster, those of all its nodes.
     ///
     /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
-    pub async fn own_names(&self) -> Result<HashSet<String>, StoreError> {
+    /// As [`CommandError`] says; a read changes nothing.
+    pub async fn own_names(&self) -> Result<HashSet<String>, CommandError> {
         let mut names = HashSet::new();
         for section in ["server", "replication"] {
-            collect(&self.link().send(redis::cmd("INFO").arg(section)).await?, &mut names);
+            collect(&self.send(redis::cmd("INFO").arg(section)).await?, &mut names);
         }
         if names.is_empty() {
-            return Err(StoreError::UnexpectedReply { script: "INFO", got: "no name of the server".into() });
+            return Err(CommandError::Failed { code: "INFO".into(), detail: "without a name of the server".into() });
         }
         Ok(names)
     }
 
-    /// The addresses under which our own Redis is reached, as far as they are addresses of the network.
+    /// The network addresses under which our own Redis is reached; none for a unix socket.
     pub async fn own_addresses(&self) -> HashSet<SocketAddr> {
-        let given: Vec<&ConnectionAddr> = match self.link().address() {
-            Address::One(info) => vec![info.addr()],
+        let given: Vec<&ConnectionAddr> = match self.address() {
+            Address::One(server) => vec![server.addr()],
             Address::Sentinel { sentinels, .. } => sentinels.iter().collect(),
             Address::Cluster(nodes) => nodes.iter().map(redis::ConnectionInfo::addr).collect(),
         };
@@ -58,7 +58,7 @@ impl Store {
     }
 }
 
-/// A cluster answers with a list of nodes and their texts, one server with a text.
+/// Collects the names in the reply of INFO: a text of one server, a list or map of nodes and their texts of a cluster.
 fn collect(value: &Value, names: &mut HashSet<String>) {
     match value {
         Value::BulkString(bytes) => {

@@ -1,0 +1,227 @@
+//! One runtime's connection to Redis: shared by all its calls, pinged, and reconnected when it breaks.
+
+use std::{
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{RedisError, Value};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::{
+    redis::{
+        Address,
+        error::{CommandError, Diagnosis, diagnose},
+        pipelined::{Push, SendError},
+        resp::Command,
+        transport::{self, Transport, TransportError},
+    },
+    sync::lock,
+};
+
+/// Interval of the pings of an idle connection. `/readyz` counts an answer as fresh for two seconds.
+const PING_INTERVAL: Duration = Duration::from_millis(500);
+/// Delay between attempts to connect: short, since an attempt costs Redis little and nobody is served meanwhile.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// The connection that all calls of one runtime share. It pipelines by itself, so a pool would only add round trips. Cheap to clone.
+#[derive(Clone)]
+pub struct RedisHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    address: Address,
+    /// The present connection and its number: an error of an earlier connection does not end its successor.
+    current: Mutex<Option<(u64, Transport)>>,
+    broken: Notify,
+    is_connected: watch::Sender<bool>,
+    started: Instant,
+    /// When Redis last answered a ping, in milliseconds since `started`; `u64::MAX`: never.
+    answered_ms: AtomicU64,
+}
+
+impl std::fmt::Debug for RedisHandle {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("RedisHandle").field("is_connected", &*self.inner.is_connected.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// The connections of all runtimes of a replica: a client cannot choose which of them serves it.
+#[derive(Debug)]
+pub struct RedisHandles {
+    expected: usize,
+    opened: Mutex<Vec<RedisHandle>>,
+}
+
+impl RedisHandles {
+    /// Expects one handle of each of `expected` runtimes.
+    #[must_use]
+    pub fn expecting(expected: usize) -> Self {
+        Self { expected, opened: Mutex::default() }
+    }
+
+    /// Adds the handle of one runtime.
+    pub fn add(&self, handle: RedisHandle) {
+        lock(&self.opened).push(handle);
+    }
+
+    /// Whether Redis answered each of the expected handles within `age`.
+    #[must_use]
+    pub fn answered_within(&self, age: Duration) -> bool {
+        let opened = lock(&self.opened);
+        opened.len() >= self.expected && opened.iter().all(|handle| handle.answered_within(age))
+    }
+}
+
+impl RedisHandle {
+    /// Starts to connect, on the present runtime, and reconnects until the last clone is gone.
+    #[must_use]
+    pub fn open(address: Address) -> Self {
+        let inner = Arc::new(Inner {
+            address,
+            current: Mutex::new(None),
+            broken: Notify::new(),
+            is_connected: watch::Sender::new(false),
+            started: Instant::now(),
+            answered_ms: AtomicU64::new(u64::MAX),
+        });
+        tokio::spawn(reconnect(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// The command with which scripts publish here: `PUBLISH`, or `SPUBLISH` in a cluster.
+    #[must_use]
+    pub fn publish_command(&self) -> &'static str {
+        self.inner.address.publish_command()
+    }
+
+    /// The address that it connects to.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.inner.address
+    }
+
+    /// Whether Redis answered a ping within `age`.
+    #[must_use]
+    pub fn answered_within(&self, age: Duration) -> bool {
+        let answered = self.inner.answered_ms.load(Ordering::Relaxed);
+        answered != u64::MAX && self.inner.started.elapsed().saturating_sub(Duration::from_millis(answered)) <= age
+    }
+
+    /// Waits until there is a connection.
+    pub async fn connected(&self) {
+        // The sender lives in `inner`, which we hold, so this ends only when there is one.
+        let _ = self.inner.is_connected.subscribe().wait_for(|is_connected| *is_connected).await;
+    }
+
+    /// Sends a command and waits for its reply, [`TIMEOUT`](crate::redis::TIMEOUT) at most.
+    ///
+    /// # Errors
+    /// As [`CommandError`] says.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not take back a command that was sent.
+    pub async fn send<C: Command + ?Sized>(&self, command: &C) -> Result<Value, CommandError> {
+        let inner = &self.inner;
+        let Some((number, mut transport)) = lock(&inner.current).clone() else { return Err(CommandError::Unreachable) };
+        let since = Instant::now();
+        let error: RedisError = match transport.send(since, command).await {
+            Ok(Value::ServerError(error)) => error.into(),
+            Ok(reply) => return Ok(reply),
+            Err(TransportError::Redis(error)) => error,
+            Err(TransportError::Send(SendError::Unsent)) => return Err(CommandError::Unreachable),
+            Err(TransportError::Send(SendError::Unknown)) => {
+                return Err(CommandError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 });
+            }
+        };
+        let Diagnosis { error, is_connection_lost } = diagnose(&error, since.elapsed().as_millis() as u64);
+        if is_connection_lost {
+            inner.disconnect(number);
+        }
+        Err(error)
+    }
+}
+
+impl Inner {
+    fn note_answer(&self) {
+        self.answered_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn set_current(&self, connection: Option<(u64, Transport)>) {
+        let is_connected = connection.is_some();
+        *lock(&self.current) = connection;
+        self.is_connected.send_replace(is_connected);
+    }
+
+    /// Gives up the connection of that number, if it is still the present one.
+    fn disconnect(&self, number: u64) {
+        let mut current = lock(&self.current);
+        if current.as_ref().is_some_and(|(present, _)| *present == number) {
+            *current = None;
+            self.is_connected.send_replace(false);
+            self.broken.notify_one();
+        }
+    }
+}
+
+/// Connects and reconnects for as long as somebody holds the handle.
+async fn reconnect(inner: Weak<Inner>) {
+    let (mut is_outage_logged, mut number) = (false, 0);
+    while let Some(held) = inner.upgrade() {
+        number += 1;
+        let weak = inner.clone();
+        let on_push = move |push: Push<'_>| {
+            if matches!(push, Push::Ended)
+                && let Some(inner) = weak.upgrade()
+                && !matches!(inner.address, Address::Cluster(_))
+            {
+                inner.disconnect(number);
+            }
+        };
+        match transport::connect(&held.address, on_push).await {
+            Ok(connection) => {
+                held.note_answer();
+                held.set_current(Some((number, connection.clone())));
+                if is_outage_logged {
+                    tracing::info!("redis is reached again");
+                }
+                is_outage_logged = false;
+                ping_until_broken(held, connection, &inner).await;
+            }
+            Err(error) => {
+                if !is_outage_logged {
+                    tracing::warn!(error = error.category(), "redis cannot be reached; trying until it can");
+                }
+                is_outage_logged = true;
+                drop(held);
+            }
+        }
+        tokio::time::sleep(RETRY_DELAY).await;
+    }
+}
+
+/// Pings until the connection breaks or nobody holds the handle any more.
+async fn ping_until_broken(held: Arc<Inner>, mut connection: Transport, inner: &Weak<Inner>) {
+    let mut held = Some(held);
+    loop {
+        let Some(present) = held.take().or_else(|| inner.upgrade()) else { return };
+        tokio::select! {
+            () = present.broken.notified() => return,
+            () = tokio::time::sleep(PING_INTERVAL) => {}
+        }
+        if connection.ping().await {
+            present.note_answer();
+        } else {
+            tracing::warn!("redis does not answer; reconnecting");
+            present.set_current(None);
+            return;
+        }
+    }
+}

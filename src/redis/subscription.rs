@@ -1,0 +1,195 @@
+//! The replica's pub/sub connection, on which the channels are subscribed that matter here.
+//!
+//! It has a thread of its own. A message costs hardly anything; waking a thread for it does. When messages come in quick succession the
+//! thread sleeps between its reads, and handles what has arrived meanwhile as one batch: a runtime that waits for events would wake for
+//! each.
+
+use std::{
+    collections::HashSet,
+    io,
+    sync::{Arc, Mutex, MutexGuard, Weak},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    redis::{
+        Address, CommandError,
+        pipelined::Push,
+        transport::{self, Transport},
+    },
+    sync::lock,
+};
+
+/// Interval of the pings of an idle connection.
+const PING_INTERVAL: Duration = Duration::from_millis(1_000);
+/// Delay between attempts to connect.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How long [`Subscription::subscribe`] waits for the channel.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_millis(3_000);
+
+/// Messages closer together than this are batched.
+const BATCH_GAP: Duration = Duration::from_millis(1);
+/// How long a batch is collected, 2.9 ms. The batch before it has been handled by then, so no message waits longer than this.
+const BATCH_PAUSE: Duration = Duration::from_micros(2_900);
+
+/// What the subscription delivers.
+#[derive(Debug)]
+pub enum SubscriptionEvent<'a> {
+    /// The payload of a message.
+    Payload(&'a [u8]),
+    /// Every message that has arrived was delivered: the end of a batch.
+    Drained,
+    /// The connection broke: from here on messages may have been lost.
+    Broken,
+    /// Every wanted channel is subscribed again, or for the first time.
+    Resubscribed,
+}
+
+/// The replica's subscription. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    wanted: Mutex<HashSet<String>>,
+    wanted_changed: Notify,
+    /// The channels that are subscribed on the present connection.
+    subscribed: watch::Sender<HashSet<String>>,
+}
+
+type Handler = Arc<dyn Fn(SubscriptionEvent<'_>) + Send + Sync>;
+
+impl Subscription {
+    /// Starts the thread, which ends soon after the last clone is gone. `handle` is called there for every event, in order, and must not
+    /// wait.
+    ///
+    /// # Errors
+    /// When the system has no thread.
+    pub fn open(address: Address, handle: impl Fn(SubscriptionEvent<'_>) + Send + Sync + 'static) -> io::Result<Self> {
+        let inner = Arc::new(Inner {
+            wanted: Mutex::default(),
+            wanted_changed: Notify::new(),
+            subscribed: watch::Sender::default(),
+        });
+        let weak = Arc::downgrade(&inner);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new()
+            .name("subscription".into())
+            .spawn(move || runtime.block_on(run(address, weak, Arc::new(handle))))?;
+        Ok(Self { inner })
+    }
+
+    /// Subscribes a channel, and returns once that is done.
+    ///
+    /// # Errors
+    /// [`CommandError::Unreachable`] when it is not done within 3 s; the channel stays wanted.
+    pub async fn subscribe(&self, channel: &str) -> Result<(), CommandError> {
+        if self.inner.wanted().insert(channel.to_owned()) {
+            self.inner.wanted_changed.notify_one();
+        }
+        let mut subscribed = self.inner.subscribed.subscribe();
+        match tokio::time::timeout(SUBSCRIBE_TIMEOUT, subscribed.wait_for(|channels| channels.contains(channel))).await
+        {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(CommandError::Unreachable),
+        }
+    }
+
+    /// Unsubscribes every channel that is not `needed` any more.
+    pub fn retain(&self, needed: &HashSet<String>) {
+        self.inner.wanted().retain(|channel| needed.contains(channel));
+        self.inner.wanted_changed.notify_one();
+    }
+}
+
+impl Inner {
+    fn wanted(&self) -> MutexGuard<'_, HashSet<String>> {
+        lock(&self.wanted)
+    }
+}
+
+/// Connects, keeps the channels subscribed, and reconnects, for as long as somebody holds the subscription.
+async fn run(address: Address, inner: Weak<Inner>, handle: Handler) {
+    let arrived = Arc::new(Notify::new());
+    tokio::spawn(end_batches(arrived.clone(), handle.clone()));
+    while inner.strong_count() > 0 {
+        let broken = Arc::new(Notify::new());
+        let on_push = {
+            let (handle, broken, arrived) = (handle.clone(), broken.clone(), arrived.clone());
+            move |push: Push<'_>| match push {
+                Push::Message(message) => {
+                    handle(SubscriptionEvent::Payload(message));
+                    arrived.notify_one();
+                }
+                Push::Ended => {
+                    handle(SubscriptionEvent::Broken);
+                    broken.notify_one();
+                }
+            }
+        };
+        if let Ok(connection) = transport::connect(&address, on_push).await {
+            keep_subscribed(connection, &inner, &broken, &handle).await;
+            handle(SubscriptionEvent::Broken);
+            if let Some(inner) = inner.upgrade() {
+                inner.subscribed.send_replace(HashSet::new());
+            }
+        }
+        tokio::time::sleep(RETRY_DELAY).await;
+    }
+}
+
+/// Ends each batch: the task that reads wakes this one, which runs when there is nothing more to read.
+async fn end_batches(arrived: Arc<Notify>, handle: Handler) {
+    let mut ready = Instant::now();
+    loop {
+        arrived.notified().await;
+        let waited = ready.elapsed();
+        handle(SubscriptionEvent::Drained);
+        if waited < BATCH_GAP {
+            // The whole thread sleeps; nothing else runs on it.
+            std::thread::sleep(BATCH_PAUSE);
+        }
+        ready = Instant::now();
+    }
+}
+
+/// Keeps the subscribed channels equal to the wanted ones until the connection breaks.
+async fn keep_subscribed(mut connection: Transport, inner: &Weak<Inner>, broken: &Notify, handle: &Handler) {
+    let mut subscribed = HashSet::new();
+    let mut is_complete = false;
+    loop {
+        let Some(held) = inner.upgrade() else { return };
+        let wanted = held.wanted().clone();
+        for channel in wanted.difference(&subscribed) {
+            if !connection.subscribe(channel).await {
+                return;
+            }
+        }
+        for channel in subscribed.difference(&wanted) {
+            if !connection.unsubscribe(channel).await {
+                return;
+            }
+        }
+        subscribed = wanted;
+        held.subscribed.send_if_modified(|known| {
+            let is_changed = *known != subscribed;
+            known.clone_from(&subscribed);
+            is_changed
+        });
+        if !std::mem::replace(&mut is_complete, true) {
+            handle(SubscriptionEvent::Resubscribed);
+        }
+        tokio::select! {
+            () = broken.notified() => return,
+            () = held.wanted_changed.notified() => continue,
+            () = tokio::time::sleep(PING_INTERVAL) => {}
+        }
+        if !connection.ping().await {
+            return;
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Why a call to the store gave no answer.
+
+use crate::{domain::rate::TooFast, redis::CommandError};
+
+/// Why a call to the store gave no answer. A refusal by a rule is no error: it is an answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was sent, so nothing changed.
+    #[error("redis cannot be reached")]
+    Unreachable,
+
+    /// Redis answered that it cannot do this now; nothing changed.
+    #[error("redis refuses: {code}")]
+    Refused {
+        /// Redis' own code: `OOM`, `MISCONF`, `READONLY`, `LOADING`, `CLUSTERDOWN` ...
+        code: String,
+    },
+
+    /// Sent, and no reply in time: only asking again can tell.
+    #[error("redis did not answer within {waited_ms} ms, or the connection broke meanwhile")]
+    OutcomeUnknown {
+        /// How long the call waited.
+        waited_ms: u64,
+    },
+
+    /// The credential is gone: revoked, rotated, expired, or its tenant deleted.
+    #[error("the credential is no longer valid")]
+    Unauthorized,
+
+    /// The tenant calls faster than its tier allows; only its rate state changed.
+    #[error("the tenant's rate is used up")]
+    TooFast(TooFast),
+
+    /// The reply is not what the script promises: a bug.
+    #[error("script {script} answered {got}")]
+    UnexpectedReply {
+        /// The script, or the command.
+        script: &'static str,
+        /// Its reply, or as much as may be logged of it.
+        got: String,
+    },
+}
+
+impl From<CommandError> for StoreError {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Unreachable => Self::Unreachable,
+            CommandError::Refused { code } => Self::Refused { code },
+            CommandError::OutcomeUnknown { waited_ms } => Self::OutcomeUnknown { waited_ms },
+            // The text of the script was sent, and the server has forgotten it within the same command.
+            CommandError::MissingScript => Self::Refused { code: "NOSCRIPT".into() },
+            CommandError::MissingFunction => Self::Refused { code: "NOFUNCTION".into() },
+            CommandError::Failed { code, detail } => {
+                Self::UnexpectedReply { script: "redis", got: format!("{code} {detail}") }
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What a replica knows of one tenant: its keys, the highest position seen, its rate state.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::{
+    domain::names::TenantId,
+    store::{
+        keys::{Key, KeyKind, Partition},
+        scripts::Script,
+        tenants::rate_state::RateState,
+    },
+};
+
+/// A tenant as a replica knows it: where its state is, the highest position seen, and the state of its rate.
+#[derive(Debug)]
+pub struct TenantHandle {
+    tenant: TenantId,
+    partition: Partition,
+    /// The prefix of its keys. A key is put together where it is written, since a replica caches thousands of tenants.
+    prefix: Box<str>,
+    latest: AtomicI64,
+    /// The highest position that an evicted handle of the partition had; this tenant may have been that one.
+    evicted_floor: i64,
+    rate_state: RateState,
+}
+
+impl TenantHandle {
+    /// The handle of a tenant of which nothing was seen yet.
+    #[must_use]
+    pub fn new(tenant: TenantId) -> Self {
+        let partition = Partition::of(&tenant);
+        let prefix = format!("hf:{{{}}}:{tenant}:", partition.tag()).into();
+        Self {
+            tenant,
+            partition,
+            prefix,
+            latest: AtomicI64::new(0),
+            evicted_floor: 0,
+            rate_state: RateState::default(),
+        }
+    }
+
+    /// The same handle, of a tenant whose earlier handle may have been evicted: it was not seen above this position.
+    pub(super) fn with_evicted_floor(self, position: i64) -> Self {
+        Self { evicted_floor: position, ..self }
+    }
+
+    /// The tenant's id.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The tenant's partition.
+    #[must_use]
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// The key of that kind.
+    #[must_use]
+    pub fn key(&self, kind: KeyKind) -> Key<'_> {
+        let prefix = if kind.is_partitions() {
+            &self.prefix[..self.prefix.len() - self.tenant.as_str().len() - 1]
+        } else {
+            &self.prefix
+        };
+        Key::new(prefix, kind)
+    }
+
+    /// The keys of a script, in its order.
+    pub(in crate::store) fn keys_of(&self, script: &'static Script) -> impl ExactSizeIterator<Item = Key<'_>> + Clone {
+        script.keys.iter().map(|kind| self.key(*kind))
+    }
+
+    /// Every key that belongs to this tenant alone.
+    pub fn own_keys(&self) -> impl Iterator<Item = Key<'_>> {
+        KeyKind::ALL.iter().filter(|kind| kind.is_tenants_own()).map(|kind| self.key(*kind))
+    }
+
+    /// The state of the tenant's rate, as Redis last reported it.
+    #[must_use]
+    pub fn rate_state(&self) -> &RateState {
+        &self.rate_state
+    }
+
+    /// The floor that scripts are given, so that positions only grow: the highest position seen. A negative floor is a bound: an evicted
+    /// handle of the tenant may have seen a higher position, of at most this much.
+    #[must_use]
+    pub fn floor(&self) -> i64 {
+        let latest = self.latest();
+        if latest < self.evicted_floor { -self.evicted_floor } else { latest }
+    }
+
+    /// The highest position that this handle, or an evicted one of the tenant, may have seen.
+    pub(super) fn highest_seen(&self) -> i64 {
+        self.latest().max(self.evicted_floor)
+    }
+
+    /// The highest position seen of this tenant.
+    #[must_use]
+    pub fn latest(&self) -> i64 {
+        self.latest.load(Ordering::Relaxed)
+    }
+
+    /// Notes a position that was seen; a lower one than before changes nothing.
+    pub fn note_position(&self, position: i64) {
+        self.latest.fetch_max(position, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_only_grows() {
+        let handle = TenantHandle::new(TenantId::random());
+        handle.note_position(7);
+        handle.note_position(5);
+        assert_eq!(handle.floor(), 7);
+    }
+}
