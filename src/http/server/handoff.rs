@@ -110,20 +110,20 @@ fn response_head(response: &poem::Response) -> Vec<u8> {
 
 impl HandedOver {
     /// Writes the response until the stream ends, the client closes, or a write times out.
-    pub(super) async fn serve(self, socket: Arc<OwnedWriteHalf>) {
+    pub(super) async fn serve(mut self, socket: Arc<OwnedWriteHalf>) {
         tokio::select! {
             // An error means that the client is gone or does not read.
-            _ = self.write(socket.clone()) => {}
+            _ = self.write(&socket) => {}
             () = closed(&socket) => {}
         }
     }
 
-    async fn write(mut self, socket: Arc<OwnedWriteHalf>) -> io::Result<()> {
+    /// By reference: the future would hold the stream twice otherwise, and an idle stream is little more than this future.
+    async fn write(&mut self, socket: &Arc<OwnedWriteHalf>) -> io::Result<()> {
         let mut to = WriteTimeout::new(socket.clone());
-        to.write_all(&self.head).await?;
-        drop(std::mem::take(&mut self.head));
+        to.write_all(&std::mem::take(&mut self.head)).await?;
         // From here on broadcasts write to the same socket while `next` waits.
-        self.stream.set_sink(socket);
+        self.stream.set_sink(socket.clone());
         loop {
             let next = self.stream.next().await;
             to.write_all(&self.stream.take_unsent()).await?;
