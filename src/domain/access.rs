@@ -12,7 +12,7 @@ pub const MIN_SECRET_BYTES: usize = 16;
 pub const DEFAULT_KNOWN_CREDENTIALS: usize = 4_096;
 
 closed_set! {
-    /// What a credential may do.
+    /// Right of a credential.
     pub enum Scope as "Scope" {
         /// Read: GETs, check, verifyFence, streams.
         Read = "read",
@@ -92,7 +92,7 @@ impl Scopes {
 pub struct Tenant {
     /// Its id, for good.
     pub id: TenantId,
-    /// What people call it; need not be unique.
+    /// Display name; need not be unique.
     pub name: String,
     /// Which limits it has.
     pub tier: Tier,
@@ -107,9 +107,9 @@ pub struct Tenant {
 pub struct ApiKey {
     /// Its id, which a rotation does not change.
     pub id: String,
-    /// What it is for; shown in events.
+    /// Label, shown in events.
     pub label: String,
-    /// What it may do.
+    /// Its scopes.
     pub scopes: Scopes,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: i64,
@@ -126,14 +126,14 @@ pub struct Token {
     pub credential: String,
     /// The user of the tenant's application (`sub`), where the tenant's issuer named one.
     pub end_user: Option<String>,
-    /// What it may do.
+    /// Its scopes.
     pub scopes: Scopes,
     /// End of its life, in milliseconds since the Unix epoch on Redis' clock.
     pub ends_ms: i64,
 }
 
 closed_set! {
-    /// How an issuer's keys were given.
+    /// Form of an issuer's keys.
     pub enum IssuerKind as "IssuerKind" {
         /// A JSON Web Key Set.
         Jwks = "jwks",
@@ -149,7 +149,7 @@ closed_set! {
 pub struct Issuer {
     /// New with every registration, so that tokens exchanged under an earlier one are refused.
     pub id: String,
-    /// How its keys were given.
+    /// Form of its keys.
     pub kind: IssuerKind,
     /// Value that the claim `iss` of its tokens must have; `None`: any.
     pub issuer: Option<String>,

@@ -89,13 +89,13 @@ closed_set! {
 pub struct ReservationEvent {
     /// The position as a string; absent (null) in a refusal, which is live only.
     pub id: Option<String>,
-    /// What happened.
+    /// Type of the event.
     pub r#type: EventType,
     /// The tenant's id.
     pub tenant_id: String,
     /// Physical name: of a pool, the slot's.
     pub resource: Option<String>,
-    /// Who holds the resource, held it, or asked for it.
+    /// The requester that holds the resource, held it, or asked for it.
     pub requester: Option<String>,
     /// Why it happened, as one word.
     pub explanation: Option<Explanation>,
@@ -163,7 +163,7 @@ impl ReservationEvent {
 pub struct Change {
     /// Physical name: of a pool, the slot's.
     pub resource: String,
-    /// Who asked for it, or gave it back.
+    /// The requester that asked for it, or gave it back.
     pub requester: String,
     /// Which type of transaction.
     pub request_type: RequestType,

@@ -57,7 +57,7 @@ pub struct RegisteredCompany {
     pub slug: String,
     /// Its id in events, unique in the tenant.
     pub id: String,
-    /// What people call it.
+    /// Display name.
     pub name: String,
     /// When it was registered, in milliseconds since the Unix epoch.
     pub created_ms: i64,

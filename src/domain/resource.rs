@@ -16,7 +16,7 @@ const MAX_LISTED_SLOTS: i64 = 1_000;
 pub struct Definition {
     /// Its name.
     pub name: String,
-    /// How many can hold it at once; more than 1 makes it a pool.
+    /// Capacity: how many can hold it at once; more than 1 makes it a pool.
     pub capacity: i64,
     /// Blockers: names that are taken along with it.
     pub blocks: Vec<String>,

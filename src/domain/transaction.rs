@@ -7,7 +7,7 @@ use crate::domain::{
 };
 
 closed_set! {
-    /// How a transaction treats conflicts.
+    /// Treatment of conflicts by a transaction.
     pub enum Method as "TransactionMethod" {
         /// Everything or nothing.
         AllOrNone = "ALL_OR_NONE",
@@ -31,7 +31,7 @@ impl Method {
 }
 
 closed_set! {
-    /// What the items of a transaction ask for.
+    /// Type of the items of a transaction.
     pub enum TransactionType as "TransactionType" {
         /// Items as in reserve.
         Reserve = "RESERVE",
@@ -64,9 +64,9 @@ closed_set! {
 /// One transaction.
 #[derive(Debug, Clone)]
 pub struct Transaction {
-    /// How it treats conflicts.
+    /// Treatment of conflicts.
     pub method: Method,
-    /// What it asks for.
+    /// Its items.
     pub items: Items,
 }
 

@@ -1,4 +1,4 @@
-//! What handlers share: the extractor of the application's state, and the groups of the document.
+//! The extractor of the application's state, and the groups of operations in the document.
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ closed_set! {
     }
 }
 
-/// Who holds a resource.
+/// Holder of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// The requester that holds it.
@@ -30,7 +30,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Who holds `resource` and what to do about it, as a sentence.
+    /// A sentence: who holds `resource`, and what to do about it.
     #[must_use]
     pub fn explain(&self, resource: &str) -> String {
         self.explain_as(&format!("\"{resource}\""))
@@ -52,11 +52,11 @@ impl Holder {
 pub enum Conflict {
     /// Something that the reservation needs is held.
     Held {
-        /// How it relates to the resource that was asked for.
+        /// Relation to the resource that was asked for.
         relation: Relation,
         /// Its name.
         resource: String,
-        /// Who holds it.
+        /// The holder.
         holder: Holder,
     },
     /// Every slot of a pool is held: of the pool that was asked for, or of one that is taken along.
@@ -100,7 +100,7 @@ impl Conflict {
         }
     }
 
-    /// Who holds what is in the way; `None` where no single holder can be named.
+    /// The holder of what is in the way; `None` where no single one can be named.
     #[must_use]
     pub fn holder(&self) -> Option<&Holder> {
         match self {
@@ -119,7 +119,7 @@ impl Conflict {
         }
     }
 
-    /// What is in the way and what to do about it, as a sentence.
+    /// A sentence: what is in the way, and what to do about it.
     #[must_use]
     pub fn explain(&self) -> String {
         match self {

@@ -25,9 +25,9 @@ pub const DEFAULT_RESOURCE_TYPE: &str = "UserDefined";
 /// Request of one requester for one resource.
 #[derive(Debug, Clone)]
 pub struct ReserveRequest {
-    /// Who wants it: unique per holder.
+    /// The requester: unique per holder.
     pub requester: String,
-    /// What is wanted.
+    /// The resource.
     pub resource: String,
     /// The release token that the reservation gets if it is granted.
     pub token: Uuid,
@@ -39,10 +39,10 @@ pub struct ReserveRequest {
     pub note: String,
 }
 
-/// Request to give one reservation back: who claims to hold what, and the proof.
+/// Request to give one reservation back: a claim to hold it, with the proof.
 #[derive(Debug, Clone)]
 pub struct ReleaseRequest {
-    /// Who claims to hold it.
+    /// The requester that claims to hold it.
     pub requester: String,
     /// The resource, a slot, or the pool of a slot.
     pub resource: String,
@@ -53,7 +53,7 @@ pub struct ReleaseRequest {
 /// Request to move the deadline of one reservation.
 #[derive(Debug, Clone)]
 pub struct RenewRequest {
-    /// Who claims to hold what, and the proof.
+    /// The claim to hold it, with the proof.
     pub claim: ReleaseRequest,
     /// New time to live, from now on, in milliseconds.
     pub ttl_ms: i64,
@@ -112,15 +112,15 @@ pub fn requester_and_resource(
 /// State of one resource, as check shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// Who holds it; `None` where nobody does, and of a pool.
+    /// The holder; `None` where it is free, and of a pool.
     pub holder: Option<String>,
-    /// When it becomes free, of a pool its first slot: milliseconds since the Unix epoch.
+    /// When it becomes free; of a pool, its first slot: milliseconds since the Unix epoch.
     pub deadline_ms: Option<i64>,
     /// The holder's note.
     pub note: Option<String>,
-    /// How many can hold it at once: the slots of a pool, else 1.
+    /// Capacity: how many can hold it at once; of a pool its slots, else 1.
     pub capacity: i64,
-    /// How many of these are free.
+    /// The free part of the capacity.
     pub available: i64,
     /// Whether a requester that holds nothing could take it now, tree and blockers considered.
     pub takeable: bool,
@@ -131,7 +131,7 @@ pub struct Checked {
 pub struct HeldReservation {
     /// Physical name: of a pool, the slot's.
     pub resource: String,
-    /// Who holds it.
+    /// The holder.
     pub requester: String,
     /// Fencing token.
     pub fence: i64,

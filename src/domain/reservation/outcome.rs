@@ -65,7 +65,7 @@ closed_set! {
     }
 }
 
-/// What a requester holds after a reserve.
+/// A granted reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// Proves the holder to unreserve and renew.
@@ -107,7 +107,7 @@ impl ReserveOutcome {
         }
     }
 
-    /// What the requester holds now; `None` of a refusal.
+    /// The grant; `None` of a refusal.
     #[must_use]
     pub fn grant(&self) -> Option<&Grant> {
         match self {

@@ -24,16 +24,16 @@ pub(super) struct CheckResult {
     resource: String,
     /// Whether it is held; of a pool: whether every slot is.
     is_reserved: bool,
-    /// Who holds it; null for a pool.
+    /// The holder; null for a pool.
     holder: Option<String>,
     /// When it ends by itself; of a pool: the earliest of its slots.
     #[serde(with = "wire_option")]
     expires_at: Option<DateTime<Utc>>,
     /// Whether a requester that holds nothing could take it now, tree and blockers considered.
     is_available: bool,
-    /// How many can hold it at once.
+    /// Capacity: how many can hold it at once.
     capacity: i64,
-    /// How many of these are free.
+    /// The free part of the capacity.
     available: i64,
     /// The holder's note.
     note: Option<String>,

@@ -169,7 +169,7 @@ pub(in crate::http) async fn list(
     }))))
 }
 
-/// What the streamed list writes next.
+/// The next part of the streamed list.
 enum Part {
     /// The rows of a page that was read.
     Rows(Page),

@@ -1,4 +1,4 @@
-//! Items of unreserve and renew, and what ends reservations whoever holds them: requests and results.
+//! Items of unreserve and renew, force release and reset: requests and results.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
@@ -21,7 +21,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 pub(super) struct UnreserveItem {
-    /// Who holds it.
+    /// The holder.
     #[oai(validator(min_length = 1))]
     pub(super) requester: Option<String>,
     /// The resource, a slot, or the pool of a slot.
@@ -81,7 +81,7 @@ impl UnreserveResult {
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 pub(super) struct RenewItem {
-    /// Who holds it.
+    /// The holder.
     #[oai(validator(min_length = 1))]
     requester: Option<String>,
     /// The resource, a slot, or the pool of a slot.
@@ -157,6 +157,6 @@ pub(super) struct ForceReleaseResult {
 /// Number of reservations that a reset ended.
 #[derive(Debug, Serialize, Object)]
 pub(super) struct ResetResult {
-    /// How many there were.
+    /// Their number.
     pub(super) released: i64,
 }

@@ -24,10 +24,10 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 pub(super) struct ReserveItem {
-    /// Who wants it: unique per holder. 1 to 1,024 bytes.
+    /// The requester: unique per holder. 1 to 1,024 bytes.
     #[oai(validator(min_length = 1))]
     pub(super) requester: Option<String>,
-    /// What is wanted. 1 to 1,024 bytes; it need not be registered.
+    /// The resource. 1 to 1,024 bytes; it need not be registered.
     #[oai(validator(min_length = 1))]
     pub(super) resource: Option<String>,
     /// Time to live in seconds, 1 to 2,147,483,647: then it is free again by itself. Without it, it is held until it is released.
@@ -75,7 +75,7 @@ pub(super) struct ReserveResult {
     reserved_at_path: Option<String>,
     /// Grows with every grant of the tenant: a protected service refuses a lower one than it has seen.
     fencing_token: Option<i64>,
-    /// Who holds it.
+    /// The holder.
     holder: Option<String>,
     /// Until when that holder has it.
     #[serde(with = "wire_option")]

@@ -121,7 +121,7 @@ fn changed(stamped: Stamped<RegisterOutcome>, caller: &Caller) -> Result<Stamped
 struct ResourceDefinition {
     /// 1 to 1,024 bytes without `>`.
     name: Option<String>,
-    /// How many can hold it at once, 1 to 100,000; 1 without it. More than 1 makes it a pool.
+    /// Capacity: how many can hold it at once, 1 to 100,000; 1 without it. More than 1 makes it a pool.
     capacity: Option<i64>,
     /// Blockers: names that are taken and freed with it, one level deep; at most 64.
     blocks: Option<Vec<String>>,
@@ -163,6 +163,6 @@ impl From<Definition> for Resource {
 #[oai(rename_all = "camelCase")]
 struct ResourceList {
     resources: Vec<Resource>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null at the end.
     next_cursor: Option<String>,
 }

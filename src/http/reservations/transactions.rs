@@ -104,9 +104,9 @@ struct TransactionRequest {
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct TransactionItem {
-    /// Who wants it, or holds it: unique per holder.
+    /// The requester: unique per holder.
     requester: Option<String>,
-    /// What is wanted, or given back.
+    /// The resource, or what is given back.
     resource: Option<String>,
     /// RESERVE: after so many seconds it is free again by itself.
     ttl_seconds: Option<i64>,

@@ -156,7 +156,7 @@ async fn change_issuer(app: &App, tenant: &TenantId, action: IssuerAction) -> Re
 /// A tenant to create.
 #[derive(Debug, Deserialize, Object)]
 struct NewTenantRequest {
-    /// What people call it. 1 to 256 bytes.
+    /// Display name. 1 to 256 bytes.
     name: Option<String>,
     tier: Option<UncheckedWord<Tier>>,
 }

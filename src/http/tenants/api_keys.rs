@@ -86,9 +86,9 @@ impl Keys {
 /// A key to create.
 #[derive(Debug, Deserialize, Object)]
 struct NewKeyRequest {
-    /// What it is for; shown in events as `apiKeyLabel`. 1 to 256 bytes.
+    /// Label, shown in events as `apiKeyLabel`. 1 to 256 bytes.
     label: Option<String>,
-    /// What it may do; without it `read` and `write`.
+    /// Its scopes; without it `read` and `write`.
     scopes: Option<Vec<UncheckedWord<Scope>>>,
 }
 
