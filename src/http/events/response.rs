@@ -29,7 +29,7 @@ impl EventStreamResponse {
         Self(StreamHandoff::attach(stream, |body| response(request, body)))
     }
 
-    /// A stream that ends after it has told the client when to reconnect.
+    /// A stream that sends a reconnection time and ends.
     pub(in crate::http) fn reconnect(request: &Request) -> Self {
         Self(response(request, Body::from(retry_field())))
     }

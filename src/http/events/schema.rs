@@ -98,7 +98,7 @@ pub(super) struct PlatformEvent {
 #[oai(rename_all = "camelCase")]
 #[allow(dead_code, reason = "it only describes")]
 pub(super) struct ResetCursor {
-    /// `unknown`: there never was such a position. `too_old`: what followed it is kept no more. `lost`: Redis lost what was told.
+    /// `unknown`: there never was such a position. `too_old`: what followed it is kept no more. `lost`: Redis lost published events.
     reason: String,
     /// Where the stream goes on.
     as_of: i64,
