@@ -33,7 +33,7 @@ impl Companies {
     async fn put(
         &self,
         caller: Authorized<Admin>,
-        state: AppState,
+        app_state: AppState,
         slug: Path<String>,
         body: Body<CompanyRequest>,
     ) -> Result<Answer<CompanyRow>, ApiError> {
@@ -42,7 +42,7 @@ impl Companies {
         let id = body.0.id.map(|id| errors.check(|| "id".into(), names::label(Some(id))));
         let name = errors.check(|| "name".into(), names::label(body.0.name));
         let (slug, id, name) = errors.finish(|| Some((slug?, id.flatten(), name?))).map_err(ApiError::validation)?;
-        let stamped = state.store().put_company(&caller.0, &slug, id.as_deref(), &name).await?;
+        let stamped = app_state.store().put_company(&caller.0, &slug, id.as_deref(), &name).await?;
         let company = answer(within_limit(stamped, &caller.0)?, |outcome| match outcome {
             PutCompanyOutcome::Done(company) => Ok(company.into()),
             PutCompanyOutcome::Taken(owner) => Err(ApiError::new(
@@ -58,10 +58,10 @@ impl Companies {
     async fn show(
         &self,
         caller: Authorized<Read>,
-        state: AppState,
+        app_state: AppState,
         slug: Path<String>,
     ) -> Result<Answer<CompanyRow>, ApiError> {
-        let stamped = state.store().companies(&caller.0, Some(&slug.0)).await?;
+        let stamped = app_state.store().companies(&caller.0, Some(&slug.0)).await?;
         let company = answer(stamped, |companies| {
             companies.into_iter().next().map(Into::into).ok_or_else(|| ApiError::not_found("company"))
         })?;
@@ -70,8 +70,8 @@ impl Companies {
 
     /// List the companies, in the order of their slugs.
     #[oai(path = "/companies", method = "get", operation_id = "listCompanies")]
-    async fn list(&self, caller: Authorized<Read>, state: AppState) -> Result<Answer<CompanyList>, ApiError> {
-        let stamped = state.store().companies(&caller.0, None).await?;
+    async fn list(&self, caller: Authorized<Read>, app_state: AppState) -> Result<Answer<CompanyList>, ApiError> {
+        let stamped = app_state.store().companies(&caller.0, None).await?;
         Ok(Answer(stamped.map(|companies| CompanyList {
             companies: companies.into_iter().map(Into::into).collect(),
             next_cursor: None,
@@ -83,10 +83,10 @@ impl Companies {
     async fn delete(
         &self,
         caller: Authorized<Admin>,
-        state: AppState,
+        app_state: AppState,
         slug: Path<String>,
     ) -> Result<Nothing, ApiError> {
-        let stamped = state.store().delete_company(&caller.0, &slug.0).await?;
+        let stamped = app_state.store().delete_company(&caller.0, &slug.0).await?;
         answer(stamped, |removal| match removal {
             CompanyRemoval::Removed => Ok(Nothing),
             CompanyRemoval::NotFound => Err(ApiError::not_found("company")),

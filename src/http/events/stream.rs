@@ -77,10 +77,10 @@ impl Events {
     async fn publish(
         &self,
         caller: Authorized<Write>,
-        state: AppState,
+        app_state: AppState,
         body: Large<OneOrMany>,
     ) -> Result<Answer<PublishedIds, 202>, ApiError> {
-        publish::publish(&caller.0, state.store(), body.0).await
+        publish::publish(&caller.0, app_state.store(), body.0).await
     }
 }
 

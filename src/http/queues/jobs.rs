@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         field_errors::FieldErrors,
-        queue::{JobFilter, JobQuery, JobSort, SortOrder},
+        queue::{Framework, JobFilter, JobQuery, JobSort, JobState, SortOrder},
     },
     http::{
         app_state::{AppState, Tag},
@@ -19,7 +19,7 @@ use crate::{
             job_rows::{Cursors, JobList, JobWithDetails},
             params,
         },
-        wire::{error::ApiError, outcome::answer, response::Answer},
+        wire::{error::ApiError, outcome::answer, response::Answer, word::UncheckedWord},
     },
     store::Stamped,
 };
@@ -49,15 +49,13 @@ impl Jobs {
         limit: Query<Option<i64>>,
         /// A part of the name, in any case; at most 500 bytes.
         search: Query<Option<String>>,
-        /// `unknown`, `queued`, `scheduled`, `active`, `completed`, `failed`, `retrying` or `cancelled`.
-        state: Query<Option<String>>,
+        state: Query<Option<UncheckedWord<JobState>>>,
         /// A queue's name.
         queue: Query<Option<String>>,
         /// A worker's external id.
         worker: Query<Option<String>>,
         #[oai(name = "connectionId")] connection_id: Query<Option<String>>,
-        /// `celery`, `bullmq` or `sidekiq`.
-        framework: Query<Option<String>>,
+        framework: Query<Option<UncheckedWord<Framework>>>,
         /// `createdAt` (the default), `name`, `state`, `durationMs`, `queue`, `startedAt` or `worker`.
         #[oai(name = "sortBy")]
         sort_by: Query<Option<String>>,

@@ -4,7 +4,10 @@ use uuid::Uuid;
 
 use crate::{
     domain::{closed_set::ClosedSet, field_errors::FieldErrors, queue::SortOrder},
-    http::wire::pagination::{PageSizes, check_limit},
+    http::wire::{
+        pagination::{PageSizes, check_limit},
+        word::UncheckedWord,
+    },
 };
 
 /// Page sizes of the lists.
@@ -12,9 +15,9 @@ const PAGE_SIZES: PageSizes = PageSizes { default: 50, max: 100 };
 const SORT_ORDERS: [(&str, SortOrder); 2] = [("desc", SortOrder::Descending), ("asc", SortOrder::Ascending)];
 
 /// A word of a closed set; `None`: absent or wrong.
-pub(super) fn word<T: ClosedSet>(errors: &mut FieldErrors, path: &str, text: Option<String>) -> Option<T> {
-    let text = text.filter(|text| !text.is_empty())?;
-    let parsed = T::of_name(&text).ok_or_else(|| is_none_of(T::VALUES.iter().map(|value| value.name())));
+pub(super) fn word<T: ClosedSet>(errors: &mut FieldErrors, path: &str, word: Option<UncheckedWord<T>>) -> Option<T> {
+    let word = word.filter(|word| !word.as_str().is_empty())?;
+    let parsed = T::of_name(word.as_str()).ok_or_else(|| is_none_of(T::VALUES.iter().map(|value| value.name())));
     errors.check(|| path.into(), parsed)
 }
 

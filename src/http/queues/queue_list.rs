@@ -21,7 +21,11 @@ use crate::{
             paging::{Pages, Paging},
             params::{self, round_rate},
         },
-        wire::{error::ApiError, response::Answer, word::Word},
+        wire::{
+            error::ApiError,
+            response::Answer,
+            word::{UncheckedWord, Word},
+        },
     },
     store::Stamped,
 };
@@ -75,8 +79,7 @@ impl Queues {
         /// How many on a page: 1 to 100, 50 by default.
         limit: Query<Option<i64>>,
         #[oai(name = "connectionId")] connection_id: Query<Option<String>>,
-        /// `celery`, `bullmq` or `sidekiq`.
-        framework: Query<Option<String>>,
+        framework: Query<Option<UncheckedWord<Framework>>>,
         /// `name` (the default), `depth`, `consumers`, `throughput` or `failureRate`.
         #[oai(name = "sortBy")]
         sort_by: Query<Option<String>>,
@@ -85,7 +88,7 @@ impl Queues {
         sort_order: Query<Option<String>>,
         /// `1h`, `6h`, `24h` (the default) or `7d`.
         #[oai(name = "timeRange")]
-        time_range: Query<Option<String>>,
+        time_range: Query<Option<UncheckedWord<TimeRange>>>,
     ) -> Result<Answer<QueueList>, ApiError> {
         let mut errors = FieldErrors::default();
         let connection = params::connection_id(&mut errors, connection_id.0);

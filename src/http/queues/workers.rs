@@ -21,7 +21,11 @@ use crate::{
             paging::{Pages, Paging},
             params,
         },
-        wire::{error::ApiError, response::Answer, word::Word},
+        wire::{
+            error::ApiError,
+            response::Answer,
+            word::{UncheckedWord, Word},
+        },
     },
     store::Stamped,
 };
@@ -74,10 +78,9 @@ impl Workers {
         /// How many on a page: 1 to 100, 50 by default.
         limit: Query<Option<i64>>,
         #[oai(name = "connectionId")] connection_id: Query<Option<String>>,
-        /// `celery`, `bullmq` or `sidekiq`.
-        framework: Query<Option<String>>,
+        framework: Query<Option<UncheckedWord<Framework>>>,
         /// `offline`, or `online`: any that is not. `busy`: online with jobs; `idle`: online without.
-        state: Query<Option<String>>,
+        state: Query<Option<UncheckedWord<WorkerState>>>,
         /// `hostname` (the default), `state`, `activeJobs`, `lastHeartbeat` or `taskRate`.
         #[oai(name = "sortBy")]
         sort_by: Query<Option<String>>,

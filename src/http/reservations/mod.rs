@@ -52,11 +52,11 @@ impl Reservations {
     async fn reserve(
         &self,
         caller: Authorized<Write>,
-        state: AppState,
+        app_state: AppState,
         body: Body<Vec<ReserveItem>>,
     ) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
         let requests = batch(body.0, ReserveItem::parse).map_err(ApiError::validation)?;
-        let stamped = state.store().reserve(&caller.0, &requests).await?;
+        let stamped = app_state.store().reserve(&caller.0, &requests).await?;
         let outcomes = with_tokens(stamped, &caller.0, std::iter::empty())?;
         Ok(Answer(outcomes.map(|outcomes| {
             let items = requests.into_iter().zip(outcomes);
@@ -72,11 +72,11 @@ impl Reservations {
     async fn unreserve(
         &self,
         caller: Authorized<Write>,
-        state: AppState,
+        app_state: AppState,
         body: Body<Vec<UnreserveItem>>,
     ) -> Result<Answer<Vec<UnreserveResult>>, ApiError> {
         let claims = batch(body.0, UnreserveItem::parse).map_err(ApiError::validation)?;
-        let stamped = state.store().unreserve(&caller.0, &claims).await?;
+        let stamped = app_state.store().unreserve(&caller.0, &claims).await?;
         let outcomes = with_tokens(stamped, &caller.0, claims.iter().map(names_of))?;
         Ok(Answer(outcomes.map(|outcomes| {
             let items = claims.into_iter().zip(outcomes);
@@ -92,11 +92,11 @@ impl Reservations {
     async fn renew(
         &self,
         caller: Authorized<Write>,
-        state: AppState,
+        app_state: AppState,
         body: Body<Vec<RenewItem>>,
     ) -> Result<Answer<Vec<RenewResult>>, ApiError> {
         let requests = batch(body.0, RenewItem::parse).map_err(ApiError::validation)?;
-        let stamped = state.store().renew(&caller.0, &requests).await?;
+        let stamped = app_state.store().renew(&caller.0, &requests).await?;
         let outcomes = with_tokens(stamped, &caller.0, requests.iter().map(|request| names_of(&request.claim)))?;
         Ok(Answer(outcomes.map(|outcomes| {
             let items = requests.into_iter().map(|request| request.claim).zip(outcomes);
@@ -109,11 +109,11 @@ impl Reservations {
     async fn check(
         &self,
         caller: Authorized<Read>,
-        state: AppState,
+        app_state: AppState,
         resource: Path<String>,
     ) -> Result<Answer<CheckResult>, ApiError> {
         let resource = names::name(Some(resource.0)).map_err(|message| ApiError::field("resource", message))?;
-        let stamped = state.store().check(&caller.0, std::slice::from_ref(&resource)).await?;
+        let stamped = app_state.store().check(&caller.0, std::slice::from_ref(&resource)).await?;
         let checked = answer(stamped, |mut checked| {
             checked.pop().ok_or_else(|| ApiError::new(Code::Internal, "The check had no answer."))
         })?;
@@ -125,7 +125,7 @@ impl Reservations {
     async fn check_many(
         &self,
         caller: Authorized<Read>,
-        state: AppState,
+        app_state: AppState,
         body: Body<CheckRequest>,
     ) -> Result<Answer<Vec<CheckResult>>, ApiError> {
         let mut errors = FieldErrors::default();
@@ -137,7 +137,7 @@ impl Reservations {
             errors.check(|| format!("resources[{at}]"), names::name(Some(resource.clone())));
         }
         let resources = errors.finish(|| Some(resources)).map_err(ApiError::validation)?;
-        let stamped = state.store().check(&caller.0, &resources).await?;
+        let stamped = app_state.store().check(&caller.0, &resources).await?;
         Ok(Answer(stamped.map(|checked| {
             resources.into_iter().zip(checked).map(|(resource, checked)| CheckResult::of(resource, checked)).collect()
         })))
@@ -151,7 +151,7 @@ impl Reservations {
     async fn active(
         &self,
         caller: Authorized<Read>,
-        state: AppState,
+        app_state: AppState,
         /// Only resources whose names begin with this.
         prefix: Query<Option<String>>,
         /// Only those of this requester.
@@ -162,7 +162,7 @@ impl Reservations {
         cursor: Query<Option<String>>,
     ) -> Result<Listing, ApiError> {
         let filter = ListFilter { prefix: prefix.0.unwrap_or_default(), requester: requester.0 };
-        list(state.store(), caller.0, filter, limit.0, cursor.0.as_deref()).await
+        list(app_state.store(), caller.0, filter, limit.0, cursor.0.as_deref()).await
     }
 
     /// List the active reservations: the same under a shorter path.
@@ -170,7 +170,7 @@ impl Reservations {
     async fn active_short(
         &self,
         caller: Authorized<Read>,
-        state: AppState,
+        app_state: AppState,
         /// Only resources whose names begin with this.
         prefix: Query<Option<String>>,
         /// Only those of this requester.
@@ -181,7 +181,7 @@ impl Reservations {
         cursor: Query<Option<String>>,
     ) -> Result<Listing, ApiError> {
         let filter = ListFilter { prefix: prefix.0.unwrap_or_default(), requester: requester.0 };
-        list(state.store(), caller.0, filter, limit.0, cursor.0.as_deref()).await
+        list(app_state.store(), caller.0, filter, limit.0, cursor.0.as_deref()).await
     }
 
     /// End a reservation whoever holds it.
@@ -189,22 +189,22 @@ impl Reservations {
     async fn force_release(
         &self,
         caller: Authorized<Admin>,
-        state: AppState,
+        app_state: AppState,
         body: Body<ForceReleaseRequest>,
     ) -> Result<Answer<ForceReleaseResult>, ApiError> {
         let mut errors = FieldErrors::default();
         let resource = errors.check(|| "resource".into(), names::name(body.0.resource));
         let reason = errors.check(|| "reason".into(), names::note(body.0.reason));
         let (resource, reason) = errors.finish(|| Some((resource?, reason?))).map_err(ApiError::validation)?;
-        let stamped = state.store().force_release(&caller.0, &resource, &reason).await?;
+        let stamped = app_state.store().force_release(&caller.0, &resource, &reason).await?;
         let released = with_tokens(stamped, &caller.0, std::iter::empty())?;
         Ok(Answer(released.map(|released| ForceReleaseResult { released })))
     }
 
     /// End every reservation of the tenant at once. No body is needed.
     #[oai(path = "/Reservation/reset", method = "post", operation_id = "reset")]
-    async fn reset(&self, caller: Authorized<Admin>, state: AppState) -> Result<Answer<ResetResult>, ApiError> {
-        let stamped = state.store().reset(&caller.0).await?;
+    async fn reset(&self, caller: Authorized<Admin>, app_state: AppState) -> Result<Answer<ResetResult>, ApiError> {
+        let stamped = app_state.store().reset(&caller.0).await?;
         Ok(Answer(stamped.map(|released| ResetResult { released })))
     }
 
@@ -215,7 +215,7 @@ impl Reservations {
     async fn verify_fence(
         &self,
         caller: Authorized<Read>,
-        state: AppState,
+        app_state: AppState,
         body: Body<FenceRequest>,
     ) -> Result<Answer<FenceResult>, ApiError> {
         let mut errors = FieldErrors::default();
@@ -223,7 +223,7 @@ impl Reservations {
         let fence =
             errors.check(|| "fencingToken".into(), body.0.fencing_token.ok_or_else(|| "is required".to_owned()));
         let (resource, fence) = errors.finish(|| Some((resource?, fence?))).map_err(ApiError::validation)?;
-        let stamped = state.store().verify_fence(&caller.0, &resource, fence).await?;
+        let stamped = app_state.store().verify_fence(&caller.0, &resource, fence).await?;
         Ok(Answer(stamped.map(|current| FenceResult { valid: current == Some(fence), current_fencing_token: current })))
     }
 }

@@ -41,14 +41,14 @@ impl Resources {
     async fn register(
         &self,
         caller: Authorized<Write>,
-        state: AppState,
+        app_state: AppState,
         body: Body<Vec<ResourceDefinition>>,
     ) -> Result<Answer<Vec<Resource>>, ApiError> {
         let parse = |errors: &mut _, at, raw: ResourceDefinition| {
             Definition::parse(errors, at, raw.name, raw.capacity, raw.blocks, raw.tree_path)
         };
         let definitions = batch(body.0, parse).map_err(ApiError::validation)?;
-        let stamped = changed(state.store().register(&caller.0, &definitions).await?, &caller.0)?;
+        let stamped = changed(app_state.store().register(&caller.0, &definitions).await?, &caller.0)?;
         Ok(Answer(stamped.map(|()| definitions.into_iter().map(Into::into).collect())))
     }
 
@@ -57,7 +57,7 @@ impl Resources {
     async fn list(
         &self,
         caller: Authorized<Read>,
-        state: AppState,
+        app_state: AppState,
         /// Most rows of a page, 1 to 1,000; 100 without it.
         limit: Query<Option<i64>>,
         /// `nextCursor` of the page before.
@@ -67,7 +67,7 @@ impl Resources {
         let query = ListQuery::parse(&mut errors, PAGE_SIZES, limit.0, cursor.0.as_deref(), PageCursor::decode);
         let query = errors.finish(|| query).map_err(ApiError::validation)?;
         let start = query.cursor.unwrap_or_else(PageCursor::start);
-        let stamped = state.store().resources(&caller.0, &start, query.limit).await?;
+        let stamped = app_state.store().resources(&caller.0, &start, query.limit).await?;
         Ok(Answer(stamped.map(|page| ResourceList {
             resources: page.found.into_iter().map(Into::into).collect(),
             next_cursor: page.next.as_ref().map(PageCursor::encode),
@@ -79,10 +79,10 @@ impl Resources {
     async fn show(
         &self,
         caller: Authorized<Read>,
-        state: AppState,
+        app_state: AppState,
         name: Path<String>,
     ) -> Result<Answer<Resource>, ApiError> {
-        let stamped = state.store().resource(&caller.0, &name.0).await?;
+        let stamped = app_state.store().resource(&caller.0, &name.0).await?;
         let definition = answer(stamped, |definition| definition.ok_or_else(|| ApiError::not_found("resource")))?;
         Ok(Answer(definition.map(Into::into)))
     }
@@ -92,10 +92,10 @@ impl Resources {
     async fn delete(
         &self,
         caller: Authorized<Admin>,
-        state: AppState,
+        app_state: AppState,
         name: Path<String>,
     ) -> Result<Nothing, ApiError> {
-        changed(state.store().delete_resource(&caller.0, &name.0).await?, &caller.0)?;
+        changed(app_state.store().delete_resource(&caller.0, &name.0).await?, &caller.0)?;
         Ok(Nothing)
     }
 }

@@ -44,11 +44,11 @@ impl Transactions {
     async fn transactions(
         &self,
         caller: Authorized<Write>,
-        state: AppState,
+        app_state: AppState,
         body: Body<Vec<TransactionRequest>>,
     ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
         let transactions = parse(body.0)?;
-        let stamped = state.store().transactions(&caller.0, &transactions).await?;
+        let stamped = app_state.store().transactions(&caller.0, &transactions).await?;
         let names = transactions.iter().flat_map(|transaction| transaction.items.names());
         let outcomes = with_tokens(stamped, &caller.0, names)?;
         Ok(Answer(outcomes.map(|outcomes| {

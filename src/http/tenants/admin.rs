@@ -44,7 +44,7 @@ impl Tenants {
     async fn create(
         &self,
         _admin: Administrator,
-        state: AppState,
+        app_state: AppState,
         body: Body<NewTenantRequest>,
     ) -> Result<Plain<NewTenant, 201>, ApiError> {
         let mut errors = FieldErrors::default();
@@ -52,7 +52,7 @@ impl Tenants {
         let tier = body.0.tier.ok_or_else(|| "is required".to_owned()).and_then(|tier| Tier::parse(tier.as_str()));
         let tier = errors.check(|| "tier".into(), tier);
         let (name, tier) = errors.finish(|| Some((name?, tier?))).map_err(ApiError::validation)?;
-        let made = state.store().create_tenant(TenantId::random(), &name, tier).await?;
+        let made = app_state.store().create_tenant(TenantId::random(), &name, tier).await?;
         let (tenant, key) =
             made.ok_or_else(|| ApiError::new(Code::Conflict, "A tenant of that id exists; try again."))?;
         Ok(Plain(NewTenant {
@@ -68,7 +68,7 @@ impl Tenants {
     async fn list(
         &self,
         _admin: Administrator,
-        state: AppState,
+        app_state: AppState,
         /// Most rows of a page, 1 to 1,000; 100 without it.
         limit: Query<Option<i64>>,
         /// `nextCursor` of the page before.
@@ -77,7 +77,7 @@ impl Tenants {
         let mut errors = FieldErrors::default();
         let query = ListQuery::parse(&mut errors, PAGE_SIZES, limit.0, cursor.0.as_deref(), TenantId::parse);
         let query = errors.finish(|| query).map_err(ApiError::validation)?;
-        let page = state.store().tenants(query.cursor.as_ref().map(TenantId::as_str), query.limit).await?;
+        let page = app_state.store().tenants(query.cursor.as_ref().map(TenantId::as_str), query.limit).await?;
         Ok(Plain(TenantList {
             tenants: page.tenants.into_iter().map(|tenant| (tenant, None).into()).collect(),
             next_cursor: page.next,
@@ -86,9 +86,17 @@ impl Tenants {
 
     /// Show a tenant.
     #[oai(path = "/admin/tenants/:id", method = "get", operation_id = "getTenant")]
-    async fn show(&self, _admin: Administrator, state: AppState, id: Path<String>) -> Result<Plain<Tenant>, ApiError> {
-        let tenant =
-            state.store().tenant_with_issuer(&tenant_id(&id.0)?).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
+    async fn show(
+        &self,
+        _admin: Administrator,
+        app_state: AppState,
+        id: Path<String>,
+    ) -> Result<Plain<Tenant>, ApiError> {
+        let tenant = app_state
+            .store()
+            .tenant_with_issuer(&tenant_id(&id.0)?)
+            .await?
+            .ok_or_else(|| ApiError::not_found("tenant"))?;
         Ok(Plain(tenant.answer.into()))
     }
 
@@ -97,7 +105,7 @@ impl Tenants {
     async fn update(
         &self,
         _admin: Administrator,
-        state: AppState,
+        app_state: AppState,
         id: Path<String>,
         body: Body<TenantChange>,
     ) -> Result<Plain<Tenant>, ApiError> {
@@ -108,19 +116,19 @@ impl Tenants {
         let (tier, issuer) = errors.finish(|| Some((tier, issuer))).map_err(ApiError::validation)?;
         // The issuer comes first, since it can be refused.
         if let Some(action) = issuer.flatten() {
-            change_issuer(state.app(), &id, action).await?;
+            change_issuer(app_state.app(), &id, action).await?;
         }
-        if !state.store().update_tenant(&id, tier, body.0.require_registration).await? {
+        if !app_state.store().update_tenant(&id, tier, body.0.require_registration).await? {
             return Err(ApiError::not_found("tenant"));
         }
-        let tenant = state.store().tenant_with_issuer(&id).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
+        let tenant = app_state.store().tenant_with_issuer(&id).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
         Ok(Plain(tenant.answer.into()))
     }
 
     /// Delete a tenant with everything that it has. Its keys are refused at once, and its streams end.
     #[oai(path = "/admin/tenants/:id", method = "delete", operation_id = "deleteTenant")]
-    async fn delete(&self, _admin: Administrator, state: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
-        if state.store().delete_tenant(&tenant_id(&id.0)?).await? {
+    async fn delete(&self, _admin: Administrator, app_state: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
+        if app_state.store().delete_tenant(&tenant_id(&id.0)?).await? {
             Ok(Nothing)
         } else {
             Err(ApiError::not_found("tenant"))

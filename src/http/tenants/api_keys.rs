@@ -34,7 +34,7 @@ impl Keys {
     async fn create(
         &self,
         caller: Authorized<Admin>,
-        state: AppState,
+        app_state: AppState,
         body: Body<NewKeyRequest>,
     ) -> Result<Answer<KeyWithText, 201>, ApiError> {
         let mut errors = FieldErrors::default();
@@ -45,14 +45,14 @@ impl Keys {
             .map_or(Ok(Scopes::READ_WRITE), |scopes| Scopes::parse(scopes.iter().map(UncheckedWord::as_str)));
         let scopes = errors.check(|| "scopes".into(), scopes);
         let (label, scopes) = errors.finish(|| Some((label?, scopes?))).map_err(ApiError::validation)?;
-        let stamped = state.store().create_key(&caller.0, &label, scopes).await?;
+        let stamped = app_state.store().create_key(&caller.0, &label, scopes).await?;
         Ok(Answer(within_limit(stamped, &caller.0)?.map(KeyWithText::of)))
     }
 
     /// List the tenant's API keys, without their texts.
     #[oai(path = "/keys", method = "get", operation_id = "listKeys")]
-    async fn list(&self, caller: Authorized<Admin>, state: AppState) -> Result<Answer<KeyList>, ApiError> {
-        let stamped = state.store().keys(&caller.0).await?;
+    async fn list(&self, caller: Authorized<Admin>, app_state: AppState) -> Result<Answer<KeyList>, ApiError> {
+        let stamped = app_state.store().keys(&caller.0).await?;
         Ok(Answer(stamped.map(|keys| KeyList { keys: keys.into_iter().map(Into::into).collect(), next_cursor: None })))
     }
 
@@ -61,17 +61,22 @@ impl Keys {
     async fn rotate(
         &self,
         caller: Authorized<Admin>,
-        state: AppState,
+        app_state: AppState,
         id: Path<String>,
     ) -> Result<Answer<KeyWithText>, ApiError> {
-        let stamped = state.store().rotate_key(&caller.0, &id.0).await?;
+        let stamped = app_state.store().rotate_key(&caller.0, &id.0).await?;
         Ok(Answer(answer(stamped, |key| key.map(KeyWithText::of).ok_or_else(|| ApiError::not_found("key")))?))
     }
 
     /// Delete a key. It is refused at once, on every replica, and its streams end. The last key with the scope admin cannot be deleted (409).
     #[oai(path = "/keys/:id", method = "delete", operation_id = "deleteKey")]
-    async fn delete(&self, caller: Authorized<Admin>, state: AppState, id: Path<String>) -> Result<Nothing, ApiError> {
-        let stamped = state.store().delete_key(&caller.0, &id.0).await?;
+    async fn delete(
+        &self,
+        caller: Authorized<Admin>,
+        app_state: AppState,
+        id: Path<String>,
+    ) -> Result<Nothing, ApiError> {
+        let stamped = app_state.store().delete_key(&caller.0, &id.0).await?;
         answer(stamped, |removal| match removal {
             KeyRemoval::Removed => Ok(Nothing),
             KeyRemoval::NotFound => Err(ApiError::not_found("key")),

@@ -58,8 +58,8 @@ impl Sessions {
 
     /// Show the tenant and scopes of the credential, and how much of each limit of the tier is in use.
     #[oai(path = "/session", method = "get", operation_id = "session")]
-    async fn show(&self, caller: Authorized<AnyScope>, state: AppState) -> Result<Answer<Session>, ApiError> {
-        let stamped = state.store().usage(&caller.0).await?;
+    async fn show(&self, caller: Authorized<AnyScope>, app_state: AppState) -> Result<Answer<Session>, ApiError> {
+        let stamped = app_state.store().usage(&caller.0).await?;
         Ok(Answer(stamped.map(|usage| Session::of(&caller.0, usage))))
     }
 

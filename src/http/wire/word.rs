@@ -4,7 +4,7 @@ use std::{borrow::Cow, marker::PhantomData};
 
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef, Registry},
-    types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type},
+    types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -127,6 +127,12 @@ impl<T: ClosedSet> Type for UncheckedWord<T> {
 impl<T: ClosedSet> ToJSON for UncheckedWord<T> {
     fn to_json(&self) -> Option<Value> {
         Some(self.text.as_str().into())
+    }
+}
+
+impl<T: ClosedSet> ParseFromParameter for UncheckedWord<T> {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        Ok(Self { text: value.to_owned(), set: PhantomData })
     }
 }
 
