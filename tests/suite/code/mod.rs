@@ -7,5 +7,6 @@ mod documents;
 mod encoder;
 mod glossary;
 mod headers;
+mod library;
 mod rooms;
 mod scripts;

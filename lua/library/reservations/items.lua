@@ -1,0 +1,119 @@
+-- items: planning the items of one call, which come in columns: of all items the name, then of all the next value, and so on.
+--
+-- gives  items
+-- Columns: name; token (16 bytes); what the replica knows beforehand ('' is as in the item before): of what is taken its tail, the reservation
+-- from its requester to its place, which is 0; of other items its requester, packed; of what is taken or prolonged the time to live in ms, 0
+-- where none was given.
+local CHECKED_EVERY = 16 -- items, between close looks at the budget
+local values, tokens, knowns, ttls
+items = { wrong = {} } -- `wrong`: the numbers of the items that were refused because of their token
+
+-- Reads the columns of `count` items behind `at`, of which `without` in front have no time to live. Answers where they end.
+function items.read(packed, at, count, without)
+  values = { unpack_limit(packed, 4 * count - without, at) }
+  tokens, knowns, ttls = count + 1, 2 * count + 1, 3 * count + 1 - without
+  look_ahead(values, 2, count + 1)
+  return values[1]
+end
+
+-- Which items want more than one slot: item -> how many; nil: none.
+function items.quantities(packed_pairs)
+  if packed_pairs then
+    local quantities = {}
+    for n = 1, #packed_pairs, 2 do
+      quantities[packed_pairs[n]] = packed_pairs[n + 1]
+    end
+    return quantities
+  end
+end
+
+-- What is known of an item: of those before it the last that was said.
+local function known_of(n)
+  local at = knowns + n
+  while values[at] == '' do
+    at = at - 1
+  end
+  return values[at]
+end
+
+-- Takes items `first` to `final`. Answers nil, or TOO_MUCH_WORK and the item from which on nothing was done.
+function items.take(first, final, quantities)
+  local of, token_of, tail_of, ttl_of, tail, steps = values, tokens, knowns, ttls, known_of(first), budget.steps
+  for n = first, final do
+    local given = of[tail_of + n]
+    if given ~= '' then
+      tail = given
+    end
+    local status = take(of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])
+    if status == 'TTL' then
+      items.is_ttl_refused = true
+    elseif status == 'TOO_MUCH_WORK' then
+      return status, n
+    end
+    if spent > steps or n % CHECKED_EVERY == 0 and is_too_much() then
+      return 'TOO_MUCH_WORK', n + 1
+    end
+  end
+end
+
+-- Notes the number of an item whose token is wrong.
+function items.note_wrong(n)
+  items.wrong_count = items.wrong_count + 1
+  items.wrong[items.wrong_count] = n
+end
+
+-- Gives items `first` to `final` back. Answers as items.take.
+function items.release(first, final)
+  local of, token_of, who_of, who, steps = values, tokens, knowns, known_of(first), budget.steps
+  for n = first, final do
+    local given = of[who_of + n]
+    if given ~= '' then
+      who = given
+    end
+    if release(of[n + 1], of[token_of + n], who) == 'INVALID_RELEASE_TOKEN' then
+      items.note_wrong(n)
+    end
+    if spent > steps or n % CHECKED_EVERY == 0 and is_too_much() then
+      return 'TOO_MUCH_WORK', n + 1
+    end
+  end
+end
+
+-- Moves the deadlines of items `first` to `final`. Answers as items.take.
+function items.renew(first, final)
+  local of, token_of, who_of, ttl_of, who, steps = values, tokens, knowns, ttls, known_of(first), budget.steps
+  for n = first, final do
+    local given = of[who_of + n]
+    if given ~= '' then
+      who = given
+    end
+    local status = prolong(of[n + 1], of[token_of + n], who, of[ttl_of + n])
+    if status == 'INVALID_RELEASE_TOKEN' then
+      items.note_wrong(n)
+    elseif status == 'TTL' then
+      items.is_ttl_refused = true
+    end
+    if spent > steps or n % CHECKED_EVERY == 0 and is_too_much() then
+      return 'TOO_MUCH_WORK', n + 1
+    end
+  end
+end
+
+-- The only item of a call, which came without columns, is wrong.
+function items.set_one(name, known)
+  values, tokens, knowns, ttls = { false, name, false, known, false }, 2, 3, 4
+  items.note_wrong(1)
+end
+
+-- The columns that were read, as one table and where in it those behind the names begin; each item's value of what is known is there.
+function items.columns(count)
+  local known
+  for n = knowns + 1, knowns + count do
+    if values[n] == '' then
+      values[n] = known
+    else
+      known = values[n]
+    end
+  end
+  return values, tokens, knowns, ttls
+end

@@ -1,0 +1,22 @@
+-- position: the tenant's latest position, for a caller whose credential still holds.
+--
+-- function  position_of
+-- flags     allow-oom
+-- keys
+--   1 meta         hash    the tenant's state, credentials
+-- args
+--   1 caller       see core/caller.lua
+--   2 call         packed: cost, floor
+-- returns       OK, now_us, position | STALE, RATE as reserve
+-- cost          O(1)
+function position_of(keys, args)
+  local _, cost, floor_at = unpack_limit(args[2], 2, 0)
+  local refusal = open(keys[1], floor_at) or admit(args[1], cost)
+  if refusal then
+    return refusal
+  end
+  if is_unsaved then
+    save()
+  end
+  return verdict('OK')
+end
