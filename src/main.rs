@@ -1,11 +1,10 @@
 //! The program: parses the command line, reads the settings, starts the log, and runs a command.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{error::Error, io::IsTerminal, process::ExitCode};
 
-use clap::Parser;
 use holdfast::{
     app,
-    cli::{self, Command},
+    cli::{self, Command, Failure},
     config::{Config, LogFormat},
     http,
 };
@@ -16,29 +15,33 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Named things claimed over HTTP, held with a TTL and a fencing token, and seen live by everybody who cares.
-#[derive(Parser)]
-#[command(version, about, long_about = None)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(code) = cli::internal(&arguments) {
+        return code;
+    }
+    let command = match cli::parse() {
+        Ok(cli) => cli.command,
+        Err(code) => return code,
+    };
+    let carried_out = match command {
+        Command::Client(command) => return cli::client(command),
+        Command::Openapi => cli::print(http::document()).map_err(Into::into),
+        command => run(command),
+    };
+    match carried_out {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("holdfast: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast::<Failure>() {
+            Ok(failure) => cli::report(&failure),
+            Err(error) => {
+                eprintln!("holdfast: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
-fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
-    if let Command::Openapi = command {
-        cli::print(http::document());
-        return Ok(());
-    }
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
     let config = Config::read()?;
     start_log(&config)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -46,13 +49,13 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Serve { demo } => runtime.block_on(app::serve(config, demo))?,
         Command::Tenant { action } => runtime.block_on(cli::tenant(&config, action))?,
         Command::Key { action } => runtime.block_on(cli::key(&config, action))?,
-        Command::Openapi => {}
+        Command::Openapi | Command::Client(_) => {}
     }
     Ok(())
 }
 
 /// Sends the log to stderr, as the settings say.
-fn start_log(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+fn start_log(config: &Config) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|error| format!("HOLDFAST_LOG={} cannot be read: {error}", config.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);

@@ -1,245 +1,174 @@
-//! The command line: the administrator's work, done over the store without a running service.
+//! The command line: the commands, their exit codes, and what they print.
+//!
+//! `serve`, `tenant`, `key` and `openapi` are the service's own side; `tenant` and `key` do over the store what the admin API does. The
+//! others are a client of the HTTP API.
 
-use clap::Subcommand;
+mod completions;
+mod confirm;
+mod duration;
+mod exit;
+mod key;
+mod list;
+mod output;
+mod profile;
+mod register;
+mod release;
+mod reserve;
+mod run;
+mod store_access;
+mod tenant;
+mod watch;
+mod wish;
 
-use crate::{
-    config::{self, Config},
-    domain::{
-        access::Scopes,
-        names::{self, TenantId},
-        tier::Tier,
-    },
-    redis::{Address, RedisHandle, TIMEOUT},
-    store::{Caller, Callers, KeyRemoval, Limited, Store, StoreError},
-};
+use std::process::ExitCode;
 
-/// Commands of the program.
+use clap::{Parser, Subcommand};
+
+pub use exit::{Exit, Failure};
+pub use key::{KeyAction, key};
+pub use output::print;
+pub use run::internal;
+pub use tenant::{TenantAction, tenant};
+
+/// Named things claimed over HTTP, held with a TTL and a fencing token, and seen live by everybody who cares.
+#[derive(Debug, Parser)]
+#[command(
+    name = "holdfast",
+    version,
+    about,
+    long_about = None,
+    after_help = "\
+HOLDFAST_URL and HOLDFAST_KEY say which service the client commands call, and with which key.
+
+Examples:
+  holdfast serve --demo
+  holdfast run deploy -- ./deploy.sh
+  holdfast list"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve. Settings come from HOLDFAST_* variables or holdfast.toml.
-    #[command(after_help = config::help())]
+    #[command(after_help = settings())]
     Serve {
         /// Make a demo tenant once, and print its key and a line to paste.
         #[arg(long)]
         demo: bool,
     },
     /// Make, list, show, change or delete tenants.
+    #[command(after_help = "Examples:\n  holdfast tenant create acme --tier Pro\n  holdfast tenant show acme")]
     Tenant {
-        /// What to do.
+        /// What to do with them.
         #[command(subcommand)]
         action: TenantAction,
     },
-    /// Make, list, rotate or delete a tenant's API keys.
+    /// Make, list, show, rotate or delete a tenant's API keys.
+    #[command(after_help = "Examples:\n  holdfast key create acme worker-prod\n  holdfast key list acme")]
     Key {
-        /// What to do.
+        /// What to do with them.
         #[command(subcommand)]
         action: KeyAction,
     },
     /// Print the OpenAPI document.
+    #[command(after_help = "Examples:\n  holdfast openapi > openapi.json")]
     Openapi,
+    /// A command that calls the service.
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
-/// Actions on tenants.
+/// The commands that are a client of the HTTP API, and those that need nothing.
 #[derive(Debug, Subcommand)]
-pub enum TenantAction {
-    /// Make a tenant and print its default key, once.
-    Create {
-        /// What people call it.
-        name: String,
-        /// Free, Starter, Pro or Enterprise.
-        #[arg(long, default_value = "Free")]
-        tier: String,
-    },
-    /// List all tenants.
-    List,
-    /// Change a tenant's tier.
-    Update {
-        /// The tenant's id.
-        id: String,
-        /// Free, Starter, Pro or Enterprise.
-        #[arg(long)]
-        tier: String,
-    },
-    /// Delete a tenant with all that it has.
-    Delete {
-        /// The tenant's id.
-        id: String,
-    },
+#[allow(missing_docs, reason = "each says itself in its arguments")]
+pub enum ClientCommand {
+    Run(run::RunArgs),
+    Reserve(reserve::ReserveArgs),
+    Release(release::ReleaseArgs),
+    Renew(release::RenewArgs),
+    Check(list::CheckArgs),
+    List(list::ListArgs),
+    Waiting(list::WaitingArgs),
+    Cancel(list::CancelArgs),
+    Watch(watch::WatchArgs),
+    Publish(watch::PublishArgs),
+    ForceRelease(release::ForceReleaseArgs),
+    Register(register::RegisterArgs),
+    Completions(completions::CompletionsArgs),
+    /// Print the man page
+    #[command(after_help = "Examples:\n  holdfast man | man -l -")]
+    Man,
 }
 
-/// Actions on API keys.
-#[derive(Debug, Subcommand)]
-pub enum KeyAction {
-    /// Make a key and print it, once.
-    Create {
-        /// The tenant's id.
-        tenant: String,
-        /// What it is for.
-        label: String,
-        /// Comma-separated: read, write, admin.
-        #[arg(long, default_value = "read,write")]
-        scopes: String,
-    },
-    /// List a tenant's keys.
-    List {
-        /// The tenant's id.
-        tenant: String,
-    },
-    /// Give a key a new text; the old one is refused at once.
-    Rotate {
-        /// The tenant's id.
-        tenant: String,
-        /// The key's id.
-        id: String,
-    },
-    /// Delete a key; it is refused at once.
-    Delete {
-        /// The tenant's id.
-        tenant: String,
-        /// The key's id.
-        id: String,
-    },
+/// The settings, with examples at the end as in every help.
+fn settings() -> String {
+    format!(
+        "{}\n\nExamples:\n  holdfast serve --demo\n  HOLDFAST_REDIS_URL=redis://redis:6379 holdfast serve",
+        crate::config::help()
+    )
 }
 
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// An argument or a setting cannot be used.
-    #[error("{0}")]
-    Input(String),
-
-    /// What an argument names does not exist.
-    #[error("there is no such {0}")]
-    NotFound(&'static str),
-
-    /// The store gave no answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Prints a text as it is.
-#[allow(clippy::print_stdout, reason = "the output of a command is what it is for")]
-pub fn print(text: &str) {
-    print!("{text}");
-}
-
-/// Carries out an action on tenants.
+/// Reads the command line.
 ///
 /// # Errors
-/// What was wrong with the input, or with the store.
-pub async fn tenant(config: &Config, action: TenantAction) -> Result<(), CliError> {
-    let store = open(config).await?;
-    match action {
-        TenantAction::Create { name, tier } => {
-            let tier = Tier::parse(&tier).map_err(CliError::Input)?;
-            let name = names::label(Some(name)).map_err(|error| CliError::Input(format!("the name {error}")))?;
-            let made = store.create_tenant(TenantId::random(), &name, tier).await?;
-            let (tenant, key) = made.ok_or(CliError::NotFound("free id"))?;
-            print(&format!("tenant {}\nkey    {}\n", tenant.id, key.text));
-        }
-        TenantAction::List => {
-            let mut after = None;
-            loop {
-                let page = store.tenants(after.as_deref(), 1_000).await?;
-                for tenant in page.tenants {
-                    print(&format!("{}  {:<10}  {}\n", tenant.id, tenant.tier.name(), tenant.name));
-                }
-                match page.next {
-                    Some(next) => after = Some(next),
-                    None => break,
-                }
-            }
-        }
-        TenantAction::Update { id, tier } => {
-            let tier = Tier::parse(&tier).map_err(CliError::Input)?;
-            found(store.update_tenant(&tenant_id(&id)?, Some(tier), None).await?, "tenant")?;
-        }
-        TenantAction::Delete { id } => found(store.delete_tenant(&tenant_id(&id)?).await?, "tenant")?,
-    }
-    Ok(())
+/// The exit code where there is nothing more to do: help was printed, or what is wrong.
+pub fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        let _ = error.print();
+        if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
+    })
 }
 
-/// Carries out an action on a tenant's keys.
-///
-/// # Errors
-/// What was wrong with the input, or with the store.
-pub async fn key(config: &Config, action: KeyAction) -> Result<(), CliError> {
-    let store = open(config).await?;
-    match action {
-        KeyAction::Create { tenant, label, scopes } => {
-            let caller = acting_for(&store, &tenant).await?;
-            let scopes = Scopes::parse(scopes.split(',')).map_err(CliError::Input)?;
-            let label = names::label(Some(label)).map_err(|error| CliError::Input(format!("the label {error}")))?;
-            match store.create_key(&caller, &label, scopes).await?.answer {
-                Limited::Done(new) => print(&format!("id     {}\nkey    {}\n", new.key.id, new.text)),
-                Limited::Limit(limit) => {
-                    return Err(CliError::Input(format!(
-                        "the tier allows {} keys, and there are {}",
-                        limit.limit, limit.used
-                    )));
-                }
-            }
-        }
-        KeyAction::List { tenant } => {
-            let caller = acting_for(&store, &tenant).await?;
-            for key in store.keys(&caller).await?.answer {
-                print(&format!("{}  {:<16}  {}\n", key.id, key.scopes.to_list(), key.label));
-            }
-        }
-        KeyAction::Rotate { tenant, id } => {
-            let caller = acting_for(&store, &tenant).await?;
-            let new = store.rotate_key(&caller, &id).await?.answer.ok_or(CliError::NotFound("key"))?;
-            print(&format!("key    {}\n", new.text));
-        }
-        KeyAction::Delete { tenant, id } => {
-            let caller = acting_for(&store, &tenant).await?;
-            match store.delete_key(&caller, &id).await?.answer {
-                KeyRemoval::Removed => {}
-                KeyRemoval::NotFound => return Err(CliError::NotFound("key")),
-                KeyRemoval::LastAdmin => {
-                    return Err(CliError::Input(
-                        "this is the last key with the scope admin; make another one first".into(),
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Opens the store: over the Redis of `REDIS_URL`, or the private one of the service that runs over the data directory.
-async fn open(config: &Config) -> Result<Store, CliError> {
-    let parse = |url: &str| {
-        Address::parse(url).map_err(|error| CliError::Input(format!("HOLDFAST_REDIS_URL cannot be used: {error}")))
+/// Carries out a command of the client; the exit code.
+#[must_use]
+pub fn client(command: ClientCommand) -> ExitCode {
+    let command = match command {
+        // It starts its runtime itself, once signals are blocked.
+        ClientCommand::Run(args) => return run::run(args),
+        command => command,
     };
-    let address = match &config.redis_url {
-        Some(url) => parse(url.expose())?,
-        None => {
-            let socket = config.data_dir.join("redis.sock");
-            let socket = socket.canonicalize().map_err(|_| {
-                CliError::Input(format!(
-                    "no Holdfast runs over {}: set HOLDFAST_REDIS_URL, or HOLDFAST_DATA_DIR as the running service has it",
-                    config.data_dir.display()
-                ))
-            })?;
-            parse(&format!("redis+unix://{}", socket.display()))?
-        }
-    };
-    let redis = RedisHandle::open(address);
-    if tokio::time::timeout(TIMEOUT, redis.connected()).await.is_err() {
-        return Err(StoreError::Unreachable.into());
+    let carried_out =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
+            let carried_out = runtime.block_on(carry_out(command));
+            // A look-up of a name that is under way does not hold up the end.
+            runtime.shutdown_background();
+            carried_out
+        });
+    match carried_out {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
     }
-    Ok(Store::new(redis, std::sync::Arc::new(Callers::new(config.tiers.clone(), config.known_credentials))))
 }
 
-fn tenant_id(id: &str) -> Result<TenantId, CliError> {
-    TenantId::parse(id).ok_or(CliError::NotFound("tenant"))
+async fn carry_out(command: ClientCommand) -> Result<(), Failure> {
+    match command {
+        ClientCommand::Run(_) => Ok(()),
+        ClientCommand::Reserve(args) => reserve::reserve(args).await,
+        ClientCommand::Release(args) => release::release(args).await,
+        ClientCommand::Renew(args) => release::renew(args).await,
+        ClientCommand::Check(args) => list::check(args).await,
+        ClientCommand::List(args) => list::list(args).await,
+        ClientCommand::Waiting(args) => list::waiting(args).await,
+        ClientCommand::Cancel(args) => list::cancel(args).await,
+        ClientCommand::Watch(args) => watch::watch(args).await,
+        ClientCommand::Publish(args) => watch::publish(args).await,
+        ClientCommand::ForceRelease(args) => release::force_release(args).await,
+        ClientCommand::Register(args) => register::register(args).await,
+        ClientCommand::Completions(args) => completions::completions(&args),
+        ClientCommand::Man => completions::man(),
+    }
 }
 
-async fn acting_for(store: &Store, tenant: &str) -> Result<Caller, CliError> {
-    store.system_caller(&tenant_id(tenant)?).await?.ok_or(CliError::NotFound("tenant"))
-}
-
-fn found(found: bool, what: &'static str) -> Result<(), CliError> {
-    if found { Ok(()) } else { Err(CliError::NotFound(what)) }
+/// Says why a command ends without success; its exit code.
+#[must_use]
+pub fn report(failure: &Failure) -> ExitCode {
+    if !failure.message.is_empty() {
+        output::note(&failure.message);
+    }
+    failure.code()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -13,13 +13,16 @@ use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 
-use crate::client::{
-    backoff::Backoff,
-    call::{Call, Repeat, Reply},
-    clock::BootInstant,
-    connection::{Connector, Sender},
-    endpoint::{ApiKey, Endpoint},
-    error::{ClientError, Refusal},
+use crate::{
+    client::{
+        backoff::Backoff,
+        call::{Call, Repeat, Reply},
+        clock::BootInstant,
+        connection::{Connector, Sender},
+        endpoint::{ApiKey, Endpoint},
+        error::{ClientError, Refusal},
+    },
+    sync::lock,
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -164,7 +167,7 @@ impl Transport {
             .await
             .map_err(|error| AttemptError::Unanswered(format!("the answer broke off: {error}")))?
             .to_bytes();
-        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.shared.idle);
         if idle.len() < IDLE_CONNECTIONS && !sender.is_closed() {
             idle.push(sender);
         }
@@ -209,7 +212,7 @@ impl Transport {
     /// An idle connection that still stands, or a new one.
     async fn connection(&self) -> Result<Sender, AttemptError> {
         loop {
-            let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let idle = lock(&self.shared.idle).pop();
             let Some(mut sender) = idle else { break };
             if sender.ready().await.is_ok() {
                 return Ok(sender);

@@ -30,7 +30,20 @@ enum Value {
 }
 
 /// Variables with the prefix that other programs of the same environment read: known, and ignored here.
-pub(super) const OTHER_VARIABLES: &[&str] = &["URL", "KEY"];
+pub(super) const OTHER_VARIABLES: &[&str] = &[
+    // Of the command line as a client.
+    "URL",
+    "KEY",
+    "KEY_FILE",
+    "PROFILE",
+    "TOKEN",
+    // What `holdfast run` gives its command, which may be `holdfast serve`.
+    "RESOURCE",
+    "SLOT",
+    "FENCE",
+    "REQUESTER",
+    "EXPIRES_AT",
+];
 
 /// Every setting, in the order of the help.
 pub(super) const SETTINGS: &[Setting] = &[
