@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
+mod cli;
 mod code;
 mod events;
 mod http;

@@ -24,7 +24,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "http",
         &["sync", "domain", "redis", "store", "feed", "sweeper", "config", "replica", "limits", "trust", "monitor"],
     ),
-    ("cli", &["domain", "redis", "store", "config", "limits", "trust"]),
+    ("client", &["sync"]),
+    ("cli", &["domain", "redis", "store", "config", "limits", "trust", "client"]),
     (
         "app",
         &[

@@ -392,7 +392,7 @@ pub fn run(args: &[&str], settings: &[(&str, &str)]) -> Result<String, String> {
 }
 
 /// Removes `HOLDFAST_*` variables of whoever runs the tests.
-fn without_settings(command: &mut Command) {
+pub fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOLDFAST_")) {
         command.env_remove(name);
     }
