@@ -1,22 +1,62 @@
-//! What client and guard say to each other: lines of text over two pipes.
+//! What client and guard say to each other: the guard's arguments, then lines of text over two pipes.
 
 use std::{
+    ffi::OsString,
     fs::{File, OpenOptions},
     io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
+    time::Duration,
 };
 
 use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     sys::signal::Signal,
-    unistd::{close, pipe2},
+    unistd::{Pid, close, pipe2},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::client::{BootInstant, ReleaseItem};
+
+/// The argument that makes a process of this program a guard.
+pub(super) const GUARD_ARGUMENT: &str = "__guard";
+
+/// What a guard is started with.
+pub(super) struct GuardArguments {
+    /// Numbers of the inherited pipes.
+    pub(super) orders: i32,
+    pub(super) reports: i32,
+    pub(super) grace: Duration,
+    /// The client's process group, which has the terminal where the command has not.
+    pub(super) job: Pid,
+    pub(super) takes_foreground: bool,
+}
+
+impl GuardArguments {
+    pub(super) fn to_arguments(&self) -> [String; 6] {
+        [
+            GUARD_ARGUMENT.into(),
+            self.orders.to_string(),
+            self.reports.to_string(),
+            self.grace.as_millis().to_string(),
+            self.job.to_string(),
+            i32::from(self.takes_foreground).to_string(),
+        ]
+    }
+
+    pub(super) fn parse(arguments: &[OsString]) -> Option<Self> {
+        let number = |at: usize| arguments.get(at)?.to_str()?.parse::<i64>().ok();
+        Some(Self {
+            orders: number(0)?.try_into().ok()?,
+            reports: number(1)?.try_into().ok()?,
+            grace: Duration::from_millis(number(2)?.try_into().ok()?),
+            job: Pid::from_raw(number(3)?.try_into().ok()?),
+            takes_foreground: number(4)? == 1,
+        })
+    }
+}
 
 /// What the client says to the guard. The end of the pipe says that the client is gone.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,16 +29,13 @@ use crate::{
     cli::{
         output,
         run::{
-            control::{self, Ending, Order, Report},
+            control::{self, Ending, GuardArguments, Order, Report},
             job_control::Terminal,
             launcher, processes,
         },
     },
     client::{ApiKey, BootInstant, Client, Endpoint, ReleaseItem, Transport},
 };
-
-/// The argument that makes a process of this program a guard.
-pub(super) const ARGUMENT: &str = "__guard";
 
 /// How long what the command left behind in its group may take to end by itself: the last lines of a pipeline, not a service.
 const LINGER: Duration = Duration::from_secs(1);
@@ -47,40 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Time for giving the names back where the client is gone.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a guard is started with.
-pub(super) struct GuardArguments {
-    /// Numbers of the inherited pipes.
-    pub(super) orders: i32,
-    pub(super) reports: i32,
-    pub(super) grace: Duration,
-    /// The client's process group, which has the terminal where the command has not.
-    pub(super) job: Pid,
-    pub(super) takes_foreground: bool,
-}
-
-impl GuardArguments {
-    pub(super) fn to_arguments(&self) -> [String; 6] {
-        [
-            ARGUMENT.into(),
-            self.orders.to_string(),
-            self.reports.to_string(),
-            self.grace.as_millis().to_string(),
-            self.job.to_string(),
-            i32::from(self.takes_foreground).to_string(),
-        ]
-    }
-
-    fn parse(arguments: &[OsString]) -> Option<Self> {
-        let number = |at: usize| arguments.get(at)?.to_str()?.parse::<i64>().ok();
-        Some(Self {
-            orders: number(0)?.try_into().ok()?,
-            reports: number(1)?.try_into().ok()?,
-            grace: Duration::from_millis(number(2)?.try_into().ok()?),
-            job: Pid::from_raw(number(3)?.try_into().ok()?),
-            takes_foreground: number(4)? == 1,
-        })
-    }
-}
+/// The process number before the command is started.
+const NOT_STARTED: Pid = Pid::from_raw(0);
 
 /// Where the command is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,8 +72,11 @@ struct Guard {
     job: Pid,
     /// Whether the command had the terminal before it was stopped.
     had_foreground: bool,
-    /// The command's process and its group.
+    /// The command's process and its group; `Pid` 0 until it is started.
     command: Pid,
+    /// What came before there was a command: signals for it, and that its reservation is lost.
+    early_signals: Vec<Signal>,
+    lost_early: bool,
     ending: Option<Ending>,
     grace: Duration,
     term_at: BootInstant,
@@ -163,7 +131,9 @@ fn guard(arguments: &[OsString]) -> io::Result<()> {
         terminal: Terminal::open(),
         job: parsed.job,
         had_foreground: parsed.takes_foreground,
-        command: Pid::from_raw(0),
+        command: NOT_STARTED,
+        early_signals: Vec::new(),
+        lost_early: false,
         ending: None,
         grace: parsed.grace,
         term_at: now,
@@ -180,8 +150,15 @@ fn guard(arguments: &[OsString]) -> io::Result<()> {
             return Ok(());
         }
     }
+    if guard.lost_early {
+        guard.report(Report::Ended(Ending::Killed(Signal::SIGTERM as i32)));
+        return Ok(());
+    }
     let child = launcher::command(parsed.takes_foreground, command).spawn()?;
     guard.command = Pid::from_raw(child.id() as i32);
+    for signal in std::mem::take(&mut guard.early_signals) {
+        processes::signal_group(guard.command, signal);
+    }
     guard.run()
 }
 
@@ -357,13 +334,12 @@ impl Guard {
                 self.kill_at = BootInstant::from_nanoseconds(kill_ns);
             }
             Order::Release { url, key, items } => self.release = Some(Release { url, key, items }),
-            Order::Signal(number) => {
-                if let Some(signal) = control::signal(number)
-                    && self.ending.is_none()
-                {
-                    processes::signal_group(self.command, signal);
-                }
-            }
+            Order::Signal(number) => match control::signal(number) {
+                Some(signal) if self.command == NOT_STARTED => self.early_signals.push(signal),
+                Some(signal) if self.ending.is_none() => processes::signal_group(self.command, signal),
+                _ => {}
+            },
+            Order::Continue | Order::Lost if self.command == NOT_STARTED => self.lost_early |= order == Order::Lost,
             Order::Continue => {
                 if let Some(terminal) = &self.terminal
                     && self.had_foreground

@@ -133,7 +133,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
 #[must_use]
 pub fn internal(arguments: &[OsString]) -> Option<ExitCode> {
     match arguments.get(1)?.to_str()? {
-        guard::ARGUMENT => Some(guard::main(arguments.get(2..)?)),
+        control::GUARD_ARGUMENT => Some(guard::main(arguments.get(2..)?)),
         launcher::ARGUMENT => Some(launcher::main(arguments.get(2..)?)),
         _ => None,
     }

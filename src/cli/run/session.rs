@@ -22,9 +22,8 @@ use crate::{
         profile::Connection,
         run::{
             RunArgs, Times,
-            control::{self, Ending, Order, Report},
+            control::{self, Ending, GuardArguments, Order, Report},
             granted::{Granted, HeldNames, acquire},
-            guard::GuardArguments,
             job_control::{Terminal, stop_job, takes_foreground},
             lease::{Lease, Renewal},
             processes,

@@ -75,6 +75,7 @@ async fn runs_of_one_name_never_overlap_whatever_is_killed() {
 
     let overlaps = std::fs::read_to_string(dir.path().join("overlaps")).unwrap_or_default();
     let (done, killed) = (done.into_inner(), killed.into_inner());
+    eprintln!("{done} runs, {killed} of them killed");
     assert_eq!(overlaps, "", "of {done} runs, {killed} of them killed");
     assert!(done >= at_once && killed >= 5, "{done} runs, {killed} killed");
 }

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::world::{Replica, Tenant, eventually, with_us, without_settings};
+use crate::support::world::{Replica, Tenant, bound_to_test, eventually, without_settings};
 
 /// The binary with a service and a key.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Cli {
 
     /// The binary with arguments; everything of it ends with this test's thread.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = with_us(env!("CARGO_BIN_EXE_holdfast"));
+        let mut command = bound_to_test(env!("CARGO_BIN_EXE_holdfast"));
         self.environment(&mut command);
         command.args(args).stdin(Stdio::null());
         command
@@ -68,7 +68,7 @@ impl Cli {
 
     /// A shell script, `holdfast` on its path.
     pub fn script(&self, text: &str) -> Ran {
-        let mut command = with_us("bash");
+        let mut command = bound_to_test("bash");
         self.environment(&mut command);
         Ran::of(command.args(["-c", text]).stdin(Stdio::null()).output().unwrap())
     }

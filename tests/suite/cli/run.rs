@@ -117,6 +117,21 @@ async fn signals_are_passed_on() {
 }
 
 #[tokio::test]
+async fn a_signal_that_comes_before_the_command_is_not_lost() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let cli = Cli::new(&world.replicas[0], &tenant);
+    for step in 0..16 {
+        let run = cli.start(&["run", "x", "--", "sleep", "600"]);
+        // From before it is reserved to after the command is started; before signals are taken in, TERM ends it as any program.
+        std::thread::sleep(Duration::from_millis(5 * step));
+        run.signal("-TERM");
+        assert_eq!(run.ended().code, 143, "after {} ms", 5 * step);
+        assert!(cli.held().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn what_the_caller_ignores_stays_ignored() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
