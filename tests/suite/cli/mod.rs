@@ -35,7 +35,7 @@ impl Cli {
 
     /// The binary with arguments; everything of it ends with this test's thread.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = bound_to_test(env!("CARGO_BIN_EXE_holdfast"));
+        let mut command = with_default_signals(env!("CARGO_BIN_EXE_holdfast"));
         self.environment(&mut command);
         command.args(args).stdin(Stdio::null());
         command
@@ -68,7 +68,7 @@ impl Cli {
 
     /// A shell script, `holdfast` on its path.
     pub fn script(&self, text: &str) -> Ran {
-        let mut command = bound_to_test("bash");
+        let mut command = with_default_signals("bash");
         self.environment(&mut command);
         Ran::of(command.args(["-c", text]).stdin(Stdio::null()).output().unwrap())
     }
@@ -81,6 +81,13 @@ impl Cli {
         names.sort();
         names
     }
+}
+
+/// A program that ends with this test, and ignores no signal, whatever whoever runs the tests ignores (`nohup`, a job of the background).
+fn with_default_signals(program: &str) -> Command {
+    let mut command = bound_to_test("env");
+    command.args(["--default-signal", program]);
+    command
 }
 
 /// What a command did.

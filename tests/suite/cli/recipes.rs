@@ -3,8 +3,8 @@
 use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use crate::{
-    cli::{Cli, Ran, Started},
-    support::world::{World, bound_to_test, eventually},
+    cli::{Cli, Ran, Started, with_default_signals},
+    support::world::{World, eventually},
 };
 
 /// A directory with the recipes, and programs of these names, each a line of shell.
@@ -30,7 +30,7 @@ impl Kitchen {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = bound_to_test(args[0]);
+        let mut command = with_default_signals(args[0]);
         self.cli.environment(&mut command);
         command.args(&args[1..]).current_dir(self.dir.path());
         command.stdin(std::process::Stdio::null());

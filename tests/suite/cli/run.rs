@@ -237,11 +237,11 @@ async fn the_command_does_not_outlive_client_and_guard() {
     eventually("the command runs", || children(run.pid()).first().is_some_and(|guard| !children(*guard).is_empty()));
     let guard = children(run.pid())[0];
     let command = children(guard)[0];
-    // Stopped first, so that neither acts on the other's end.
+    // Stopped first, so that neither acts on the other's end; the guard first, for the end of its parent would continue it.
     for pid in [run.pid(), guard] {
         signal_to(pid, "-STOP");
     }
-    for pid in [run.pid(), guard] {
+    for pid in [guard, run.pid()] {
         signal_to(pid, "-KILL");
     }
     eventually("the command has ended", || !runs(command));

@@ -11,8 +11,8 @@ use std::{
 use nix::pty::{Winsize, openpty};
 
 use crate::{
-    cli::Cli,
-    support::world::{World, bound_to_test, eventually},
+    cli::{Cli, with_default_signals},
+    support::world::{World, eventually},
 };
 
 /// An interactive bash that controls a terminal of its own.
@@ -26,7 +26,7 @@ impl Shell {
     fn start(cli: &Cli) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).unwrap();
-        let mut command: Command = bound_to_test("setsid");
+        let mut command: Command = with_default_signals("setsid");
         cli.environment(&mut command);
         let end = |slave: &OwnedFd| slave.try_clone().unwrap();
         command
