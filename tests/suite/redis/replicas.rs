@@ -265,21 +265,21 @@ async fn the_command_line_does_what_the_admin_api_does() {
     reader.get("/Reservation").await.fails(401, "UNAUTHORIZED");
     let reader = crate::support::world::Client { replica: &world.replicas[0], key: &rotated };
     assert_eq!(reader.listed().await, ["r"]);
-    holdfast(&["key", "delete", &id, &second_id]).unwrap();
+    holdfast(&["key", "delete", &id, &second_id, "--yes"]).unwrap();
     reader.get("/Reservation").await.fails(401, "UNAUTHORIZED");
 
     for (args, word) in [
         (vec!["tenant", "create", "x", "--tier", "Gold"], "Gold"),
         (vec!["tenant", "update", "nobody", "--tier", "Free"], "no such tenant"),
-        (vec!["tenant", "delete", "00000000-0000-4000-8000-000000000000"], "no such tenant"),
+        (vec!["tenant", "delete", "00000000-0000-4000-8000-000000000000", "--yes"], "no such tenant"),
         (vec!["key", "create", &id, "x", "--scopes", "root"], "root"),
-        (vec!["key", "delete", &id, &second_id], "no such key"),
+        (vec!["key", "delete", &id, &second_id, "--yes"], "no such key"),
         (vec!["key", "list", "nobody"], "no such tenant"),
     ] {
         let said = holdfast(&args).unwrap_err();
         assert!(said.contains(word), "{args:?}: {said}");
     }
-    holdfast(&["tenant", "delete", &id]).unwrap();
+    holdfast(&["tenant", "delete", &id, "--yes"]).unwrap();
     at.get("/Reservation").await.fails(401, "UNAUTHORIZED");
     assert_eq!(admin(&world.replicas[0], Method::GET, "", None).await.body["tenants"], json!([]));
     let away = run(&["tenant", "list"], &[("REDIS_URL", "redis://127.0.0.1:1")]).unwrap_err();
