@@ -14,7 +14,7 @@ WORKDIR /build
 # every target that Cargo.toml declares, those of tests and benchmarks too, which .dockerignore keeps out.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/suite bench \
-    && echo 'fn main() {}' | tee src/main.rs bench/scripts.rs bench/queues.rs > tests/suite/main.rs \
+    && echo 'fn main() {}' | tee src/main.rs bench/functions.rs bench/queues.rs > tests/suite/main.rs \
     && touch src/lib.rs \
     && cargo build --release --locked
 

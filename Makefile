@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve growth replicas idle start peers
 .PHONY: help run build fmt check lint doc test test-long test-hour need-test \
-	bench bench-build bench-tools bench-scripts bench-streams $(BENCH_PARTS:%=bench-%)
+	bench bench-build bench-tools bench-functions bench-streams $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -102,9 +102,9 @@ bench-build:
 bench-tools: $(PEER_NODE) $(PEER_PYTHON) ## install the peers: etcd, ZooKeeper, webdis, redlock, kazoo, redis-py
 	scripts/need etcd zookeeper webdis node
 
-bench-scripts: ## measure what each script costs Redis
+bench-functions: ## measure what each function costs Redis
 	scripts/need cargo cc redis-server setpriv
-	cargo bench --locked --bench scripts
+	cargo bench --locked --bench functions
 
 bench-streams: ## measure event streams beside a bare epoll loop and their peers; PARTS="e1 e5" measures only these
 	scripts/need cargo cc redis-server setpriv nginx nchan python3

@@ -13,7 +13,7 @@ use holdfast::{
         queue::{Framework, JobObservation, JobState, Observation},
         tier::Tier,
     },
-    redis::{Address, PrivateRedis, RedisHandle},
+    redis::{Address, PrivateRedis},
     store::{Callers, KeyKind, MAX_OBSERVATIONS, ObservationCounts, ObserveOutcome, Store, WatchLease},
 };
 use uuid::Uuid;
@@ -27,7 +27,7 @@ const BEGIN_US: i64 = 1_778_673_600_000_000;
 async fn main() {
     let dir = tempfile::tempdir().unwrap();
     let redis = PrivateRedis::start(dir.path()).await.unwrap();
-    let store = Store::new(RedisHandle::open(Address::parse(&redis.url()).unwrap()), Arc::new(Callers::default()));
+    let store = Store::open(Address::parse(&redis.url()).unwrap(), Arc::new(Callers::default()));
     store.redis().connected().await;
     let (tenant, _) = store.create_tenant(TenantId::random(), "bench", Tier::Enterprise).await.unwrap().unwrap();
     let lease = WatchLease { tenant: tenant.id.clone(), connection: Uuid::new_v4(), framework: Framework::Celery, fence: 1 };
@@ -47,7 +47,7 @@ async fn main() {
         }
     }
     let took = begun.elapsed().as_secs_f64();
-    let redis_us = figure(&store, "commandstats", "cmdstat_evalsha:calls=").await;
+    let redis_us = figure(&store, "commandstats", "cmdstat_fcall:calls=").await;
     let memory = figure(&store, "memory", "used_memory:").await - before;
     println!("{events} events of {JOBS} jobs, {MAX_OBSERVATIONS} at once: {:.0} events/s", events as f64 / took);
     println!("in Redis: {:.1} us per event", redis_us / events as f64);

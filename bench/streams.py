@@ -147,7 +147,7 @@ class PrivateRedis:
         """How many commands clients have sent that may have been about a stream. What scripts do inside is not counted."""
         calls = dict(line.split(":", 1) for line in self.ask("info", "commandstats").splitlines() if line.startswith("cmdstat_"))
         count = lambda name: int(calls.get(f"cmdstat_{name}", "calls=0,").split(",")[0].split("=")[1])
-        return sum(count(name) for name in ("evalsha", "eval", "get", "subscribe"))
+        return sum(count(name) for name in ("fcall", "eval", "get", "subscribe"))
 
 
 class Nchan(Server):

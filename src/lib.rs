@@ -2,7 +2,7 @@
 //!
 //! To read in this order:
 //! - [`domain`]: the concepts, pure: requests, outcomes, events, tiers.
-//! - [`store`]: every decision, as a script that Redis runs; connections, keys, decoders.
+//! - [`store`]: every decision, as a function that Redis runs; connections, keys, decoders.
 //! - [`feed`]: events from Redis to subscribers, in order and without a gap.
 //! - [`http`]: routes, authentication, streams, the OpenAPI document.
 //! - [`monitor`]: the queue monitor, which watches the brokers of Celery and BullMQ.

@@ -82,9 +82,9 @@ class Redis(Server):
             return file.read(int(line[1:])).decode() if line.startswith("$") else line[1:]
 
     def scripts(self) -> tuple[int, int]:
-        """Microseconds in EVALSHA, and how many there were, since `CONFIG RESETSTAT`."""
+        """Microseconds in FCALL, and how many there were, since `CONFIG RESETSTAT`."""
         for line in self.ask("INFO", "commandstats").splitlines():
-            if line.startswith("cmdstat_evalsha:"):
+            if line.startswith("cmdstat_fcall:"):
                 fields = dict(field.split("=") for field in line.split(":", 1)[1].split(","))
                 return int(fields["usec"]), int(fields["calls"])
         return 0, 0

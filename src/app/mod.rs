@@ -21,7 +21,7 @@ use crate::{
     feed::Feed,
     http::{self, Limiters, Listener, ListenerError},
     monitor,
-    redis::{Address, AddressError, PrivateRedis, PrivateRedisError, RedisHandle, RedisHandles},
+    redis::{Address, AddressError, PrivateRedis, PrivateRedisError, RedisHandles},
     replica::Replica,
     store::{Callers, Store, StoreError},
     sweeper,
@@ -128,7 +128,7 @@ struct Shared {
 impl Shared {
     /// A store with a connection of this thread's runtime.
     fn open_store(&self) -> Store {
-        Store::new(RedisHandle::open(self.address.clone()), self.callers.clone())
+        Store::open(self.address.clone(), self.callers.clone())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         access::{ApiKey, Tenant},
         names::TenantId,
     },
-    redis::{Address, RedisHandle, TIMEOUT},
+    redis::{Address, TIMEOUT},
     store::{Caller, Callers, Store, StoreError},
 };
 
@@ -48,11 +48,11 @@ pub(super) async fn open(config: &Config) -> Result<Store, Failure> {
             parse(&format!("redis+unix://{}", socket.display()))?
         }
     };
-    let redis = RedisHandle::open(address);
-    if tokio::time::timeout(TIMEOUT, redis.connected()).await.is_err() {
+    let store = Store::open(address, Arc::new(Callers::new(config.tiers.clone(), config.known_credentials)));
+    if tokio::time::timeout(TIMEOUT, store.redis().connected()).await.is_err() {
         return Err(StoreError::Unreachable.into());
     }
-    Ok(Store::new(redis, Arc::new(Callers::new(config.tiers.clone(), config.known_credentials))))
+    Ok(store)
 }
 
 /// Every tenant, in the order of their ids.

@@ -12,7 +12,7 @@ use crate::{
     },
     config::Config,
     domain::{
-        access::Tenant,
+        access::{Tenant, TenantSettings},
         names::{TenantId, label},
         tier::Tier,
         time::{instant, iso},
@@ -126,7 +126,10 @@ pub async fn tenant(config: &Config, action: TenantAction) -> Result<(), Failure
         TenantAction::Update { tenant, tier, json } => {
             let tier = parse_tier(&tier)?;
             let tenant = find_tenant(&store, &tenant).await?;
-            if !store.update_tenant(&tenant.id, Some(tier), None).await? {
+            if !store
+                .update_tenant(&tenant.id, TenantSettings { tier: Some(tier), ..TenantSettings::default() })
+                .await?
+            {
                 return Err(gone());
             }
             if json { print_json(&row(&Tenant { tier, ..tenant })) } else { Ok(()) }

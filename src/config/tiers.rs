@@ -25,6 +25,8 @@ const MAX_BURST: u64 = 1_000_000;
 const MAX_COUNT: u64 = 1 << 53;
 /// Longest history, in events.
 const MAX_HISTORY: u64 = 10_000_000;
+/// Smallest history, in bytes: some events of the greatest size.
+const MIN_HISTORY_BYTES: u64 = 1 << 20;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +54,7 @@ struct Row {
     connections: Option<Bound<1, MAX_COUNT>>,
     jobs: Option<Count<1, MAX_COUNT>>,
     history: Option<Count<1, MAX_HISTORY>>,
+    history_bytes: Option<Count<MIN_HISTORY_BYTES, MAX_COUNT>>,
     queue_events_per_day: Option<Bound<1, MAX_COUNT>>,
     jwt_exchange: Option<bool>,
 }
@@ -122,6 +125,7 @@ impl Row {
         limits.queue_events_per_day = bound(self.queue_events_per_day, limits.queue_events_per_day);
         limits.jobs = self.jobs.map_or(limits.jobs, |count| count.0);
         limits.history = self.history.map_or(limits.history, |count| count.0);
+        limits.history_bytes = self.history_bytes.map_or(limits.history_bytes, |count| count.0);
         limits.exchange = self.jwt_exchange.unwrap_or(limits.exchange);
         Ok(())
     }

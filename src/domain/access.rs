@@ -100,6 +100,41 @@ pub struct Tenant {
     pub created_ms: i64,
     /// Whether only registered names can be reserved.
     pub require_registration: bool,
+    /// Time to live of a reservation whose request names none, in milliseconds; `None`: it has no end.
+    pub default_ttl_ms: Option<i64>,
+    /// Longest time to live of a reservation, in milliseconds; `None`: there is no bound.
+    pub max_ttl_ms: Option<i64>,
+}
+
+impl Tenant {
+    /// Checks a time to live against the tenant's settings, in milliseconds; `None`: the request names none.
+    ///
+    /// # Errors
+    /// A message that names the bound.
+    pub fn check_ttl(&self, ttl_ms: Option<i64>) -> Result<(), String> {
+        match (self.max_ttl_ms, ttl_ms.or(self.default_ttl_ms)) {
+            (Some(max_ms), None) => {
+                Err(format!("is missing; reservations of this tenant end within {} s", max_ms / 1_000))
+            }
+            (Some(max_ms), Some(ttl_ms)) if ttl_ms > max_ms => {
+                Err(format!("is {}; this tenant allows at most {}", ttl_ms / 1_000, max_ms / 1_000))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Settings of a tenant that are changed; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TenantSettings {
+    /// Which limits it has.
+    pub tier: Option<Tier>,
+    /// Whether only registered names can be reserved.
+    pub require_registration: Option<bool>,
+    /// Time to live of a reservation whose request names none, in milliseconds; 0: it has no end.
+    pub default_ttl_ms: Option<i64>,
+    /// Longest time to live of a reservation, in milliseconds; 0: there is no bound.
+    pub max_ttl_ms: Option<i64>,
 }
 
 /// An API key as it may be shown: never its text, never its hash.

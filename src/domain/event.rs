@@ -125,8 +125,12 @@ pub struct ReservationEvent {
     pub expires_at: Option<DateTime<Utc>>,
     /// Pool of which the resource is a slot.
     pub pool: Option<String>,
+    /// Of a pool: every slot of the reservation.
+    pub slots: Option<Vec<String>>,
     /// Blockers taken along with the resource.
     pub blockers: Option<Vec<String>>,
+    /// The holder's note.
+    pub note: Option<String>,
 }
 
 impl ReservationEvent {
@@ -152,7 +156,9 @@ impl ReservationEvent {
             fencing_token: None,
             expires_at: None,
             pool: None,
+            slots: None,
             blockers: None,
+            note: None,
         }
     }
 }

@@ -86,6 +86,8 @@ pub struct Limits {
     pub jobs: u64,
     /// Events kept for streams that resume; none is kept longer than an hour.
     pub history: u64,
+    /// Bytes of that history.
+    pub history_bytes: u64,
     /// Queue events that clients may push per day.
     pub queue_events_per_day: Option<u64>,
     /// Whether keys and JWTs can be exchanged for tokens.
@@ -123,6 +125,7 @@ impl Default for Tiers {
                 connections: Some(1),
                 jobs: 10_000,
                 history: 1_000,
+                history_bytes: 4 << 20,
                 queue_events_per_day: Some(10_000),
                 exchange: false,
             },
@@ -136,6 +139,7 @@ impl Default for Tiers {
                 connections: Some(5),
                 jobs: 100_000,
                 history: 10_000,
+                history_bytes: 16 << 20,
                 queue_events_per_day: Some(100_000),
                 exchange: true,
             },
@@ -149,6 +153,7 @@ impl Default for Tiers {
                 connections: Some(50),
                 jobs: 1_000_000,
                 history: 100_000,
+                history_bytes: 128 << 20,
                 queue_events_per_day: Some(10_000_000),
                 exchange: true,
             },
@@ -162,6 +167,7 @@ impl Default for Tiers {
                 connections: None,
                 jobs: 1_000_000,
                 history: 1_000_000,
+                history_bytes: 1 << 30,
                 queue_events_per_day: None,
                 exchange: true,
             },

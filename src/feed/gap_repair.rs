@@ -111,8 +111,7 @@ async fn repair(hub: Arc<Hub>, channel: Arc<Channel>) {
         let head = channel.ring().begin_read();
         match hub.store.replay(&channel.tenant_handle, head.unwrap_or(AFTER_LAST), PAGE_ENTRIES).await {
             Ok(Some(replay)) => {
-                let full = replay.notifications.len() >= PAGE_ENTRIES;
-                let needs_more = channel.repair(&replay, full);
+                let needs_more = channel.repair(&replay);
                 hub.notify([&channel]);
                 if !needs_more {
                     return;

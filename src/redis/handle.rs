@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,6 +18,7 @@ use crate::{
     redis::{
         Address,
         error::{CommandError, Diagnosis, diagnose},
+        functions::{self, FunctionLibrary},
         pipelined::{Push, SendError},
         resp::Command,
         transport::{self, Transport, TransportError},
@@ -29,6 +30,8 @@ use crate::{
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// Delay between attempts to connect: short, since an attempt costs Redis little and nobody is served meanwhile.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Interval of attempts to load the functions where they could not be: rights are granted and memory is freed while we run.
+const LOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The connection that all calls of one runtime share. It pipelines by itself, so a pool would only add round trips. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +41,11 @@ pub struct RedisHandle {
 
 struct Inner {
     address: Address,
+    /// Loaded on each new connection.
+    library: &'static FunctionLibrary,
+    has_functions: AtomicBool,
+    /// Single flight of loading; when it last ended.
+    loaded: tokio::sync::Mutex<Instant>,
     /// The present connection and its number: an error of an earlier connection does not end its successor.
     current: Mutex<Option<(u64, Transport)>>,
     broken: Notify,
@@ -83,9 +91,12 @@ impl RedisHandles {
 impl RedisHandle {
     /// Starts to connect, on the present runtime, and reconnects until the last clone is gone.
     #[must_use]
-    pub fn open(address: Address) -> Self {
+    pub fn open(address: Address, library: &'static FunctionLibrary) -> Self {
         let inner = Arc::new(Inner {
             address,
+            library,
+            has_functions: AtomicBool::new(true),
+            loaded: tokio::sync::Mutex::new(Instant::now()),
             current: Mutex::new(None),
             broken: Notify::new(),
             is_connected: watch::Sender::new(false),
@@ -113,6 +124,31 @@ impl RedisHandle {
     pub fn answered_within(&self, age: Duration) -> bool {
         let answered = self.inner.answered_ms.load(Ordering::Relaxed);
         answered != u64::MAX && self.inner.started.elapsed().saturating_sub(Duration::from_millis(answered)) <= age
+    }
+
+    /// Whether the server has the library: else what it holds is to be sent as scripts.
+    #[must_use]
+    pub fn has_functions(&self) -> bool {
+        self.inner.has_functions.load(Ordering::Relaxed)
+    }
+
+    /// Loads the library again where the server has lost it; whether it has it now. Calls that find the same loss share one attempt.
+    pub async fn load_functions(&self) -> bool {
+        let since = Instant::now();
+        let mut loaded = self.inner.loaded.lock().await;
+        if *loaded < since {
+            let transport = lock(&self.inner.current).clone();
+            if let Some((_, mut transport)) = transport {
+                self.inner.load(&mut transport).await;
+            }
+            *loaded = Instant::now();
+        }
+        self.has_functions()
+    }
+
+    /// Notes that the user may not call functions, with Redis' words for it.
+    pub fn refuse_functions(&self, why: &str) {
+        self.inner.note_functions(Some(why));
     }
 
     /// Waits until there is a connection.
@@ -160,6 +196,29 @@ impl Inner {
         self.is_connected.send_replace(is_connected);
     }
 
+    async fn load(&self, transport: &mut Transport) {
+        let loaded = functions::load(transport, self.library).await;
+        self.note_functions(loaded.err().as_deref());
+    }
+
+    /// Notes whether the server has the library; `why`: why it has not.
+    fn note_functions(&self, why: Option<&str>) {
+        let had_functions = self.has_functions.swap(why.is_none(), Ordering::Relaxed);
+        match why {
+            None if !had_functions => tracing::info!("redis has our functions now"),
+            Some(why) if had_functions => {
+                tracing::warn!(
+                    why,
+                    "redis cannot be given our functions; the same decisions run as scripts, which are slower"
+                );
+            }
+            _ => {}
+        }
+        for (kind, is_used) in [("functions", why.is_none()), ("scripts", why.is_some())] {
+            metrics::gauge!("holdfast_store_vehicle", "kind" => kind).set(if is_used { 1.0 } else { 0.0 });
+        }
+    }
+
     /// Gives up the connection of that number, if it is still the present one.
     fn disconnect(&self, number: u64) {
         let mut current = lock(&self.current);
@@ -186,7 +245,8 @@ async fn reconnect(inner: Weak<Inner>) {
             }
         };
         match transport::connect(&held.address, on_push).await {
-            Ok(connection) => {
+            Ok(mut connection) => {
+                held.load(&mut connection).await;
                 held.note_answer();
                 held.set_current(Some((number, connection.clone())));
                 if is_outage_logged {
@@ -210,6 +270,7 @@ async fn reconnect(inner: Weak<Inner>) {
 /// Pings until the connection breaks or nobody holds the handle any more.
 async fn ping_until_broken(held: Arc<Inner>, mut connection: Transport, inner: &Weak<Inner>) {
     let mut held = Some(held);
+    let mut load_at = Instant::now() + LOAD_INTERVAL;
     loop {
         let Some(present) = held.take().or_else(|| inner.upgrade()) else { return };
         tokio::select! {
@@ -218,6 +279,10 @@ async fn ping_until_broken(held: Arc<Inner>, mut connection: Transport, inner: &
         }
         if connection.ping().await {
             present.note_answer();
+            if !present.has_functions.load(Ordering::Relaxed) && Instant::now() >= load_at {
+                present.load(&mut connection).await;
+                load_at = Instant::now() + LOAD_INTERVAL;
+            }
         } else {
             tracing::warn!("redis does not answer; reconnecting");
             present.set_current(None);

@@ -1,8 +1,9 @@
-//! Connections to our Redis: one server, Sentinel or Cluster. This room knows no key and no script.
+//! Connections to our Redis: one server, Sentinel or Cluster. This room knows no key and no function.
 //!
 //! | file | what it holds |
 //! | --- | --- |
 //! | `address` | `REDIS_URL`, parsed |
+//! | `functions` | libraries of functions, loaded |
 //! | `handle` | one runtime's shared connection, which reconnects by itself |
 //! | `transport` | the ways to Redis: pipelined, TLS, cluster |
 //! | `pipelined/` | our own connection to one server, without TLS |
@@ -14,6 +15,7 @@
 
 pub(crate) mod address;
 pub(crate) mod error;
+mod functions;
 pub(crate) mod handle;
 pub(crate) mod identity;
 mod pipelined;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 pub use address::{Address, AddressError};
 pub use error::CommandError;
+pub use functions::FunctionLibrary;
 pub use handle::{RedisHandle, RedisHandles};
 pub use identity::names_in;
 pub use private_server::{PrivateRedis, PrivateRedisError};

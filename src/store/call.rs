@@ -1,4 +1,4 @@
-//! One call of a script: what is sent, and how its reply is found again.
+//! One call of a function: what is sent, and how its reply is found again.
 
 use std::borrow::Cow;
 
@@ -6,21 +6,23 @@ use redis::Value;
 
 use crate::{
     redis::{Arguments, Command, CommandError},
-    store::{Caller, Store, StoreError, TooFast, callers::Bearer, keys::Key, reply::Reply, scripts::Script},
+    store::{
+        Caller, Stamped, Store, StoreError, callers::Bearer, codec::Reader, functions::Function, keys::Key,
+        reply::Reply,
+    },
 };
 
-/// Continuations after which a script that answers `AGAIN` counts as a bug: each ends at most 256 lapsed reservations.
+/// Continuations after which a function that answers `AGAIN` counts as a bug: each does a bounded piece of what is to be done first.
 const MAX_CONTINUATIONS: usize = 8_192;
 
-/// An argument of a script.
+/// An argument of a function.
 #[derive(Debug, Clone)]
 pub(in crate::store) enum Arg<'a> {
     Text(&'a str),
     Bytes(&'a [u8]),
-    /// Values encoded for the script to unpack.
+    /// Values encoded for the function to unpack.
     Packed(Vec<u8>),
     Number(i64),
-    Token(uuid::Uuid),
 }
 
 impl Arg<'_> {
@@ -30,64 +32,95 @@ impl Arg<'_> {
             Self::Bytes(bytes) => to.bytes(bytes),
             Self::Packed(packed) => to.bytes(packed),
             Self::Number(number) => to.int(*number),
-            Self::Token(token) => to.bytes(token.as_bytes()),
         }
     }
 }
 
-/// One call of a script on behalf of a caller.
+/// One call of a function on behalf of a caller.
 #[derive(Debug)]
 pub(in crate::store) struct Call<'a> {
-    pub(in crate::store) script: &'static Script,
-    /// The arguments after the caller, which comes first in every call.
-    pub(in crate::store) args: Cow<'a, [Arg<'a>]>,
+    pub(in crate::store) function: &'static Function,
+    /// What follows cost and floor in the second argument.
+    pub(in crate::store) packed: Cow<'a, [u8]>,
+    /// Further arguments.
+    pub(in crate::store) args: &'a [Arg<'a>],
     /// Units of the tenant's rate that it costs; 0 where the call was paid for.
     pub(in crate::store) cost: u32,
-    /// Requests that share the call: more than one in a batch.
-    pub(in crate::store) weight: u32,
 }
 
 impl<'a> Call<'a> {
-    /// A call of one request that costs 1.
-    pub(in crate::store) fn new(script: &'static Script, args: impl Into<Cow<'a, [Arg<'a>]>>) -> Self {
-        Self { script, args: args.into(), cost: 1, weight: 1 }
+    /// A call that costs 1; what it asks is one packed argument.
+    pub(in crate::store) fn packed(function: &'static Function, packed: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self { function, packed: packed.into(), args: &[], cost: 1 }
+    }
+
+    /// A call that costs 1; what it asks are arguments of their own.
+    pub(in crate::store) fn with_args(function: &'static Function, args: &'a [Arg<'a>]) -> Self {
+        Self { function, packed: Cow::default(), args, cost: 1 }
+    }
+
+    /// The same call at another cost.
+    pub(in crate::store) fn at_cost(self, cost: u32) -> Self {
+        Self { cost, ..self }
     }
 }
 
 impl Store {
-    /// Calls a script on behalf of `caller`, at the cost of 1.
+    /// Calls a function on behalf of `caller`, at the cost of 1.
     pub(in crate::store) async fn ask(
         &self,
-        script: &'static Script,
+        function: &'static Function,
         caller: &Caller,
         args: &[Arg<'_>],
     ) -> Result<Reply, StoreError> {
-        self.call(1, caller, |_| Call::new(script, args)).await
+        self.call(caller, Call::with_args(function, args)).await
     }
 
     /// The same for a call that costs more, or nothing.
     pub(in crate::store) async fn ask_at_cost(
         &self,
         cost: u32,
-        script: &'static Script,
+        function: &'static Function,
         caller: &Caller,
         args: &[Arg<'_>],
     ) -> Result<Reply, StoreError> {
-        self.call(cost, caller, |_| Call::new(script, args)).await
+        self.call(caller, Call::with_args(function, args).at_cost(cost)).await
     }
 
-    /// Makes a call on behalf of `caller`; `encode` chooses the script and encodes its arguments.
-    ///
-    /// Looks the caller up again when the script says that the tenant has changed, which encodes the call anew, and continues while the
-    /// script has more to do.
-    pub(in crate::store) async fn call<'a>(
+    /// Reads a list piece by piece: `item` decodes each item of a reply. The cursor of the next piece follows `args`. An item may come twice.
+    pub(in crate::store) async fn ask_in_pieces<T>(
         &self,
-        cost: u32,
+        function: &'static Function,
         caller: &Caller,
-        encode: impl Fn(&Caller) -> Call<'a>,
-    ) -> Result<Reply, StoreError> {
+        args: &[Arg<'_>],
+        item: impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> Result<Stamped<Vec<T>>, StoreError> {
+        let (mut items, mut cursor) = (Vec::new(), None::<String>);
+        for _ in 0..MAX_CONTINUATIONS {
+            let mut args = args.to_vec();
+            args.extend(cursor.as_deref().map(Arg::Text));
+            let reply = self.ask_at_cost(u32::from(cursor.is_none()), function, caller, &args).await?;
+            let next = reply.whole(|reader| {
+                let next = if reply.status() == "MORE" { Some(reader.text()?.to_owned()) } else { None };
+                while reader.left() > 0 {
+                    items.push(item(reader)?);
+                }
+                Some(next)
+            })?;
+            if next.is_none() {
+                return Ok(reply.stamped(items));
+            }
+            drop(args);
+            cursor = next;
+        }
+        Err(StoreError::UnexpectedReply { function: function.name, got: format!("MORE {MAX_CONTINUATIONS} times") })
+    }
+
+    /// Makes a call on behalf of `caller`.
+    ///
+    /// Looks the caller up again when the function says that the tenant has changed, and continues while it has more to do first.
+    pub(in crate::store) async fn call(&self, caller: &Caller, mut call: Call<'_>) -> Result<Reply, StoreError> {
         let mut fresh: Option<Caller> = None;
-        let mut call = Call { cost, ..encode(caller) };
         for _ in 0..MAX_CONTINUATIONS {
             let present = fresh.as_ref().unwrap_or(caller);
             let reply = self.call_once(present, &call).await?;
@@ -95,114 +128,158 @@ impl Store {
                 "STALE" if fresh.is_some() => return Err(StoreError::Unauthorized),
                 // Boxed, since it is rare: every call would carry the size of its future.
                 "STALE" => match Box::pin(self.look_up_again(caller)).await? {
-                    Some(caller) => {
-                        call = Call { cost: call.cost, ..encode(&caller) };
-                        fresh = Some(caller);
-                    }
+                    Some(caller) => fresh = Some(caller),
                     None => return Err(StoreError::Unauthorized),
                 },
                 "AGAIN" => call.cost = 0, // a continuation of the same call, which was paid for
-                "RATE" => {
-                    let wait_us = reply.whole(|reader| reader.int().and(reader.int()))?;
-                    let Some(rate) = present.limits().rate else { return Err(reply.unexpected()) };
-                    let (tier, now_us) = (present.tenant().tier, Some(reply.now_us));
-                    return Err(StoreError::TooFast(TooFast { tier, rate, wait_us, now_us }));
-                }
+                "RATE" => return Err(reply.too_fast(present)),
+                "TOO_MUCH_WORK" => return Err(StoreError::TooMuchWork),
                 _ => {
                     self.note_use(present, reply.now_us);
                     return Ok(reply);
                 }
             }
         }
-        Err(StoreError::UnexpectedReply { script: call.script.name, got: format!("AGAIN {MAX_CONTINUATIONS} times") })
+        Err(StoreError::UnexpectedReply {
+            function: call.function.name,
+            got: format!("AGAIN {MAX_CONTINUATIONS} times"),
+        })
     }
 
     /// Sends a call once, as `caller`, and notes what its reply says of the tenant's position and rate.
-    pub(in crate::store) async fn call_once(&self, caller: &Caller, call: &Call<'_>) -> Result<Reply, StoreError> {
+    async fn call_once(&self, caller: &Caller, call: &Call<'_>) -> Result<Reply, StoreError> {
         let handle = caller.tenant_handle();
-        let command = Eval {
-            weight: call.weight,
-            caller: Some(caller.encode(call.cost)),
-            ..Eval::new(call.script, handle.keys_of(call.script), &call.args)
-        };
-        let reply = self.eval(command).await?;
-        if reply.status() != "STALE" {
-            handle.note_position(reply.position);
-            if caller.bearer() != &Bearer::System {
-                // A batch that is refused says nothing of a single call, which may still fit.
-                let is_refused = reply.status() == "RATE" && call.weight == 1;
-                handle.rate_state().note(caller.limits().rate, reply.backlog_us, is_refused);
-            }
-        }
+        let head = caller.call_head(call.cost);
+        let reply = self
+            .run(Invocation {
+                on_behalf: Some((caller.encoded(), &head, &call.packed)),
+                ..Invocation::new(call.function, handle.keys_of(call.function, caller.has_definitions()), call.args)
+            })
+            .await?;
+        let reply = Reply::read(call.function, reply)?;
+        note_reply(caller, &reply, true);
         Ok(reply)
     }
 
-    /// Runs a script by its hash, and by its text where this Redis was not given it yet (new, restarted or failed over).
-    pub(in crate::store) async fn eval<'k, K>(&self, mut command: Eval<'_, K>) -> Result<Reply, StoreError>
+    /// Runs a function without a caller.
+    pub(in crate::store) async fn eval<'k, K>(&self, invocation: Invocation<'_, K>) -> Result<Reply, StoreError>
     where
-        K: ExactSizeIterator<Item = Key<'k>> + Clone,
+        K: Iterator<Item = Key<'k>> + Clone,
     {
-        let reply = match self.redis.send(&command).await {
-            Err(CommandError::MissingScript) => {
-                command.by = By::Text;
-                self.redis.send(&command).await
+        let function = invocation.function;
+        Reply::read(function, self.run(invocation).await?)
+    }
+
+    /// Runs a function and answers its bytes: as a function, where this Redis can; by the hash of its script, and by its text where this Redis was
+    /// not given that yet.
+    pub(in crate::store) async fn run<'k, K>(&self, mut invocation: Invocation<'_, K>) -> Result<Vec<u8>, StoreError>
+    where
+        K: Iterator<Item = Key<'k>> + Clone,
+    {
+        if !self.redis.has_functions() {
+            invocation.by = By::Hash;
+        }
+        loop {
+            match (self.redis.send(&invocation).await, invocation.by) {
+                // Lost by FUNCTION FLUSH, or a server that is new: loaded again.
+                (Err(CommandError::MissingFunction), By::Function(attempt)) => {
+                    let is_loaded = self.redis.load_functions().await;
+                    invocation.by = if is_loaded && attempt < MAX_LOADS { By::Function(attempt + 1) } else { By::Hash };
+                }
+                (Err(CommandError::Failed { code, detail }), By::Function(_)) if code == "NOPERM" => {
+                    self.redis.refuse_functions(&detail);
+                    invocation.by = By::Hash;
+                }
+                (Err(CommandError::MissingScript), By::Hash) => invocation.by = By::Text,
+                (Ok(Value::BulkString(bytes)), _) => return Ok(bytes),
+                (Ok(other), _) => {
+                    let got = format!("{other:?}");
+                    return Err(StoreError::UnexpectedReply { function: invocation.function.name, got });
+                }
+                (Err(error), _) => return Err(error.into()),
             }
-            reply => reply,
-        };
-        match reply? {
-            Value::BulkString(bytes) => Reply::read(command.script, bytes),
-            other => Err(StoreError::UnexpectedReply { script: command.script.name, got: format!("{other:?}") }),
         }
     }
 }
 
-/// How a script is named in its command.
+/// Notes what a reply says of the tenant's position and rate. `is_one`: one request was counted; of several that are refused together, one may
+/// still fit.
+pub(in crate::store) fn note_reply(caller: &Caller, reply: &Reply, is_one: bool) {
+    let handle = caller.tenant_handle();
+    if reply.status() != "STALE" {
+        handle.note_position(reply.position);
+        if caller.bearer() != &Bearer::System {
+            let is_refused = reply.status() == "RATE" && is_one;
+            handle.rate_state().note(caller.limits().rate, reply.backlog_us, is_refused);
+        }
+    }
+}
+
+/// Attempts to load the functions for one call; after them it runs as a script.
+const MAX_LOADS: u8 = 2;
+
+/// How a function is named in its command.
+#[derive(Debug, Clone, Copy)]
 enum By {
+    /// `FCALL`, after so many attempts to load it.
+    Function(u8),
     /// `EVALSHA`.
     Hash,
     /// `EVAL`.
     Text,
 }
 
-/// The command that runs a script.
-pub(in crate::store) struct Eval<'a, K> {
-    script: &'static Script,
+/// The command that runs a function.
+pub(in crate::store) struct Invocation<'a, K> {
+    function: &'static Function,
     by: By,
+    /// Requests that share the call: more than one in a batch.
     weight: u32,
     keys: K,
-    /// The encoded caller, which is the first argument where there is one.
-    caller: Option<Vec<u8>>,
+    /// The first two arguments, where there is a caller: the caller; cost and floor, and what follows them in the same argument.
+    on_behalf: Option<(&'a [u8], &'a [u8], &'a [u8])>,
     args: &'a [Arg<'a>],
 }
 
-impl<'a, K> Eval<'a, K> {
-    /// A script of one request, without a caller.
-    pub(in crate::store) fn new(script: &'static Script, keys: K, args: &'a [Arg<'a>]) -> Self {
-        Self { script, by: By::Hash, weight: 1, keys, caller: None, args }
+impl<'a, K> Invocation<'a, K> {
+    /// A function without a caller.
+    pub(in crate::store) fn new(function: &'static Function, keys: K, args: &'a [Arg<'a>]) -> Self {
+        Self { function, by: By::Function(0), weight: 1, keys, on_behalf: None, args }
+    }
+
+    /// The same for so many requests that share it.
+    pub(in crate::store) fn of_requests(self, weight: u32) -> Self {
+        Self { weight, ..self }
     }
 }
 
-impl<'k, K> Command for Eval<'_, K>
+impl<'k, K> Command for Invocation<'_, K>
 where
-    K: ExactSizeIterator<Item = Key<'k>> + Clone,
+    K: Iterator<Item = Key<'k>> + Clone,
 {
     fn write(&self, to: &mut dyn Arguments) {
         match self.by {
+            By::Function(_) => {
+                to.text("FCALL");
+                to.text(self.function.loaded_as());
+            }
             By::Hash => {
                 to.text("EVALSHA");
-                to.text(self.script.sha());
+                to.text(self.function.script_sha());
             }
             By::Text => {
                 to.text("EVAL");
-                to.text(self.script.source());
+                to.text(self.function.script());
             }
         }
-        to.int(self.keys.len() as i64);
+        to.int(self.keys.clone().count() as i64);
         self.keys.clone().for_each(|key| key.write(to));
-        self.caller.iter().for_each(|caller| to.bytes(caller));
+        if let Some((caller, head, packed)) = self.on_behalf {
+            to.bytes(caller);
+            to.add(head, packed);
+        }
         self.args.iter().for_each(|arg| arg.write(to));
     }
-
     fn weight(&self) -> u32 {
         self.weight
     }

@@ -3,6 +3,7 @@
 use rmp::Marker;
 
 /// Decodes values one after the other. `None` means that the next value is of another type, or incomplete.
+#[derive(Clone)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -59,6 +60,16 @@ impl<'a> Reader<'a> {
     /// An integer.
     pub(super) fn int(&mut self) -> Option<i64> {
         rmp::decode::read_int(&mut self.bytes).ok()
+    }
+
+    /// An integer, if one comes next; else nothing is consumed.
+    pub(super) fn int_ahead(&mut self) -> Option<i64> {
+        let before = self.bytes;
+        let int = self.int();
+        if int.is_none() {
+            self.bytes = before;
+        }
+        int
     }
 
     /// A number. Lua writes an integer where the value is whole.
@@ -121,7 +132,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Encodes a sequence of values, which a script unpacks at once.
+/// Encodes a sequence of values, which a function unpacks at once.
 pub(super) struct Writer(Vec<u8>);
 
 /// Initial capacity in bytes: most sequences fit, and growing to it by doubling would cost more than the memory.

@@ -31,11 +31,22 @@ pub enum StoreError {
     #[error("the tenant's rate is used up")]
     TooFast(TooFast),
 
-    /// The reply is not what the script promises: a bug.
-    #[error("script {script} answered {got}")]
+    /// The call would take more steps than one call may; nothing changed.
+    #[error("the call takes too much work")]
+    TooMuchWork,
+
+    /// A time to live is longer than the tenant's setting allows, or there is none where there must be one; nothing changed.
+    #[error("the time to live is longer than {max_ms} ms")]
+    TtlTooLong {
+        /// The longest time to live of the tenant, in milliseconds.
+        max_ms: i64,
+    },
+
+    /// The reply is not what the function promises: a bug.
+    #[error("function {function} answered {got}")]
     UnexpectedReply {
-        /// The script, or the command.
-        script: &'static str,
+        /// The function, or the command.
+        function: &'static str,
         /// Its reply, or as much as may be logged of it.
         got: String,
     },
@@ -49,9 +60,10 @@ impl From<CommandError> for StoreError {
             CommandError::OutcomeUnknown { waited_ms } => Self::OutcomeUnknown { waited_ms },
             // The text of the script was sent, and the server has forgotten it within the same command.
             CommandError::MissingScript => Self::Refused { code: "NOSCRIPT".into() },
+            // Only a function that is called as one is answered so, and then it is called as a script.
             CommandError::MissingFunction => Self::Refused { code: "NOFUNCTION".into() },
             CommandError::Failed { code, detail } => {
-                Self::UnexpectedReply { script: "redis", got: format!("{code} {detail}") }
+                Self::UnexpectedReply { function: "redis", got: format!("{code} {detail}") }
             }
         }
     }

@@ -133,10 +133,8 @@ key_kinds! {
     Used "used" Tenant;
     Sessions "sessions" Tenant;
     Definitions "definitions" Tenant;
-    Pools "pools" Tenant;
+    Index "index" Tenant;
     Slots "slots" Tenant;
-    Uses "uses" Tenant;
-    Tree "tree" Tenant;
     Links "links" Tenant;
     Streams "streams" Tenant;
     Companies "companies" Tenant;
@@ -235,6 +233,9 @@ pub(super) const CONNECTIONS: &str = "hf:connections";
 pub(super) fn watched_entry(tenant: &TenantId, connection: &str) -> String {
     format!("{tenant}/{connection}")
 }
+
+/// Libraries of functions: name → when it was last in use, in milliseconds since the Unix epoch.
+pub(super) const LIBRARIES: &str = "hf:libraries";
 
 /// All tenants' ids, in their order.
 pub(super) const TENANTS: &str = "hf:tenants";

@@ -1,13 +1,14 @@
-//! The data of our Redis: keys, scripts, and one typed method per script.
+//! The data of our Redis: keys, functions, and one typed method per function.
 //!
-//! Every decision is made by one script on one hash slot; what stands here names its keys and arguments, sends it, and decodes its reply.
+//! Every decision is one call of one function, on one hash slot; what stands here names its keys and arguments, sends it, and decodes its reply.
 //! A refusal is an answer ([`Outcome`]); a failure is a [`StoreError`]; not knowing is its own case of that.
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `call`, `reply` | one call of a script: arguments, sending, the head of its reply |
-//! | `codec` | MessagePack, as scripts read and write it |
-//! | `keys`, `scripts` | the names of keys; the texts of scripts |
+//! | `call`, `reply` | one call of a function: arguments, sending, the head of its reply |
+//! | `codec` | MessagePack, as functions read and write it |
+//! | `keys` | the names of keys |
+//! | `functions`, `library`, `library_use` | functions and the keys that each names; the library, put together from `lua/`; which builds' are in use |
 //! | `callers/` | credentials: who a caller is, cached and looked up |
 //! | `tenants/` | tenants, API keys, sessions, issuers; what a replica knows of each tenant |
 //! | `reservations/` | reservations and registered resources |
@@ -19,11 +20,13 @@ mod callers;
 mod codec;
 mod error;
 mod events;
+mod functions;
 mod keys;
+mod library;
+mod library_use;
 mod queues;
 mod reply;
 mod reservations;
-mod scripts;
 mod tenants;
 
 use std::sync::Arc;
@@ -36,16 +39,17 @@ pub use events::history::{HeadQuery, Replay, TenantHead};
 pub use events::notification::{Notification, Payload};
 pub use events::platform::{CompanyRemoval, PublishOutcome, PutCompanyOutcome};
 pub use events::stream_slots::{ReplicaId, StreamId, StreamKind};
+pub use functions::{FUNCTIONS, Function};
 pub use keys::{Key, KeyKind, PARTITIONS, Partition};
+pub use library::function_library;
 pub use queues::connections::CreatedConnection;
 pub use queues::jobs::JobPage;
 pub use queues::observe::{MAX_OBSERVATIONS, ObservationCounts, ObserveOutcome};
 pub use queues::watches::{AcquireOutcome, AcquiredWatch, Availability, LEASE_DURATION, WatchLease};
 pub use reply::{LimitReached, Limited, Outcome, Stamped};
 pub use reservations::expiry::{ClockSample, DueTenants, Expired};
+pub use reservations::pages::{Page, PageCursor};
 pub use reservations::resources::{RegisterOutcome, ResourcePage};
-pub use reservations::{Page, PageCursor};
-pub use scripts::{SCRIPTS, Script};
 pub use tenants::TenantPage;
 pub use tenants::api_keys::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey};
 pub use tenants::handle::TenantHandle;
@@ -53,11 +57,15 @@ pub use tenants::issuers::Registration;
 pub use tenants::rate_state::{RateSnapshot, RateState};
 pub use tenants::sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
 
-use call::{Arg, Call};
+use call::Arg;
+use library::LIBRARY;
 use reply::Reply;
 use reservations::batcher::Batcher;
 
-use crate::{domain::rate::TooFast, redis::RedisHandle};
+use crate::{
+    domain::rate::TooFast,
+    redis::{Address, RedisHandle},
+};
 
 /// One runtime's access to the data. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -68,10 +76,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store over a connection of this runtime and the callers that the whole replica has cached.
+    /// A store over a connection of this runtime, which starts to connect, and the callers that the whole replica has cached.
     #[must_use]
-    pub fn new(redis: RedisHandle, callers: Arc<Callers>) -> Self {
-        Self { redis, callers, batcher: Arc::default() }
+    pub fn open(address: Address, callers: Arc<Callers>) -> Self {
+        Self { redis: RedisHandle::open(address, &LIBRARY.loaded), callers, batcher: Arc::default() }
     }
 
     /// The connection.

@@ -1,18 +1,14 @@
-//! Replies of scripts: the head that all of them share, and what each script adds to it.
+//! Replies of functions: the head that all of them share, and what each adds to it.
 
 use crate::{
     domain::{closed_set::ClosedSet, tier::LimitType},
-    store::{
-        StoreError,
-        codec::Reader,
-        scripts::{Script, Variants},
-    },
+    store::{Caller, StoreError, TooFast, codec::Reader, functions::Function},
 };
 
-/// A script's answer, with the instant and the position at which it was true.
+/// A function's answer, with the instant and the position at which it was true.
 #[derive(Debug, Clone)]
 pub struct Stamped<T> {
-    /// Redis' clock as the script read it, in microseconds since the Unix epoch.
+    /// Redis' clock as the function read it, in microseconds since the Unix epoch.
     pub now_us: i64,
     /// The tenant's latest position.
     pub position: i64,
@@ -54,7 +50,7 @@ impl<T> Limited<T> {
     }
 }
 
-/// What a script decided: done, or refused as a whole.
+/// What a function decided: done, or refused as a whole.
 #[derive(Debug, Clone)]
 pub enum Outcome<T> {
     /// It was done, item by item.
@@ -63,8 +59,17 @@ pub enum Outcome<T> {
     Limit(LimitReached),
     /// Refused: the token of each item marked `true` is wrong.
     WrongToken(Vec<bool>),
-    /// Refused: it would change more physical resources than one call may.
-    TooMany,
+}
+
+impl<T> Outcome<T> {
+    /// The same outcome with another answer.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Done(answer) => Outcome::Done(change(answer)),
+            Self::Limit(reached) => Outcome::Limit(reached),
+            Self::WrongToken(wrong) => Outcome::WrongToken(wrong),
+        }
+    }
 }
 
 /// A limit of the tier that a call would have passed.
@@ -80,54 +85,57 @@ pub struct LimitReached {
     pub until_ms: Option<i64>,
 }
 
-/// A script's reply: its head is decoded, its items are not yet.
+impl LimitReached {
+    /// Decodes the four values that follow `LIMIT`.
+    pub(in crate::store) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            limit_type: LimitType::of_name(reader.text()?)?,
+            limit: reader.int()?,
+            used: reader.int()?,
+            until_ms: reader.maybe_int()?,
+        })
+    }
+}
+
+/// A function's reply: its head is decoded, its items are not yet.
 pub(in crate::store) struct Reply {
-    script: &'static Script,
+    function: &'static Function,
     bytes: Vec<u8>,
-    /// GCRA backlog of the tenant's rate in microseconds; 0 where the script does not count calls.
+    /// GCRA backlog of the tenant's rate in microseconds; 0 where no call is counted.
     pub(in crate::store) backlog_us: i64,
     /// The range of the status in `bytes`.
     status: (usize, usize),
     /// Redis' clock in microseconds since the Unix epoch.
     pub(in crate::store) now_us: i64,
-    /// The tenant's latest position.
+    /// The tenant's latest position; 0 where it is not known.
     pub(in crate::store) position: i64,
     /// Where the items begin in `bytes`.
     items: usize,
-    /// The number of values left, where the reply is an array; other replies end with their bytes.
-    left: Option<usize>,
 }
 
 impl Reply {
-    /// Decodes the head: backlog (where calls are counted), status, clock, position.
-    pub(in crate::store) fn read(script: &'static Script, bytes: Vec<u8>) -> Result<Self, StoreError> {
+    /// Decodes the head: backlog, status, clock, position.
+    pub(in crate::store) fn read(function: &'static Function, bytes: Vec<u8>) -> Result<Self, StoreError> {
         let mut reader = Reader::new(&bytes);
         let head = (|| {
-            let backlog_us = if script.is_counted() { reader.int()? } else { 0 };
-            let mut left = reader.array_ahead();
+            let backlog_us = reader.int()?;
             let status = reader.text()?.len();
             let end = bytes.len() - reader.left();
-            let now_us = reader.int()?;
-            left = left.map(|left| left.saturating_sub(2));
-            let mut position = 0;
-            if left.map_or(reader.left() > 0, |left| left > 0) {
-                position = reader.int()?;
-                left = left.map(|left| left - 1);
-            }
-            Some((backlog_us, (end - status, end), now_us, position, bytes.len() - reader.left(), left))
+            let (now_us, position) = (reader.int()?, reader.int()?);
+            Some((backlog_us, (end - status, end), now_us, position, bytes.len() - reader.left()))
         })();
         match head {
-            Some((backlog_us, status, now_us, position, items, left)) => {
-                Ok(Self { script, backlog_us, status, now_us, position, items, left, bytes })
+            Some((backlog_us, status, now_us, position, items)) => {
+                Ok(Self { function, backlog_us, status, now_us, position, items, bytes })
             }
             None => Err(StoreError::UnexpectedReply {
-                script: script.name,
+                function: function.name,
                 got: format!("{} bytes without a head", bytes.len()),
             }),
         }
     }
 
-    /// The word that the script's header names: `OK`, `LIMIT`, `NOT_FOUND` ...
+    /// The word that the function's header names: `OK`, `LIMIT`, `NOT_FOUND` ...
     pub(in crate::store) fn status(&self) -> &str {
         std::str::from_utf8(&self.bytes[self.status.0..self.status.1]).unwrap_or("")
     }
@@ -137,15 +145,21 @@ impl Reply {
         Reader::new(&self.bytes[self.items..])
     }
 
-    /// Whether the fast variant answered.
-    pub(in crate::store) fn is_fast(&self, variants: &Variants) -> bool {
-        std::ptr::eq(self.script, variants.fast)
-    }
-
-    /// The error of a reply that is not what the script promises.
+    /// The error of a reply that is not what the function promises.
     pub(in crate::store) fn unexpected(&self) -> StoreError {
         let got = format!("{} and {} bytes of another shape", self.status(), self.bytes.len() - self.items);
-        StoreError::UnexpectedReply { script: self.script.name, got }
+        StoreError::UnexpectedReply { function: self.function.name, got }
+    }
+
+    /// The error of a call whose caller is too fast.
+    pub(in crate::store) fn too_fast(&self, caller: &Caller) -> StoreError {
+        let wait_us = self.whole(|reader| reader.int().and(reader.int())).ok();
+        match (caller.limits().rate, wait_us) {
+            (Some(rate), Some(wait_us)) => {
+                StoreError::TooFast(TooFast { tier: caller.tenant().tier, rate, wait_us, now_us: Some(self.now_us) })
+            }
+            _ => self.unexpected(),
+        }
     }
 
     /// An answer with the reply's clock and position.
@@ -153,17 +167,13 @@ impl Reply {
         Stamped { now_us: self.now_us, position: self.position, answer }
     }
 
-    /// Decodes items of `width` values each.
+    /// Decodes items one after the other.
     pub(in crate::store) fn each<'r, T>(
         &'r self,
-        width: usize,
         mut item: impl FnMut(&mut Reader<'r>) -> Option<T>,
     ) -> Result<Vec<T>, StoreError> {
-        if self.left.is_some_and(|left| left % width != 0) {
-            return Err(self.unexpected());
-        }
         let mut reader = self.items();
-        let mut items = Vec::with_capacity(self.left.map_or(1, |left| left / width));
+        let mut items = Vec::new();
         while reader.left() > 0 {
             items.push(item(&mut reader).ok_or_else(|| self.unexpected())?);
         }
@@ -181,17 +191,10 @@ impl Reply {
 
     /// Decodes the limit that the call would have passed.
     pub(in crate::store) fn limit(&self) -> Result<LimitReached, StoreError> {
-        self.whole(|reader| {
-            Some(LimitReached {
-                limit_type: LimitType::of_name(reader.text()?)?,
-                limit: reader.int()?,
-                used: reader.int()?,
-                until_ms: reader.maybe_int()?,
-            })
-        })
+        self.whole(LimitReached::read)
     }
 
-    /// Decodes the answer of a script that may also refuse for a limit.
+    /// Decodes the answer of a function that may also refuse for a limit.
     pub(in crate::store) fn limited<T>(
         &self,
         done: impl FnOnce(&Self) -> Result<T, StoreError>,
@@ -204,16 +207,16 @@ impl Reply {
         Ok(self.stamped(outcome))
     }
 
-    /// Decodes the answer of a script that may also refuse for a limit or a wrong token.
+    /// Decodes the answer of a function that may also refuse for a limit, a wrong token or a time to live.
     pub(in crate::store) fn outcome<T>(
         &self,
         done: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<Stamped<Outcome<T>>, StoreError> {
         let outcome = match self.status() {
             "OK" => Outcome::Done(done(self)?),
-            "TOO_MANY" => Outcome::TooMany,
-            "BAD_TOKEN" => Outcome::WrongToken(self.each(1, Reader::boolean)?),
+            "BAD_TOKEN" => Outcome::WrongToken(self.each(Reader::boolean)?),
             "LIMIT" => Outcome::Limit(self.limit()?),
+            "TTL" => return Err(StoreError::TtlTooLong { max_ms: self.whole(Reader::int)? }),
             _ => return Err(self.unexpected()),
         };
         Ok(self.stamped(outcome))

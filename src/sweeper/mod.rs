@@ -32,6 +32,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(20);
 /// Most tenants whose reservations are ended after one poll; the next poll follows at once.
 const MAX_TENANTS: usize = 100;
 
+/// Interval at which the use of this build's functions is noted; those that nobody uses are removed after a day.
+const LIBRARY_USE_INTERVAL: Duration = Duration::from_secs(3_600);
+
 /// Sweeps all partitions until the replica drains.
 pub async fn sweep(store: Store, replica: Arc<Replica>) {
     let clock = Arc::new(Clock::new(replica.clone()));
@@ -39,7 +42,22 @@ pub async fn sweep(store: Store, replica: Arc<Replica>) {
     let mut sweepers: FuturesUnordered<_> = partitions.collect();
     tokio::select! {
         () = replica.drain.cancelled() => {}
+        () = note_library_use(&store) => {}
         () = async { while sweepers.next().await.is_some() {} } => {}
+    }
+}
+
+/// Notes again and again that this build's functions are in use.
+async fn note_library_use(store: &Store) {
+    loop {
+        let next = match store.note_library_use().await {
+            Ok(()) => LIBRARY_USE_INTERVAL,
+            Err(error) => {
+                tracing::debug!(%error, "the use of the functions could not be noted");
+                POLL
+            }
+        };
+        tokio::time::sleep(next).await;
     }
 }
 

@@ -71,16 +71,28 @@ pub enum Conflict {
         /// The name.
         resource: String,
     },
+    /// The name spells the path of a registered resource.
+    Path {
+        /// That resource's name.
+        resource: String,
+    },
+    /// More slots are wanted than the pool has, or several of what is no pool.
+    Quantity {
+        /// The name.
+        resource: String,
+    },
 }
 
 impl Conflict {
-    /// Reads a conflict from the four values with which scripts describe it: kind, name, holder (empty where there is none), end.
+    /// Reads a conflict from the four values with which functions describe it: kind, name, holder (empty where there is none), end.
     /// `None` where they make no conflict.
     #[must_use]
     pub fn of_parts(kind: &str, resource: String, holder: String, until_ms: Option<i64>) -> Option<Self> {
         use crate::domain::closed_set::ClosedSet;
         Some(match kind {
             "registration" => Self::Unregistered { resource },
+            "path" => Self::Path { resource },
+            "quantity" => Self::Quantity { resource },
             _ if holder.is_empty() => Self::PoolFull { pool: resource, free_ms: until_ms },
             _ => Self::Held {
                 relation: Relation::of_name(kind)?,
@@ -96,7 +108,7 @@ impl Conflict {
         match self {
             Self::Held { .. } => ReserveStatus::AlreadyHeld,
             Self::PoolFull { .. } => ReserveStatus::NotAvailable,
-            Self::Unregistered { .. } => ReserveStatus::NotValid,
+            Self::Unregistered { .. } | Self::Path { .. } | Self::Quantity { .. } => ReserveStatus::NotValid,
         }
     }
 
@@ -105,7 +117,7 @@ impl Conflict {
     pub fn holder(&self) -> Option<&Holder> {
         match self {
             Self::Held { holder, .. } => Some(holder),
-            Self::PoolFull { .. } | Self::Unregistered { .. } => None,
+            Self::PoolFull { .. } | Self::Unregistered { .. } | Self::Path { .. } | Self::Quantity { .. } => None,
         }
     }
 
@@ -115,7 +127,7 @@ impl Conflict {
         match self {
             Self::Held { holder, .. } => holder.until_ms,
             Self::PoolFull { free_ms, .. } => *free_ms,
-            Self::Unregistered { .. } => None,
+            Self::Unregistered { .. } | Self::Path { .. } | Self::Quantity { .. } => None,
         }
     }
 
@@ -136,6 +148,16 @@ impl Conflict {
             Self::Unregistered { resource } => format!(
                 "\"{resource}\" is not registered, or the pool has no such slot; register it first, or mend the name."
             ),
+            Self::Path { resource } => {
+                format!(
+                    "This is the path of the registered resource \"{resource}\"; reserve it by its name, \"{resource}\"."
+                )
+            }
+            Self::Quantity { resource } => {
+                format!(
+                    "\"{resource}\" has fewer slots than the quantity, or is no pool; register it with the capacity you need, or ask for fewer."
+                )
+            }
         }
     }
 }

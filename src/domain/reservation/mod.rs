@@ -17,6 +17,8 @@ use crate::domain::{
 
 /// Most items of one call.
 pub const MAX_BATCH: usize = 1_000;
+/// Most slots of one reservation.
+pub const MAX_QUANTITY: i64 = 1_000;
 /// Longest TTL, in seconds: 68 years.
 pub const MAX_TTL_SECONDS: i64 = 2_147_483_647;
 /// Type of a reservation whose request names none.
@@ -37,6 +39,8 @@ pub struct ReserveRequest {
     pub resource_type: String,
     /// Shown wherever the holder is shown; empty: none.
     pub note: String,
+    /// Slots that are wanted of a pool, 1 to [`MAX_QUANTITY`].
+    pub quantity: i64,
 }
 
 /// Request to give one reservation back: a claim to hold it, with the proof.
@@ -68,6 +72,17 @@ pub fn ttl_ms(seconds: i64) -> Result<i64, String> {
         Ok(seconds * 1000)
     } else {
         Err(format!("is {seconds}; it must be a whole number of seconds from 1 to {MAX_TTL_SECONDS}"))
+    }
+}
+
+/// Checks how many slots are wanted; 1 where nothing says it.
+///
+/// # Errors
+/// A message that gives the bounds.
+pub fn quantity(wanted: Option<i64>) -> Result<i64, String> {
+    match wanted.unwrap_or(1) {
+        quantity @ 1..=MAX_QUANTITY => Ok(quantity),
+        quantity => Err(format!("is {quantity}; it must be a whole number from 1 to {MAX_QUANTITY}")),
     }
 }
 

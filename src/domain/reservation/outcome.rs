@@ -74,11 +74,10 @@ pub struct Grant {
     pub fence: i64,
     /// End of the reservation, in milliseconds since the Unix epoch; `None`: until it is released.
     pub deadline_ms: Option<i64>,
-    /// When the resource becomes free, in milliseconds since the Unix epoch: later than `deadline_ms` where it is also held as a
-    /// blocker of something that ends later.
-    pub free_ms: Option<i64>,
-    /// Of a pool: its name and the slot's.
-    pub slot: Option<(String, String)>,
+    /// Of a slot: its pool.
+    pub pool: Option<String>,
+    /// Of a pool: the names of the slots, the lowest first; one, unless several were asked for.
+    pub slots: Option<Vec<String>>,
     /// Blockers taken along.
     pub blockers: Option<Vec<String>>,
     /// Path in the tree, the resource's own name included.

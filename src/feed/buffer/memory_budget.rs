@@ -95,7 +95,7 @@ mod tests {
         // The last frame of ring 0 is a minute older than the first of ring 1, and so on.
         let mut rings: Vec<_> = (0..4).map(|_| Ring::new(budget.clone())).collect();
         for (number, ring) in rings.iter_mut().enumerate() {
-            ring.repair(&Replay { notifications: vec![], last: 0, position: 0, now_us: 0 }, false);
+            ring.repair(&Replay { notifications: vec![], last: 0, position: 0, now_us: 0 });
             for position in 1..=20 {
                 let at = begun + Duration::from_secs(60) * number as u32;
                 assert_eq!(ring.apply_at(notification(position), at), Applied::Added);

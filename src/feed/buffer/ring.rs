@@ -225,9 +225,8 @@ impl Ring {
     /// Fills a gap with a page of the history that was read from [`Self::head`] on. Returns whether another page is
     /// needed.
     ///
-    /// `full`: the page reached its limit, so there may be more. If the history cannot fill the gap, streams get
-    /// `RESET_CURSOR`, and the ring continues from the latest position.
-    pub(in crate::feed) fn repair(&mut self, replay: &Replay, full: bool) -> bool {
+    /// If the history cannot fill the gap, streams get `RESET_CURSOR`, and the ring continues from the latest position.
+    pub(in crate::feed) fn repair(&mut self, replay: &Replay) -> bool {
         self.as_of = self.as_of.max(replay.position);
         // A notification that arrived before the history was read, and is not in it, was lost by Redis.
         let mut number = 0;
@@ -252,7 +251,7 @@ impl Ring {
                 _ => return self.reset(head, replay),
             }
         }
-        if full {
+        if replay.has_more() {
             return true;
         }
         if reached != replay.last {

@@ -102,9 +102,9 @@ impl Channel {
     }
 
     /// Fills a gap of the ring with a page of the history; returns whether another page is needed.
-    pub(in crate::feed) fn repair(&self, replay: &Replay, full: bool) -> bool {
+    pub(in crate::feed) fn repair(&self, replay: &Replay) -> bool {
         let mut ring = self.ring();
-        let needs_more = ring.repair(replay, full);
+        let needs_more = ring.repair(replay);
         self.publish_as_of(&ring);
         needs_more
     }

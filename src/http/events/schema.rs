@@ -61,7 +61,11 @@ pub(super) struct ReservationEvent {
     expires_at: Option<DateTime<Utc>>,
     /// The pool that the resource is a slot of.
     pool: Option<String>,
+    /// Of a pool: every slot of the reservation.
+    slots: Option<Vec<String>>,
     blockers: Option<Vec<String>>,
+    /// The holder's note.
+    note: Option<String>,
 }
 
 /// One item of a transaction's event.

@@ -14,6 +14,7 @@ use poem_openapi::{
 
 use crate::{
     domain::{
+        access::Tenant,
         field_errors::FieldErrors,
         names,
         reservation::{MAX_BATCH, ReleaseRequest, batch},
@@ -37,6 +38,7 @@ use crate::{
             response::Answer,
         },
     },
+    store::{Caller, StoreError},
 };
 
 pub(in crate::http) struct Reservations;
@@ -56,7 +58,10 @@ impl Reservations {
         body: Body<Vec<ReserveItem>>,
     ) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
         let requests = batch(body.0, ReserveItem::parse).map_err(ApiError::validation)?;
-        let stamped = app_state.store().reserve(&caller.0, &requests).await?;
+        let stamped = app_state.store().reserve(&caller.0, &requests).await.map_err(|error| {
+            let ttls = requests.iter().map(|request| request.ttl_ms);
+            refused_ttl(error, &caller.0, ttls.enumerate().map(|(at, ttl_ms)| (format!("[{at}]"), ttl_ms)))
+        })?;
         let outcomes = with_tokens(stamped, &caller.0, std::iter::empty())?;
         Ok(Answer(outcomes.map(|outcomes| {
             let items = requests.into_iter().zip(outcomes);
@@ -96,7 +101,10 @@ impl Reservations {
         body: Body<Vec<RenewItem>>,
     ) -> Result<Answer<Vec<RenewResult>>, ApiError> {
         let requests = batch(body.0, RenewItem::parse).map_err(ApiError::validation)?;
-        let stamped = app_state.store().renew(&caller.0, &requests).await?;
+        let stamped = app_state.store().renew(&caller.0, &requests).await.map_err(|error| {
+            let ttls = requests.iter().map(|request| Some(request.ttl_ms));
+            refused_ttl(error, &caller.0, ttls.enumerate().map(|(at, ttl_ms)| (format!("[{at}]"), ttl_ms)))
+        })?;
         let outcomes = with_tokens(stamped, &caller.0, requests.iter().map(|request| names_of(&request.claim)))?;
         Ok(Answer(outcomes.map(|outcomes| {
             let items = requests.into_iter().map(|request| request.claim).zip(outcomes);
@@ -196,8 +204,7 @@ impl Reservations {
         let resource = errors.check(|| "resource".into(), names::name(body.0.resource));
         let reason = errors.check(|| "reason".into(), names::note(body.0.reason));
         let (resource, reason) = errors.finish(|| Some((resource?, reason?))).map_err(ApiError::validation)?;
-        let stamped = app_state.store().force_release(&caller.0, &resource, &reason).await?;
-        let released = with_tokens(stamped, &caller.0, std::iter::empty())?;
+        let released = app_state.store().force_release(&caller.0, &resource, &reason).await?;
         Ok(Answer(released.map(|released| ForceReleaseResult { released })))
     }
 
@@ -231,4 +238,23 @@ impl Reservations {
 /// Requester and resource of a claim.
 fn names_of(claim: &ReleaseRequest) -> (&str, &str) {
     (&claim.requester, &claim.resource)
+}
+
+/// The error of a call; where a time to live was refused, with the items whose it was: paths and times to live in milliseconds.
+pub(super) fn refused_ttl(
+    error: StoreError,
+    caller: &Caller,
+    items: impl Iterator<Item = (String, Option<i64>)>,
+) -> ApiError {
+    let StoreError::TtlTooLong { max_ms } = error else { return error.into() };
+    // The caller may have been cached before the setting was made.
+    let tenant = Tenant { max_ttl_ms: Some(max_ms), ..caller.tenant().clone() };
+    let mut errors = FieldErrors::default();
+    for (path, ttl_ms) in items {
+        errors.check(|| format!("{path}.ttlSeconds"), tenant.check_ttl(ttl_ms));
+    }
+    match errors.finish(|| Some(())) {
+        Ok(()) => error.into(),
+        Err(errors) => ApiError::validation(errors),
+    }
 }

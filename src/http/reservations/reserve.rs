@@ -12,7 +12,8 @@ use crate::{
         field_errors::FieldErrors,
         names,
         reservation::{
-            DEFAULT_RESOURCE_TYPE, ReserveOutcome, ReserveRequest, ReserveStatus, requester_and_resource, ttl_ms,
+            DEFAULT_RESOURCE_TYPE, ReserveOutcome, ReserveRequest, ReserveStatus, quantity, requester_and_resource,
+            ttl_ms,
         },
         time::{instant, wire_option},
     },
@@ -36,6 +37,8 @@ pub(super) struct ReserveItem {
     pub(super) resource_type: Option<String>,
     /// Shown wherever the holder is shown. At most 1,024 bytes.
     pub(super) note: Option<String>,
+    /// Slots of a pool, 1 to 1,000: all or none, under one token, fence and time to live. 1 without it.
+    pub(super) quantity: Option<i64>,
 }
 
 impl ReserveItem {
@@ -47,8 +50,10 @@ impl ReserveItem {
         let resource_type = raw.resource_type.or_else(|| Some(DEFAULT_RESOURCE_TYPE.into()));
         let resource_type = errors.check(|| format!("[{at}].resourceType"), names::label(resource_type));
         let note = errors.check(|| format!("[{at}].note"), names::note(raw.note));
+        let quantity = errors.check(|| format!("[{at}].quantity"), quantity(raw.quantity));
         let ((requester, resource), ttl_ms, resource_type, note) = (names?, ttl_ms?, resource_type?, note?);
-        Some(ReserveRequest { requester, resource, token: Uuid::new_v4(), ttl_ms, resource_type, note })
+        let (token, quantity) = (Uuid::new_v4(), quantity?);
+        Some(ReserveRequest { requester, resource, token, ttl_ms, resource_type, note, quantity })
     }
 }
 
@@ -67,8 +72,10 @@ pub(super) struct ReserveResult {
     /// When it ends by itself.
     #[serde(with = "wire_option")]
     expires_at: Option<DateTime<Utc>>,
-    /// Of a pool: its name and the slot that was taken.
+    /// Of a pool: its name and the slot that was taken; of several, the first.
     acquired_slots: Option<HashMap<String, String>>,
+    /// Of a pool: every slot that was taken, the lowest first.
+    slots: Option<Vec<String>>,
     /// Blockers taken along.
     acquired_blockers: Option<Vec<String>>,
     /// Path in the tree: `Equipment>IT>Printers`.
@@ -88,15 +95,19 @@ impl ReserveResult {
         let status = outcome.status();
         match outcome {
             ReserveOutcome::Acquired(grant) | ReserveOutcome::AlreadyHad(grant) => Self {
+                acquired_slots: grant
+                    .pool
+                    .zip(grant.slots.as_ref().and_then(|slots| slots.first()))
+                    .map(|(pool, slot)| HashMap::from([(pool, slot.clone())])),
+                slots: grant.slots,
                 explanation: status.name().into(),
                 release_token: Some(grant.token.to_string()),
                 expires_at: grant.deadline_ms.map(instant),
-                acquired_slots: grant.slot.map(|slot| HashMap::from([slot])),
                 acquired_blockers: grant.blockers,
                 reserved_at_path: grant.path,
                 fencing_token: Some(grant.fence),
                 holder: Some(requester.clone()),
-                holder_expires_at: grant.free_ms.map(instant),
+                holder_expires_at: grant.deadline_ms.map(instant),
                 ..Self::bare(resource, requester, status)
             },
             ReserveOutcome::Refused(conflict) => Self {
@@ -126,6 +137,7 @@ impl ReserveResult {
             release_token: None,
             expires_at: None,
             acquired_slots: None,
+            slots: None,
             acquired_blockers: None,
             reserved_at_path: None,
             fencing_token: None,

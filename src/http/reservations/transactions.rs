@@ -18,6 +18,7 @@ use crate::{
         app_state::{AppState, Tag},
         auth::{Authorized, Write},
         reservations::{
+            refused_ttl,
             release::{UnreserveItem, UnreserveResult},
             reserve::{ReserveItem, ReserveResult},
         },
@@ -48,7 +49,13 @@ impl Transactions {
         body: Body<Vec<TransactionRequest>>,
     ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
         let transactions = parse(body.0)?;
-        let stamped = app_state.store().transactions(&caller.0, &transactions).await?;
+        let stamped = app_state.store().transactions(&caller.0, &transactions).await.map_err(|error| {
+            refused_ttl(
+                error,
+                &caller.0,
+                transactions.iter().enumerate().flat_map(|(at, transaction)| ttls(at, &transaction.items)),
+            )
+        })?;
         let names = transactions.iter().flat_map(|transaction| transaction.items.names());
         let outcomes = with_tokens(stamped, &caller.0, names)?;
         Ok(Answer(outcomes.map(|outcomes| {
@@ -59,6 +66,12 @@ impl Transactions {
                 .collect()
         })))
     }
+}
+
+/// The items of the transaction at `at` that have times to live: paths and times to live in milliseconds.
+fn ttls(at: usize, items: &Items) -> impl Iterator<Item = (String, Option<i64>)> {
+    let requests = if let Items::Reserve(requests) = items { requests.as_slice() } else { &[] };
+    requests.iter().enumerate().map(move |(item, request)| (format!("[{at}].requests[{item}]"), request.ttl_ms))
 }
 
 fn parse(raw: Vec<TransactionRequest>) -> Result<Vec<Transaction>, ApiError> {
@@ -114,14 +127,16 @@ struct TransactionItem {
     resource_type: Option<String>,
     /// RESERVE: shown wherever the holder is shown.
     note: Option<String>,
+    /// RESERVE: slots of a pool.
+    quantity: Option<i64>,
     /// UNRESERVE: the token that reserve answered with.
     release_token: Option<String>,
 }
 
 impl TransactionItem {
     fn parse_reserve(errors: &mut FieldErrors, at: usize, raw: Self) -> Option<ReserveRequest> {
-        let Self { requester, resource, ttl_seconds, resource_type, note, .. } = raw;
-        ReserveItem::parse(errors, at, ReserveItem { requester, resource, ttl_seconds, resource_type, note })
+        let Self { requester, resource, ttl_seconds, resource_type, note, quantity, .. } = raw;
+        ReserveItem::parse(errors, at, ReserveItem { requester, resource, ttl_seconds, resource_type, note, quantity })
     }
 
     fn parse_unreserve(errors: &mut FieldErrors, at: usize, raw: Self) -> Option<ReleaseRequest> {

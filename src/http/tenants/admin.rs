@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        access::{self, IssuerKind},
+        access::{self, IssuerKind, TenantSettings},
         field_errors::FieldErrors,
         names::{self, TenantId},
+        reservation::ttl_ms,
         tier::Tier,
         time::{instant, wire},
     },
@@ -113,12 +114,26 @@ impl Tenants {
         let mut errors = FieldErrors::default();
         let tier = body.0.tier.and_then(|tier| errors.check(|| "tier".into(), Tier::parse(tier.as_str())));
         let issuer = body.0.jwt.map(|change| change.parse(&mut errors));
-        let (tier, issuer) = errors.finish(|| Some((tier, issuer))).map_err(ApiError::validation)?;
+        let default_ttl_ms =
+            body.0.default_ttl_seconds.map(|s| errors.check(|| "defaultTtlSeconds".into(), ttl_or_none(s)));
+        let max_ttl_ms = body.0.max_ttl_seconds.map(|s| errors.check(|| "maxTtlSeconds".into(), ttl_or_none(s)));
+        let settings = errors
+            .finish(|| {
+                Some(TenantSettings {
+                    tier,
+                    require_registration: body.0.require_registration,
+                    default_ttl_ms: default_ttl_ms.flatten(),
+                    max_ttl_ms: max_ttl_ms.flatten(),
+                })
+            })
+            .map_err(ApiError::validation)?;
+        let present = app_state.store().tenant(&id).await?.ok_or_else(|| ApiError::not_found("tenant"))?.answer;
+        check_ttls(&present, &settings)?;
         // The issuer comes first, since it can be refused.
         if let Some(action) = issuer.flatten() {
             change_issuer(app_state.app(), &id, action).await?;
         }
-        if !app_state.store().update_tenant(&id, tier, body.0.require_registration).await? {
+        if !app_state.store().update_tenant(&id, settings).await? {
             return Err(ApiError::not_found("tenant"));
         }
         let tenant = app_state.store().tenant_with_issuer(&id).await?.ok_or_else(|| ApiError::not_found("tenant"))?;
@@ -189,8 +204,29 @@ struct TenantChange {
     tier: Option<UncheckedWord<Tier>>,
     /// Whether only registered names can be reserved.
     require_registration: Option<bool>,
+    /// Time to live of a reservation whose request names none, in seconds, 1 to 2,147,483,647; 0: it has no end.
+    default_ttl_seconds: Option<i64>,
+    /// Longest time to live of a reservation, in seconds, 1 to 2,147,483,647; 0: there is no bound. Above it, or without an end, a reserve is
+    /// refused.
+    max_ttl_seconds: Option<i64>,
     /// Issuer whose tokens the tenant trusts, in place of any before; `{}`: none. Tokens exchanged under the one before are refused at once.
     jwt: Option<IssuerChange>,
+}
+
+/// A time to live in whole seconds, as milliseconds; 0: none.
+fn ttl_or_none(seconds: i64) -> Result<i64, String> {
+    if seconds == 0 { Ok(0) } else { ttl_ms(seconds) }
+}
+
+/// A default that is longer than the longest time to live would refuse every reserve that relies on it.
+fn check_ttls(present: &access::Tenant, change: &TenantSettings) -> Result<(), ApiError> {
+    let default_ms = change.default_ttl_ms.or(present.default_ttl_ms).unwrap_or(0);
+    let max_ms = change.max_ttl_ms.or(present.max_ttl_ms).unwrap_or(0);
+    if max_ms > 0 && default_ms > max_ms {
+        let message = format!("is {}; maxTtlSeconds allows at most {}", default_ms / 1_000, max_ms / 1_000);
+        return Err(ApiError::field("defaultTtlSeconds", message));
+    }
+    Ok(())
 }
 
 /// An issuer of tokens, with exactly one of `jwks`, `publicKeyPem` and `hs256Secret`.
@@ -261,6 +297,10 @@ struct Tenant {
     name: String,
     tier: Word<Tier>,
     require_registration: bool,
+    /// Time to live of a reservation whose request names none, in seconds; null: it has no end.
+    default_ttl_seconds: Option<i64>,
+    /// Longest time to live of a reservation, in seconds; null: there is no bound.
+    max_ttl_seconds: Option<i64>,
     #[serde(with = "wire")]
     created_at: DateTime<Utc>,
     /// Issuer whose tokens it trusts, without the keys. Null in the list of tenants.
@@ -279,6 +319,8 @@ impl From<(access::Tenant, Option<access::Issuer>)> for Tenant {
             name: tenant.name,
             tier: Word(tenant.tier),
             require_registration: tenant.require_registration,
+            default_ttl_seconds: tenant.default_ttl_ms.map(|ms| ms / 1_000),
+            max_ttl_seconds: tenant.max_ttl_ms.map(|ms| ms / 1_000),
             created_at: instant(tenant.created_ms),
         }
     }

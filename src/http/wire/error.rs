@@ -39,6 +39,8 @@ closed_set! {
         UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
         /// The headers are too many or too large.
         HeadersTooLarge = "HEADERS_TOO_LARGE",
+        /// The call would take more steps than one call may; nothing changed.
+        TooMuchWork = "TOO_MUCH_WORK",
         /// A limit of the tier is reached; `limitType` says which.
         RateLimited = "RATE_LIMITED",
         /// A bug.
@@ -54,7 +56,7 @@ impl Code {
     /// The HTTP status that a code is answered with.
     pub(super) fn status(self) -> StatusCode {
         match self {
-            Self::ValidationError => StatusCode::BAD_REQUEST,
+            Self::ValidationError | Self::TooMuchWork => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::InvalidReleaseToken | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -85,7 +87,7 @@ pub(in crate::http) struct ApiError {
     pub(super) retry_after_s: Option<i64>,
     /// Value of `Allow`.
     pub(super) allow: Option<String>,
-    /// Redis' clock in microseconds, where a script refused.
+    /// Redis' clock in microseconds, where a function refused.
     pub(super) now_us: Option<i64>,
 }
 
@@ -129,7 +131,7 @@ impl ApiError {
         Self::new(Code::NotFound, format!("There is no such {what}."))
     }
 
-    /// A limit of the tier that a script found reached at `now_us`.
+    /// A limit of the tier that a function found reached at `now_us`.
     pub(in crate::http) fn limit(reached: &LimitReached, tier: Tier, now_us: i64) -> Self {
         let LimitReached { limit_type, limit, used, until_ms } = reached;
         let seconds_until = |ms: i64| (ms * 1000 - now_us) / 1_000_000 + 1;
@@ -211,6 +213,18 @@ impl From<StoreError> for ApiError {
         let message = match &error {
             StoreError::Unauthorized => return Self::unauthorized(),
             StoreError::TooFast(refused) => return Self::too_fast(refused),
+            StoreError::TooMuchWork => {
+                let message =
+                    "The call would take more work than one call may; nothing was changed. Ask for less at once.";
+                return Self::new(Code::TooMuchWork, message);
+            }
+            StoreError::TtlTooLong { max_ms } => {
+                let max_s = max_ms / 1_000;
+                return Self::field(
+                    "ttlSeconds",
+                    format!("is longer than this tenant allows, or missing; at most {max_s} is allowed"),
+                );
+            }
             StoreError::Unreachable => "Redis cannot be reached; nothing was changed. Try again.".to_owned(),
             StoreError::Refused { code } => {
                 format!("Redis refuses to do this now ({code}); nothing was changed. Try again.")
@@ -231,7 +245,11 @@ impl From<StoreError> for ApiError {
                 tracing::warn!(%error, "no answer from redis");
                 Self::new(Code::OutcomeUnknown, message)
             }
-            StoreError::Unauthorized | StoreError::TooFast(_) | StoreError::UnexpectedReply { .. } => {
+            StoreError::Unauthorized
+            | StoreError::TooFast(_)
+            | StoreError::TooMuchWork
+            | StoreError::TtlTooLong { .. }
+            | StoreError::UnexpectedReply { .. } => {
                 tracing::error!(%error, "redis answered what it should not");
                 Self::new(Code::Internal, message)
             }

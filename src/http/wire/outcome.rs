@@ -38,10 +38,6 @@ pub(in crate::http) fn with_tokens<'a, T>(
     stamped.try_map(|outcome| match outcome {
         Outcome::Done(answer) => Ok(answer),
         Outcome::Limit(reached) => Err(ApiError::limit(&reached, caller.tenant().tier, now_us)),
-        Outcome::TooMany => {
-            Err(ApiError::field("", "the call would change more than 10000 physical resources; ask for less at once")
-                .at(now_us))
-        }
         Outcome::WrongToken(wrong) => {
             let results: Vec<_> = names
                 .zip(wrong)

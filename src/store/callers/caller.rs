@@ -18,7 +18,6 @@ use crate::{
     store::{
         callers::Bearer,
         codec::Writer,
-        reservations::batcher::Traffic,
         tenants::{TenantState, handle::TenantHandle, sessions::SESSION_IDLE_TIMEOUT},
     },
 };
@@ -42,12 +41,10 @@ struct Inner {
     scopes: Scopes,
     /// The label in events.
     label: Option<String>,
-    /// The constant part of the argument that names the caller to scripts.
+    /// The first argument of a function: the same bytes at each call, so that Redis decodes them once.
     encoded: Box<[u8]>,
     /// When the use of the key was last recorded, in microseconds of Redis' clock.
     use_recorded_us: AtomicI64,
-    /// Statistics by which calls are batched.
-    traffic: Traffic,
 }
 
 impl Caller {
@@ -74,7 +71,8 @@ impl Caller {
             .maybe_int(field.is_some().then_some(version))
             .text(&tenant_handle.partition().channel())
             .text(publish)
-            .text(&limits.history.to_string())
+            .int(limits.history as i64)
+            .int(limits.history_bytes as i64)
             .binary(&Writer::default().text("R").text(tenant.id.as_str()).done())
             .int(limits.held.unwrap_or(0) as i64)
             .int(rate.map_or(0, |rate| rate.per_second.into()))
@@ -85,10 +83,13 @@ impl Caller {
             .maybe_text(label.as_deref())
             .maybe_text(end_user)
             .boolean(tenant.require_registration)
+            .int(tenant.default_ttl_ms.unwrap_or(0))
+            .int(tenant.max_ttl_ms.unwrap_or(0))
             .done()
             .into();
-        let has_definitions = has_definitions || tenant.require_registration;
-        let (use_recorded_us, traffic) = (AtomicI64::new(0), Traffic::default());
+        // The service itself proves no version, so it learns of no first definition.
+        let has_definitions = has_definitions || tenant.require_registration || bearer == Bearer::System;
+        let use_recorded_us = AtomicI64::new(0);
         Self(Arc::new(Inner {
             bearer,
             tenant_handle,
@@ -101,7 +102,6 @@ impl Caller {
             label,
             encoded,
             use_recorded_us,
-            traffic,
         }))
     }
 
@@ -126,11 +126,6 @@ impl Caller {
     /// Its address in memory: unique among the callers that exist.
     pub(in crate::store) fn id(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
-    }
-
-    /// Statistics by which calls are batched.
-    pub(in crate::store) fn traffic(&self) -> &Traffic {
-        &self.0.traffic
     }
 
     /// The credential.
@@ -201,9 +196,14 @@ impl Caller {
         self.0.has_definitions
     }
 
-    /// The first argument of a script, for a call of that cost now.
-    pub(in crate::store) fn encode(&self, cost: u32) -> Vec<u8> {
-        Writer::default().int(cost.into()).int(self.0.tenant_handle.floor()).sequence(&self.0.encoded).done()
+    /// The first argument of a function: the same bytes at each call.
+    pub(in crate::store) fn encoded(&self) -> &[u8] {
+        &self.0.encoded
+    }
+
+    /// What the second argument of a function begins with, for a call of that cost now.
+    pub(in crate::store) fn call_head(&self, cost: u32) -> Vec<u8> {
+        Writer::default().int(cost.into()).int(self.0.tenant_handle.floor()).done()
     }
 
     /// Whether the use of the key is to be recorded at this instant; true for at most one call of the credential per interval.

@@ -42,7 +42,7 @@ impl Store {
         }
     }
 
-    /// Looks up a caller again whose version a script refused; `None` if the credential has ended.
+    /// Looks up a caller again whose version a function refused; `None` if the credential has ended.
     pub(in crate::store) async fn look_up_again(&self, caller: &Caller) -> Result<Option<Caller>, StoreError> {
         match caller.bearer() {
             Bearer::System => Ok(None),

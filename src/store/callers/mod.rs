@@ -1,6 +1,6 @@
 //! Callers: a credential's hash becomes its tenant, scopes and label once, and is cached.
 //!
-//! A cached caller may be outdated. That is harmless: every script compares the cached version with the one in the tenant's own state, which
+//! A cached caller may be outdated. That is harmless: every function compares the cached version with the one in the tenant's own state, which
 //! changes when a credential ends, and a mismatch makes the replica look the credential up again.
 
 pub(super) mod cache;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::store::{
     Arg, Key, KeyKind, Notification, Partition, Store, StoreError, TenantHandle,
-    call::Eval,
+    call::{Call, Invocation},
+    codec::Writer,
     events::stream_slots::{REPLICA_TTL, ReplicaId},
-    scripts,
+    functions,
 };
 
 /// Retention of events, in microseconds: one hour.
@@ -23,6 +24,15 @@ pub struct Replay {
     pub last: i64,
     /// The events, in order; each names the position before it.
     pub notifications: Vec<Notification>,
+}
+
+impl Replay {
+    /// Whether kept events follow behind the page. It ends early where it has become long, so its length does not say.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        let end = self.notifications.last().and_then(Notification::positions);
+        end.is_some_and(|(_, position)| position < self.last)
+    }
 }
 
 /// The query of one tenant in [`Store::heads`].
@@ -56,7 +66,8 @@ impl Store {
         limit: usize,
     ) -> Result<Option<Replay>, StoreError> {
         let Some(system) = self.system_caller(tenant_handle.tenant()).await? else { return Ok(None) };
-        let reply = match self.ask(&scripts::REPLAY, &system, &[Arg::Number(from), Arg::Number(limit as i64)]).await {
+        let packed = Writer::default().int(from).int(limit as i64).done();
+        let reply = match self.call(&system, Call::packed(&functions::REPLAY, packed)).await {
             Err(StoreError::Unauthorized) => return Ok(None),
             reply => reply?,
         };
@@ -86,7 +97,7 @@ impl Store {
             args.push(Arg::Number(query.credentials.len() as i64));
             args.extend(query.credentials.iter().map(|credential| Arg::Text(credential)));
         }
-        let reply = self.eval(Eval::new(&scripts::HEADS, keys, &args)).await?;
+        let reply = self.eval(Invocation::new(&functions::HEADS, keys, &args)).await?;
         let mut reader = reply.items();
         let heads = queries.iter().map(|query| {
             let position = reader.maybe_int()?;
@@ -109,6 +120,6 @@ impl Store {
         let key = partition.replicas();
         let keys = std::iter::once(Key::from(key.as_str()));
         let args = [Arg::Text(replica.as_str()), Arg::Number(REPLICA_TTL.as_millis() as i64)];
-        self.eval(Eval::new(&scripts::REPLICA_BEAT, keys, &args)).await.map(|_| ())
+        self.eval(Invocation::new(&functions::REPLICA_BEAT, keys, &args)).await.map(|_| ())
     }
 }

@@ -1,21 +1,21 @@
-//! Notifications: what scripts publish and keep in the history, decoded. A message holds one or more.
+//! Notifications: what functions publish and keep in the history, decoded. A message holds one or more.
 
 use uuid::Uuid;
 
 use crate::{
     domain::{
         closed_set::ClosedSet,
-        event::{Change, EventType, ReservationEvent},
+        event::{Change, EventType, Explanation, ReservationEvent},
         platform::PlatformEvent,
         queue::{GapReason, JobState, QueueChange, WorkerState, worker_id},
         reservation::Conflict,
         tier::LimitType,
         time::instant,
     },
-    store::codec::Reader,
+    store::{codec::Reader, reservations::Place},
 };
 
-/// A change that a script published, or kept in the history.
+/// A change that a function published, or kept in the history.
 #[derive(Debug, Clone)]
 pub struct Notification {
     /// The tenant's id.
@@ -164,23 +164,34 @@ impl Notification {
             request_type: read_word(reader)?,
             ..ReservationEvent::bare(kind, &tenant, timestamp)
         };
-        read_details(reader, &mut event)?;
+        let actor = reader.maybe_text()?;
+        let reserved = Reserved::read(reader, &mut event)?;
+        read_extra(reader, &mut event)?;
         event.resource = reader.maybe_text()?;
+        event.slots = reserved.slots(&event);
+        // Nobody acts where something expires: then it is who reserved it.
+        event.api_key_label = if is_expiry(&event) { reserved.label } else { actor };
         Some(Self { tenant, payload: Payload::Reservation { previous, position, event: Box::new(event) } })
     }
 
-    /// Decodes the event at the next position. Delta encoding: only its fence, its resource, and, where they `differ`, the fields from resource type
-    /// to changes are written; the others are equal to this one's.
+    /// Decodes the event at the next position. Delta encoding: only its fence, its resource, and, where they `differ`, the fields from requester to
+    /// place are written; the others are equal to this one's.
     fn next(&self, reader: &mut Reader<'_>, differ: bool) -> Option<Self> {
         let Payload::Reservation { position: Some(previous), event, .. } = &self.payload else { return None };
         let position = previous + 1;
         let mut event = event.clone();
         event.id = Some(position.to_string());
         event.fencing_token = Some(if reader.truth() { position } else { reader.int()? });
-        if differ {
-            read_details(reader, &mut event)?;
-        }
+        let reserved = if differ { Some(Reserved::read(reader, &mut event)?) } else { None };
         event.resource = reader.maybe_text()?;
+        if let Some(reserved) = reserved {
+            event.slots = reserved.slots(&event);
+            if is_expiry(&event) {
+                event.api_key_label = reserved.label;
+            }
+        } else if event.slots.is_some() {
+            event.slots = event.resource.clone().map(|slot| vec![slot]);
+        }
         Some(Self {
             tenant: self.tenant.clone(),
             payload: Payload::Reservation { previous: Some(*previous), position: Some(position), event },
@@ -188,13 +199,43 @@ impl Notification {
     }
 }
 
-/// Decodes the fields of an event that are mostly known before the script runs: resource type to changes.
-fn read_details(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<()> {
-    event.resource_type = reader.maybe_text()?;
-    event.requester = reader.maybe_text()?;
-    event.api_key_label = reader.maybe_text()?;
-    event.pool = reader.maybe_text()?;
-    event.blockers = reader.maybe_texts()?;
+fn is_expiry(event: &ReservationEvent) -> bool {
+    event.explanation == Some(Explanation::Expired)
+}
+
+/// The part of an event that is as the reservation has it.
+struct Reserved {
+    /// Label of the key, or the end user, that made it.
+    label: Option<String>,
+    place: Place,
+}
+
+impl Reserved {
+    /// Decodes requester to place, of which the event gets what it shows.
+    fn read(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<Self> {
+        event.requester = reader.maybe_text()?;
+        event.resource_type = reader.maybe_text()?;
+        let label = reader.maybe_text()?;
+        let _end_user = reader.maybe_text()?;
+        event.note = reader.maybe_text()?;
+        let place = Place::read(reader)?;
+        event.pool.clone_from(&place.pool);
+        event.blockers.clone_from(&place.blockers);
+        Some(Self { label, place })
+    }
+
+    fn slots(&self, event: &ReservationEvent) -> Option<Vec<String>> {
+        self.place.slots(event.resource.as_deref()?)
+    }
+}
+
+/// Decodes what only few events have: of a transaction how it treats conflicts, and its items.
+fn read_extra(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<()> {
+    if reader.absent() {
+        return Some(());
+    }
+    let len = reader.array()?;
+    (len == 2).then_some(())?;
     event.method = read_word(reader)?;
     event.changes = read_changes(reader)?;
     Some(())
@@ -219,6 +260,13 @@ fn read_queue_change(reader: &mut Reader<'_>, connection: Uuid) -> Option<QueueC
         },
         "s" => QueueChange::Worker {
             id: Uuid::from_slice(reader.bytes()?).ok()?,
+            hostname: reader.text()?.into(),
+            state: WorkerState::from_code(reader.int()?)?,
+            previous: WorkerState::from_code(reader.int()?)?,
+            at_ms: reader.int()?,
+        },
+        "w" => QueueChange::Worker {
+            id: worker_id(connection, reader.text()?),
             hostname: reader.text()?.into(),
             state: WorkerState::from_code(reader.int()?)?,
             previous: WorkerState::from_code(reader.int()?)?,

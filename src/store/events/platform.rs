@@ -1,5 +1,7 @@
 //! Events of the tenant's own platform, and the companies that they are about.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use crate::{
@@ -7,8 +9,18 @@ use crate::{
         platform::{Company, NewEvent, RegisteredCompany},
         rate::cost,
     },
-    store::{Arg, Caller, Limited, Stamped, Store, StoreError, codec::Reader, scripts},
+    store::{
+        Arg, Caller, Limited, Stamped, Store, StoreError,
+        call::Call,
+        codec::{Reader, Writer},
+        functions,
+    },
 };
+
+/// Most bytes of events in one call of Redis; more would keep it from others for too long.
+const MAX_CALL_BYTES: usize = 512 << 10;
+/// Most events in one call of Redis.
+const MAX_CALL_EVENTS: usize = 1_000;
 
 /// The outcome of publishing events.
 #[derive(Debug, Clone)]
@@ -38,29 +50,41 @@ pub enum CompanyRemoval {
 }
 
 impl Store {
-    /// Publishes events, all or none, each with a position in the tenant's one order.
+    /// Publishes events, each with a position in the tenant's one order. What is more than one call of Redis may have goes on in others; a company
+    /// that is not registered when the first begins refuses them all.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
     pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Stamped<PublishOutcome>, StoreError> {
-        let mut args = Vec::with_capacity(events.len() * 6);
-        for event in events {
-            let (id, slug) = match &event.company {
-                Some(Company::Id(id)) => (id.as_str(), ""),
-                Some(Company::Slug(slug)) => ("", slug.as_str()),
-                None => ("", ""),
-            };
-            args.extend([Arg::Text(&event.kind), Arg::Text(id), Arg::Text(slug), Arg::Text(&event.data)]);
-            args.extend([
-                Arg::Number(event.timestamp_ms.unwrap_or(0)),
-                Arg::Text(event.dedupe_id.as_deref().unwrap_or("")),
-            ]);
-        }
-        let reply = self.ask_at_cost(cost(events.len()), &scripts::PUBLISH, caller, &args).await?;
-        match reply.status() {
-            "OK" => Ok(reply.stamped(PublishOutcome::Done(reply.each(1, Reader::int)?))),
-            "UNKNOWN_COMPANY" => Ok(reply.stamped(PublishOutcome::UnknownCompany(reply.each(1, Reader::boolean)?))),
-            _ => Err(reply.unexpected()),
+        let (mut positions, mut left, mut cost) = (Vec::with_capacity(events.len()), events, cost(events.len()));
+        loop {
+            let (piece, others) = left.split_at(piece_len(left));
+            let slugs: BTreeSet<&str> =
+                if cost > 0 { others.iter().filter_map(slug).collect() } else { BTreeSet::new() };
+            let args: Vec<_> = piece.iter().flat_map(args_of).collect();
+            let packed = slugs.iter().fold(Writer::default().array(slugs.len()), |to, slug| to.text(slug)).done();
+            let call = Call { packed: packed.into(), ..Call::with_args(&functions::PUBLISH, &args) };
+            let reply = self.call(caller, call.at_cost(cost)).await?;
+            match reply.status() {
+                "OK" => positions.extend(reply.each(Reader::int)?),
+                "UNKNOWN_COMPANY" => {
+                    let unknown = reply.each(Reader::boolean)?;
+                    let (of_piece, of_others) =
+                        unknown.split_at_checked(piece.len()).ok_or_else(|| reply.unexpected())?;
+                    let unknown_slugs: BTreeSet<_> =
+                        slugs.into_iter().zip(of_others).filter_map(|(slug, is_bad)| is_bad.then_some(slug)).collect();
+                    let others =
+                        others.iter().map(|event| slug(event).is_some_and(|slug| unknown_slugs.contains(slug)));
+                    let done = positions.iter().map(|_| false);
+                    let unknown = done.chain(of_piece.iter().copied()).chain(others).collect();
+                    return Ok(reply.stamped(PublishOutcome::UnknownCompany(unknown)));
+                }
+                _ => return Err(reply.unexpected()),
+            }
+            if others.is_empty() {
+                return Ok(reply.stamped(PublishOutcome::Done(positions)));
+            }
+            (left, cost) = (others, 0);
         }
     }
 
@@ -85,7 +109,7 @@ impl Store {
             Arg::Text(name),
             Arg::Number(max_companies as i64),
         ];
-        let reply = self.ask(&scripts::COMPANY_PUT, caller, &args).await?;
+        let reply = self.ask(&functions::COMPANY_PUT, caller, &args).await?;
         if reply.status() == "TAKEN" {
             let owner = reply.whole(|reader| reader.text().map(str::to_owned))?;
             return Ok(reply.stamped(Limited::Done(PutCompanyOutcome::Taken(owner))));
@@ -102,13 +126,17 @@ impl Store {
         caller: &Caller,
         slug: Option<&str>,
     ) -> Result<Stamped<Vec<RegisteredCompany>>, StoreError> {
-        let reply = self.ask(&scripts::COMPANY_READ, caller, &[Arg::Text(slug.unwrap_or(""))]).await?;
-        let mut companies = reply.each(2, |reader| {
+        let args = [Arg::Text(slug.unwrap_or(""))];
+        let item = |reader: &mut Reader<'_>| {
             let slug = reader.text()?;
             read_company(slug, reader.bytes()?)
-        })?;
-        companies.sort_by(|a, b| a.slug.cmp(&b.slug));
-        Ok(reply.stamped(companies))
+        };
+        let companies = self.ask_in_pieces(&functions::COMPANY_READ, caller, &args, item).await?;
+        Ok(companies.map(|mut companies| {
+            companies.sort_by(|a, b| a.slug.cmp(&b.slug));
+            companies.dedup_by(|a, b| a.slug == b.slug);
+            companies
+        }))
     }
 
     /// Removes a company; its events stay in the history.
@@ -116,7 +144,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn delete_company(&self, caller: &Caller, slug: &str) -> Result<Stamped<CompanyRemoval>, StoreError> {
-        let reply = self.ask(&scripts::COMPANY_DELETE, caller, &[Arg::Text(slug)]).await?;
+        let reply = self.ask(&functions::COMPANY_DELETE, caller, &[Arg::Text(slug)]).await?;
         match reply.status() {
             "OK" => Ok(reply.stamped(CompanyRemoval::Removed)),
             "NOT_FOUND" => Ok(reply.stamped(CompanyRemoval::NotFound)),
@@ -133,4 +161,30 @@ fn read_company(slug: &str, packed: &[u8]) -> Option<RegisteredCompany> {
         name: reader.text()?.into(),
         created_ms: reader.int()?,
     })
+}
+
+/// How many of the first events one call of Redis may have; at least one.
+fn piece_len(events: &[NewEvent]) -> usize {
+    let mut bytes = 0;
+    let fits = events.iter().take_while(|event| {
+        bytes += event.kind.len() + event.data.len();
+        bytes <= MAX_CALL_BYTES
+    });
+    fits.count().clamp(1, MAX_CALL_EVENTS).min(events.len())
+}
+
+fn slug(event: &NewEvent) -> Option<&str> {
+    if let Some(Company::Slug(slug)) = &event.company { Some(slug) } else { None }
+}
+
+fn args_of(event: &NewEvent) -> [Arg<'_>; 6] {
+    let id = if let Some(Company::Id(id)) = &event.company { id.as_str() } else { "" };
+    [
+        Arg::Text(&event.kind),
+        Arg::Text(id),
+        Arg::Text(slug(event).unwrap_or("")),
+        Arg::Text(&event.data),
+        Arg::Number(event.timestamp_ms.unwrap_or(0)),
+        Arg::Text(event.dedupe_id.as_deref().unwrap_or("")),
+    ]
 }

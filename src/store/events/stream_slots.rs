@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use crate::store::{Arg, Caller, KeyKind, Limited, Stamped, Store, StoreError, TenantHandle, scripts};
+use crate::store::{Arg, Caller, KeyKind, Limited, Stamped, Store, StoreError, TenantHandle, functions};
 
 /// How long a replica counts as alive after a heartbeat, 12 s: the slots of a killed one are free within 15 s.
 pub(in crate::store) const REPLICA_TTL: Duration = Duration::from_secs(12);
@@ -97,7 +97,7 @@ impl Store {
             Arg::Number(MAX_STREAMS_OF_SESSION),
             Arg::Number(REPLICA_TTL.as_millis() as i64),
         ];
-        self.ask(&scripts::STREAM_ENTER, caller, &args).await?.limited(|_| Ok(()))
+        self.ask(&functions::STREAM_ENTER, caller, &args).await?.limited(|_| Ok(()))
     }
 
     /// Releases a stream's slot. Repeating it is harmless.

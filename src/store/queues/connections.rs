@@ -16,8 +16,8 @@ use crate::{
     store::{
         Arg, Caller, INGEST_KEY_PREFIX, KeyKind, Limited, Secret, Stamped, Store, StoreError, TenantHandle,
         codec::Reader,
+        functions,
         keys::{CONNECTIONS, credential_entry, watched_entry},
-        scripts,
         tenants::api_keys::random_text,
     },
 };
@@ -64,7 +64,7 @@ impl Store {
             Arg::Number(max_connections as i64),
         ];
         let stamped =
-            self.ask(&scripts::CONNECTION_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
+            self.ask(&functions::CONNECTION_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
         if let Limited::Done(_) = stamped.answer {
             let tenant = &caller.tenant().id;
             self.redis.send(redis::cmd("SET").arg(credential_entry(secret.hash())).arg(tenant.as_str())).await?;
@@ -87,14 +87,22 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; reading changes nothing.
     pub async fn connections(&self, caller: &Caller) -> Result<Stamped<Vec<(Connection, WatchHealth)>>, StoreError> {
-        let reply = self.ask(&scripts::CONNECTION_LIST, caller, &[]).await?;
-        let now_ms = reply.now_us / 1000;
-        let mut connections = reply.each(3, |reader| {
+        let item = |reader: &mut Reader<'_>| {
             let connection = decode_connection(reader.text()?, reader.bytes()?)?;
-            let health = if reader.absent() { WatchHealth::default() } else { decode_health(reader.bytes()?, now_ms)? };
-            Some((connection, health))
-        })?;
+            Some((connection, reader.maybe_bytes()?.map(<[u8]>::to_vec)))
+        };
+        let stamped = self.ask_in_pieces(&functions::CONNECTION_LIST, caller, &[], item).await?;
+        let now_ms = stamped.now_us / 1000;
+        let mut connections: Vec<_> = stamped
+            .answer
+            .into_iter()
+            .map(|(connection, watch)| {
+                let health = watch.as_deref().and_then(|packed| decode_health(packed, now_ms)).unwrap_or_default();
+                (connection, health)
+            })
+            .collect();
         connections.sort_by(|(a, _), (b, _)| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
+        connections.dedup_by(|(a, _), (b, _)| a.id == b.id);
         // Repairs the list of connections to watch, after a creation that was interrupted between the record and the list.
         let tenant = &caller.tenant().id;
         let with_broker = connections.iter().filter(|(connection, _)| connection.sealed_url.is_some());
@@ -102,7 +110,7 @@ impl Store {
         if !entries.is_empty() {
             self.redis.send(redis::cmd("SADD").arg(CONNECTIONS).arg(entries)).await?;
         }
-        Ok(reply.stamped(connections))
+        Ok(Stamped { now_us: stamped.now_us, position: stamped.position, answer: connections })
     }
 
     /// Deletes a connection: its ingest key is refused and its lease is lost from now on. `false`: there is no such connection.
@@ -110,7 +118,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may be deleted. Repeating is safe.
     pub async fn delete_connection(&self, caller: &Caller, id: &str) -> Result<Stamped<bool>, StoreError> {
-        let reply = self.ask(&scripts::CONNECTION_DELETE, caller, &[Arg::Text(id)]).await?;
+        let reply = self.ask(&functions::CONNECTION_DELETE, caller, &[Arg::Text(id)]).await?;
         match reply.status() {
             "OK" => {
                 let hash = reply.whole(|reader| reader.text().map(str::to_owned))?;
@@ -133,7 +141,7 @@ impl Store {
         let key = tenant_handle.key(KeyKind::Connections);
         let reply = self.redis.send(redis::cmd("HEXISTS").arg(key).arg(connection.to_string())).await?;
         redis::from_redis_value(reply)
-            .map_err(|_| StoreError::UnexpectedReply { script: "connections", got: "another shape".into() })
+            .map_err(|_| StoreError::UnexpectedReply { function: "connections", got: "another shape".into() })
     }
 }
 

@@ -8,17 +8,16 @@ use uuid::Uuid;
 use crate::{
     domain::queue::{Queue, TimeBucket, TimeRange, Worker},
     store::{
-        Arg, Caller, Store, StoreError,
+        Arg, Caller, Store, StoreError, functions,
         queues::decode::{SlotCounts, decode_counts},
-        scripts,
     },
 };
 
-/// Maximum number of slots that one call of the script reads.
+/// Maximum number of slots that one call of the function reads.
 const MAX_SLOTS: usize = 2_000;
 const MINUTE_MS: i64 = 60_000;
 
-/// A ring of counts. The part `retention` of the scripts has the same lengths.
+/// A ring of counts. The part `retention` of the functions has the same lengths.
 struct Ring {
     letter: char,
     slot_ms: i64,
@@ -98,8 +97,8 @@ impl Store {
         let mut counts = Vec::with_capacity(fields.len());
         for fields in fields.chunks(MAX_SLOTS) {
             let args: Vec<_> = fields.iter().map(|field| Arg::Bytes(field)).collect();
-            let reply = self.ask_at_cost(0, &scripts::COUNTS_READ, caller, &args).await?;
-            counts.extend(reply.each(1, |reader| {
+            let reply = self.ask_at_cost(0, &functions::COUNTS_READ, caller, &args).await?;
+            counts.extend(reply.each(|reader| {
                 if reader.absent() { Some(None) } else { Some(Some(decode_counts(reader.bytes()?)?)) }
             })?);
         }

@@ -1,4 +1,4 @@
-//! Encoders of observations, as the script `observe` reads them. Their layouts stand in `lua/README.md`.
+//! Encoders of observations, as the function `observe` reads them. Their layouts stand in `lua/README.md`.
 //!
 //! Texts are cut to the limits of [`JobObservation`] here.
 

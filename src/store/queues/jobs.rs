@@ -5,13 +5,12 @@ use uuid::Uuid;
 use crate::{
     domain::queue::{Job, JobDetail, JobQuery, JobSort, SortKey, SortOrder, SortPosition, TopK},
     store::{
-        Arg, Caller, Stamped, Store, StoreError,
+        Arg, Caller, Stamped, Store, StoreError, functions,
         queues::decode::{decode_detail, decode_job},
-        scripts,
     },
 };
 
-/// Number of jobs that one call of the script reads.
+/// Number of jobs that one call of the function reads.
 const BATCH_JOBS: usize = 1_000;
 
 /// A page of jobs.
@@ -36,7 +35,7 @@ struct JobBatch {
 impl Store {
     /// Reads a page of jobs.
     ///
-    /// The newest first without a filter is the order of the index: one call of the script reads just the page. Any other query reads all
+    /// The newest first without a filter is the order of the index: one call of the function reads just the page. Any other query reads all
     /// jobs in batches and keeps the best.
     ///
     /// # Errors
@@ -55,7 +54,16 @@ impl Store {
             Some(SortPosition { key: SortKey::Number(created_ms), id }) => Some((*created_ms, *id)),
             _ => None,
         };
-        let stamped = self.read_jobs(1, caller, after, query.limit + 1).await?;
+        // One more than the page, to know whether another follows. A piece that has become long ends early.
+        let wanted = query.limit + 1;
+        let mut stamped = self.read_jobs(1, caller, after, wanted).await?;
+        while let Some(after) = stamped.answer.next.take()
+            && stamped.answer.jobs.len() < wanted
+        {
+            let more = self.read_jobs(0, caller, Some(after), wanted - stamped.answer.jobs.len()).await?.answer;
+            stamped.answer.jobs.extend(more.jobs);
+            stamped.answer.next = more.next;
+        }
         Ok(stamped.map(|batch| {
             let has_more = batch.jobs.len() > query.limit;
             let jobs = batch.jobs.into_iter().take(query.limit);
@@ -98,7 +106,7 @@ impl Store {
         let created = after.map(|(created_ms, _)| created_ms.to_string()).unwrap_or_default();
         let id = after.map(|(_, id)| id.as_bytes().to_vec()).unwrap_or_default();
         let args = [Arg::Text(&created), Arg::Bytes(&id), Arg::Number(count as i64)];
-        let reply = self.ask_at_cost(cost, &scripts::JOB_LIST, caller, &args).await?;
+        let reply = self.ask_at_cost(cost, &functions::JOB_LIST, caller, &args).await?;
         let batch = reply.whole(|reader| {
             let total = reader.int()?;
             let (mut jobs, mut last, mut entries) = (Vec::new(), None, 0);
@@ -110,7 +118,9 @@ impl Store {
                     jobs.push(decode_job(id, reader.bytes()?)?);
                 }
             }
-            Some(JobBatch { jobs, total, next: last.filter(|_| entries == count) })
+            // A piece that has become long ends early.
+            let has_more = entries == count || reply.status() == "MORE";
+            Some(JobBatch { jobs, total, next: last.filter(|_| has_more) })
         })?;
         Ok(reply.stamped(batch))
     }
@@ -120,7 +130,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; reading changes nothing.
     pub async fn job(&self, caller: &Caller, id: Uuid) -> Result<Stamped<Option<(Job, JobDetail)>>, StoreError> {
-        let reply = self.ask(&scripts::JOB_READ, caller, &[Arg::Bytes(id.as_bytes())]).await?;
+        let reply = self.ask(&functions::JOB_READ, caller, &[Arg::Bytes(id.as_bytes())]).await?;
         let job = reply.whole(|reader| {
             let job = if reader.absent() { None } else { Some(decode_job(id, reader.bytes()?)?) };
             let detail = if reader.absent() { JobDetail::default() } else { decode_detail(reader.bytes()?)? };

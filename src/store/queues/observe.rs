@@ -1,4 +1,4 @@
-//! Observations on their way into the store: the script `observe` folds them into the state of jobs, workers and queues, and publishes what changed.
+//! Observations on their way into the store: the function `observe` folds them into the state of jobs, workers and queues, and publishes what changed.
 
 use uuid::Uuid;
 
@@ -11,15 +11,15 @@ use crate::{
     store::{
         Arg, Caller, KeyKind, Limited, Reply, Stamped, Store, StoreError,
         codec::Reader,
+        functions,
         queues::{
             encode::{encode, encode_cursors},
             watches::WatchLease,
         },
-        scripts,
     },
 };
 
-/// Maximum number of observations per call of the script. More would block the partition's other callers for too long.
+/// Maximum number of observations per call of the function. More would block the partition's other callers for too long.
 pub const MAX_OBSERVATIONS: usize = 500;
 /// Maximum number of workers, jobs and queues of each kind that one call of [`Store::maintain_queues`] handles.
 const MAINTENANCE_BATCH: i64 = 200;
@@ -66,7 +66,7 @@ struct Source {
 impl Store {
     /// Stores a watcher's observations, in any order, together with the cursors of the streams that they come from.
     ///
-    /// More than [`MAX_OBSERVATIONS`] take several calls of the script; the last one stores the cursors. If that is interrupted, the next
+    /// More than [`MAX_OBSERVATIONS`] take several calls of the function; the last one stores the cursors. If that is interrupted, the next
     /// watcher observes some of them again, as duplicates.
     ///
     /// # Errors
@@ -86,16 +86,17 @@ impl Store {
             remaining: 0,
         };
         let sorted = sort_by_time(observations);
-        let mut batches: Vec<&[&Observation]> = sorted.chunks(MAX_OBSERVATIONS).collect();
-        if batches.is_empty() {
-            batches.push(&[]);
-        }
-        let last = batches.len() - 1;
+        let (mut left, mut size) = (sorted.as_slice(), MAX_OBSERVATIONS);
         let mut counts = ObservationCounts::default();
-        for (index, batch) in batches.into_iter().enumerate() {
-            let cursors = if index == last { cursors } else { &[] };
+        loop {
+            let (batch, rest) = left.split_at(size.min(left.len()));
+            let cursors = if rest.is_empty() { cursors } else { &[] };
             let reply = match self.send_observations(0, &system, &source, batch, cursors).await {
                 Err(StoreError::Unauthorized) => return Ok(ObserveOutcome::Gone),
+                Err(StoreError::TooMuchWork) if batch.len() > 1 => {
+                    size = batch.len() / 2;
+                    continue;
+                }
                 reply => reply?,
             };
             match reply.status() {
@@ -104,13 +105,17 @@ impl Store {
                 "GONE" => return Ok(ObserveOutcome::Gone),
                 _ => return Err(reply.unexpected()),
             }
+            if rest.is_empty() {
+                break;
+            }
+            left = rest;
         }
         Ok(ObserveOutcome::Stored(counts))
     }
 
     /// Stores the observations that a client pushed with an ingest key, all or none, and counts them against the tier's day.
     ///
-    /// More than [`MAX_OBSERVATIONS`] take several calls of the script; the first one checks that the day has room for all.
+    /// More than [`MAX_OBSERVATIONS`] take several calls of the function; the first one checks that the day has room for all.
     ///
     /// # Errors
     /// [`StoreError::Unauthorized`]: the key or its connection is gone. [`StoreError::OutcomeUnknown`]: some may be stored; repeating is safe.
@@ -123,14 +128,21 @@ impl Store {
         let caller = &self.fresh(caller).await?;
         let connection = caller.connection().ok_or(StoreError::Unauthorized)?;
         let sorted = sort_by_time(observations);
-        let (mut counts, mut cost, mut remaining) =
-            (ObservationCounts::default(), cost(observations.len()), observations.len());
+        let (mut left, mut size) = (sorted.as_slice(), MAX_OBSERVATIONS);
+        let (mut counts, mut cost) = (ObservationCounts::default(), cost(observations.len()));
         let mut daily_limit = caller.limits().queue_events_per_day;
         let mut last = None;
-        for batch in sorted.chunks(MAX_OBSERVATIONS) {
-            remaining -= batch.len();
-            let source = Source { connection, framework, fence: None, daily_limit: daily_limit.take(), remaining };
-            let reply = self.send_observations(std::mem::take(&mut cost), caller, &source, batch, &[]).await?;
+        while !left.is_empty() {
+            let (batch, rest) = left.split_at(size.min(left.len()));
+            let source = Source { connection, framework, fence: None, daily_limit, remaining: rest.len() };
+            let reply = match self.send_observations(cost, caller, &source, batch, &[]).await {
+                Err(StoreError::TooMuchWork) if batch.len() > 1 => {
+                    size = batch.len() / 2;
+                    cost = 0; // it was counted
+                    continue;
+                }
+                reply => reply?,
+            };
             if reply.status() == "GONE" {
                 return Err(StoreError::Unauthorized);
             }
@@ -140,9 +152,10 @@ impl Store {
                 Limited::Limit(_) => return Ok(stamped),
             }
             last = Some(stamped);
+            (left, cost, daily_limit) = (rest, 0, None);
         }
         let last = last.ok_or(StoreError::UnexpectedReply {
-            script: scripts::OBSERVE.name,
+            function: functions::OBSERVE.name,
             got: "nothing, as nothing was pushed".into(),
         })?;
         Ok(last.map(|_| Limited::Done(counts)))
@@ -172,7 +185,7 @@ impl Store {
             Arg::Bytes(&cursors),
         ];
         args.extend(encoded.iter().map(|encoded| Arg::Bytes(encoded)));
-        self.ask_at_cost(cost, &scripts::OBSERVE, caller, &args).await
+        self.ask_at_cost(cost, &functions::OBSERVE, caller, &args).await
     }
 
     /// Stored cursors of a connection's streams, as they were given to [`Store::observe`]: name, and id of the last entry that is part of the state.
@@ -183,7 +196,7 @@ impl Store {
         let tenant_handle = self.callers.tenant_handle(tenant);
         let key = tenant_handle.key(KeyKind::Cursors);
         let reply = self.redis.send(redis::cmd("HGET").arg(key).arg(connection.to_string())).await?;
-        let unexpected = || StoreError::UnexpectedReply { script: "cursors", got: "another shape".into() };
+        let unexpected = || StoreError::UnexpectedReply { function: "cursors", got: "another shape".into() };
         let Some(packed) = redis::from_redis_value::<Option<Vec<u8>>>(reply).map_err(|_| unexpected())? else {
             return Ok(Vec::new());
         };
@@ -201,7 +214,7 @@ impl Store {
     pub async fn maintain_queues(&self, tenant: &TenantId) -> Result<(), StoreError> {
         let Some(system) = self.system_caller(tenant).await? else { return Ok(()) };
         let args = [Arg::Number(system.limits().jobs as i64), Arg::Number(MAINTENANCE_BATCH)];
-        match self.ask(&scripts::QUEUE_UPKEEP, &system, &args).await {
+        match self.ask(&functions::QUEUE_UPKEEP, &system, &args).await {
             Ok(_) | Err(StoreError::Unauthorized) => Ok(()),
             Err(error) => Err(error),
         }
@@ -221,7 +234,7 @@ impl Store {
                 Arg::Text(&cursor),
                 Arg::Number(MAX_OBSERVATIONS as i64),
             ];
-            let reply = self.ask(&scripts::CONNECTION_FORGET, &system, &args).await?;
+            let reply = self.ask(&functions::CONNECTION_FORGET, &system, &args).await?;
             if reply.status() != "OK" {
                 return Ok(());
             }

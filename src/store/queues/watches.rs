@@ -13,10 +13,9 @@ use crate::{
         },
     },
     store::{
-        ReplicaId, Store, StoreError,
+        ReplicaId, Store, StoreError, functions,
         keys::{CONNECTIONS, watched_entry},
         queues::connections::decode_connection,
-        scripts,
     },
 };
 
@@ -83,7 +82,7 @@ impl Store {
     pub async fn connections_to_watch(&self) -> Result<Vec<(TenantId, String)>, StoreError> {
         let reply = self.redis.send(redis::cmd("SMEMBERS").arg(CONNECTIONS)).await?;
         let entries: Vec<String> = redis::from_redis_value(reply)
-            .map_err(|_| StoreError::UnexpectedReply { script: "connections", got: "no set".into() })?;
+            .map_err(|_| StoreError::UnexpectedReply { function: "connections", got: "no set".into() })?;
         let parse = |entry: &String| {
             let (tenant, connection) = entry.split_once('/')?;
             Some((TenantId::parse(tenant)?, connection.to_owned()))
@@ -109,8 +108,8 @@ impl Store {
         tenant: &TenantId,
         connections: &[&str],
     ) -> Result<Vec<Availability>, StoreError> {
-        let reply = self.eval_at(&scripts::WATCH_LOOK, &self.tenant_handle(tenant), connections).await?;
-        reply.each(1, |reader| {
+        let reply = self.eval_at(&functions::WATCH_LOOK, &self.tenant_handle(tenant), connections).await?;
+        reply.each(|reader| {
             Some(match reader.int()? {
                 -2 => Availability::Expired,
                 ..0 => Availability::Gone,
@@ -132,7 +131,7 @@ impl Store {
     ) -> Result<AcquireOutcome, StoreError> {
         let lease_ms = LEASE_DURATION.as_millis().to_string();
         let reply = self
-            .eval_at(&scripts::WATCH_TAKE, &self.tenant_handle(tenant), &[connection, replica.as_str(), &lease_ms])
+            .eval_at(&functions::WATCH_TAKE, &self.tenant_handle(tenant), &[connection, replica.as_str(), &lease_ms])
             .await?;
         match reply.status() {
             "HELD" => return Ok(AcquireOutcome::Held),
@@ -197,7 +196,7 @@ impl Store {
             &last_event_ms,
             &lag_ms,
         ];
-        let reply = self.eval_at(&scripts::WATCH_KEEP, &self.tenant_handle(&lease.tenant), &args).await?;
+        let reply = self.eval_at(&functions::WATCH_KEEP, &self.tenant_handle(&lease.tenant), &args).await?;
         match reply.status() {
             "OK" => Ok(Some(reply.now_us)),
             "LOST" => Ok(None),

@@ -8,12 +8,12 @@ use crate::{
     domain::queue::{Queue, Worker, WorkerState},
     store::{
         Arg, Caller, Stamped, Store, StoreError, TenantHandle,
+        functions::{self, Function},
         queues::decode::{decode_queue, decode_worker},
-        scripts::{self, Script},
     },
 };
 
-/// `COUNT` of the scan of a hash: about as many rows does one call of the script read.
+/// `COUNT` of the scan of a hash: about as many rows does one call of the function read.
 const SCAN_COUNT: i64 = 1_000;
 
 impl Store {
@@ -22,7 +22,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; reading changes nothing.
     pub async fn workers(&self, caller: &Caller) -> Result<Stamped<Vec<Worker>>, StoreError> {
-        self.read_all(&scripts::WORKER_LIST, caller, decode_worker, |worker| worker.id).await
+        self.read_all(&functions::WORKER_LIST, caller, decode_worker, |worker| worker.id).await
     }
 
     /// Reads all queues of the tenant, without counts, in no order.
@@ -30,13 +30,13 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; reading changes nothing.
     pub async fn queues(&self, caller: &Caller) -> Result<Stamped<Vec<Queue>>, StoreError> {
-        self.read_all(&scripts::QUEUE_LIST, caller, decode_queue, |queue| queue.id).await
+        self.read_all(&functions::QUEUE_LIST, caller, decode_queue, |queue| queue.id).await
     }
 
     /// Scans a hash to its end. A row that the scan returns twice counts once.
     async fn read_all<T>(
         &self,
-        script: &'static Script,
+        function: &'static Function,
         caller: &Caller,
         decode: fn(&[u8]) -> Option<T>,
         id: fn(&T) -> Uuid,
@@ -44,7 +44,7 @@ impl Store {
         let (mut rows, mut cursor, mut cost) = (HashMap::new(), "0".to_owned(), 1);
         loop {
             let args = [Arg::Text(&cursor), Arg::Number(SCAN_COUNT)];
-            let reply = self.ask_at_cost(cost, script, caller, &args).await?;
+            let reply = self.ask_at_cost(cost, function, caller, &args).await?;
             // Further pages of the scan belong to the same call, which is paid.
             cost = 0;
             cursor = reply.whole(|reader| {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     domain::names::TenantId,
-    store::{Partition, Store, StoreError, scripts},
+    store::{Partition, Store, StoreError, functions},
 };
 
 /// What follows the tenant in the index of deadlines where its queues are meant.
@@ -57,7 +57,7 @@ impl Store {
     pub async fn clock(&self) -> Result<ClockSample, StoreError> {
         let reply = self.redis.send(&redis::cmd("TIME")).await?;
         let (seconds, micros): (i64, i64) = redis::from_redis_value(reply)
-            .map_err(|_| StoreError::UnexpectedReply { script: "TIME", got: "another shape".into() })?;
+            .map_err(|_| StoreError::UnexpectedReply { function: "TIME", got: "another shape".into() })?;
         Ok(ClockSample { now_ms: seconds * 1000 + micros / 1000, at: Instant::now() })
     }
 
@@ -72,7 +72,7 @@ impl Store {
         limit: usize,
         clock: ClockSample,
     ) -> Result<DueTenants, StoreError> {
-        let unexpected = || StoreError::UnexpectedReply { script: "due_tenants", got: "another shape".into() };
+        let unexpected = || StoreError::UnexpectedReply { function: "due_tenants", got: "another shape".into() };
         let read = async |last: usize| -> Result<Vec<(String, f64)>, StoreError> {
             let first =
                 self.redis.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(last).arg("WITHSCORES")).await?;
@@ -110,7 +110,7 @@ impl Store {
     /// Dropping the future does not undo a call that was already sent.
     pub async fn expire(&self, tenant: &TenantId) -> Result<Expired, StoreError> {
         let Some(system) = self.system_caller(tenant).await? else { return Ok(Expired::Gone) };
-        match self.ask(&scripts::EXPIRE, &system, &[]).await {
+        match self.ask(&functions::EXPIRE, &system, &[]).await {
             Ok(_) => Ok(Expired::Done),
             Err(StoreError::Unauthorized) => Ok(Expired::Gone),
             Err(error) => Err(error),

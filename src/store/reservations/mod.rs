@@ -1,38 +1,112 @@
-//! The reservation scripts, typed: what each is given and what it answers.
+//! Reservations: what the functions that change and read them are asked, and what they answer.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `encode`, `decode` | items as they are sent, answers as they are read |
+//! | `batcher` | which calls wait for each other, and for how long |
+//! | `shared` | the call of a batch, and its answers |
+//! | `transactions` | transactions |
+//! | `pages` | lists, page by page |
+//! | `resources` | registered resources |
+//! | `expiry` | what the sweep asks |
 
 pub(super) mod batcher;
+mod decode;
+mod encode;
 pub(super) mod expiry;
-pub(super) mod plain;
+pub(super) mod pages;
 pub(super) mod resources;
+mod shared;
 pub(super) mod transactions;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use uuid::Uuid;
+pub(in crate::store) use decode::Place;
 
 use crate::{
     domain::{
-        closed_set::ClosedSet,
         rate::cost,
         reservation::{
-            Checked, Conflict, Grant, HeldReservation, Holder, ReleaseOutcome, ReleaseRequest, ReleaseStatus,
-            RenewOutcome, RenewRequest, RenewStatus, ReserveOutcome, ReserveRequest, ReserveStatus,
+            Checked, ReleaseOutcome, ReleaseRequest, RenewOutcome, RenewRequest, ReserveOutcome, ReserveRequest,
         },
-        transaction::ItemOutcome,
     },
     store::{
-        Arg, Call, Caller, Outcome, Reply, Stamped, Store, StoreError,
-        codec::Reader,
-        reservations::batcher::{Decision, PendingCall, Waiter},
-        scripts::{self, Variants},
+        Caller, Outcome, Reply, Stamped, Store, StoreError,
+        call::Call,
+        codec::{Reader, Writer},
+        functions,
+        reservations::{
+            batcher::Batched,
+            decode::{decided, read_release_item, read_renewed, read_reserve_item},
+            encode::{Ask, Item},
+            shared::{AskedItem, Pending, PendingCall, PendingItem, Waiter},
+        },
     },
 };
 
-const RESERVE: Variants = Variants { full: &scripts::RESERVE, fast: &scripts::RESERVE_PLAIN };
-const UNRESERVE: Variants = Variants { full: &scripts::UNRESERVE, fast: &scripts::UNRESERVE_PLAIN };
-const RENEW: Variants = Variants { full: &scripts::RENEW, fast: &scripts::RENEW_PLAIN };
+/// Pieces of one call after which one that asks to be called again counts as a bug.
+const MAX_PIECES: usize = 100_000;
 
-/// How many reservations are looked at in one call of the listing, when the caller wants all of them.
-const LIST_STEP: usize = 1_000;
+/// A kind of decision about an item: how it is sent, by itself or in a batch, and how its answer is decoded.
+trait Decision: Clone {
+    /// The answer to one item.
+    type Answer;
+
+    /// The item as it is encoded.
+    fn item(&self) -> Item<'_>;
+
+    /// The item as part of a batch.
+    fn pending(self, reply_to: Waiter<Stamped<Outcome<Self::Answer>>>) -> AskedItem;
+
+    /// Decodes its answer.
+    fn read(&self, reader: &mut Reader<'_>) -> Option<Self::Answer>;
+}
+
+impl Decision for ReserveRequest {
+    type Answer = ReserveOutcome;
+
+    fn item(&self) -> Item<'_> {
+        Item::Reserve(self)
+    }
+
+    fn pending(self, reply_to: Waiter<Stamped<Outcome<ReserveOutcome>>>) -> AskedItem {
+        AskedItem::Reserve(self, reply_to)
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Option<ReserveOutcome> {
+        decided(read_reserve_item(reader, self)?)
+    }
+}
+
+impl Decision for ReleaseRequest {
+    type Answer = ReleaseOutcome;
+
+    fn item(&self) -> Item<'_> {
+        Item::Unreserve(self)
+    }
+
+    fn pending(self, reply_to: Waiter<Stamped<Outcome<ReleaseOutcome>>>) -> AskedItem {
+        AskedItem::Unreserve(self, reply_to)
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Option<ReleaseOutcome> {
+        decided(read_release_item(reader, self)?)
+    }
+}
+
+impl Decision for RenewRequest {
+    type Answer = RenewOutcome;
+
+    fn item(&self) -> Item<'_> {
+        Item::Renew(self)
+    }
+
+    fn pending(self, reply_to: Waiter<Stamped<Outcome<RenewOutcome>>>) -> AskedItem {
+        AskedItem::Renew(self, reply_to)
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Option<RenewOutcome> {
+        read_renewed(reader)
+    }
+}
 
 impl Store {
     /// Reserves what is free, each item on its own; one answer per item, in order.
@@ -47,7 +121,7 @@ impl Store {
         caller: &Caller,
         items: &[ReserveRequest],
     ) -> Result<Stamped<Outcome<Vec<ReserveOutcome>>>, StoreError> {
-        self.submit(caller, items).await
+        self.decide(caller, items).await
     }
 
     /// Releases what the caller proves it holds; one wrong token and nothing is released.
@@ -62,7 +136,7 @@ impl Store {
         caller: &Caller,
         items: &[ReleaseRequest],
     ) -> Result<Stamped<Outcome<Vec<ReleaseOutcome>>>, StoreError> {
-        self.submit(caller, items).await
+        self.decide(caller, items).await
     }
 
     /// Moves the deadline of what the caller proves it holds; one wrong token and nothing is moved.
@@ -77,7 +151,59 @@ impl Store {
         caller: &Caller,
         items: &[RenewRequest],
     ) -> Result<Stamped<Outcome<Vec<RenewOutcome>>>, StoreError> {
-        self.submit(caller, items).await
+        self.decide(caller, items).await
+    }
+
+    /// Decides items: a single one in a batch with others of the tenant, where calls are in flight; else by a call of their own.
+    async fn decide<D: Decision>(
+        &self,
+        caller: &Caller,
+        items: &[D],
+    ) -> Result<Stamped<Outcome<Vec<D::Answer>>>, StoreError> {
+        let encoded: Vec<_> = items.iter().map(Decision::item).collect();
+        let (reply, _in_flight) = match items {
+            [item] => {
+                let pending = |reply_to| {
+                    Pending::Item(PendingItem { caller: caller.clone(), asked: item.clone().pending(reply_to) })
+                };
+                match self.batch(caller, 1, pending).await? {
+                    Batched::Answered(stamped) => return Ok(stamped.map(|outcome| outcome.map(|answer| vec![answer]))),
+                    Batched::Unbatched { is_paid, in_flight } => {
+                        let ask = Ask::items(&encoded, caller, if is_paid { 0 } else { 1 });
+                        let reply = self.call(caller, Call::packed(ask.function, ask.alone).at_cost(ask.cost)).await?;
+                        in_flight.iter().for_each(|in_flight| in_flight.note_answer());
+                        (reply, in_flight)
+                    }
+                }
+            }
+            _ => (self.share(caller, Ask::items(&encoded, caller, cost(items.len()))).await?, None),
+        };
+        reply.outcome(|reply| {
+            let mut items = items.iter();
+            reply.each(|reader| items.next()?.read(reader))
+        })
+    }
+
+    /// Makes a call for several items, in a batch with others of the tenant where calls are in flight.
+    async fn share(&self, caller: &Caller, ask: Ask) -> Result<Reply, StoreError> {
+        let Ask { function, cost, weight, alone, shared } = ask;
+        let pending = |reply_to| {
+            Pending::Call(PendingCall { caller: caller.clone(), function, cost, weight, packed: shared, reply_to })
+        };
+        let (cost, _in_flight) = match self.batch::<Reply>(caller, weight, pending).await? {
+            Batched::Unbatched { is_paid, in_flight } => (if is_paid { 0 } else { cost }, in_flight),
+            Batched::Answered(reply) => match reply.status() {
+                "STALE" => (cost, None),
+                "AGAIN" => (0, None),
+                "RATE" => return Err(reply.too_fast(caller)),
+                "TOO_MUCH_WORK" => return Err(StoreError::TooMuchWork),
+                _ => {
+                    self.note_use(caller, reply.now_us);
+                    return Ok(reply);
+                }
+            },
+        };
+        self.call(caller, Call::packed(function, alone).at_cost(cost)).await
     }
 
     /// Looks who holds these resources.
@@ -85,19 +211,19 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn check(&self, caller: &Caller, resources: &[String]) -> Result<Stamped<Vec<Checked>>, StoreError> {
-        let args: Vec<_> = resources.iter().map(|resource| Arg::Text(resource)).collect();
-        let reply = self.ask_at_cost(cost(resources.len()), &scripts::CHECK, caller, &args).await?;
-        let checked = reply.each(6, |reader| {
-            Some(Checked {
-                holder: reader.maybe_text()?,
-                deadline_ms: reader.maybe_int()?,
-                note: reader.maybe_text()?,
-                capacity: reader.int()?,
-                available: reader.int()?,
-                takeable: reader.boolean()?,
-            })
-        })?;
-        Ok(reply.stamped(checked))
+        let (mut checked, mut cost) = (Vec::with_capacity(resources.len()), cost(resources.len()));
+        // A reply that has become long ends early: the others are asked for by another call.
+        for _ in 0..=resources.len() {
+            let names = &resources[checked.len()..];
+            let packed = names.iter().fold(Writer::default().array(names.len()), |to, name| to.text(name)).done();
+            let reply = self.call(caller, Call::packed(&functions::CHECK, packed).at_cost(cost)).await?;
+            checked.extend(reply.each(read_checked)?);
+            if reply.status() != "MORE" {
+                return Ok(reply.stamped(checked));
+            }
+            cost = 1;
+        }
+        Err(StoreError::UnexpectedReply { function: functions::CHECK.name, got: "more pieces than names".into() })
     }
 
     /// The fencing token of the resource's present holder; `None` when it is free. Of a pool it is `fence` where that is one of its
@@ -111,7 +237,8 @@ impl Store {
         resource: &str,
         fence: i64,
     ) -> Result<Stamped<Option<i64>>, StoreError> {
-        let reply = self.ask(&scripts::VERIFY_FENCE, caller, &[Arg::Text(resource), Arg::Number(fence)]).await?;
+        let packed = Writer::default().text(resource).int(fence).done();
+        let reply = self.call(caller, Call::packed(&functions::VERIFY_FENCE, packed)).await?;
         let fence = reply.whole(Reader::maybe_int)?;
         Ok(reply.stamped(fence))
     }
@@ -121,21 +248,42 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unauthorized`] when it does not.
     pub async fn position(&self, caller: &Caller) -> Result<Stamped<()>, StoreError> {
-        Ok(self.ask(&scripts::POSITION, caller, &[]).await?.stamped(()))
+        Ok(self.ask(&functions::POSITION, caller, &[]).await?.stamped(()))
     }
 
-    /// Ends a reservation whoever holds it; answers what was freed.
+    /// Ends a reservation whoever holds it, of a pool those of all slots; answers what was freed. What is taken after it has begun stays.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been done.
+    /// [`StoreError::OutcomeUnknown`]: some of it may have been done. Repeating is safe.
     pub async fn force_release(
         &self,
         caller: &Caller,
         resource: &str,
         reason: &str,
-    ) -> Result<Stamped<Outcome<Vec<String>>>, StoreError> {
-        let reply = self.ask(&scripts::FORCE_RELEASE, caller, &[Arg::Text(resource), Arg::Text(reason)]).await?;
-        reply.outcome(|reply| reply.each(1, |reader| reader.text().map(Into::into)))
+    ) -> Result<Stamped<Vec<String>>, StoreError> {
+        let (mut released, mut from, mut up_to, mut cost) = (Vec::new(), 0, 0, 1);
+        for _ in 0..MAX_PIECES {
+            let packed = Writer::default().text(resource).text(reason).int(from).int(up_to).done();
+            let reply = self.call(caller, Call::packed(&functions::FORCE_RELEASE, packed).at_cost(cost)).await?;
+            let is_done = reply.status() != "MORE";
+            reply.whole(|reader| {
+                if !is_done {
+                    (from, up_to) = (reader.int()?, reader.int()?);
+                }
+                while reader.left() > 0 {
+                    released.push(reader.text()?.to_owned());
+                }
+                Some(())
+            })?;
+            if is_done {
+                return Ok(reply.stamped(released));
+            }
+            cost = 0;
+        }
+        Err(StoreError::UnexpectedReply {
+            function: functions::FORCE_RELEASE.name,
+            got: "pieces without an end".into(),
+        })
     }
 
     /// Ends every reservation of the tenant; answers how many there were.
@@ -143,393 +291,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn reset(&self, caller: &Caller) -> Result<Stamped<i64>, StoreError> {
-        let reply = self.ask(&scripts::RESET, caller, &[]).await?;
+        let reply = self.ask(&functions::RESET, caller, &[]).await?;
         let ended = reply.whole(Reader::int)?;
         Ok(reply.stamped(ended))
     }
-
-    /// A piece of the active reservations: from `cursor` on, at most `limit`, perhaps fewer.
-    ///
-    /// A step of the scan can hold more than fits in a page. The rest of it is then found again by name: the cursor keeps the step and
-    /// the last name given, in the order of bytes, so nothing that stays held is left out.
-    ///
-    /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
-    pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Stamped<Page>, StoreError> {
-        let (scanned, next_step) = self.scan_step(1, caller, &cursor.step, limit).await?;
-        let as_of = cursor.as_of.unwrap_or(scanned.position);
-        Ok(scanned.map(|found| {
-            let (found, next) = cursor.cut(found, |active| &active.resource, limit, next_step, as_of);
-            Page { found, as_of, next }
-        }))
-    }
-
-    /// The next piece of the whole list, as large as is good for one call.
-    ///
-    /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
-    pub async fn scan(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        self.scan_at_cost(1, caller, cursor).await
-    }
-
-    /// The piece after that, of the same call, which was paid for.
-    ///
-    /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
-    pub async fn scan_next(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        self.scan_at_cost(0, caller, cursor).await
-    }
-
-    async fn scan_at_cost(&self, cost: u32, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        let (scanned, next_step) = self.scan_step(cost, caller, &cursor.step, LIST_STEP).await?;
-        let as_of = cursor.as_of.unwrap_or(scanned.position);
-        let next = (next_step != "0").then_some(PageCursor { step: next_step, after: None, as_of: Some(as_of) });
-        Ok(scanned.map(|found| Page { found, as_of, next }))
-    }
-
-    async fn scan_step(
-        &self,
-        cost: u32,
-        caller: &Caller,
-        step: &str,
-        count: usize,
-    ) -> Result<(Stamped<Vec<HeldReservation>>, String), StoreError> {
-        let reply =
-            self.ask_at_cost(cost, &scripts::LIST, caller, &[Arg::Text(step), Arg::Number(count as i64)]).await?;
-        let (next, found) = reply.whole(|reader| {
-            let next = reader.text()?.to_owned();
-            let mut found = Vec::new();
-            while reader.left() > 0 {
-                let resource = reader.text()?.to_owned();
-                let active = read_active(resource, reader.bytes()?)?;
-                found.push(HeldReservation {
-                    deadline_ms: reader.maybe_int()?,
-                    blocker_of: reader.maybe_texts()?,
-                    ..active
-                });
-            }
-            Some((next, found))
-        })?;
-        Ok((reply.stamped(found), next))
-    }
 }
 
-impl Decision for ReserveRequest {
-    type Answer = ReserveOutcome;
-
-    fn resource(&self) -> &str {
-        &self.resource
-    }
-
-    fn pending(self, reply_to: Waiter<ReserveOutcome>) -> PendingCall {
-        PendingCall::Reserve(self, reply_to)
-    }
-
-    fn encode<'a>(items: &'a [Self], caller: &Caller) -> Call<'a> {
-        if caller.has_definitions() {
-            Call::new(RESERVE.full, items.iter().flat_map(wanted_args).collect::<Vec<_>>())
-        } else {
-            Call::new(RESERVE.fast, plain::wanted_args(caller, items))
-        }
-    }
-
-    fn read(items: &[Self], reply: &Reply) -> Result<Vec<ReserveOutcome>, StoreError> {
-        let mut items = items.iter();
-        if reply.is_fast(&RESERVE) {
-            reply.each(1, |reader| plain::read_granted(reader, items.next()?))
-        } else {
-            reply.each(12, read_granted)
-        }
-    }
-}
-
-impl Decision for ReleaseRequest {
-    type Answer = ReleaseOutcome;
-
-    fn resource(&self) -> &str {
-        &self.resource
-    }
-
-    fn pending(self, reply_to: Waiter<ReleaseOutcome>) -> PendingCall {
-        PendingCall::Unreserve(self, reply_to)
-    }
-
-    fn encode<'a>(items: &'a [Self], caller: &Caller) -> Call<'a> {
-        if caller.has_definitions() {
-            Call::new(UNRESERVE.full, items.iter().flat_map(claim_args).collect::<Vec<_>>())
-        } else {
-            Call::new(UNRESERVE.fast, plain::claim_args(caller, items))
-        }
-    }
-
-    fn read(items: &[Self], reply: &Reply) -> Result<Vec<ReleaseOutcome>, StoreError> {
-        let mut items = items.iter();
-        if reply.is_fast(&UNRESERVE) {
-            reply.each(1, |reader| plain::read_released(reader, items.next()?))
-        } else {
-            reply.each(4, read_released)
-        }
-    }
-}
-
-impl Decision for RenewRequest {
-    type Answer = RenewOutcome;
-
-    fn resource(&self) -> &str {
-        &self.claim.resource
-    }
-
-    fn pending(self, reply_to: Waiter<RenewOutcome>) -> PendingCall {
-        PendingCall::Renew(self, reply_to)
-    }
-
-    fn encode<'a>(items: &'a [Self], caller: &Caller) -> Call<'a> {
-        if caller.has_definitions() {
-            let args = |item: &'a Self| claim_args(&item.claim).into_iter().chain([Arg::Number(item.ttl_ms)]);
-            Call::new(RENEW.full, items.iter().flat_map(args).collect::<Vec<_>>())
-        } else {
-            Call::new(RENEW.fast, plain::renewal_args(caller, items))
-        }
-    }
-
-    fn read(_: &[Self], reply: &Reply) -> Result<Vec<RenewOutcome>, StoreError> {
-        if reply.is_fast(&RENEW) { reply.each(1, plain::read_renewed) } else { reply.each(5, read_renewed) }
-    }
-}
-
-pub(in crate::store) fn wanted_args(item: &ReserveRequest) -> [Arg<'_>; 6] {
-    [
-        Arg::Text(&item.requester),
-        Arg::Text(&item.resource),
-        Arg::Token(item.token),
-        Arg::Number(item.ttl_ms.unwrap_or(0)),
-        Arg::Text(&item.resource_type),
-        Arg::Text(&item.note),
-    ]
-}
-
-pub(in crate::store) fn claim_args(claim: &ReleaseRequest) -> [Arg<'_>; 3] {
-    [Arg::Text(&claim.requester), Arg::Text(&claim.resource), Arg::Token(shown_token(claim))]
-}
-
-/// The token that a caller shows, of which Redis keeps the 16 bytes: exactly as we write it, or it is no token of ours. Zero stands for that,
-/// which is nobody's.
-pub(in crate::store) fn shown_token(claim: &ReleaseRequest) -> Uuid {
-    let text = claim.token.as_deref().unwrap_or("");
-    let token = Uuid::try_parse(text).unwrap_or_default();
-    if *token.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text { token } else { Uuid::nil() }
-}
-
-/// Reads a wanted resource's twelve values; outside of a transaction each is decided.
-fn read_granted(reader: &mut Reader<'_>) -> Option<ReserveOutcome> {
-    decided(read_reserve_item(reader)?)
-}
-
-fn decided<T>(outcome: ItemOutcome<T>) -> Option<T> {
-    match outcome {
-        ItemOutcome::Decided(outcome) => Some(outcome),
-        ItemOutcome::Skipped | ItemOutcome::RolledBack => None,
-    }
-}
-
-/// Reads a wanted resource's twelve values, in a transaction or not.
-pub(in crate::store) fn read_reserve_item(reader: &mut Reader<'_>) -> Option<ItemOutcome<ReserveOutcome>> {
-    let status = ReserveStatus::of_name(reader.text()?)?;
-    let token = if reader.absent() { None } else { Some(Uuid::from_slice(reader.bytes()?).ok()?) };
-    let fence = reader.maybe_int()?;
-    let deadline_ms = reader.maybe_int()?;
-    let holder = reader.maybe_text()?;
-    let free_ms = reader.maybe_int()?;
-    let slot = reader.maybe_text()?.zip(reader.maybe_text()?);
-    let blockers = reader.maybe_texts()?;
-    let path = reader.maybe_text()?;
-    let conflict = reader.maybe_text()?.zip(reader.maybe_text()?);
-    let grant = || Some(Grant { token: token?, fence: fence?, deadline_ms, free_ms, slot, blockers, path });
-    Some(ItemOutcome::Decided(match status {
-        ReserveStatus::Acquired => ReserveOutcome::Acquired(grant()?),
-        ReserveStatus::AlreadyHad => ReserveOutcome::AlreadyHad(grant()?),
-        ReserveStatus::AlreadyHeld | ReserveStatus::NotAvailable | ReserveStatus::NotValid => {
-            let (kind, resource) = conflict?;
-            let conflict = Conflict::of_parts(&kind, resource, holder.unwrap_or_default(), free_ms)?;
-            (conflict.status() == status).then_some(ReserveOutcome::Refused(conflict))?
-        }
-        ReserveStatus::Skipped => return Some(ItemOutcome::Skipped),
-        ReserveStatus::RolledBack => return Some(ItemOutcome::RolledBack),
-    }))
-}
-
-fn read_released(reader: &mut Reader<'_>) -> Option<ReleaseOutcome> {
-    decided(read_release_item(reader)?)
-}
-
-/// Reads the four values of a release, in a transaction or not.
-pub(in crate::store) fn read_release_item(reader: &mut Reader<'_>) -> Option<ItemOutcome<ReleaseOutcome>> {
-    let status = ReleaseStatus::of_name(reader.text()?)?;
-    let (freed, holder) = (reader.maybe_texts()?, read_holder(reader)?);
-    Some(ItemOutcome::Decided(match status {
-        ReleaseStatus::Relinquished => ReleaseOutcome::Relinquished(freed?),
-        ReleaseStatus::NotReserved => ReleaseOutcome::NotReserved,
-        ReleaseStatus::DoesntOwnReservation => ReleaseOutcome::NotOwner(holder?),
-        ReleaseStatus::Skipped => return Some(ItemOutcome::Skipped),
-        ReleaseStatus::RolledBack => return Some(ItemOutcome::RolledBack),
-    }))
-}
-
-fn read_renewed(reader: &mut Reader<'_>) -> Option<RenewOutcome> {
-    let status = RenewStatus::of_name(reader.text()?)?;
-    let (fence, deadline_ms, holder) = (reader.maybe_int()?, reader.maybe_int()?, read_holder(reader)?);
-    Some(match status {
-        RenewStatus::Renewed => RenewOutcome::Renewed { fence: fence?, deadline_ms: deadline_ms? },
-        RenewStatus::NotReserved => RenewOutcome::NotReserved,
-        RenewStatus::DoesntOwnReservation => RenewOutcome::NotOwner(holder?),
+fn read_checked(reader: &mut Reader<'_>) -> Option<Checked> {
+    Some(Checked {
+        holder: reader.maybe_text()?,
+        deadline_ms: reader.maybe_int()?,
+        note: reader.maybe_text()?,
+        capacity: reader.int()?,
+        available: reader.int()?,
+        takeable: reader.boolean()?,
     })
-}
-
-/// Reads who holds a resource and until when; `Some(None)` where nobody does.
-fn read_holder(reader: &mut Reader<'_>) -> Option<Option<Holder>> {
-    let (requester, until_ms) = (reader.maybe_text()?, reader.maybe_int()?);
-    Some(requester.map(|requester| Holder { requester, until_ms }))
-}
-
-/// Reads a packed reservation; its layout stands in `lua/README.md`.
-fn read_active(resource: String, packed: &[u8]) -> Option<HeldReservation> {
-    let mut reader = Reader::new(packed);
-    let fence = reader.int()?;
-    let deadline_ms = reader.maybe_int()?;
-    let reserved_ms = reader.int()?;
-    reader.maybe_bytes()?; // the token, which nobody is shown; a blocker has none
-    let requester = reader.text()?.into();
-    let resource_type = reader.text()?.into();
-    let label = reader.maybe_text()?;
-    reader.maybe_text()?; // the end user, which is the label's where there is one
-    let note = reader.maybe_text()?;
-    let pool = reader.maybe_text()?;
-    let path = reader.maybe_text()?;
-    let blockers = reader.maybe_texts()?;
-    Some(HeldReservation {
-        resource,
-        requester,
-        fence,
-        deadline_ms,
-        reserved_ms,
-        resource_type,
-        label,
-        note,
-        pool,
-        path,
-        blockers,
-        blocker_of: None,
-    })
-}
-
-/// A piece of the listing.
-#[derive(Debug)]
-pub struct Page {
-    /// What was found, in no order that means anything.
-    pub found: Vec<HeldReservation>,
-    /// The position as of which the listing holds: the first piece's.
-    pub as_of: i64,
-    /// Where the next piece begins; `None` at the end.
-    pub next: Option<PageCursor>,
-}
-
-/// Where a piece of the listing begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageCursor {
-    step: String,
-    after: Option<String>,
-    as_of: Option<i64>,
-}
-
-impl PageCursor {
-    /// The beginning.
-    #[must_use]
-    pub fn start() -> Self {
-        Self { step: "0".into(), after: None, as_of: None }
-    }
-
-    /// Where a scan of Redis continues.
-    pub(in crate::store) fn step(&self) -> &str {
-        &self.step
-    }
-
-    /// Cuts what a step of a scan found to at most `limit`, and says where the next page begins.
-    pub(in crate::store) fn cut<T>(
-        &self,
-        mut found: Vec<T>,
-        name: impl Fn(&T) -> &String,
-        limit: usize,
-        next_step: String,
-        as_of: i64,
-    ) -> (Vec<T>, Option<Self>) {
-        found.sort_unstable_by(|a, b| name(a).cmp(name(b)));
-        if let Some(after) = &self.after {
-            found.retain(|one| name(one) > after);
-        }
-        let cut = found.len() > limit;
-        found.truncate(limit);
-        let next = match found.last() {
-            Some(last) if cut => {
-                Some(Self { step: self.step.clone(), after: Some(name(last).clone()), as_of: Some(as_of) })
-            }
-            _ if next_step == "0" => None,
-            _ => Some(Self { step: next_step, after: None, as_of: Some(as_of) }),
-        };
-        (found, next)
-    }
-
-    /// As clients carry it: opaque, and safe in a URL.
-    #[must_use]
-    pub fn encode(&self) -> String {
-        let as_of = self.as_of.unwrap_or(0);
-        URL_SAFE_NO_PAD.encode(match &self.after {
-            Some(after) => format!("{as_of}:{}:{after}", self.step),
-            None => format!("{as_of}:{}", self.step),
-        })
-    }
-
-    /// Reads one that a client gives back.
-    #[must_use]
-    pub fn decode(text: &str) -> Option<Self> {
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        let mut parts = text.splitn(3, ':');
-        let as_of: i64 = parts.next()?.parse().ok()?;
-        let step = parts.next()?;
-        step.parse::<u64>().ok()?;
-        Some(Self { step: step.into(), after: parts.next().map(Into::into), as_of: Some(as_of) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_taken_as_we_write_it_or_not_at_all() {
-        let token = Uuid::from_u128(0x0f8f_ad5b_d9cb_469f_a165_7086_7728_950e);
-        let shown = |text: &str| {
-            shown_token(&ReleaseRequest { requester: "w".into(), resource: "r".into(), token: Some(text.into()) })
-        };
-        assert_eq!(shown("0f8fad5b-d9cb-469f-a165-70867728950e"), token);
-        for other in [
-            "",
-            "x",
-            "0F8FAD5B-D9CB-469F-A165-70867728950E",
-            "0f8fad5bd9cb469fa16570867728950e",
-            "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e",
-        ] {
-            assert_eq!(shown(other), Uuid::nil(), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_cursor_comes_back_as_it_went() {
-        for after in [None, Some("a:b/é".to_owned()), Some(String::new())] {
-            let cursor = PageCursor { step: "17179869184".into(), after, as_of: Some(1_790_000_000_000_000) };
-            assert_eq!(PageCursor::decode(&cursor.encode()), Some(cursor));
-        }
-        for bad in ["", "!", "AAAA", &URL_SAFE_NO_PAD.encode("1"), &URL_SAFE_NO_PAD.encode("1:x")] {
-            assert_eq!(PageCursor::decode(bad), None, "{bad}");
-        }
-    }
 }

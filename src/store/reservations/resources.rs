@@ -1,8 +1,13 @@
-//! The registry's scripts, typed.
+//! Registered resources.
 
 use crate::{
     domain::{rate::cost, resource::Definition},
-    store::{Arg, Caller, LimitReached, PageCursor, Stamped, Store, StoreError, codec::Reader, scripts},
+    store::{
+        Caller, LimitReached, PageCursor, Stamped, Store, StoreError,
+        call::Call,
+        codec::{Reader, Writer},
+        functions,
+    },
 };
 
 /// What became of a change of the registry.
@@ -46,18 +51,14 @@ impl Store {
     ) -> Result<Stamped<RegisterOutcome>, StoreError> {
         let caller = &self.fresh(caller).await?;
         let most = caller.limits().resources.unwrap_or(0);
-        let mut args = vec![Arg::Number(most as i64)];
-        for definition in definitions {
+        let head = Writer::default().int(most as i64).int(definitions.len() as i64);
+        let packed = definitions.iter().fold(head, |to, definition| {
             let Definition { name, capacity, blocks, ancestors } = definition;
-            args.extend([
-                Arg::Text(name),
-                Arg::Number(*capacity),
-                Arg::Number(blocks.len() as i64),
-                Arg::Number(ancestors.len() as i64),
-            ]);
-            args.extend(blocks.iter().chain(ancestors).map(|name| Arg::Text(name)));
-        }
-        let reply = self.ask_at_cost(cost(definitions.len()), &scripts::REGISTER, caller, &args).await?;
+            let to = blocks.iter().fold(to.text(name).int(*capacity).array(blocks.len()), |to, name| to.text(name));
+            ancestors.iter().fold(to.array(ancestors.len()), |to, name| to.text(name))
+        });
+        let call = Call::packed(&functions::REGISTER, packed.done()).at_cost(cost(definitions.len()));
+        let reply = self.call(caller, call).await?;
         let registered = match reply.status() {
             "OK" => RegisterOutcome::Done,
             "CONFLICT" => reply.whole(|reader| {
@@ -78,7 +79,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn delete_resource(&self, caller: &Caller, name: &str) -> Result<Stamped<RegisterOutcome>, StoreError> {
-        let reply = self.ask(&scripts::RESOURCE_DELETE, caller, &[Arg::Text(name)]).await?;
+        let packed = Writer::default().text(name).done();
+        let reply = self.call(caller, Call::packed(&functions::RESOURCE_DELETE, packed)).await?;
         let deleted = match reply.status() {
             "OK" => RegisterOutcome::Done,
             "NOT_FOUND" => RegisterOutcome::NotFound,
@@ -95,10 +97,10 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn resource(&self, caller: &Caller, name: &str) -> Result<Stamped<Option<Definition>>, StoreError> {
-        let reply = self.ask(&scripts::RESOURCE_READ, caller, &[Arg::Text(name)]).await?;
-        let found = reply.whole(|reader| {
-            if reader.absent() { Some(None) } else { Some(Some(read_definition(name.into(), reader.bytes()?)?)) }
-        })?;
+        let packed = Writer::default().text(name).done();
+        let reply = self.call(caller, Call::packed(&functions::RESOURCE_READ, packed)).await?;
+        let found =
+            reply.whole(|reader| if reader.absent() { Some(None) } else { read_definition(reader).map(Some) })?;
         Ok(reply.stamped(found))
     }
 
@@ -112,24 +114,17 @@ impl Store {
         cursor: &PageCursor,
         limit: usize,
     ) -> Result<Stamped<ResourcePage>, StoreError> {
-        let reply =
-            self.ask(&scripts::RESOURCE_LIST, caller, &[Arg::Text(cursor.step()), Arg::Number(limit as i64)]).await?;
-        let (next_step, found) = reply.whole(|reader| {
-            let next = reader.text()?.to_owned();
-            let mut found = Vec::new();
-            while reader.left() > 0 {
-                let name = reader.text()?.to_owned();
-                found.push(read_definition(name, reader.bytes()?)?);
-            }
-            Some((next, found))
-        })?;
-        let (found, next) = cursor.cut(found, |definition| &definition.name, limit, next_step, reply.position);
+        let (reply, next, found) =
+            self.rows(&functions::RESOURCE_LIST, 1, caller, cursor, limit, read_definition).await?;
         Ok(reply.stamped(ResourcePage { found, next }))
     }
 }
 
-/// Reads a packed definition; its layout stands in `lua/README.md`.
-fn read_definition(name: String, packed: &[u8]) -> Option<Definition> {
-    let mut reader = Reader::new(packed);
-    Some(Definition { name, capacity: reader.int()?, blocks: reader.texts()?, ancestors: reader.texts()? })
+fn read_definition(reader: &mut Reader<'_>) -> Option<Definition> {
+    Some(Definition {
+        name: reader.text()?.into(),
+        capacity: reader.int()?,
+        blocks: reader.texts()?,
+        ancestors: reader.texts()?,
+    })
 }

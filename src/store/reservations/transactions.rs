@@ -1,4 +1,4 @@
-//! The transactions script, typed.
+//! Transactions: groups of items, each atomic.
 
 use crate::{
     domain::{
@@ -7,9 +7,13 @@ use crate::{
         transaction::{Items, Results, Transaction, TransactionOutcome, TransactionStatus},
     },
     store::{
-        Arg, Caller, Outcome, Stamped, Store, StoreError,
-        reservations::{claim_args, read_release_item, read_reserve_item, wanted_args},
-        scripts,
+        Caller, Outcome, Stamped, Store, StoreError,
+        codec::Writer,
+        functions,
+        reservations::{
+            decode::{read_release_item, read_reserve_item},
+            encode::{Ask, Item, columns, quantities},
+        },
     },
 };
 
@@ -26,21 +30,20 @@ impl Store {
         caller: &Caller,
         transactions: &'t [Transaction],
     ) -> Result<Stamped<Outcome<Vec<TransactionOutcome<'t>>>>, StoreError> {
-        let mut args = Vec::new();
-        for transaction in transactions {
-            let items = &transaction.items;
-            args.extend([
-                Arg::Text(transaction.method.name()),
-                Arg::Text(items.request_type().name()),
-                Arg::Number(items.len() as i64),
-            ]);
-            match items {
-                Items::Reserve(wanted) => wanted.iter().for_each(|item| args.extend(wanted_args(item))),
-                Items::Unreserve(claims) => claims.iter().for_each(|claim| args.extend(claim_args(claim))),
-            }
-        }
-        let items = transactions.iter().map(|transaction| transaction.items.len()).sum();
-        let reply = self.ask_at_cost(cost(items), &scripts::TRANSACTIONS, caller, &args).await?;
+        let items: Vec<Vec<Item<'_>>> = transactions.iter().map(|transaction| items_of(&transaction.items)).collect();
+        let weight = items.iter().map(Vec::len).sum();
+        let encoded = transactions
+            .iter()
+            .zip(&items)
+            .fold(Writer::default().int(transactions.len() as i64), |to, (transaction, items)| {
+                let request_type = transaction.items.request_type();
+                let to = to.text(transaction.method.name()).text(request_type.name()).int(items.len() as i64);
+                columns(quantities(to, items), items, caller)
+            })
+            .done();
+        let shared = Writer::default().text("G").sequence(&encoded).done();
+        let ask = Ask { function: &functions::TRANSACTIONS, cost: cost(weight), weight, alone: encoded, shared };
+        let reply = self.share(caller, ask).await?;
         reply.outcome(|reply| {
             reply.whole(|reader| {
                 transactions
@@ -51,13 +54,13 @@ impl Store {
                             Items::Reserve(wanted) => Results::Reserve(
                                 wanted
                                     .iter()
-                                    .map(|item| Some((item, read_reserve_item(reader)?)))
+                                    .map(|item| Some((item, read_reserve_item(reader, item)?)))
                                     .collect::<Option<_>>()?,
                             ),
                             Items::Unreserve(claims) => Results::Unreserve(
                                 claims
                                     .iter()
-                                    .map(|claim| Some((claim, read_release_item(reader)?)))
+                                    .map(|claim| Some((claim, read_release_item(reader, claim)?)))
                                     .collect::<Option<_>>()?,
                             ),
                         };
@@ -66,5 +69,12 @@ impl Store {
                     .collect()
             })
         })
+    }
+}
+
+fn items_of(items: &Items) -> Vec<Item<'_>> {
+    match items {
+        Items::Reserve(requests) => requests.iter().map(Item::Reserve).collect(),
+        Items::Unreserve(claims) => claims.iter().map(Item::Unreserve).collect(),
     }
 }

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use crate::{
     domain::access::{ApiKey, Scopes},
     store::{
-        Arg, Caller, Limited, Secret, Stamped, Store, StoreError, TenantHandle, codec::Reader, keys::credential_entry,
-        scripts,
+        Arg, Caller, Limited, Secret, Stamped, Store, StoreError, TenantHandle, codec::Reader, functions,
+        keys::credential_entry,
     },
 };
 
@@ -41,7 +41,7 @@ pub enum KeyRemoval {
 pub(in crate::store) fn random_text(prefix: &str) -> Result<String, StoreError> {
     let mut random = [0_u8; 24];
     getrandom::fill(&mut random)
-        .map_err(|error| StoreError::UnexpectedReply { script: "random", got: error.to_string() })?;
+        .map_err(|error| StoreError::UnexpectedReply { function: "random", got: error.to_string() })?;
     Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random)))
 }
 
@@ -77,7 +77,8 @@ impl Store {
             Arg::Text(&names),
             Arg::Number(max_keys as i64),
         ];
-        let created = self.ask(&scripts::KEY_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
+        let created =
+            self.ask(&functions::KEY_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
         if let Limited::Done(_) = created.answer {
             self.redis
                 .send(redis::cmd("SET").arg(credential_entry(secret.hash())).arg(caller.tenant().id.as_str()))
@@ -93,14 +94,17 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a read changes nothing.
     pub async fn keys(&self, caller: &Caller) -> Result<Stamped<KeyPage>, StoreError> {
-        let reply = self.ask(&scripts::KEY_LIST, caller, &[]).await?;
-        let mut keys = reply.each(3, |reader| {
+        let item = |reader: &mut Reader<'_>| {
             let id = reader.text()?.to_owned();
             let (_, key) = read_key(&id, reader.bytes()?)?;
             Some(ApiKey { used_ms: reader.maybe_int()?, ..key })
-        })?;
-        keys.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
-        Ok(reply.stamped(keys))
+        };
+        let keys = self.ask_in_pieces(&functions::KEY_LIST, caller, &[], item).await?;
+        Ok(keys.map(|mut keys| {
+            keys.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
+            keys.dedup_by(|a, b| a.id == b.id);
+            keys
+        }))
     }
 
     /// Replaces the secret of a key; the old one is refused from now on. `None` if there is no such key.
@@ -110,7 +114,7 @@ impl Store {
     pub async fn rotate_key(&self, caller: &Caller, id: &str) -> Result<Stamped<Option<NewKey>>, StoreError> {
         let text = random_text(KEY_PREFIX)?;
         let secret = Secret::of(&text);
-        let reply = self.ask(&scripts::KEY_ROTATE, caller, &[Arg::Text(id), Arg::Text(secret.hash())]).await?;
+        let reply = self.ask(&functions::KEY_ROTATE, caller, &[Arg::Text(id), Arg::Text(secret.hash())]).await?;
         if reply.status() == "NOT_FOUND" {
             return Ok(reply.stamped(None));
         }
@@ -127,7 +131,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn delete_key(&self, caller: &Caller, id: &str) -> Result<Stamped<KeyRemoval>, StoreError> {
-        let reply = self.ask(&scripts::KEY_DELETE, caller, &[Arg::Text(id)]).await?;
+        let reply = self.ask(&functions::KEY_DELETE, caller, &[Arg::Text(id)]).await?;
         match reply.status() {
             "OK" => {
                 let hash = reply.whole(|reader| reader.text().map(str::to_owned))?;
@@ -142,7 +146,7 @@ impl Store {
 
     /// Records that a key was used. A failure is only logged: the next use records it.
     pub(in crate::store) async fn record_use(&self, handle: &TenantHandle, credential: &str, key_id: &str) {
-        if let Err(error) = self.eval_at(&scripts::KEY_USED, handle, &[credential, key_id]).await {
+        if let Err(error) = self.eval_at(&functions::KEY_USED, handle, &[credential, key_id]).await {
             tracing::debug!(%error, "the use of a key was not recorded");
         }
     }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use crate::{
     domain::names::TenantId,
     store::{
+        functions::Function,
         keys::{Key, KeyKind, Partition},
-        scripts::Script,
+        reservations::batcher::Traffic,
         tenants::rate_state::RateState,
     },
 };
@@ -22,6 +23,8 @@ pub struct TenantHandle {
     /// The highest position that an evicted handle of the partition had; this tenant may have been that one.
     evicted_floor: i64,
     rate_state: RateState,
+    /// Statistics by which its calls are batched.
+    traffic: Traffic,
 }
 
 impl TenantHandle {
@@ -37,6 +40,7 @@ impl TenantHandle {
             latest: AtomicI64::new(0),
             evicted_floor: 0,
             rate_state: RateState::default(),
+            traffic: Traffic::default(),
         }
     }
 
@@ -68,9 +72,14 @@ impl TenantHandle {
         Key::new(prefix, kind)
     }
 
-    /// The keys of a script, in its order.
-    pub(in crate::store) fn keys_of(&self, script: &'static Script) -> impl ExactSizeIterator<Item = Key<'_>> + Clone {
-        script.keys.iter().map(|kind| self.key(*kind))
+    /// The keys of a function, in its order; `has_definitions`: also those that only tenants have that registered something.
+    pub(in crate::store) fn keys_of(
+        &self,
+        function: &'static Function,
+        has_definitions: bool,
+    ) -> impl Iterator<Item = Key<'_>> + Clone {
+        let optional_keys = if has_definitions { function.optional_keys } else { &[] };
+        function.keys.iter().chain(optional_keys).map(|kind| self.key(*kind))
     }
 
     /// Every key that belongs to this tenant alone.
@@ -84,7 +93,12 @@ impl TenantHandle {
         &self.rate_state
     }
 
-    /// The floor that scripts are given, so that positions only grow: the highest position seen. A negative floor is a bound: an evicted
+    /// Statistics by which its calls are batched.
+    pub(in crate::store) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// The floor that functions are given, so that positions only grow: the highest position seen. A negative floor is a bound: an evicted
     /// handle of the tenant may have seen a higher position, of at most this much.
     #[must_use]
     pub fn floor(&self) -> i64 {

@@ -12,10 +12,10 @@ use crate::{
     },
     store::{
         Arg, Reply, Stamped, Store, StoreError, TenantHandle,
-        call::Eval,
+        call::Invocation,
         codec::Reader,
+        functions::{self, Function},
         keys::{Key, issuer_entry},
-        scripts::{self, Script},
         tenants::IssuerChange,
     },
 };
@@ -110,7 +110,7 @@ impl Store {
     /// Claims a pair for a tenant; `false` if it is another tenant's.
     async fn claim(&self, id: &TenantId, issuer: &str, audience: &str) -> Result<bool, StoreError> {
         let entry = issuer_entry(issuer, audience);
-        let reply = self.eval_entry(&scripts::ISSUER_CLAIM, &entry, &[id.as_str(), ""]).await?;
+        let reply = self.eval_entry(&functions::ISSUER_CLAIM, &entry, &[id.as_str(), ""]).await?;
         if reply.status() == "OK" {
             return Ok(true);
         }
@@ -119,20 +119,20 @@ impl Store {
         if held.is_some_and(|held| held.pair() == Some((issuer, audience))) {
             return Ok(false);
         }
-        let reply = self.eval_entry(&scripts::ISSUER_CLAIM, &entry, &[id.as_str(), holder.as_str()]).await?;
+        let reply = self.eval_entry(&functions::ISSUER_CLAIM, &entry, &[id.as_str(), holder.as_str()]).await?;
         Ok(reply.status() == "OK")
     }
 
     /// Removes the directory's entry of an issuer that the tenant does not trust any more.
     pub(in crate::store) async fn drop_pair(&self, id: &TenantId, issuer: &Issuer) -> Result<(), StoreError> {
         if let Some((iss, aud)) = issuer.pair() {
-            self.eval_entry(&scripts::ISSUER_DROP, &issuer_entry(iss, aud), &[id.as_str()]).await?;
+            self.eval_entry(&functions::ISSUER_DROP, &issuer_entry(iss, aud), &[id.as_str()]).await?;
         }
         Ok(())
     }
 
-    async fn eval_entry(&self, script: &'static Script, entry: &str, args: &[&str]) -> Result<Reply, StoreError> {
+    async fn eval_entry(&self, function: &'static Function, entry: &str, args: &[&str]) -> Result<Reply, StoreError> {
         let args: Vec<_> = args.iter().map(|arg| Arg::Text(arg)).collect();
-        self.eval(Eval::new(script, std::iter::once(Key::from(entry)), &args)).await
+        self.eval(Invocation::new(function, std::iter::once(Key::from(entry)), &args)).await
     }
 }

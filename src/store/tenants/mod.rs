@@ -17,15 +17,15 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        access::{ApiKey, Issuer, Scopes, Tenant},
+        access::{ApiKey, Issuer, Scopes, Tenant, TenantSettings},
         names::TenantId,
         tier::Tier,
     },
     store::{
         Arg, NewKey, Reply, Secret, Stamped, Store, StoreError, TenantHandle,
-        call::Eval,
+        call::Invocation,
+        functions::{self, Function},
         keys::{TENANTS, credential_entry},
-        scripts,
         tenants::{
             api_keys::{KEY_PREFIX, random_text},
             issuers::read_issuer,
@@ -60,8 +60,7 @@ pub(in crate::store) struct TenantState {
 
 /// A change of a tenant's settings; what is `None` stays.
 pub(in crate::store) struct TenantChange<'a> {
-    pub(in crate::store) tier: Option<Tier>,
-    pub(in crate::store) require_registration: Option<bool>,
+    pub(in crate::store) settings: TenantSettings,
     pub(in crate::store) issuer: IssuerChange<'a>,
 }
 
@@ -75,7 +74,7 @@ pub(in crate::store) enum IssuerChange<'a> {
 impl<'a> IssuerChange<'a> {
     /// This change alone.
     pub(in crate::store) fn alone(self) -> TenantChange<'a> {
-        TenantChange { tier: None, require_registration: None, issuer: self }
+        TenantChange { settings: TenantSettings::default(), issuer: self }
     }
 }
 
@@ -87,15 +86,15 @@ impl TenantState {
 }
 
 impl Store {
-    /// Runs a script on a tenant's keys without a caller.
+    /// Runs a function on a tenant's keys without a caller.
     pub(in crate::store) async fn eval_at(
         &self,
-        script: &'static scripts::Script,
+        function: &'static Function,
         handle: &TenantHandle,
         args: &[&str],
     ) -> Result<Reply, StoreError> {
         let args: Vec<_> = args.iter().map(|arg| Arg::Text(arg)).collect();
-        self.eval(Eval::new(script, handle.keys_of(script), &args)).await
+        self.eval(Invocation::new(function, handle.keys_of(function, false), &args)).await
     }
 
     /// A tenant's state, with the credential in that field of it; `None` if there is no such tenant.
@@ -104,7 +103,7 @@ impl Store {
         handle: &TenantHandle,
         credential: &str,
     ) -> Result<Option<TenantState>, StoreError> {
-        let reply = self.eval_at(&scripts::TENANT_READ, handle, &[credential]).await?;
+        let reply = self.eval_at(&functions::TENANT_READ, handle, &[credential]).await?;
         if reply.status() == "STALE" {
             return Ok(None);
         }
@@ -122,7 +121,16 @@ impl Store {
                 let has_credential = reader.boolean()?;
                 let id = reader.maybe_text()?;
                 let packed = if reader.absent() { None } else { Some(reader.bytes()?.to_vec()) };
-                let tenant = Tenant { id: handle.tenant().clone(), name, tier, created_ms, require_registration };
+                let [default_ttl_ms, max_ttl_ms] = [reader.int()?, reader.int()?].map(|ms| (ms > 0).then_some(ms));
+                let tenant = Tenant {
+                    id: handle.tenant().clone(),
+                    name,
+                    tier,
+                    created_ms,
+                    require_registration,
+                    default_ttl_ms,
+                    max_ttl_ms,
+                };
                 let connection = id.as_deref().filter(|_| packed.is_none()).and_then(|id| Uuid::try_parse(id).ok());
                 Some(TenantState {
                     tenant,
@@ -155,7 +163,7 @@ impl Store {
         let scopes = Scopes::ALL;
         let reply = self
             .eval_at(
-                &scripts::TENANT_CREATE,
+                &functions::TENANT_CREATE,
                 &handle,
                 &[name, tier.name(), &key_id, secret.hash(), "default", &scopes.to_list()],
             )
@@ -168,7 +176,15 @@ impl Store {
         let created_ms = reply.now_us / 1000;
         let key = ApiKey { id: key_id, label: "default".into(), scopes, created_ms, used_ms: None };
         Ok(Some((
-            Tenant { id, name: name.into(), tier, created_ms, require_registration: false },
+            Tenant {
+                id,
+                name: name.into(),
+                tier,
+                created_ms,
+                require_registration: false,
+                default_ttl_ms: None,
+                max_ttl_ms: None,
+            },
             NewKey { key, text },
         )))
     }
@@ -193,7 +209,7 @@ impl Store {
             .send(redis::cmd("ZRANGE").arg(TENANTS).arg(from).arg("+").arg("BYLEX").arg("LIMIT").arg(0).arg(limit + 1))
             .await?;
         let mut ids: Vec<String> = redis::from_redis_value(ids)
-            .map_err(|_| StoreError::UnexpectedReply { script: "tenants", got: "no list".into() })?;
+            .map_err(|_| StoreError::UnexpectedReply { function: "tenants", got: "no list".into() })?;
         let has_more = ids.len() > limit;
         ids.truncate(limit);
         let next = if has_more { ids.last().cloned() } else { None };
@@ -206,13 +222,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
-    pub async fn update_tenant(
-        &self,
-        id: &TenantId,
-        tier: Option<Tier>,
-        require_registration: Option<bool>,
-    ) -> Result<bool, StoreError> {
-        let change = TenantChange { tier, require_registration, issuer: IssuerChange::Keep };
+    pub async fn update_tenant(&self, id: &TenantId, settings: TenantSettings) -> Result<bool, StoreError> {
+        let change = TenantChange { settings, issuer: IssuerChange::Keep };
         Ok(self.change_tenant(id, &change).await?.status() == "OK")
     }
 
@@ -223,12 +234,11 @@ impl Store {
         change: &TenantChange<'_>,
     ) -> Result<Reply, StoreError> {
         let handle = self.callers.tenant_handle(id);
-        let tier = change.tier.map_or("", Tier::name);
-        let require_registration = match change.require_registration {
-            Some(true) => "1",
-            Some(false) => "0",
-            None => "",
-        };
+        let settings = &change.settings;
+        let tier = settings.tier.map_or("", Tier::name);
+        let require_registration = settings.require_registration.map_or("", |require| if require { "1" } else { "0" });
+        let ttls = [settings.default_ttl_ms, settings.max_ttl_ms];
+        let [default_ttl_ms, max_ttl_ms] = ttls.map(|ttl_ms| ttl_ms.map(|ms| ms.to_string()).unwrap_or_default());
         let [issuer_id, kind, issuer, audience, sealed] = match &change.issuer {
             IssuerChange::Keep => [""; 5],
             IssuerChange::Remove => ["-", "", "", "", ""],
@@ -238,8 +248,9 @@ impl Store {
         };
         let (publish, channel) = (self.redis.publish_command(), handle.partition().channel());
         let settings = [tier, require_registration, id.as_str(), publish, &channel];
-        let args = [&settings[..], &[issuer_id, kind, issuer, audience, sealed]].concat();
-        self.eval_at(&scripts::TENANT_UPDATE, &handle, &args).await
+        let issuer = [issuer_id, kind, issuer, audience, sealed];
+        let args = [&settings[..], &issuer, &[&default_ttl_ms, &max_ttl_ms]].concat();
+        self.eval_at(&functions::TENANT_UPDATE, &handle, &args).await
     }
 
     /// Deletes a tenant with everything that it has. `false` if there is no such tenant.
@@ -251,14 +262,14 @@ impl Store {
         let issuer = self.tenant_state(&handle, "").await?.and_then(|state| state.issuer);
         let reply = self
             .eval_at(
-                &scripts::TENANT_DELETE,
+                &functions::TENANT_DELETE,
                 &handle,
                 &[id.as_str(), self.redis.publish_command(), &handle.partition().channel()],
             )
             .await?;
         let found = reply.status() == "OK";
         if found {
-            for hash in reply.each(1, |reader| reader.text().map(str::to_owned))? {
+            for hash in reply.each(|reader| reader.text().map(str::to_owned))? {
                 self.redis.send(redis::cmd("DEL").arg(credential_entry(&hash))).await?;
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::store::{
-    Arg, Caller, Secret, Stamped, Store, StoreError, keys::credential_entry, scripts, tenants::api_keys::random_text,
+    Arg, Caller, Secret, Stamped, Store, StoreError, functions, keys::credential_entry, tenants::api_keys::random_text,
 };
 
 /// Prefix of sessions' texts.
@@ -44,7 +44,7 @@ impl Store {
         let secret = Secret::of(&text);
         let (idle_ms, longest_ms) = (SESSION_IDLE_TIMEOUT.as_millis() as i64, SESSION_LONGEST.as_millis() as i64);
         let args = [Arg::Text(secret.hash()), Arg::Number(idle_ms), Arg::Number(longest_ms), Arg::Number(MAX_SESSIONS)];
-        let reply = self.ask(&scripts::SESSION_CREATE, caller, &args).await?;
+        let reply = self.ask(&functions::SESSION_CREATE, caller, &args).await?;
         let entry = redis::cmd("SET")
             .arg(credential_entry(secret.hash()))
             .arg(caller.tenant().id.as_str())
@@ -60,7 +60,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn end_session(&self, session: &Caller) -> Result<Stamped<()>, StoreError> {
-        let stamped = self.ask_at_cost(0, &scripts::SESSION_END, session, &[]).await?.stamped(());
+        let stamped = self.ask_at_cost(0, &functions::SESSION_END, session, &[]).await?.stamped(());
         if let Some(field) = session.credential() {
             self.redis.send(redis::cmd("DEL").arg(credential_entry(field.trim_start_matches("s:")))).await?;
         }
@@ -72,7 +72,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a read changes nothing.
     pub async fn usage(&self, caller: &Caller) -> Result<Stamped<Usage>, StoreError> {
-        let reply = self.ask(&scripts::USAGE, caller, &[]).await?;
+        let reply = self.ask(&functions::USAGE, caller, &[]).await?;
         let usage = reply.whole(|reader| {
             Some(Usage {
                 held: reader.int()?,

@@ -75,7 +75,9 @@ proptest! {
             fencing_token: None,
             expires_at: None,
             pool: None,
+            slots: Some(vec![resource.clone()]),
             blockers: Some(vec![resource.clone()]),
+            note: Some(requester.clone()),
         };
         let frame = Frame::reservation(position.map(i64::from), &event).unwrap();
         let (kind, data, id) = one(frame.bytes(), cut);

@@ -1,10 +1,9 @@
-//! Each script's header equals what the Rust side does (keys, parts, arguments), so it cannot drift.
+//! Each function's header equals what the Rust side does (keys, arguments), so it cannot drift.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
-    path::Path,
 };
 
 use holdfast::{
@@ -23,25 +22,28 @@ use holdfast::{
         tier::Tier,
         transaction::{Items, Method, Transaction},
     },
-    store::{
-        AcquireOutcome, Bearer, HeadQuery, PageCursor, ReplicaId, SCRIPTS, Script, Secret, Store, StreamId, StreamKind,
-    },
+    store::{AcquireOutcome, Bearer, FUNCTIONS, HeadQuery, PageCursor, ReplicaId, Secret, Store, StreamId, StreamKind},
 };
 
-use crate::support::script_bench::{Bench, claim, names, names_of, wanted};
+use crate::support::{
+    source::files_under,
+    store_bench::{Bench, claim, names, names_of, of_tier, wanted},
+};
 
-/// The lines of one part of a header, without the comment's dashes.
-fn section<'a>(script: &'a Script, title: &str) -> Vec<&'a str> {
-    let lines = script.file().lines().skip(1).map_while(|line| line.strip_prefix("--"));
-    let mut inside = false;
-    let mut found = Vec::new();
-    for line in lines {
-        if line.starts_with(&format!(" {title}")) {
+/// The header of a part: its first comment, without the dashes.
+fn header(text: &str) -> Vec<&str> {
+    text.lines().map_while(|line| line.strip_prefix("--")).collect()
+}
+
+/// The lines of one section of a header.
+fn section<'a>(text: &'a str, title: &str) -> Vec<&'a str> {
+    let (mut inside, mut found) = (false, Vec::new());
+    for line in header(text) {
+        if let Some(rest) = line.strip_prefix(&format!(" {title}"))
+            && (rest.is_empty() || rest.starts_with(' '))
+        {
             inside = true;
-            let rest = line[title.len() + 1..].trim();
-            if !rest.is_empty() {
-                found.push(rest);
-            }
+            found.extend(Some(rest.trim()).filter(|rest| !rest.is_empty()));
         } else if line.starts_with("   ") && inside {
             found.push(line.trim());
         } else if inside {
@@ -51,19 +53,33 @@ fn section<'a>(script: &'a Script, title: &str) -> Vec<&'a str> {
     found
 }
 
+/// The parts of the library that are functions, by the function's name.
+fn functions() -> BTreeMap<String, String> {
+    let texts = files_under("lua").into_iter().map(|path| std::fs::read_to_string(path).unwrap());
+    texts.filter_map(|text| Some((section(&text, "function").first()?.to_string(), text))).collect()
+}
+
+/// The numbered lines of a section: number, and what it says. Keys may be the same as another function's.
+fn numbered(functions: &BTreeMap<String, String>, name: &str, title: &str) -> Vec<(String, String)> {
+    let lines = section(&functions[name], title);
+    if let Some(other) = lines.first().and_then(|line| line.strip_prefix("as ")) {
+        return numbered(functions, other, title);
+    }
+    lines
+        .into_iter()
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()))
+        .map(|line| line.split_once(' ').map(|(number, text)| (number.to_owned(), text.trim().to_owned())).unwrap())
+        .collect()
+}
+
 /// The number of arguments that a header describes: fixed ones, and those of each further item. `3?` is optional and not counted.
 ///
 /// `None` for items of varying length.
-fn described_args(script: &Script) -> (usize, Option<usize>) {
-    let mut group = Some(0);
-    let numbered: Vec<_> = section(script, "args")
-        .into_iter()
-        .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()))
-        .collect();
-    let mut fixed = numbered.len();
-    for (at, line) in numbered.iter().enumerate() {
-        let (number, text) = line.split_once(' ').unwrap();
-        assert_eq!(number.trim_end_matches(['.', '?']), (at + 1).to_string(), "{}: {line}", script.name);
+fn described_args(functions: &BTreeMap<String, String>, name: &str) -> (usize, Option<usize>) {
+    let numbered = numbered(functions, name, "args");
+    let (mut fixed, mut group) = (numbered.len(), Some(0));
+    for (at, (number, text)) in numbered.iter().enumerate() {
+        assert_eq!(number.trim_end_matches(['.', '?']), (at + 1).to_string(), "{name}: {text}");
         if number.ends_with('?') {
             fixed -= 1;
         }
@@ -84,94 +100,50 @@ fn described_args(script: &Script) -> (usize, Option<usize>) {
 }
 
 #[test]
-fn every_file_is_a_script_with_a_complete_header() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("lua");
-    let files: BTreeSet<String> = std::fs::read_dir(dir)
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".lua").map(Into::into))
-        .collect();
-    let known: BTreeSet<String> = SCRIPTS.iter().map(|script| script.name.to_owned()).collect();
-    assert_eq!(files, known);
-
-    for script in SCRIPTS {
-        let lines: Vec<_> = script.file().lines().collect();
-        assert!(
-            matches!(lines[0], "#!lua" | "#!lua flags=no-writes" | "#!lua flags=allow-oom"),
-            "{}: {}",
-            script.name,
-            lines[0]
-        );
-        assert!(lines[1].starts_with(&format!("-- {}: ", script.name)), "{}: {}", script.name, lines[1]);
-        for part in ["keys", "returns", "cost"] {
-            assert!(!section(script, part).is_empty(), "{} does not say its {part}", script.name);
+fn every_function_has_a_complete_header() {
+    let functions = functions();
+    let known: BTreeSet<String> = FUNCTIONS.iter().map(|function| function.name.to_owned()).collect();
+    assert_eq!(functions.keys().cloned().collect::<BTreeSet<_>>(), known);
+    for (name, text) in &functions {
+        assert!(text.lines().next().is_some_and(|line| line.contains(": ")), "{name}: the first line says what it is");
+        for title in ["keys", "args", "returns", "cost"] {
+            assert!(!section(text, title).is_empty(), "{name} does not say its {title}");
         }
-        let only_reads = lines[0].ends_with("no-writes");
-        let writes = ["'SET'", "'DEL'", "HSET", "HDEL", "ZADD", "ZREM", "UNLINK", "HINCRBY", "commit()", "tell("]
-            .iter()
-            .any(|word| script.file().contains(word))
-            || section(script, "uses").first().is_some_and(|uses| uses.contains("change") || uses.contains("open"));
-        assert_eq!(only_reads, !writes, "{}: no-writes is for scripts that only read", script.name);
+        for flag in section(text, "flags") {
+            assert!(["allow-oom", "no-writes"].contains(&flag), "{name}: {flag}");
+        }
+    }
+}
+
+#[test]
+fn every_part_says_what_it_is() {
+    for path in files_under("lua").into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "lua")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(text.starts_with(&format!("-- {name}: ")), "{}", path.display());
     }
 }
 
 #[test]
 fn the_keys_are_the_ones_that_rust_sends() {
-    for script in SCRIPTS {
-        let lines: Vec<_> = section(script, "keys")
-            .into_iter()
-            .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()))
+    let headers = functions();
+    for function in FUNCTIONS {
+        let name = function.name;
+        let sent: Vec<_> = function
+            .keys
+            .iter()
+            .map(|kind| kind.name().to_owned())
+            .chain(function.optional_keys.iter().map(|kind| format!("{}?", kind.name())))
             .collect();
-        for (at, line) in lines.iter().enumerate() {
-            let mut words = line.split_whitespace();
-            let number = words.next().unwrap();
-            assert_eq!(number.trim_end_matches('.'), (at + 1).to_string(), "{}: {line}", script.name);
+        let lines = numbered(&headers, name, "keys");
+        for (at, (number, text)) in lines.iter().enumerate() {
+            assert_eq!(number.trim_end_matches('.'), (at + 1).to_string(), "{name}: {text}");
             if number.ends_with("..") {
-                assert!(script.keys.len() > at, "{}: {line}", script.name);
+                assert!(sent.len() > at, "{name}: {text}");
                 break;
             }
-            assert_eq!(Some(script.keys[at].name()), words.next(), "{}: {line}", script.name);
-            assert!(
-                at + 1 < lines.len() || script.keys.len() == lines.len(),
-                "{}: Rust sends {:?}",
-                script.name,
-                script.keys
-            );
-        }
-    }
-}
-
-#[test]
-fn the_parts_are_put_before_the_script_that_uses_them() {
-    let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join("lua/lib");
-    for entry in std::fs::read_dir(&lib).unwrap() {
-        let path = entry.unwrap().path();
-        let part = std::fs::read_to_string(&path).unwrap();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        for script in SCRIPTS {
-            // The first line stands for the part, since other parts are inserted into it. `open` brings its refusals and, unless the script
-            // is `straight`, its end.
-            let says = |what: &str| {
-                section(script, "uses").first().is_some_and(|uses| uses.split(", ").any(|used| used == what))
-            };
-            let brought = match name {
-                "limit" | "save" => says("open"),
-                "close" => says("open") && !says("straight"),
-                "caller" => says("open"),
-                "digits" => says("change"),
-                _ => false,
-            };
-            assert_eq!(
-                script.source().contains(part.lines().next().unwrap()),
-                says(name) || brought,
-                "{} and {name}",
-                script.name
-            );
-        }
-    }
-    for script in SCRIPTS {
-        assert_eq!(script.source().lines().next(), script.file().lines().next(), "the shebang stays first");
-        for used in section(script, "uses").first().into_iter().flat_map(|uses| uses.split(", ")) {
-            assert!(used == "straight" || lib.join(format!("{used}.lua")).exists(), "{} uses {used}", script.name);
+            assert_eq!(sent.get(at).map(String::as_str), text.split_whitespace().next(), "{name}: {text}");
+            assert!(at + 1 < lines.len() || sent.len() == lines.len(), "{name}: Rust sends {sent:?}");
         }
     }
 }
@@ -212,7 +184,7 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     let other = TenantId::random();
     bench.store.create_tenant(other.clone(), "other", Tier::Free).await.unwrap();
     bench.store.tenant(&other).await.unwrap();
-    bench.store.update_tenant(&other, Some(Tier::Pro), None).await.unwrap();
+    bench.store.update_tenant(&other, of_tier(Tier::Pro)).await.unwrap();
     bench.store.delete_tenant(&other).await.unwrap();
     bench.store.create_key(&bench.caller, "label", Scopes::READ_WRITE).await.unwrap();
     let keys = bench.store.keys(&bench.caller).await.unwrap().answer;
@@ -292,15 +264,19 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     let mut queues = bench.store.queues(&fresh).await.unwrap().answer;
     bench.store.count_queues(&fresh, &mut queues, TimeRange::Hour, 0).await.unwrap();
 
-    // Then every script was called, with the keys and arguments that its header names.
-    let calls = sent.calls(&bench);
-    for script in SCRIPTS {
-        let (keys, args) = calls.get(script.name).unwrap_or_else(|| panic!("{} was not called", script.name));
-        assert_eq!(*keys, script.keys.len(), "{}", script.name);
-        let (fixed, group) = described_args(script);
+    // Then every function was called, with the keys and arguments that its header names.
+    let (calls, headers) = (sent.calls(&bench), functions());
+    for function in FUNCTIONS {
+        let name = function.name;
+        let (keys, args) = calls.get(name).unwrap_or_else(|| panic!("{name} was not called"));
+        let (least, most) = (function.keys.len(), function.keys.len() + function.optional_keys.len());
+        assert!([least, most].contains(keys), "{name}: {keys} keys");
+        let (fixed, group) = described_args(&headers, name);
         match group {
-            Some(group) => assert_eq!(*args, fixed + 2 * group, "{}: {fixed} and {group} per item", script.name),
-            None => assert!(*args > fixed, "{}: {fixed} and more", script.name),
+            // Calls of one caller for one item each share a pair.
+            Some(group) if name == "shared" => assert_eq!(*args % group, 0, "{name}: {group} per call"),
+            Some(group) => assert_eq!(*args, fixed + 2 * group, "{name}: {fixed} and {group} per item"),
+            None => assert!(*args > fixed, "{name}: {fixed} and more"),
         }
     }
 }
@@ -319,7 +295,7 @@ impl Monitor {
         Self(lines)
     }
 
-    /// The scripts called so far, with their numbers of keys and arguments.
+    /// The functions called so far, with their numbers of keys and arguments.
     fn calls(mut self, bench: &Bench) -> BTreeMap<&'static str, (usize, usize)> {
         let _: String = bench.redis.ask("ECHO so-far");
         let mut calls = BTreeMap::new();
@@ -329,10 +305,11 @@ impl Monitor {
             let words = quoted(&String::from_utf8_lossy(&line));
             match words.first().map(String::as_str) {
                 Some("ECHO") => return calls,
-                Some("EVALSHA") => {
-                    let script = SCRIPTS.iter().find(|script| script.sha() == words[1]).expect("one of our scripts");
+                Some("FCALL") => {
+                    let function =
+                        FUNCTIONS.iter().find(|function| function.loaded_as() == words[1]).expect("one of ours");
                     let keys: usize = words[2].parse().unwrap();
-                    calls.insert(script.name, (keys, words.len() - 3 - keys));
+                    calls.insert(function.name, (keys, words.len() - 3 - keys));
                 }
                 _ => {}
             }

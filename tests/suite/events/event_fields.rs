@@ -13,8 +13,8 @@ use holdfast::{
 };
 
 use crate::support::{
-    script_bench,
-    script_bench::{Bench, Parts, claim, done, names, wanted},
+    store_bench,
+    store_bench::{Bench, Parts, claim, done, names, wanted},
 };
 
 /// Items per batch: more than two messages hold.
@@ -48,6 +48,7 @@ fn event_of(
         request_type: Some(request),
         fencing_token: fence,
         expires_at: deadline_ms.map(instant),
+        note: Some(item.note.clone()).filter(|note| !note.is_empty()),
         ..ReservationEvent::bare(kind, bench.tenant.id.as_str(), DateTime::UNIX_EPOCH)
     }
 }
@@ -88,8 +89,7 @@ fn renewals(items: &[ReserveRequest], granted: &[ReserveOutcome]) -> Vec<RenewRe
 /// The events of the history after a position, without their times, and the position where it ends. Each must name the one before.
 async fn events_after(bench: &Bench, mut from: i64) -> (Vec<ReservationEvent>, i64) {
     let mut all = Vec::new();
-    for note in
-        script_bench::history_after(&bench.store, &TenantHandle::new(bench.tenant.id.clone()), from, 1_000).await
+    for note in store_bench::history_after(&bench.store, &TenantHandle::new(bench.tenant.id.clone()), from, 1_000).await
     {
         let (previous, position) = note.positions().unwrap();
         assert!(previous == from && position > previous, "{previous} is before {position}, after {from}");
@@ -147,7 +147,7 @@ async fn each_call_that_shares_a_script_has_its_event_with_every_field() {
     assert_eq!(in_order(events), in_order(expected.concat()));
 
     // Calls of all three kinds in turn, at the same time.
-    let before = bench.redis.scripts();
+    let before = bench.redis.function_calls();
     let (renewals, claims) = (renewals(&kept, &granted_kept), claims(&returned, &granted_returned));
     let each = renewals.iter().zip(&claims).zip(&taken).map(async |((renewal, claim), item)| {
         let renew = async { done(store.renew(caller, std::slice::from_ref(renewal)).await).remove(0) };
@@ -160,7 +160,7 @@ async fn each_call_that_shares_a_script_has_its_event_with_every_field() {
         renewed.push(one_renewed);
         granted.push(one_granted);
     }
-    assert!(bench.redis.scripts() - before < MANY as u64, "most shared a script");
+    assert!(bench.redis.function_calls() - before < MANY as u64, "most shared a script");
     let (events, _) = events_after(&bench, from).await;
     let expected = [
         renewal_events(&bench, &kept, &renewed),

@@ -68,7 +68,7 @@ async fn many_reconnecting_streams_share_a_few_calls_to_redis() {
     for number in 0..5 {
         at.acquire("w", &format!("r{number}"), None).await;
     }
-    let before = world.redis.scripts();
+    let before = world.redis.function_calls();
 
     let mut streams = join_all((0..150).map(|_| async {
         EventStream::open(
@@ -85,7 +85,7 @@ async fn many_reconnecting_streams_share_a_few_calls_to_redis() {
         }
     }
     // Beside the replica's own calls: a comparison of positions every 1.75 s, and a verification every quarter of a second.
-    let asked = world.redis.scripts() - before;
+    let asked = world.redis.function_calls() - before;
     assert!(asked < 75, "{asked} scripts for 150 streams");
 }
 

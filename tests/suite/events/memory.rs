@@ -121,13 +121,13 @@ async fn positions_grow_also_where_the_clock_does_not_and_the_tenant_was_forgott
     // A position that is ahead of Redis' clock, as after that was set back.
     let before = world.redis.tenant_state(&meta(&tenant));
     let ahead = before.position + 3_600_000_000;
-    world.redis.set_tenant_state(&meta(&tenant), &TenantState { position: ahead, held: None, ..before.clone() });
+    world.redis.set_tenant_state(&meta(&tenant), &TenantState { position: ahead, ..before.clone() });
     let fence = world.at(&tenant).acquire("w", "a", None).await["fencingToken"].as_i64().unwrap();
     assert!(fence > ahead);
 
     // The tenant is forgotten, and then Redis loses what it had of it.
     crowd(&world).await;
-    world.redis.set_tenant_state(&meta(&tenant), &before);
+    world.redis.set_tenant_state(&meta(&tenant), &TenantState { held: 1, ..before });
 
     let known = look_ups(&world);
     let after = world.at(&tenant).acquire("w", "b", None).await["fencingToken"].as_i64().unwrap();

@@ -38,8 +38,8 @@ async fn resources(stream: &mut EventStream, count: usize) -> Vec<String> {
 
 /// Runs a script on the tenant's state and history; in it `move(n)` moves the position of its last event.
 fn tamper(redis: &Redis, tenant: &Tenant, script: &str) {
-    const MOVE: &str = "local function move(by) local state = { struct.unpack('<ddddddddd', redis.call('HGET', KEYS[1], 'state')) } \
-                        state[1] = state[1] + by redis.call('HSET', KEYS[1], 'state', struct.pack('<ddddddddd', unpack(state, 1, 9))) end ";
+    const MOVE: &str = "local function move(by) local state = { struct.unpack('<dddddddddddd', redis.call('HGET', KEYS[1], 'state')) } \
+                        state[1] = state[1] + by redis.call('HSET', KEYS[1], 'state', struct.pack('<dddddddddddd', unpack(state, 1, 12))) end ";
     let mut connection = redis.connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg(format!("*:{}:meta", tenant.id)).query(&mut connection).unwrap();
     let meta = &keys[0];
@@ -129,7 +129,7 @@ async fn positions_before_the_history_or_older_than_an_hour_are_too_old() {
     let first = at.acquire("w", "a", None).await["fencingToken"].as_i64().unwrap();
     let second = at.acquire("w", "b", None).await["fencingToken"].as_i64().unwrap();
     at.acquire("w", "c", None).await;
-    tamper(&world.redis, &tenant, "return redis.call('XTRIM', KEYS[2], 'MAXLEN', 1)");
+    tamper(&world.redis, &tenant, "return redis.call('LTRIM', KEYS[2], -1, -1)");
     assert_eq!(reset_head(&mut resume(&at, &first.to_string()).await).await.0, "too_old");
     resume(&at, &second.to_string()).await.head().await;
 
@@ -137,9 +137,9 @@ async fn positions_before_the_history_or_older_than_an_hour_are_too_old() {
     let old = world.tenant().await;
     let at = world.at(&old);
     at.acquire("w", "a", None).await;
-    let script = "local e = {cmsgpack.unpack(redis.call('XRANGE', KEYS[2], '-', '+')[1][2][2])} local t = redis.call('TIME')[1] - 7200 \
-                  e[3] = t * 1000000 - 5 e[4] = t * 1000000 redis.call('DEL', KEYS[2]) \
-                  redis.call('XADD', KEYS[2], string.format('%d-0', e[4]), 'e', cmsgpack.pack(unpack(e))) \
+    let script = "local e = {cmsgpack.unpack(redis.call('LINDEX', KEYS[2], 0))} local t = redis.call('TIME')[1] - 7200 \
+                  e[3] = t * 1000000 - 5 e[4] = t * 1000000 \
+                  redis.call('LSET', KEYS[2], 0, cmsgpack.pack(unpack(e))) \
                   redis.call('SET', 'test:old', string.format('%d', e[3]))";
     tamper(&world.redis, &old, script);
     let id: String = redis::cmd("GET").arg("test:old").query(&mut world.redis.connection()).unwrap();
@@ -197,8 +197,8 @@ async fn a_lost_last_notification_is_repaired_within_two_seconds() {
     stream.expect("RESERVED").await;
 
     // An event that is in the history and was never published.
-    let script = "local e = {cmsgpack.unpack(redis.call('XREVRANGE', KEYS[2], '+', '-')[1][2][2])} e[3] = e[4] e[4] = e[4] + 7 e[19] = 'silent' \
-                  redis.call('XADD', KEYS[2], string.format('%d-0', e[4]), 'e', cmsgpack.pack(unpack(e))) move(7)";
+    let script = "local e = {cmsgpack.unpack(redis.call('LINDEX', KEYS[2], -1))} e[3] = e[4] e[4] = e[4] + 7 e[20] = 'silent' \
+                  redis.call('RPUSH', KEYS[2], cmsgpack.pack(unpack(e))) move(7)";
     tamper(&world.redis, &tenant, script);
     let begun = Instant::now();
 

@@ -112,7 +112,8 @@ fn transaction(requester: &str, resources: &[&str]) -> Value {
 async fn cause_every_event(at: &Client<'_>) {
     let definitions = json!([{"name": "GPU", "capacity": 3}, {"name": "deploy", "blocks": ["database"]}]);
     assert_eq!(at.post("/Resource/register", definitions).await.status, 200);
-    let job = json!([{"requester": "w1", "resource": "expires", "resourceType": "Job", "ttlSeconds": 1}]);
+    let job =
+        json!([{"requester": "w1", "resource": "expires", "resourceType": "Job", "ttlSeconds": 1, "note": "nightly"}]);
     assert_eq!(at.post("/Reservation/reserve", job).await.statuses(), ["ACQUIRED"]);
     at.acquire("w1", "GPU", None).await;
     let held = at.acquire("w1", "deploy", Some(600)).await;

@@ -11,7 +11,7 @@ use holdfast::{
     store::{AcquireOutcome, AcquiredWatch, Availability, ReplicaId, Store},
 };
 
-use crate::support::{script_bench::Bench, world::until};
+use crate::support::{store_bench::Bench, world::until};
 
 async fn connection(bench: &Bench) -> String {
     let id = Store::new_connection_id();

@@ -13,7 +13,7 @@ use holdfast::{
     store::{JobPage, Notification, ObservationCounts, ObserveOutcome, Partition, Payload, WatchLease},
 };
 
-use crate::support::script_bench::Bench;
+use crate::support::store_bench::Bench;
 
 /// Time of the observations of these tests: 2026-05-13T12:00:00Z, in microseconds since the Unix epoch.
 pub const NOON_US: i64 = 1_778_673_600_000_000;

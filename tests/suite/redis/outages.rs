@@ -210,11 +210,11 @@ async fn scripts_that_redis_forgot_are_loaded_again() {
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
     let held = at.acquire("w", "r", Some(600)).await;
-    world.redis.ask::<()>("SCRIPT FLUSH");
+    world.redis.ask::<()>("FUNCTION FLUSH");
     assert_eq!(at.renew("w", "r", &held["releaseToken"], 60).await.statuses(), ["RENEWED"]);
-    world.redis.ask::<()>("SCRIPT FLUSH");
+    world.redis.ask::<()>("FUNCTION FLUSH");
     assert_eq!(at.listed().await, ["r"]);
-    world.redis.ask::<()>("SCRIPT FLUSH");
+    world.redis.ask::<()>("FUNCTION FLUSH");
     assert_eq!(at.unreserve("w", "r", &held["releaseToken"]).await.statuses(), ["RELINQUISHED"]);
 }
 

@@ -31,6 +31,7 @@ async fn a_free_thing_is_acquired_and_every_key_is_there() {
             "releaseToken",
             "expiresAt",
             "acquiredSlots",
+            "slots",
             "acquiredBlockers",
             "reservedAtPath",
             "fencingToken",

@@ -7,19 +7,19 @@ use holdfast::{
         reservation::{MAX_BATCH, RenewRequest, ReserveOutcome, ReserveRequest},
         tier::{Tier, Tiers},
     },
-    redis::{Address, RedisHandle},
+    redis::Address,
     store::{Bearer, Callers, KeyKind, Secret, Store, TenantHandle},
 };
 
 use crate::support::{
-    script_bench,
-    script_bench::{Bench, Parts, claim, done, wanted},
+    store_bench,
+    store_bench::{Bench, Parts, claim, done, wanted},
     world::TIMEOUT,
 };
 
 /// What the history tells after a position, by small pages: what each names as the position before it, and its own.
 async fn told_after(store: &Store, place: &TenantHandle, from: i64) -> Vec<(i64, i64)> {
-    script_bench::history_after(store, place, from, 2).await.iter().map(|note| note.positions().unwrap()).collect()
+    store_bench::history_after(store, place, from, 2).await.iter().map(|note| note.positions().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_batch_is_told_again_from_any_of_its_positions() {
     let granted = bench.reserve(&batch).await;
     bench.reserve_one("w", "after", 60).await;
 
-    let entries: i64 = bench.redis.ask(&format!("XLEN {}", place.key(KeyKind::History)));
+    let entries: i64 = bench.redis.ask(&format!("LLEN {}", place.key(KeyKind::History)));
     assert_eq!(entries, 1 + 2 + 1, "40 events in entries of 32");
     let all = told_after(&bench.store, &place, begin).await;
     assert_eq!(all.len(), 42);
@@ -77,8 +77,8 @@ async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
     let bench = Bench::start(Tier::Enterprise).await;
     let mut tiers = Tiers::default();
     tiers.of_mut(Tier::Enterprise).history = KEPT as u64;
-    let store = Store::new(
-        RedisHandle::open(Address::parse(&bench.redis.url()).unwrap()),
+    let store = Store::open(
+        Address::parse(&bench.redis.url()).unwrap(),
         Arc::new(Callers::new(tiers, holdfast::domain::access::DEFAULT_KNOWN_CREDENTIALS)),
     );
     tokio::time::timeout(TIMEOUT, store.redis().connected()).await.expect("redis is reached");
@@ -103,8 +103,8 @@ async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
 #[tokio::test]
 async fn as_many_as_a_call_may_name_are_taken_renewed_and_given_back() {
     let bench = Bench::start(Tier::Enterprise).await;
-    // Names and notes as long as they may be.
-    let long = |number: usize| format!("{number:04} {}", "x".repeat(1_019));
+    // Names and notes so long that all together are as much as a body may have.
+    let long = |number: usize| format!("{number:04} {}", "x".repeat(195));
     let items: Vec<_> = (0..MAX_BATCH)
         .map(|number| ReserveRequest { note: long(number), ..wanted(&long(number), &long(number), 60) })
         .collect();

@@ -24,7 +24,7 @@ use holdfast::{
         resource::Definition,
         tier::{Tier, Tiers},
     },
-    redis::{Address, RedisHandle},
+    redis::Address,
     store::{
         Bearer, Caller, Callers, KeyKind, Limited, Notification, Outcome, PageCursor, Payload, Secret, Store,
         StoreError, TenantHandle,
@@ -32,7 +32,7 @@ use holdfast::{
 };
 
 use crate::support::{
-    script_bench::{Bench, Parts, claim, done, history_after, names, wanted},
+    store_bench::{Bench, Parts, claim, done, history_after, names, wanted},
     world::{TIMEOUT, until},
 };
 
@@ -62,8 +62,8 @@ async fn settle(bench: &Bench) {
 async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Caller) {
     let mut tiers = Tiers::default();
     change(&mut tiers);
-    let store = Store::new(
-        RedisHandle::open(Address::parse(&bench.redis.url()).unwrap()),
+    let store = Store::open(
+        Address::parse(&bench.redis.url()).unwrap(),
         Arc::new(Callers::new(tiers, holdfast::domain::access::DEFAULT_KNOWN_CREDENTIALS)),
     );
     tokio::time::timeout(TIMEOUT, store.redis().connected()).await.expect("redis is reached");
@@ -88,16 +88,16 @@ async fn calls_of_one_credential_share_scripts() {
     settle(&bench).await;
     let names = names("r", ALONE + 3 * TOGETHER);
 
-    let before = bench.redis.scripts();
+    let before = bench.redis.function_calls();
     let granted = bench.reserve_together("w", &names, 60).await;
-    assert_eq!(bench.redis.scripts() - before, ALONE as u64 + 3);
+    assert_eq!(bench.redis.function_calls() - before, ALONE as u64 + 3);
     let mut fences: Vec<_> = granted.iter().map(|granted| granted.fence().unwrap()).collect();
     fences.sort_unstable();
     fences.dedup();
     assert_eq!(fences.len(), names.len(), "each has a fence of its own");
 
     // Each has the token that it was answered: it frees that one, and only that.
-    let before = bench.redis.scripts();
+    let before = bench.redis.function_calls();
     let free = names.iter().zip(&granted).map(|(name, granted)| async {
         let claims = [claim("w", name, &granted.token().unwrap())];
         done(bench.store.unreserve(&bench.caller, &claims).await).remove(0)
@@ -106,7 +106,7 @@ async fn calls_of_one_credential_share_scripts() {
         assert_eq!((released.word(), released.freed()), ("RELINQUISHED", vec![name.clone()]));
     }
     assert_eq!(
-        bench.redis.scripts() - before,
+        bench.redis.function_calls() - before,
         5,
         "many ask: one goes alone, three times so many as go at once, and what is left"
     );
@@ -114,9 +114,9 @@ async fn calls_of_one_credential_share_scripts() {
 
     // Two share nothing; that tells that few ask, again.
     bench.reserve_together("w", &names[..2], 60).await;
-    let before = bench.redis.scripts();
+    let before = bench.redis.function_calls();
     bench.reserve_together("w", &names[2..ALONE + 12], 60).await;
-    assert_eq!(bench.redis.scripts() - before, ALONE as u64 + 1);
+    assert_eq!(bench.redis.function_calls() - before, ALONE as u64 + 1);
 }
 
 #[tokio::test]
@@ -132,18 +132,18 @@ async fn from_afar_calls_go_alone() {
                 .map(move |name| async move { done(store.reserve(caller, &[wanted("w", &name, 60)]).await) }),
         )
     };
-    let before = bench.redis.scripts();
+    let before = bench.redis.function_calls();
     bench.redis.signal("-STOP");
     let (mut first, sent) = (Box::pin(reserve(names("first", 1))), Instant::now());
     assert!(poll!(&mut first).is_pending());
     until("it has been on its way for long", || async { sent.elapsed() > FAR }).await;
     bench.redis.signal("-CONT");
     first.await;
-    until("the use of the key is noted", || async { bench.redis.scripts() == before + 2 }).await;
-    let before = bench.redis.scripts();
+    until("the use of the key is noted", || async { bench.redis.function_calls() == before + 2 }).await;
+    let before = bench.redis.function_calls();
     reserve(names("r", TOGETHER + 8)).await;
     assert_eq!(
-        bench.redis.scripts() - before,
+        bench.redis.function_calls() - before,
         TOGETHER as u64 + 1,
         "as many as Redis decides while one travels, and what is left"
     );
@@ -285,7 +285,7 @@ async fn what_becomes_of_a_call_is_what_would_become_of_it_alone() {
         counts
     };
     assert_eq!(counted(&told_together), counted(&told_alone));
-    assert!(together.redis.scripts() * 3 < alone.redis.scripts() * 2, "many shared");
+    assert!(together.redis.function_calls() * 3 < alone.redis.function_calls() * 2, "many shared");
 }
 
 /// What the history tells: the position before, its own, and what it is of what.
@@ -378,14 +378,14 @@ async fn what_is_given_back_makes_room_for_what_is_taken_with_it() {
     let (store, caller) = limited(&bench, |tiers| tiers.of_mut(Tier::Enterprise).held = Some(LIMIT as u64)).await;
     let (old, new) = (names("old", LIMIT - 1), names("new", 12));
     // With what is known from before, as many as may be held.
-    let before = bench.redis.scripts();
+    let before = bench.redis.function_calls();
     let held: Vec<_> =
         done(store.reserve(&caller, &old.iter().map(|name| wanted("w", name, 60)).collect::<Vec<_>>()).await);
     let claims: Vec<_> =
         old.iter().zip(&held).map(|(name, granted)| claim("w", name, &granted.token().unwrap())).collect();
-    until("the use of the key is noted", || async { bench.redis.scripts() == before + 2 }).await;
+    until("the use of the key is noted", || async { bench.redis.function_calls() == before + 2 }).await;
 
-    let before = bench.redis.scripts();
+    let before = bench.redis.function_calls();
     let renew =
         join_all(claims[..ALONE].iter().map(async |claim| {
             done(store.renew(&caller, &[RenewRequest { claim: claim.clone(), ttl_ms: 60_000 }]).await)
@@ -399,7 +399,7 @@ async fn what_is_given_back_makes_room_for_what_is_taken_with_it() {
     );
     let (_, granted, _) = join3(renew, take, give_back).await;
     assert!(granted.iter().all(|granted| granted.word() == "ACQUIRED"), "{granted:?}");
-    assert_eq!(bench.redis.scripts() - before, ALONE as u64 + 1, "what was taken was not asked again");
+    assert_eq!(bench.redis.function_calls() - before, ALONE as u64 + 1, "what was taken was not asked again");
 }
 
 #[tokio::test]
@@ -548,7 +548,7 @@ async fn a_definition_made_meanwhile_counts_for_calls_that_come_together() {
     let requesters = names("w", 20);
     let granted = join_all(requesters.iter().map(|name| bench.reserve_one(name, "pool", 60))).await;
     assert_eq!(
-        granted.iter().filter(|granted| granted.grant().is_some_and(|grant| grant.slot.is_some())).count(),
+        granted.iter().filter(|granted| granted.grant().is_some_and(|grant| grant.pool.is_some())).count(),
         3,
         "{granted:?}"
     );

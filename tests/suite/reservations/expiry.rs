@@ -11,8 +11,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    script_bench::Bench,
     sse::Seen,
+    store_bench::Bench,
     world::{Replica, TIMEOUT, World, admin},
 };
 

@@ -103,13 +103,10 @@ async fn the_last_slot_beyond_a_shrunken_pool_leaves_nothing_behind() {
     let held = at.acquire("w1", "P_2", None).await;
     register(&at, json!([{"name": "P", "capacity": 2}])).await;
     at.unreserve("w1", "P_2", &held["releaseToken"]).await;
-    let kinds: Vec<_> = world
-        .redis
-        .snapshot()
-        .into_keys()
-        .filter(|key| key.contains(&tenant.id) && (key.ends_with("pools") || key.ends_with("slots")))
-        .collect();
-    assert!(kinds.is_empty(), "{kinds:?}");
+    let keys: Vec<_> = world.redis.snapshot().into_keys().filter(|key| key.contains(&tenant.id)).collect();
+    assert!(!keys.iter().any(|key| key.ends_with(":held")), "{keys:?}");
+    let slots = keys.iter().find(|key| key.ends_with(":slots")).expect("the bitmap of slots");
+    assert_eq!(world.redis.ask::<i64>(&format!("BITCOUNT {slots}")), 0);
 }
 
 #[tokio::test]

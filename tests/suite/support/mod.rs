@@ -3,8 +3,8 @@
 pub mod brokers;
 pub mod redis_server;
 pub mod reference_model;
-pub mod script_bench;
 pub mod source;
 pub mod sse;
+pub mod store_bench;
 pub mod tenant_state;
 pub mod world;

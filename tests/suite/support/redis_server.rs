@@ -103,8 +103,8 @@ impl Redis {
                 if key.ends_with(":meta") {
                     let mut fields: BTreeMap<String, Vec<u8>> =
                         redis::cmd("HGETALL").arg(&key).query(&mut connection).unwrap();
-                    fields.retain(|field, _| !field.starts_with("told:"));
-                    let state = fields.remove("state").map(|packed| TenantState::read(&packed).without_counts());
+                    fields.retain(|field, _| !field.starts_with("reached:"));
+                    let state = fields.remove("state").map(|packed| TenantState::read(&packed).without_rate());
                     return (key, (format!("{state:?} {fields:?}").into_bytes(), false));
                 }
                 let value: Vec<u8> = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
@@ -130,19 +130,16 @@ impl Redis {
         let Ok(metas) = redis::cmd("KEYS").arg("hf:*:meta").query::<Vec<String>>(&mut connection) else { return };
         for meta in metas.iter().take(TENANTS_CHECKED) {
             let held = meta.replace(":meta", ":held");
-            let both =
-                redis::pipe()
-                    .atomic()
-                    .cmd("HGET")
-                    .arg(meta)
-                    .arg("state")
-                    .cmd("HLEN")
-                    .arg(&held)
-                    .query::<(Option<Vec<u8>>, i64)>(&mut connection);
-            if let Ok((Some(state), present)) = both
-                && let Some(counted) = TenantState::read(&state).held
-            {
-                assert_eq!(counted, present, "the count in {meta} is right");
+            let both = redis::pipe().atomic().cmd("HGET").arg(meta).arg("state").cmd("HKEYS").arg(&held).query::<(
+                Option<Vec<u8>>,
+                Vec<Vec<u8>>,
+            )>(
+                &mut connection,
+            );
+            if let Ok((Some(state), fields)) = both {
+                // Fields with a NUL say something of pools.
+                let present = fields.iter().filter(|field| !field.contains(&0)).count();
+                assert_eq!(TenantState::read(&state).held, present as i64, "the count in {meta} is right");
             }
         }
     }
@@ -159,9 +156,9 @@ impl Redis {
         text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
     }
 
-    /// How many scripts it has run.
-    pub fn scripts(&self) -> u64 {
-        let stats = self.info("commandstats", "cmdstat_evalsha").unwrap_or_default();
+    /// How many calls of functions it has run.
+    pub fn function_calls(&self) -> u64 {
+        let stats = self.info("commandstats", "cmdstat_fcall").unwrap_or_default();
         stats.strip_prefix("calls=").and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
     }
 }

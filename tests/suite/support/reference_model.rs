@@ -328,8 +328,10 @@ impl Model {
         }
         for (held, hold) in &mut self.held {
             if as_slot(held).is_some_and(|(base, index)| base == name && wanted.capacity > 1 && index < wanted.capacity)
+                && !hold.slot
             {
-                hold.slot = true;
+                let path = || format!("{}>{held}", wanted.ancestors.join(">"));
+                (hold.slot, hold.path) = (true, (!wanted.ancestors.is_empty()).then(path));
             }
         }
         self.definitions.insert(name.into(), wanted);

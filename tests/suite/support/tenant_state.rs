@@ -1,6 +1,6 @@
 //! The packed `state` of a tenant, as `lua/README.md` describes it.
 
-/// The state that every script reads first.
+/// The state that every function reads first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TenantState {
     pub position: i64,
@@ -8,17 +8,17 @@ pub struct TenantState {
     pub upkeep_us: i64,
     pub rate_us: f64,
     pub version: i64,
-    /// How many reservations there are; `None` where the count is not known.
-    pub held: Option<i64>,
-    /// Where a history of batches is trimmed: below which position, since which is counted, how many.
-    pub cut: [f64; 3],
+    /// How many physical resources are held.
+    pub held: i64,
+    /// What the history holds, whether something is unsettled, and what is spare.
+    pub rest: [f64; 6],
 }
 
 impl TenantState {
     pub fn read(packed: &[u8]) -> Self {
         let numbers: Vec<_> =
             packed.chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect();
-        let [position, due_ms, upkeep_us, rate_us, version, held, ref cut @ ..] = numbers[..] else {
+        let [position, due_ms, upkeep_us, rate_us, version, held, ref rest @ ..] = numbers[..] else {
             panic!("{packed:?} is no state")
         };
         Self {
@@ -27,26 +27,25 @@ impl TenantState {
             upkeep_us: upkeep_us as i64,
             rate_us,
             version: version as i64,
-            held: (held >= 0.0).then_some(held as i64),
-            cut: cut.try_into().unwrap(),
+            held: held as i64,
+            rest: rest.try_into().unwrap(),
         }
     }
 
     pub fn packed(&self) -> Vec<u8> {
-        let due_ms = self.due_ms.unwrap_or(0) as f64;
         let numbers = [
             self.position as f64,
-            due_ms,
+            self.due_ms.unwrap_or(0) as f64,
             self.upkeep_us as f64,
             self.rate_us,
             self.version as f64,
-            self.held.unwrap_or(-1) as f64,
+            self.held as f64,
         ];
-        numbers.into_iter().chain(self.cut).flat_map(f64::to_le_bytes).collect()
+        numbers.into_iter().chain(self.rest).flat_map(f64::to_le_bytes).collect()
     }
 
-    /// Without what a refused call may change: the rate, and whether the count is known.
-    pub fn without_counts(self) -> Self {
-        Self { rate_us: 0.0, held: None, ..self }
+    /// Without what a refused call may change: the rate.
+    pub fn without_rate(self) -> Self {
+        Self { rate_us: 0.0, ..self }
     }
 }

@@ -70,11 +70,11 @@ async fn assert_rate<const N: usize>(time: Duration, window: std::ops::RangeIncl
     // On a machine that is too busy for the flood, or for Redis to answer, the figures mean nothing: try again.
     for _ in 0..5 {
         let tenant = world.tenant_of("Starter").await;
-        let before = world.redis.scripts();
+        let before = world.redis.function_calls();
         let Flood { admitted, refused, unknown, took } = flood(&world, &tenant, 1_000, time).await;
         let allowed = 200.0 + 100.0 * took.as_secs_f64();
         let accuracy = admitted as f64 / allowed;
-        let called = world.redis.scripts() - before;
+        let called = world.redis.function_calls() - before;
         let per_refused = called.saturating_sub(admitted) as f64 / refused as f64;
         eprintln!(
             "{N} replicas: admitted {admitted}, refused {refused} in {took:?}: accuracy {accuracy:.4}; {per_refused:.4} scripts per refused request"

@@ -1,0 +1,145 @@
+-- events: what a call publishes, put together in groups: each is one message, and one entry of the history where what it says is kept.
+--
+-- gives  events, emit
+-- An event, packed: R tenant | previous fence deadline now position | type explanation reason request by | requester kind label end_user note
+-- place | extra resource. From its requester to its place it has what the reservation has, byte for byte. `position` is `true` where it is the
+-- fence; `extra` is false, or an array: method, changes, ticket, waited_ms, ...
+-- What an event of a group has in common with the one before is left out: S fence resource: everything else is equal; T fence requester ...
+-- place resource: these differ, too. Both stand at the position that follows.
+local GROUP_EVENTS = 32
+local S_FENCE_IS_POSITION = '\161S\195'
+local REFUSED, ROLLED_BACK = '\194\194\194', '\194\183TRANSACTION_ROLLED_BACK\171ROLLED_BACK\194' -- packed: neither positions nor deadline
+local first -- the first event of the group that is put together
+local parts, parts_count, size = {}, 0, 0 -- what comes behind it; how many events the group has
+local is_kept -- whether the group's events are kept; refusals are published only
+local said_before, term_before, tail_before
+local kept_count = 0
+local short_heads = {} -- length of a name -> what goes before it in an event that says only its name
+local groups, group_sizes, group_count = {}, {}, 0 -- groups that are whole; how many events of each are kept
+events = {}
+
+function events.reset()
+  parts_count, size, group_count, kept_count, said_before, events.by = 0, 0, 0, 0, nil, caller.packed_label
+end
+
+-- Forgets what was to be published: the call is refused.
+function events.drop()
+  parts_count, size, group_count, kept_count, said_before = 0, 0, 0, 0, nil
+end
+
+local function text_of_group()
+  return parts_count == 0 and first or first .. concat(parts, '', 1, parts_count)
+end
+
+local function close_group()
+  if size > 0 then
+    group_count = group_count + 1
+    groups[group_count], group_sizes[group_count] = text_of_group(), is_kept and size or 0
+    parts_count, size, said_before = 0, 0, nil
+  end
+end
+
+-- From here on events are of the caller that was met last.
+function events.speak_as(packed_label)
+  events.by, said_before = packed_label, nil
+end
+
+-- What comes next can be taken back by `events.undo` with what this answers.
+function events.mark()
+  close_group()
+  return group_count, kept_count
+end
+
+function events.undo(to_groups, to_kept)
+  parts_count, size, said_before, group_count, kept_count = 0, 0, nil, to_groups, to_kept
+end
+
+local function add_whole(event, kept)
+  if size > 0 and (size == GROUP_EVENTS or is_kept ~= kept) then
+    close_group()
+  end
+  if size == 0 then
+    first, is_kept = event, kept
+  else
+    parts_count = parts_count + 1
+    parts[parts_count] = event
+  end
+  size = size + 1
+end
+
+local function short_head(name)
+  local head = S_FENCE_IS_POSITION .. text_head(name)
+  short_heads[#name] = head
+  return head
+end
+
+-- A kept event at `position`, which was just handed out. `said`: type to request, packed; `fence`, packed, or false where it is the position;
+-- `term`: deadline and now, packed; `tail`: requester to place; `extra`, packed, or nil.
+function emit(said, fence, term, tail, name, extra)
+  if said ~= said_before or term ~= term_before or extra or size == GROUP_EVENTS then
+    local at = position_packed
+    add_whole(caller.head .. put('>BI8', UINT64, kept_count == 0 and last or position - 1) .. (fence or at) .. term .. (fence and at or TRUE) .. said
+      .. events.by .. tail .. (extra or FALSE) .. (name and text_head(name) .. name or FALSE), true)
+    said_before, term_before, tail_before = not extra and said, term, tail
+  else
+    local n = parts_count
+    if tail ~= tail_before then
+      tail_before = tail
+      parts[n + 1] = '\161T' .. (fence or TRUE) .. tail .. (text_heads[#name] or text_head(name)) .. name
+      parts_count = n + 1
+    elseif fence then
+      parts[n + 1] = '\161S' .. fence .. (text_heads[#name] or text_head(name)) .. name
+      parts_count = n + 1
+    else
+      parts[n + 1], parts[n + 2] = short_heads[#name] or short_head(name), name
+      parts_count = n + 2
+    end
+    size = size + 1
+  end
+  kept_count = kept_count + 1
+end
+
+-- A kept event of another form, at the position that was just handed out: its head up to the tenant, and what comes behind its position, packed.
+function events.keep(head, tail)
+  add_whole(head .. put('>BI8', UINT64, kept_count == 0 and last or position - 1) .. position_packed .. tail, true)
+  kept_count, said_before = kept_count + 1, nil
+end
+
+-- The refusal of a transaction; the rest packed.
+function events.refuse_group(request, tail, extra)
+  local now = put('>BI8', UINT64, now_ms)
+  add_whole(caller.head .. REFUSED .. now .. ROLLED_BACK .. request .. caller.packed_label .. tail .. extra .. FALSE, false)
+  said_before = nil
+end
+
+-- A refusal: published for those who listen now, never kept, without a position. `cause`: what is in the way, or false.
+function events.refuse(kind, status, cause, request, requester, resource_type, name, extra)
+  add_whole(caller.head .. pack(false, false, false, now_ms, false, kind, status, cause, request, caller.label, requester, resource_type,
+    caller.label, caller.end_user, false, 0, extra or false, name), false)
+  said_before = nil
+end
+
+-- The last act of a call: what is kept goes into the history, the state is written, everything is published.
+function events.publish()
+  local text = size > 0 and text_of_group()
+  if kept_count > 0 then
+    for n = 1, group_count do
+      if group_sizes[n] > 0 then
+        append(groups[n], group_sizes[n])
+      end
+    end
+    if text and is_kept then
+      append(text, size)
+    end
+    last = position
+    save()
+  elseif is_unsaved then
+    save()
+  end
+  for n = 1, group_count do
+    publish_message(groups[n])
+  end
+  if text then
+    publish_message(text)
+  end
+end

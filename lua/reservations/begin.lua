@@ -1,0 +1,66 @@
+-- begin: how each call that works on reservations begins and ends.
+--
+-- gives  plan
+-- A call is planned to its end in memory; `finish` writes it. What remains from one call to the next are pure functions of bytes and tables that
+-- `start_plan` empties, so an error in the middle of a call leaves nothing to the next.
+
+plan = {}
+
+function plan.name_keys(keys)
+  local _
+  _, HELD, DEADLINES, HISTORY, DUE, DEFINITIONS, INDEX, SLOTS, LINKS = unpack(keys)
+  if DEFINITIONS then
+    definitions.reset()
+  end
+end
+
+-- Opens the call. Answers a refusal, or nil.
+function plan.begin(keys, packed_caller, cost, floor_at)
+  local refusal = open(keys[1], floor_at) or admit(packed_caller, cost)
+  if refusal then
+    return refusal
+  end
+  plan.name_keys(keys)
+end
+
+-- Empties what calls plan in.
+function plan.start()
+  reset_stage()
+  events.reset()
+  reset_plan()
+  if DEFINITIONS then
+    pools.reset()
+  end
+  plan.position_before, plan.held_before = position, held_count
+end
+
+-- What comes before anything is decided: what has lapsed ends, what is held learns of new pools. Answers AGAIN when there is more of it than one
+-- call may do, or nil.
+function plan.prepare()
+  plan.start()
+  if due and due <= now_ms and end_lapsed() or unsettled > 0 and DEFINITIONS and settle() then
+    return outcome('AGAIN')
+  end
+end
+
+function plan.head()
+  return put('>BI8c3BI8BI8', UINT64, backlog, '\162OK', UINT64, now_us, UINT64, position)
+end
+
+-- Writes and publishes what was planned.
+function plan.write()
+  if DEFINITIONS then
+    pools.write()
+  end
+  write_stage()
+  events.publish()
+end
+
+-- Writes what was planned and answers it.
+function plan.finish()
+  plan.write()
+  if answered == 1 then
+    return plan.head() .. answers[1]
+  end
+  return plan.head() .. concat(answers, '', 1, answered)
+end

@@ -1,0 +1,36 @@
+-- reset: end every reservation of the tenant at once. What is registered stays.
+--
+-- function  reset
+-- flags     allow-oom
+-- keys      as reserve
+-- args
+--   1 caller       see core/caller.lua
+--   2 call         packed: cost, floor
+-- returns       OK, now_us, position, number of physical resources freed | AGAIN, STALE, RATE as reserve
+-- cost          O(1) and the bitmap's bytes; the memory is given back in Redis' background thread
+-- invariants    one RESET event, also when nothing was held: whoever asked can see it done
+local RESET = '\165RESET\194\194\194'
+
+function reset(keys, args)
+  local _, cost, floor_at = unpack_limit(args[2], 2, 0)
+  local refusal = plan.begin(keys, args[1], cost, floor_at) or plan.prepare()
+  if refusal then
+    return refusal
+  end
+  local count = held_count
+  call('UNLINK', HELD, DEADLINES)
+  if DEFINITIONS then
+    call('UNLINK', INDEX)
+    registry.seed_index()
+    pools.clear()
+  end
+  held_count = 0
+  if due then
+    due = false
+    call('ZREM', DUE, caller.tenant)
+  end
+  next_position()
+  emit(RESET, FALSE, no_term(), pack(false, false, false, false, false, 0), false, FALSE)
+  answer(pack(count))
+  return plan.finish()
+end

@@ -1,0 +1,314 @@
+-- take: reserving one thing, whatever it is: a name that stands alone, a slot or several, a place in the tree, what takes others along.
+--
+-- gives  take, set_term, no_term, term, term_ttl, deadline, deadline_packed, deadline_bytes, group_at
+-- gives  set_room, answers, answered, reset_plan, answer, ttl_refused, refuse_ttl
+-- `group_at`: of a transaction its position, packed: its items get that and no events of their own.
+local RESERVED = '\168RESERVED\168ACQUIRED\194\167RESERVE'
+local CHECKED_EVERY = 16 -- blockers or slots, between looks at the budget
+local room, short_below -- `take` has a short way while less is held
+local dateless
+answers = {}
+
+-- How many may be held.
+function set_room(count)
+  room, short_below = count, caller.must_be_registered and 0 or count
+end
+
+function reset_plan()
+  answered, term_ttl, dateless, group_at, ttl_refused = 0, nil, nil, nil, false
+  set_room(math.huge)
+end
+
+function answer(text)
+  answered = answered + 1
+  answers[answered] = text
+end
+
+-- What follows from a time to live in ms (0: none was given): `deadline` as text or false, and `term`, deadline and now, packed. A deadline is
+-- counted from the next whole millisecond, so it is never early. `ttl_refused`: it is longer than the tenant allows.
+function set_term(ttl_ms)
+  term_ttl = ttl_ms
+  local lasts_ms = ttl_ms > 0 and ttl_ms or caller.default_ttl_ms
+  ttl_refused = caller.greatest_ttl_ms > 0 and (lasts_ms == 0 or lasts_ms > caller.greatest_ttl_ms)
+  if lasts_ms == 0 then
+    deadline, deadline_packed, deadline_bytes, term = false, FALSE, reservation.NEVER, no_term()
+  else
+    local deadline_ms = ceil(now_us / 1000) + lasts_ms
+    deadline, deadline_packed = digits(deadline_ms), put('>BI8', UINT64, deadline_ms)
+    term, deadline_bytes = deadline_packed .. put('>BI8', UINT64, now_ms), sub(deadline_packed, 2)
+  end
+end
+
+-- The term of what has no deadline.
+function no_term()
+  dateless = dateless or FALSE .. put('>BI8', UINT64, now_ms)
+  return dateless
+end
+
+-- Refuses an item whose time to live is longer than the tenant allows, or has no end where there must be one.
+function refuse_ttl()
+  term_ttl = nil -- the next one is refused, too
+  answer(pack('TTL', caller.greatest_ttl_ms))
+  return 'TTL'
+end
+
+-- Refuses to take something: publishes and answers it. `conflict` is what is in the way.
+local function refuse_take(name, tail, status, kind, conflict, holder, until_ms)
+  local _, requester, resource_type = unpack_limit(tail, 2, 0)
+  if not group_at then
+    events.refuse('RESERVE_FAILED', status, { kind, conflict, holder or '', until_ms or false }, 'RESERVE', requester, resource_type, name)
+  end
+  answer(pack(status, kind, conflict, holder or false, until_ms or false))
+  return status
+end
+
+-- The physical thing that a requester would get by a name, and whether it is new; its record, its slot as text; where the slot is wanted
+-- through its pool, true. Or nil, status, kind and name of what is in the way, holder, when that will be free. The last four arguments are
+-- what `resolve` answers.
+local function choose(requester, name, quantity, record, slot, exists, node)
+  local physical, is_through_pool = name, false
+  if record and record.capacity > 1 and not slot then
+    local mine = look(name .. '\0' .. requester)
+    if mine then
+      return name .. '_' .. mine, false, record, mine, true
+    end
+    if quantity > record.capacity then
+      return nil, 'NOT_VALID', 'quantity', name
+    end
+    local number = pools.lowest_free(record, quantity)
+    if not number then
+      return nil, 'NOT_AVAILABLE', 'pool', name, false, pools.first_deadline(name)
+    end
+    slot, is_through_pool = text_of(number), true
+    physical = name .. '_' .. slot
+  else
+    local present = look(name)
+    if present then
+      local holder = reservation.holder(present)
+      if holder ~= requester then
+        return nil, 'ALREADY_HELD', 'resource', name, holder, reservation.free_at(name, present)
+      end
+      return name, false, record, slot
+    elseif node then
+      return nil, 'NOT_VALID', 'path', node
+    elseif slot and not exists or not record and caller.must_be_registered then
+      return nil, 'NOT_VALID', 'registration', name
+    elseif quantity > 1 then
+      return nil, 'NOT_VALID', 'quantity', name
+    end
+  end
+  if record and (record.children > 0 or record.depth > 0) then
+    local kind, conflict, holder, until_ms = tree.refusal(record, requester)
+    if kind then
+      return nil, 'ALREADY_HELD', kind, conflict, holder, until_ms
+    end
+  end
+  return physical, true, record, slot, is_through_pool
+end
+
+-- Notes where a thing stands that is taken: its slot, its place in the tree.
+local function occupy(requester, physical, record, slot, is_through_pool)
+  held_count = held_count + 1
+  if slot then
+    pools.take(record, slot + 0)
+    if is_through_pool then
+      set_held(record.name .. '\0' .. requester, slot)
+    end
+  end
+  if record and (record.depth > 0 or record.near >= definitions.IS_PARENT_POOL) then
+    tree.index(add_index, record, requester, physical)
+  end
+end
+
+-- Takes along what a reservation blocks. Answers their names or false; or nil and why not, as `choose`.
+local function take_blockers(requester, physical, record, at, tail)
+  local blockers, blocks = {}, record.blocks
+  local user = '\0' .. deadline_bytes .. physical
+  local _, _, kind, label, end_user = unpack_limit(tail, 4, 0)
+  local stamp = at .. no_term() .. FALSE .. pack(requester, kind, label, end_user, false)
+  look_ahead(blocks, 1, #blocks)
+  for n = 1, #blocks do
+    local blocker, is_new, place, slot, is_through_pool, until_ms = choose(requester, blocks[n], 1, resolve(blocks[n]))
+    spent = spent + 2
+    if not blocker then
+      local status, what, conflict, holder = is_new, place, slot, is_through_pool
+      return nil, status, (what == 'resource' or what == 'pool') and 'blocker' or what, conflict, holder, until_ms
+    end
+    if blocker ~= physical then
+      if is_new then
+        occupy(requester, blocker, place, slot, is_through_pool)
+        local its_place = reservation.BLOCKS_ONLY
+        if place then
+          its_place = reservation.pack_place(slot and place.name, tree.path(place, blocker), false, slot and is_through_pool, 1)
+        end
+        set_held(blocker, stamp .. its_place)
+      else
+        set_held(blocker, reservation.with_one_more_use(look(blocker)))
+      end
+      add_index('u' .. blocker .. user)
+      blockers[#blockers + 1] = blocker
+    end
+    if n % CHECKED_EVERY == 0 and is_too_much() then
+      break
+    end
+  end
+  return blockers[1] and blockers or false
+end
+
+-- Takes the other slots of a reservation of several. Answers the indexes of all.
+local function take_more_slots(requester, pool, slot, quantity, stamp, token, tail)
+  local slots, rest = { slot + 0 }, stamp .. TEXT_16 .. token .. sub(tail, 1, -2)
+  for n = 2, quantity do
+    local number = pools.lowest_free(pool, 1)
+    local name = pool.name .. '_' .. text_of(number)
+    slots[n] = number
+    occupy(requester, name, pool, number, false)
+    set_held(name, rest .. reservation.pack_place(pool.name, tree.path(pool, name), false, slots[1], 0))
+    if n % CHECKED_EVERY == 0 and is_too_much() then
+      break
+    end
+  end
+  return slots
+end
+
+-- What the requester holds by itself already is answered with its token, unless an end user asks who did not make it.
+local function answer_had(name, packed, tail)
+  local _, _, _, _, token, holder, _, _, end_user = unpack_limit(packed, 8, 0)
+  if caller.end_user and end_user ~= caller.end_user then
+    return refuse_take(name, tail, 'ALREADY_HELD', 'resource', name, holder, reservation.free_at(name, packed))
+  end
+  local _, _, _, slots = reservation.place(packed)
+  if type(slots) == 'number' then
+    -- One of several: the first one says it all.
+    name = match(name, '^(.+_)') .. text_of(slots)
+    packed = look(name)
+  end
+  answer('\161H' .. packed .. text_head(name) .. name)
+  return 'ALREADY_HAD', name, packed
+end
+
+-- The tenant may hold no more: the item is refused by itself.
+local function refuse_full()
+  publish_limit('ConcurrentReservations', caller.held_limit)
+  local first = call('ZRANGE', DEADLINES, '0', '0', 'WITHSCORES')
+  answer(pack('LIMIT', 'ConcurrentReservations', caller.held_limit, held_count, tonumber(first[2]) or false))
+  return 'LIMIT'
+end
+
+-- What `take` does with everything but a free name that stands alone. An item that passes the budget is taken back where it may be large.
+local function take_placed(name, token, tail, ttl_ms, quantity, ...)
+  local requester = reservation.requester(tail)
+  local physical, is_new, record, slot, is_through_pool, until_ms = choose(requester, name, quantity, ...)
+  if not physical then
+    return refuse_take(name, tail, is_new, record, slot, is_through_pool, until_ms)
+  end
+  local present = not is_new and look(physical)
+  if present and reservation.has_token(present) then
+    return answer_had(physical, present, tail)
+  end
+  if ttl_ms ~= term_ttl then
+    set_term(ttl_ms)
+    if ttl_refused then
+      return refuse_ttl()
+    end
+  end
+  local position_then, count_before, blockers, slots, path, used = position, held_count, false, slot and is_through_pool or false, false, 0
+  if present then
+    local _
+    _, path, _, slots, used = reservation.place(present)
+    is_through_pool = slots == true
+    if quantity > 1 and pools.free(record) < quantity - 1 then
+      return refuse_take(name, tail, 'NOT_AVAILABLE', 'pool', name, false, pools.first_deadline(name))
+    end
+  elseif record then
+    path = tree.path(record, physical)
+  end
+  local to = (record and record.blocks[1] or quantity > 1 or held_count >= room) and mark()
+  local at = group_at or next_position() -- of a transaction it is the group's
+  if is_new then
+    occupy(requester, physical, record, slot, is_through_pool)
+  end
+  if quantity > 1 then
+    slots = take_more_slots(requester, record, slot, quantity, at .. term, token, tail)
+  end
+  if record and record.blocks[1] then
+    local status, kind, conflict, holder, ends_ms
+    blockers, status, kind, conflict, holder, ends_ms = take_blockers(requester, physical, record, at, tail)
+    if blockers == nil then
+      undo(to)
+      position = position_then
+      return refuse_take(name, tail, status, kind, conflict, holder, ends_ms)
+    end
+  end
+  local is_full = held_count > room and held_count > count_before
+  if to and (is_full or is_too_much()) then
+    undo(to)
+    position = position_then
+    return is_full and refuse_full() or 'TOO_MUCH_WORK'
+  end
+  local place = reservation.ALONE
+  if slot or path or blockers or used > 0 then
+    place = reservation.pack_place(slot and record.name, path, blockers, slots, used)
+  end
+  local rest = sub(tail, 1, -2) .. place
+  local packed = at .. term .. TEXT_16 .. token .. rest
+  set_held(physical, packed)
+  if deadline then
+    set_deadline(physical, deadline)
+  end
+  if slot then
+    if not is_through_pool then
+      set_held(record.name .. '\0\0' .. token, slot)
+    end
+    local pool_name = record.name
+    add_index('v' .. pool_name .. '\0' .. sub(at, 2) .. slot)
+    if deadline then
+      add_index('p' .. pool_name .. '\0' .. deadline_bytes .. slot)
+    end
+  end
+  if not group_at then
+    emit(RESERVED, false, term, rest, physical)
+  end
+  answered = answered + 1
+  answers[answered] = '\161A' .. at .. term .. place .. text_head(physical) .. physical
+  return 'ACQUIRED', physical, packed
+end
+
+-- Takes a name (`quantity`: nil, or how many slots of it), or says why not. Answers status, and, where the requester holds it then, the physical
+-- name and the reservation.
+-- TOO_MUCH_WORK: nothing was done or answered.
+function take(name, token, tail, ttl_ms, quantity)
+  if DEFINITIONS then
+    local record, slot, exists, node = resolve(name)
+    if record or node then
+      return take_placed(name, token, tail, ttl_ms, quantity or 1, record, slot, exists, node)
+    end
+  end
+  local present = view[name]
+  if present == nil then
+    present = look(name)
+  end
+  if present or held_count >= short_below or quantity then
+    return take_placed(name, token, tail, ttl_ms, quantity or 1)
+  end
+  -- It is free, and it stands alone.
+  if ttl_ms ~= term_ttl then
+    set_term(ttl_ms)
+    if ttl_refused then
+      return refuse_ttl()
+    end
+  end
+  local at = group_at or next_position()
+  local stamp = at .. term
+  local packed = stamp .. TEXT_16 .. token .. tail
+  set_held(name, packed)
+  if deadline then
+    set_deadline(name, deadline)
+  end
+  held_count, answered = held_count + 1, answered + 1
+  answers[answered] = stamp
+  if not group_at then
+    emit(RESERVED, false, term, tail, name)
+  end
+  return 'ACQUIRED', name, packed
+end

@@ -1,0 +1,191 @@
+//! The library of functions, put together from the parts in `lua/`.
+//!
+//! A part is a file; a group is a list of parts that work together. The names that parts give to others are locals in front of the group, and each
+//! part stands in a block of its own behind them. A group's functions are made by its first call, so that they cost nothing per call, and
+//! loading costs Redis only the parsing.
+
+use std::{fmt::Write, sync::LazyLock};
+
+use crate::redis::FunctionLibrary;
+
+/// Length of the version in the names of library and functions: hexadecimal digits of the SHA-1 of the text.
+const VERSION_DIGITS: usize = 8;
+/// Prefix of the library's name.
+pub(super) const LIBRARY_PREFIX: &str = "holdfast_";
+
+/// A file of `lua/`.
+struct Part {
+    name: &'static str,
+    text: &'static str,
+}
+
+macro_rules! parts {
+    ($($name:literal)*) => {
+        &[$(Part { name: $name, text: include_str!(concat!("../../lua/", $name, ".lua")) }),*]
+    };
+}
+
+/// Parts that every group has.
+const CORE: &[Part] = parts! {
+    "core/words" "core/budget" "core/caller" "core/open" "core/limit" "core/history" "core/events" "core/pages"
+};
+
+/// Parts that plan a change of reservations.
+const PLAN: &[Part] = parts! {
+    "reservations/stage" "reservations/reservation" "reservations/definitions" "reservations/pools" "reservations/tree" "reservations/take"
+    "reservations/release" "reservations/lapse" "reservations/settle" "reservations/begin"
+};
+
+const RESERVATIONS: &[Part] = parts! {
+    "reservations/straight" "reservations/items" "reservations/calls" "reservations/groups" "reservations/reserve" "reservations/unreserve"
+    "reservations/renew" "reservations/shared" "reservations/transactions" "reservations/expire" "reservations/force_release"
+    "reservations/reset"
+};
+
+const RESOURCES: &[Part] = parts! {
+    "resources/drafts" "resources/bitmap" "resources/layout" "resources/pages" "resources/availability" "resources/register"
+    "resources/resource_delete" "resources/resource_list" "resources/resource_read" "resources/check" "resources/list"
+    "resources/verify_fence" "resources/position"
+};
+
+const EVENTS: &[Part] = parts! {
+    "events/stream_slots" "events/publish" "events/company_put" "events/company_read" "events/company_delete" "events/heads" "events/replay"
+    "events/stream_enter"
+};
+
+const TENANTS: &[Part] = parts! {
+    "events/stream_slots" "tenants/sessions" "tenants/tenant_create" "tenants/tenant_read" "tenants/tenant_update" "tenants/tenant_delete"
+    "tenants/key_create" "tenants/key_delete" "tenants/key_list" "tenants/key_rotate" "tenants/key_used" "tenants/session_create"
+    "tenants/session_end" "tenants/issuer_claim" "tenants/issuer_drop" "tenants/usage" "tenants/replica_beat"
+};
+
+const QUEUES: &[Part] = parts! {
+    "queues/monitor" "queues/values" "queues/fold" "queues/retention" "queues/counters" "queues/details" "queues/jobs" "queues/workers"
+    "queues/queue_rows" "queues/observe" "queues/queue_upkeep" "queues/connection_create" "queues/connection_list"
+    "queues/connection_delete" "queues/connection_forget" "queues/job_list" "queues/job_read" "queues/worker_list" "queues/queue_list"
+    "queues/counts_read" "queues/watch_look" "queues/watch_take" "queues/watch_keep"
+};
+
+/// Each group with its lists of parts. The order of parts does not matter.
+const GROUPS: &[(&str, &[&[Part]])] = &[
+    ("reservations", &[CORE, PLAN, RESERVATIONS]),
+    ("resources", &[CORE, PLAN, RESOURCES]),
+    ("events", &[CORE, EVENTS]),
+    ("tenants", &[CORE, TENANTS]),
+    ("queues", &[CORE, QUEUES]),
+];
+
+/// The library as it is loaded.
+pub(super) static LIBRARY: LazyLock<Library> = LazyLock::new(Library::compose);
+
+/// The library of functions, as it is loaded.
+#[must_use]
+pub fn function_library() -> &'static FunctionLibrary {
+    &LIBRARY.loaded
+}
+
+/// The library: its version, and its text.
+#[derive(Debug)]
+pub(super) struct Library {
+    /// The first digits of the SHA-1 of the text that does not depend on the version.
+    pub(super) version: String,
+    /// Name and text, as Redis loads them.
+    pub(super) loaded: FunctionLibrary,
+}
+
+impl Library {
+    fn compose() -> Self {
+        let bodies: String = GROUPS.iter().map(|(group, lists)| maker(group, lists)).collect();
+        let registrations = |version: &str| {
+            let mut text = String::new();
+            for (group, lists) in GROUPS {
+                for (function, flags) in functions(lists) {
+                    let flags: String = flags.iter().map(|flag| format!("'{flag}', ")).collect();
+                    // Writing to a string cannot fail.
+                    let _ = write!(
+                        text,
+                        "redis.register_function{{ function_name = 'hf_{version}_{function}', flags = {{ {flags}}}, callback = function(keys, args)\n  \
+                         {group} = {group} or make_{group}()\n  return {group}.{function}(keys, args)\nend }}\n"
+                    );
+                }
+            }
+            text
+        };
+        let unversioned = bodies.clone() + &registrations("");
+        let version = redis::Script::new(&unversioned).get_hash()[..VERSION_DIGITS].to_owned();
+        let name = format!("{LIBRARY_PREFIX}{version}");
+        let text = format!("#!lua name={name}\n{bodies}{}", registrations(&version));
+        Self { version, loaded: FunctionLibrary { name, text } }
+    }
+
+    /// The name by which `FCALL` calls a function.
+    pub(super) fn function_name(&self, function: &str) -> String {
+        format!("hf_{}_{function}", self.version)
+    }
+}
+
+/// A function as a script, for servers or users without functions: the same parts, made anew by each call. `None`: no part is this function.
+pub(super) fn script(function: &str) -> Option<String> {
+    let (_, lists) = GROUPS.iter().find(|(_, lists)| functions(lists).any(|(name, _)| name == function))?;
+    let (_, flags) = functions(lists).find(|(name, _)| *name == function)?;
+    let flags = if flags.is_empty() { String::new() } else { format!(" flags={}", flags.join(",")) };
+    Some(format!("#!lua{flags}\n{}return {function}(KEYS, ARGV)\n", body(lists)))
+}
+
+/// The function that makes a group's functions, and the variable that keeps them.
+fn maker(group: &str, lists: &[&'static [Part]]) -> String {
+    let table: String = functions(lists).map(|(function, _)| format!("{function} = {function}, ")).collect();
+    format!("local function make_{group}()\n{}return {{ {table}}}\nend\nlocal {group}\n", body(lists))
+}
+
+/// The text of a group: the given names as locals, then each part in a block of its own.
+fn body(lists: &[&'static [Part]]) -> String {
+    let parts = || lists.iter().copied().flatten();
+    let given = parts().flat_map(|part| header(part.text, "gives"));
+    let names: Vec<_> = given.chain(functions(lists).map(|(function, _)| function)).collect();
+    let blocks: String = parts().map(|Part { name, text }| format!("do -- {name}\n{text}end\n")).collect();
+    format!("local {}\n{blocks}", names.join(", "))
+}
+
+/// The functions of a group, each with its flags.
+fn functions(lists: &[&'static [Part]]) -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    let parts: Vec<&'static Part> = lists.iter().copied().flatten().collect();
+    parts.into_iter().filter_map(|part| {
+        let function = header(part.text, "function").next()?;
+        Some((function, header(part.text, "flags").collect()))
+    })
+}
+
+/// The values of a line of a part's header: `-- gives  a, b`.
+fn header(text: &'static str, key: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines()
+        .filter_map(move |line| line.strip_prefix("-- ")?.strip_prefix(key)?.strip_prefix("  "))
+        .flat_map(|values| values.split(','))
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_group_gives_each_name_once_and_not_too_many() {
+        for (group, lists) in GROUPS {
+            let names: Vec<_> = lists.iter().copied().flatten().flat_map(|part| header(part.text, "gives")).collect();
+            let mut seen = HashSet::new();
+            assert!(names.iter().all(|name| seen.insert(name)), "{group}: a name is given twice");
+            assert!(names.len() < 150, "{group}: Lua allows 200 locals in a function, and {} are given", names.len());
+        }
+    }
+
+    #[test]
+    fn the_version_is_in_the_name_and_changes_with_the_text() {
+        let library = &*LIBRARY;
+        assert_eq!(library.loaded.name, format!("holdfast_{}", library.version));
+        assert!(library.loaded.text.starts_with(&format!("#!lua name={}\n", library.loaded.name)));
+        assert!(library.loaded.text.contains(&library.function_name("reserve")));
+    }
+}

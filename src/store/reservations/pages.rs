@@ -1,0 +1,142 @@
+//! Lists, page by page.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    domain::reservation::HeldReservation,
+    store::{
+        Caller, Reply, Stamped, Store, StoreError,
+        call::Call,
+        codec::{Reader, Writer},
+        functions::{self, Function},
+        reservations::decode::read_row,
+    },
+};
+
+/// Rows that are read in one call when the caller wants all of them.
+const ALL_ROWS_AT_ONCE: usize = 1_000;
+
+/// A page of the list of what is held.
+#[derive(Debug)]
+pub struct Page {
+    /// What was found, in no order that means anything.
+    pub found: Vec<HeldReservation>,
+    /// The position as of which the list holds: the first page's.
+    pub as_of: i64,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<PageCursor>,
+}
+
+/// Where a page begins: a cursor of Redis' scan, and the last name given of what that scan finds there, in the order of bytes; so nothing
+/// that stays is left out where a scan finds more than fits in a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageCursor {
+    scan: String,
+    after: String,
+    as_of: Option<i64>,
+}
+
+impl PageCursor {
+    /// The beginning.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { scan: "0".into(), after: String::new(), as_of: None }
+    }
+
+    /// As clients carry it: opaque, and safe in a URL.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(format!("{}:{}:{}", self.as_of.unwrap_or(0), self.scan, self.after))
+    }
+
+    /// Reads one that a client gives back.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let mut parts = text.splitn(3, ':');
+        let as_of: i64 = parts.next()?.parse().ok()?;
+        let scan = parts.next()?;
+        scan.parse::<u64>().ok()?;
+        Some(Self { scan: scan.into(), after: parts.next()?.into(), as_of: Some(as_of) })
+    }
+}
+
+impl Store {
+    /// A page of the active reservations: from `cursor` on, at most `limit`, perhaps fewer.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Stamped<Page>, StoreError> {
+        self.page_at_cost(1, caller, cursor, limit).await
+    }
+
+    /// The next page of the whole list, as large as is good for one call.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn scan(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
+        self.page_at_cost(1, caller, cursor, ALL_ROWS_AT_ONCE).await
+    }
+
+    /// The page after that, of the same call, which was paid for.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn scan_next(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
+        self.page_at_cost(0, caller, cursor, ALL_ROWS_AT_ONCE).await
+    }
+
+    async fn page_at_cost(
+        &self,
+        cost: u32,
+        caller: &Caller,
+        cursor: &PageCursor,
+        limit: usize,
+    ) -> Result<Stamped<Page>, StoreError> {
+        let (reply, next, found) = self.rows(&functions::LIST, cost, caller, cursor, limit, read_row).await?;
+        let as_of = cursor.as_of.unwrap_or(reply.position);
+        Ok(reply.stamped(Page { found, as_of, next }))
+    }
+
+    /// Reads a page of a list: its reply, where the next page begins, and its rows.
+    pub(super) async fn rows<T>(
+        &self,
+        function: &'static Function,
+        cost: u32,
+        caller: &Caller,
+        cursor: &PageCursor,
+        limit: usize,
+        row: impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> Result<(Reply, Option<PageCursor>, Vec<T>), StoreError> {
+        let packed = Writer::default().text(&cursor.scan).text(&cursor.after).int(limit as i64).done();
+        let reply = self.call(caller, Call::packed(function, packed).at_cost(cost)).await?;
+        let as_of = Some(cursor.as_of.unwrap_or(reply.position));
+        let (next, rows) = reply.whole(|reader| {
+            let (scan, after) = (reader.text()?.to_owned(), reader.text()?.to_owned());
+            let mut rows = Vec::new();
+            while reader.left() > 0 {
+                rows.push(row(reader)?);
+            }
+            let is_end = scan == "0" && after.is_empty();
+            Some(((!is_end).then_some(PageCursor { scan, after, as_of }), rows))
+        })?;
+        Ok((reply, next, rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        for after in ["", "a:b/é"] {
+            let cursor =
+                PageCursor { scan: "17179869184".into(), after: after.into(), as_of: Some(1_790_000_000_000_000) };
+            assert_eq!(PageCursor::decode(&cursor.encode()), Some(cursor));
+        }
+        for bad in ["", "!", "AAAA", &URL_SAFE_NO_PAD.encode("1"), &URL_SAFE_NO_PAD.encode("1:x:")] {
+            assert_eq!(PageCursor::decode(bad), None, "{bad}");
+        }
+    }
+}

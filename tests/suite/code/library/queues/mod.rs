@@ -1,0 +1,6 @@
+//! The queue monitor.
+
+mod connections;
+mod harness;
+mod jobs;
+mod workers;
