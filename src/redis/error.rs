@@ -2,6 +2,8 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::redis::functions::without_arguments;
+
 /// The codes with which Redis says that it cannot do something now. Nothing was changed.
 const NOT_NOW: [&str; 11] = [
     "OOM",
@@ -18,6 +20,8 @@ const NOT_NOW: [&str; 11] = [
 ];
 /// The text of the error for an unknown function. It has no code of its own, and is the same in Redis and Valkey.
 const MISSING_FUNCTION: &str = "Function not found";
+/// Code and text of the errors for `FCALL` itself: the user may not call it; the server is older, or has it renamed.
+const NO_FCALL: [(&str, &str); 2] = [("NOPERM", "'fcall'"), ("ERR", "unknown command 'FCALL'")];
 
 /// Why a command got no reply that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +51,13 @@ pub enum CommandError {
     /// `FCALL` of a function that no library of this server has. Nothing ran.
     #[error("redis does not know the function")]
     MissingFunction,
+
+    /// `FCALL` is a command that this server does not know, or that its user may not call. Nothing ran.
+    #[error("redis runs no functions for us: {why}")]
+    NoFunctions {
+        /// Why, in Redis' words.
+        why: String,
+    },
 
     /// Any other error of Redis: the command or the script is wrong, or the user may not call it.
     #[error("redis answered {code} {detail}")]
@@ -93,6 +104,9 @@ fn server_error(error: &RedisError) -> CommandError {
     if detail.contains(MISSING_FUNCTION) {
         return CommandError::MissingFunction;
     }
+    if NO_FCALL.iter().any(|(known, text)| code == *known && detail.contains(text)) {
+        return CommandError::NoFunctions { why: without_arguments(&format!("{code} {detail}")) };
+    }
     CommandError::Failed { code: code.into(), detail: detail.into() }
 }
 
@@ -121,6 +135,15 @@ mod tests {
             ("READONLY You can't write against a read only replica.", "READONLY"),
         ] {
             assert_eq!(meaning(line).error, CommandError::Refused { code: code.into() }, "{line}");
+        }
+        for (line, why) in [
+            (
+                "NOPERM User ours has no permissions to run the 'fcall' command",
+                "NOPERM User ours has no permissions to run the 'fcall' command",
+            ),
+            ("ERR unknown command 'FCALL', with args beginning with: 'x' '5' ", "ERR unknown command 'FCALL'"),
+        ] {
+            assert_eq!(meaning(line).error, CommandError::NoFunctions { why: why.into() });
         }
         let failed = CommandError::Failed { code: "NOPERM".into(), detail: "no permissions".into() };
         assert_eq!(meaning("NOPERM no permissions").error, failed);

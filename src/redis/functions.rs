@@ -1,13 +1,18 @@
 //! Libraries of Redis Functions: loaded on each new connection, and again where the server has lost them.
 
-use redis::{RedisError, Value};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use redis::RedisError;
 use tokio::time::Instant;
 
 use crate::redis::{
-    Command,
-    resp::Arguments,
+    CommandError,
+    error::diagnose,
     transport::{Transport, TransportError},
 };
+
+/// Codes of a server that takes nothing in, but runs what frees or looks: without the library it does so by scripts alone.
+const TAKES_NOTHING: [&str; 3] = ["OOM", "MISCONF", "NOREPLICAS"];
 
 /// The text of the error for a library that the server has already.
 const ALREADY_LOADED: &str = "already exists";
@@ -19,30 +24,85 @@ pub struct FunctionLibrary {
     pub name: String,
     /// Its text, whose first line names it.
     pub text: String,
+    /// A function of it that does nothing: whoever may call it may call the others.
+    pub probe: String,
 }
 
-/// `FUNCTION LOAD`, which a cluster's client sends to every primary.
-struct Load<'a>(&'a FunctionLibrary);
+/// Whether a server runs the functions of a library.
+#[derive(Debug)]
+pub(super) enum Availability {
+    /// It has them, and its user may call them.
+    Available,
+    /// Why it does not, in Redis' words.
+    Unavailable(String),
+    /// It did not answer, or cannot say now: what was known before still holds.
+    Unknown,
+}
 
-impl Command for Load<'_> {
-    fn write(&self, to: &mut dyn Arguments) {
-        to.text("FUNCTION");
-        to.text("LOAD");
-        to.text(&self.0.text);
+/// Loads a library on a connection's server, in a cluster on every primary, unless it is there; finds out whether its functions can be called.
+pub(super) async fn load(transport: &mut Transport, library: &FunctionLibrary) -> Availability {
+    let mut found = send(transport, &["FCALL", &library.probe, "0"]).await;
+    if found == Err(CommandError::MissingFunction) {
+        let loaded = send(transport, &["FUNCTION", "LOAD", &library.text]).await;
+        found = send(transport, &["FCALL", &library.probe, "0"]).await;
+        if found == Err(CommandError::MissingFunction) {
+            // Loaded, maybe by somebody else meanwhile, and lost once more: the next call that misses it loads it again.
+            let is_there =
+                matches!(&loaded, Err(CommandError::Failed { detail, .. }) if detail.contains(ALREADY_LOADED));
+            found = if is_there { Ok(()) } else { loaded };
+        }
+    }
+    match found {
+        Ok(()) => Availability::Available,
+        Err(CommandError::Refused { code }) if TAKES_NOTHING.contains(&code.as_str()) => {
+            Availability::Unavailable(code)
+        }
+        Err(CommandError::NoFunctions { why }) => Availability::Unavailable(why),
+        Err(CommandError::Failed { code, detail }) => {
+            Availability::Unavailable(without_arguments(&format!("{code} {detail}")))
+        }
+        Err(_) => Availability::Unknown,
     }
 }
 
-/// Loads a library on a connection's server, in a cluster on every primary.
-///
-/// # Errors
-/// In Redis' words, why it has not been loaded: it has no functions (before 7.0), its user may not load them, its memory is full.
-pub(super) async fn load(transport: &mut Transport, library: &FunctionLibrary) -> Result<(), String> {
-    let error: RedisError = match transport.send(Instant::now(), &Load(library)).await {
-        Ok(Value::ServerError(error)) => error.into(),
+/// An error of Redis without the arguments of the command, which it repeats where it does not know the command.
+pub(super) fn without_arguments(error: &str) -> String {
+    error.split_once(", with args").map_or(error, |(error, _)| error).to_owned()
+}
+
+async fn send(transport: &mut Transport, command: &[&str]) -> Result<(), CommandError> {
+    let error: RedisError = match transport.send_to_primaries(Instant::now(), command).await {
+        Ok(redis::Value::ServerError(error)) => error.into(),
         Ok(_) => return Ok(()),
         Err(TransportError::Redis(error)) => error,
-        Err(TransportError::Send(_)) => return Err("no answer".into()),
+        Err(TransportError::Send(_)) => return Err(CommandError::Unreachable),
     };
-    let text = error.to_string();
-    if text.contains(ALREADY_LOADED) { Ok(()) } else { Err(text) }
+    Err(diagnose(&error, 0).error)
+}
+
+/// Connections of this process whose server cannot run our functions.
+static ON_SCRIPTS: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes that one more connection has to use scripts. The first is logged.
+pub(super) fn note_scripts(why: &str) {
+    if ON_SCRIPTS.fetch_add(1, Ordering::Relaxed) == 0 {
+        tracing::warn!(why, "redis cannot run our functions; the same decisions run as scripts, which are slower");
+    }
+    note_vehicle();
+}
+
+/// Notes that one connection less has to use scripts. The last is logged.
+pub(super) fn note_functions() {
+    if ON_SCRIPTS.fetch_sub(1, Ordering::Relaxed) == 1 {
+        tracing::info!("redis runs our functions now");
+    }
+    note_vehicle();
+}
+
+/// Sets the metric of what is used.
+pub(super) fn note_vehicle() {
+    let is_on_scripts = ON_SCRIPTS.load(Ordering::Relaxed) > 0;
+    for (kind, is_used) in [("functions", !is_on_scripts), ("scripts", is_on_scripts)] {
+        metrics::gauge!("holdfast_store_vehicle", "kind" => kind).set(f64::from(u8::from(is_used)));
+    }
 }

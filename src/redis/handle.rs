@@ -18,7 +18,7 @@ use crate::{
     redis::{
         Address,
         error::{CommandError, Diagnosis, diagnose},
-        functions::{self, FunctionLibrary},
+        functions::{self, Availability, FunctionLibrary},
         pipelined::{Push, SendError},
         resp::Command,
         transport::{self, Transport, TransportError},
@@ -30,8 +30,8 @@ use crate::{
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// Delay between attempts to connect: short, since an attempt costs Redis little and nobody is served meanwhile.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Interval of attempts to load the functions where they could not be: rights are granted and memory is freed while we run.
-const LOAD_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval of attempts to load the functions where they could not be, 3 s: rights are granted and memory is freed while we run.
+const LOAD_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The connection that all calls of one runtime share. It pipelines by itself, so a pool would only add round trips. Cheap to clone.
 #[derive(Clone)]
@@ -103,6 +103,7 @@ impl RedisHandle {
             started: Instant::now(),
             answered_ms: AtomicU64::new(u64::MAX),
         });
+        functions::note_vehicle();
         tokio::spawn(reconnect(Arc::downgrade(&inner)));
         Self { inner }
     }
@@ -146,9 +147,9 @@ impl RedisHandle {
         self.has_functions()
     }
 
-    /// Notes that the user may not call functions, with Redis' words for it.
+    /// Notes that this Redis runs no functions for us, with its words for it.
     pub fn refuse_functions(&self, why: &str) {
-        self.inner.note_functions(Some(why));
+        self.inner.note_scripts(why);
     }
 
     /// Waits until there is a connection.
@@ -197,25 +198,20 @@ impl Inner {
     }
 
     async fn load(&self, transport: &mut Transport) {
-        let loaded = functions::load(transport, self.library).await;
-        self.note_functions(loaded.err().as_deref());
+        match functions::load(transport, self.library).await {
+            Availability::Available => {
+                if !self.has_functions.swap(true, Ordering::Relaxed) {
+                    functions::note_functions();
+                }
+            }
+            Availability::Unavailable(why) => self.note_scripts(&why),
+            Availability::Unknown => {}
+        }
     }
 
-    /// Notes whether the server has the library; `why`: why it has not.
-    fn note_functions(&self, why: Option<&str>) {
-        let had_functions = self.has_functions.swap(why.is_none(), Ordering::Relaxed);
-        match why {
-            None if !had_functions => tracing::info!("redis has our functions now"),
-            Some(why) if had_functions => {
-                tracing::warn!(
-                    why,
-                    "redis cannot be given our functions; the same decisions run as scripts, which are slower"
-                );
-            }
-            _ => {}
-        }
-        for (kind, is_used) in [("functions", why.is_none()), ("scripts", why.is_some())] {
-            metrics::gauge!("holdfast_store_vehicle", "kind" => kind).set(if is_used { 1.0 } else { 0.0 });
+    fn note_scripts(&self, why: &str) {
+        if self.has_functions.swap(false, Ordering::Relaxed) {
+            functions::note_scripts(why);
         }
     }
 
@@ -226,6 +222,14 @@ impl Inner {
             *current = None;
             self.is_connected.send_replace(false);
             self.broken.notify_one();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !self.has_functions.load(Ordering::Relaxed) {
+            functions::note_functions();
         }
     }
 }

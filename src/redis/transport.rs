@@ -8,6 +8,7 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
+    cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo},
     io::tcp::TcpSettings,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
@@ -58,6 +59,17 @@ impl Transport {
             Self::Tls(connection) => within_timeout(connection.req_packed_command(&packed(command))).await,
             Self::Cluster(connection) => within_timeout(connection.req_packed_command(&packed(command))).await,
         }
+    }
+
+    /// The same for every primary of a cluster: an error of one is the reply.
+    pub(super) async fn send_to_primaries<C: Command + ?Sized>(
+        &mut self,
+        since: Instant,
+        command: &C,
+    ) -> Result<Value, TransportError> {
+        let Self::Cluster(connection) = self else { return self.send(since, command).await };
+        let all = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::AllSucceeded));
+        within_timeout(connection.route_command(packed(command), RoutingInfo::MultiNode(all))).await
     }
 
     /// Subscribes a channel; whether that succeeded. In a cluster it is a sharded channel.

@@ -181,13 +181,13 @@ impl Store {
         }
         loop {
             match (self.redis.send(&invocation).await, invocation.by) {
-                // Lost by FUNCTION FLUSH, or a server that is new: loaded again.
+                // Lost by FUNCTION FLUSH, or a server that is new: loaded again. Boxed, since it is rare: every call would carry the size of its future.
                 (Err(CommandError::MissingFunction), By::Function(attempt)) => {
-                    let is_loaded = self.redis.load_functions().await;
+                    let is_loaded = Box::pin(self.redis.load_functions()).await;
                     invocation.by = if is_loaded && attempt < MAX_LOADS { By::Function(attempt + 1) } else { By::Hash };
                 }
-                (Err(CommandError::Failed { code, detail }), By::Function(_)) if code == "NOPERM" => {
-                    self.redis.refuse_functions(&detail);
+                (Err(CommandError::NoFunctions { why }), By::Function(_)) => {
+                    self.redis.refuse_functions(&why);
                     invocation.by = By::Hash;
                 }
                 (Err(CommandError::MissingScript), By::Hash) => invocation.by = By::Text,

@@ -61,7 +61,9 @@ impl From<CommandError> for StoreError {
             // The text of the script was sent, and the server has forgotten it within the same command.
             CommandError::MissingScript => Self::Refused { code: "NOSCRIPT".into() },
             // Only a function that is called as one is answered so, and then it is called as a script.
-            CommandError::MissingFunction => Self::Refused { code: "NOFUNCTION".into() },
+            CommandError::MissingFunction | CommandError::NoFunctions { .. } => {
+                Self::Refused { code: "NOFUNCTION".into() }
+            }
             CommandError::Failed { code, detail } => {
                 Self::UnexpectedReply { function: "redis", got: format!("{code} {detail}") }
             }

@@ -96,8 +96,12 @@ pub(super) struct Library {
 impl Library {
     fn compose() -> Self {
         let bodies: String = GROUPS.iter().map(|(group, lists)| maker(group, lists)).collect();
+        let probe = |version: &str| format!("hf_{version}_probe");
         let registrations = |version: &str| {
-            let mut text = String::new();
+            let mut text = format!(
+                "redis.register_function{{ function_name = '{}', flags = {{ 'no-writes', 'allow-oom' }}, callback = function()\n  return ''\nend }}\n",
+                probe(version)
+            );
             for (group, lists) in GROUPS {
                 for (function, flags) in functions(lists) {
                     let flags: String = flags.iter().map(|flag| format!("'{flag}', ")).collect();
@@ -115,7 +119,8 @@ impl Library {
         let version = redis::Script::new(&unversioned).get_hash()[..VERSION_DIGITS].to_owned();
         let name = format!("{LIBRARY_PREFIX}{version}");
         let text = format!("#!lua name={name}\n{bodies}{}", registrations(&version));
-        Self { version, loaded: FunctionLibrary { name, text } }
+        let probe = probe(&version);
+        Self { version, loaded: FunctionLibrary { name, text, probe } }
     }
 
     /// The name by which `FCALL` calls a function.

@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// A redis-server on a port of its own.
-fn node(dir: &Path, port: u16, options: &[&str]) -> Redis {
+pub fn node(dir: &Path, port: u16, options: &[&str]) -> Redis {
     let (port, dir) = (port.to_string(), dir.join(port.to_string()));
     let all: Vec<_> = ["--port", &port, "--bind", "127.0.0.1"].into_iter().chain(options.iter().copied()).collect();
     Redis::start(&dir, &all)
@@ -68,23 +68,23 @@ impl Drop for Sentinel {
     }
 }
 
-async fn tenant(replica: &Replica) -> Tenant {
+pub async fn tenant(replica: &Replica) -> Tenant {
     let made = admin(replica, Method::POST, "", Some(json!({"name": "test", "tier": "Pro"}))).await;
     assert_eq!(made.status, 201, "{made:?}");
     Tenant { id: made.body["tenantId"].as_str().unwrap().into(), key: made.body["apiKey"].as_str().unwrap().into() }
 }
 
 /// A Redis primary with a replica, three sentinels, and two replicas of Holdfast.
-struct SentinelSetup {
-    replicas: [Replica; 2],
-    first: Redis,
-    second: Redis,
+pub struct SentinelSetup {
+    pub replicas: [Replica; 2],
+    pub first: Redis,
+    pub second: Redis,
     _sentinels: Vec<Sentinel>,
     _dir: tempfile::TempDir,
 }
 
 impl SentinelSetup {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (first_port, second_port) = (free_port(), free_port());
         let first = node(dir.path(), first_port, &["--repl-diskless-sync-delay", "0"]);
@@ -109,7 +109,7 @@ impl SentinelSetup {
     }
 
     /// Waits until the Redis replica has caught up with the primary.
-    fn catch_up(&self) {
+    pub fn catch_up(&self) {
         eventually("the replica has it", || {
             let offset = self.first.info("replication", "master_repl_offset");
             offset.is_some() && self.second.info("replication", "slave_repl_offset") == offset
@@ -117,7 +117,7 @@ impl SentinelSetup {
     }
 
     /// Kills the primary, and waits until the Redis replica is promoted.
-    fn fail_over(&mut self) {
+    pub fn fail_over(&mut self) {
         self.first.kill();
         eventually("the other is promoted", || self.second.info("replication", "role").as_deref() == Some("master"));
     }
@@ -234,7 +234,7 @@ async fn a_fail_over_loses_no_event_without_a_reset_and_doubles_none() {
 }
 
 /// A cluster of three primaries, created by redis-cli.
-fn cluster(dir: &Path) -> (Vec<Redis>, String) {
+pub fn cluster(dir: &Path) -> (Vec<Redis>, String) {
     let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
     let nodes: Vec<_> = ports
         .iter()

@@ -17,6 +17,7 @@ const TENANTS_CHECKED: usize = 500;
 
 /// A redis-server process over a directory of its own, on a Unix socket.
 pub struct Redis {
+    program: PathBuf,
     child: Child,
     dir: PathBuf,
     options: Vec<String>,
@@ -24,16 +25,21 @@ pub struct Redis {
 
 impl Redis {
     pub fn start(dir: &Path, options: &[&str]) -> Self {
-        std::fs::create_dir_all(dir).unwrap();
-        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        let child = Self::spawn(dir, &options);
-        Self { child, dir: dir.to_owned(), options }
+        Self::start_program(Path::new("redis-server"), dir, options)
     }
 
-    fn spawn(dir: &Path, options: &[String]) -> Child {
+    /// Starts a server of another version, or a Valkey.
+    pub fn start_program(program: &Path, dir: &Path, options: &[&str]) -> Self {
+        std::fs::create_dir_all(dir).unwrap();
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let child = Self::spawn(program, dir, &options);
+        Self { program: program.to_owned(), child, dir: dir.to_owned(), options }
+    }
+
+    fn spawn(program: &Path, dir: &Path, options: &[String]) -> Child {
         let socket = dir.join("redis.sock");
         let _ = std::fs::remove_file(&socket);
-        let child = bound_to_test("redis-server")
+        let child = bound_to_test(program.to_str().expect("a path in UTF-8"))
             .args(["--port", "0", "--save", "", "--unixsocketperm", "700", "--enable-debug-command", "yes"])
             .arg("--unixsocket")
             .arg(&socket)
@@ -64,14 +70,14 @@ impl Redis {
 
     /// Starts again over the files of the killed one.
     pub fn restart(&mut self) {
-        self.child = Self::spawn(&self.dir, &self.options);
+        self.child = Self::spawn(&self.program, &self.dir, &self.options);
     }
 
     /// The same, with a delay per loaded key in microseconds.
     pub fn restart_slowly(&mut self, key_us: u32) {
         let mut options = self.options.clone();
         options.extend(["--key-load-delay".to_owned(), key_us.to_string()]);
-        self.child = Self::spawn(&self.dir, &options);
+        self.child = Self::spawn(&self.program, &self.dir, &options);
     }
 
     pub fn signal(&self, signal: &str) {
