@@ -103,36 +103,7 @@ function give_up(name, packed)
   end
 end
 
--- Somebody else's slot of a pool: its name, holder and reservation, or nil.
-local function other_slot(record, requester)
-  local pool, name, holder, packed = record.name, nil, nil, nil
-  find_member('v' .. pool, function(member)
-    name = pool .. '_' .. sub(member, #pool + 11)
-    packed = look(name)
-    holder = packed and reservation.holder(packed)
-    return holder and holder ~= requester
-  end, false)
-  if holder and holder ~= requester then
-    return name, holder, packed
-  end
-  -- What is held as a blocker only has no fence in the index.
-  local from, final = record.first_bit, record.first_bit + record.extent - 1
-  while pools.is_held(pool) and not is_too_much() do
-    local bit = next_held_bit(from, final)
-    if not bit then
-      return nil
-    end
-    name = pool .. '_' .. text_of(bit - record.first_bit)
-    packed = look(name)
-    holder = packed and reservation.holder(packed)
-    if holder and holder ~= requester then
-      return name, holder, packed
-    end
-    from = bit + 1
-  end
-end
-
--- The slot that a requester means by its pool's name and a token: name, reservation, where its stamp ends; or nil, why not, holder, until when.
+-- The slot that a requester means by its pool's name and a token: name, reservation, where its stamp ends; or nil and why not.
 local function slot_meant(record, token, who)
   local name, requester = record.name, reservation.requester(who)
   local mine = look(name .. '\0' .. requester)
@@ -153,14 +124,8 @@ local function slot_meant(record, token, who)
       return slot, packed, stamp
     end
   end
-  if mine then
-    return nil, 'INVALID_RELEASE_TOKEN'
-  end
-  local other, holder, packed = other_slot(record, requester)
-  if other then
-    return nil, 'DOESNT_OWN_RESERVATION', holder, reservation.free_at(other, packed)
-  end
-  return nil, 'NOT_RESERVED'
+  -- A token that no slot has is of one that is lost: whoever holds others has nothing to do with it.
+  return nil, mine and 'INVALID_RELEASE_TOKEN' or 'NOT_RESERVED'
 end
 
 -- What a requester means by a name and a token: physical name, reservation, where its stamp ends; or nil, why not, holder, until when.

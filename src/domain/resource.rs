@@ -6,6 +6,8 @@ use crate::domain::{field_errors::FieldErrors, names};
 pub const MAX_CAPACITY: i64 = 100_000;
 /// Most blockers of one resource.
 pub const MAX_BLOCKS: usize = 64;
+/// Most bytes of a definition's blocks and path together, 8 KiB: every reserve of the resource reads them.
+const MAX_DEFINITION_BYTES: usize = 8_192;
 /// Most levels of a tree, the resource's own included.
 pub const MAX_LEVELS: usize = 32;
 /// Largest capacity of a pool whose slots are listed by name.
@@ -38,9 +40,18 @@ impl Definition {
         let capacity = capacity.unwrap_or(1);
         if !(1..=MAX_CAPACITY).contains(&capacity) {
             errors.add(format!("[{at}].capacity"), format!("is {capacity}; it must be from 1 to {MAX_CAPACITY}"));
+        } else if let Some(name) = &name {
+            errors.check(|| format!("[{at}].name"), slot_names(name, capacity));
         }
         let mut distinct: Vec<String> = Vec::new();
         let blocks = blocks.unwrap_or_default();
+        let bytes = blocks.iter().chain(&path).map(String::len).sum::<usize>();
+        if bytes > MAX_DEFINITION_BYTES {
+            let field = if blocks.is_empty() { "treePath" } else { "blocks" };
+            let message =
+                format!("makes {bytes} bytes of blocks and treePath; at most {MAX_DEFINITION_BYTES} are allowed");
+            errors.add(format!("[{at}].{field}"), message);
+        }
         if blocks.len() > MAX_BLOCKS {
             errors
                 .add(format!("[{at}].blocks"), format!("has {} names; at most {MAX_BLOCKS} are allowed", blocks.len()));
@@ -78,6 +89,18 @@ impl Definition {
             _ => None,
         }
     }
+}
+
+/// Checks that the names of a pool's slots are no longer than names may be.
+fn slot_names(name: &str, capacity: i64) -> Result<(), String> {
+    let longest = format!("{name}_{}", capacity - 1).len();
+    if capacity > 1 && longest > names::MAX_NAME_BYTES {
+        let most = names::MAX_NAME_BYTES;
+        return Err(format!(
+            "is too long for a pool of {capacity}: its last slot's name has {longest} bytes, and names have at most {most}"
+        ));
+    }
+    Ok(())
 }
 
 fn registered_name(name: Option<String>) -> Result<String, String> {
@@ -151,6 +174,21 @@ mod tests {
         assert_eq!(parsed("A", 3, &["A_2"], None), Err(vec!["[0].blocks[0]".into()]));
         assert!(parsed("A", 3, &["A_3"], None).is_ok());
         assert_eq!(parsed("A", 1, &["B", "B"], None).unwrap().blocks, ["B"]);
+    }
+
+    #[test]
+    fn a_definition_has_no_name_and_no_text_that_is_too_long() {
+        let name = |length: usize| "x".repeat(length);
+        assert!(parsed(&name(1022), 10, &[], None).is_ok());
+        assert_eq!(parsed(&name(1022), 11, &[], None), Err(vec!["[0].name".into()]));
+        assert!(parsed(&name(1024), 1, &[], None).is_ok());
+        let blocks: Vec<_> = ('a'..='g').map(|letter| letter.to_string().repeat(1000)).collect();
+        let blocks: Vec<_> = blocks.iter().map(String::as_str).collect();
+        let path = |last: usize| format!("{}>{}", "y".repeat(1000), name(last));
+        assert!(parsed("A", 1, &blocks, Some(&path(191))).is_ok());
+        assert_eq!(parsed("A", 1, &blocks, Some(&path(192))), Err(vec!["[0].blocks".into()]));
+        let long = ('a'..='i').map(|letter| letter.to_string().repeat(1000)).collect::<Vec<_>>().join(">");
+        assert_eq!(parsed("A", 1, &[], Some(&long)), Err(vec!["[0].treePath".into()]));
     }
 
     #[test]

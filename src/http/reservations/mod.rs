@@ -38,7 +38,7 @@ use crate::{
             response::Answer,
         },
     },
-    store::{Caller, StoreError},
+    store::{Caller, Store, StoreError},
 };
 
 pub(in crate::http) struct Reservations;
@@ -60,7 +60,12 @@ impl Reservations {
         let requests = batch(body.0, ReserveItem::parse).map_err(ApiError::validation)?;
         let stamped = app_state.store().reserve(&caller.0, &requests).await.map_err(|error| {
             let ttls = requests.iter().map(|request| request.ttl_ms);
-            refused_ttl(error, &caller.0, ttls.enumerate().map(|(at, ttl_ms)| (format!("[{at}]"), ttl_ms)))
+            refused_ttl(
+                error,
+                app_state.store(),
+                &caller.0,
+                ttls.enumerate().map(|(at, ttl_ms)| (format!("[{at}]"), ttl_ms)),
+            )
         })?;
         let outcomes = with_tokens(stamped, &caller.0, std::iter::empty())?;
         Ok(Answer(outcomes.map(|outcomes| {
@@ -103,7 +108,12 @@ impl Reservations {
         let requests = batch(body.0, RenewItem::parse).map_err(ApiError::validation)?;
         let stamped = app_state.store().renew(&caller.0, &requests).await.map_err(|error| {
             let ttls = requests.iter().map(|request| Some(request.ttl_ms));
-            refused_ttl(error, &caller.0, ttls.enumerate().map(|(at, ttl_ms)| (format!("[{at}]"), ttl_ms)))
+            refused_ttl(
+                error,
+                app_state.store(),
+                &caller.0,
+                ttls.enumerate().map(|(at, ttl_ms)| (format!("[{at}]"), ttl_ms)),
+            )
         })?;
         let outcomes = with_tokens(stamped, &caller.0, requests.iter().map(|request| names_of(&request.claim)))?;
         Ok(Answer(outcomes.map(|outcomes| {
@@ -243,12 +253,14 @@ fn names_of(claim: &ReleaseRequest) -> (&str, &str) {
 /// The error of a call; where a time to live was refused, with the items whose it was: paths and times to live in milliseconds.
 pub(super) fn refused_ttl(
     error: StoreError,
+    store: &Store,
     caller: &Caller,
     items: impl Iterator<Item = (String, Option<i64>)>,
 ) -> ApiError {
     let StoreError::TtlTooLong { max_ms } = error else { return error.into() };
-    // The caller may have been cached before the setting was made.
-    let tenant = Tenant { max_ttl_ms: Some(max_ms), ..caller.tenant().clone() };
+    // The settings may have changed since the credential was looked at; the call has looked again.
+    let present = store.cached_caller(caller.bearer());
+    let tenant = Tenant { max_ttl_ms: Some(max_ms), ..present.as_ref().unwrap_or(caller).tenant().clone() };
     let mut errors = FieldErrors::default();
     for (path, ttl_ms) in items {
         errors.check(|| format!("{path}.ttlSeconds"), tenant.check_ttl(ttl_ms));

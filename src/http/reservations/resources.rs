@@ -119,11 +119,11 @@ fn changed(stamped: Stamped<RegisterOutcome>, caller: &Caller) -> Result<Stamped
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
 struct ResourceDefinition {
-    /// 1 to 1,024 bytes without `>`.
+    /// 1 to 1,024 bytes without `>`; the names of a pool's slots have at most 1,024 bytes, too.
     name: Option<String>,
     /// Capacity: how many can hold it at once, 1 to 100,000; 1 without it. More than 1 makes it a pool.
     capacity: Option<i64>,
-    /// Blockers: names that are taken and freed with it, one level deep; at most 64.
+    /// Blockers: names that are taken and freed with it, one level deep; at most 64, not itself. With `treePath` at most 8 KiB.
     blocks: Option<Vec<String>>,
     /// Names above it in the tree, from the root on: `Equipment>IT`. At most 32 levels with its own.
     tree_path: Option<String>,

@@ -1,5 +1,7 @@
 //! Transactions over HTTP.
 
+use std::collections::HashSet;
+
 use poem_openapi::{Object, OpenApi, Union};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,7 @@ use crate::{
             word::{UncheckedWord, Word},
         },
     },
+    store::{Caller, Store},
 };
 
 pub(in crate::http) struct Transactions;
@@ -40,7 +43,8 @@ impl Transactions {
     ///
     /// They run in order. `ALL_OR_NONE`: everything or nothing. `AS_MANY_AS_POSSIBLE`: what is free. `FIRST`: the first that is free, and
     /// if the requester already has one of them, that one. A bad token or a passed limit anywhere refuses the whole call, and nothing
-    /// changes. Repeating a RESERVE is safe, and emits no event when it changes nothing.
+    /// changes. Repeating a RESERVE is safe, and emits no event when it changes nothing. One requester names a pool once in a transaction
+    /// (400): several of its slots are one item with `quantity`.
     #[oai(path = "/Reservation/transactions", method = "post", operation_id = "transactions")]
     async fn transactions(
         &self,
@@ -49,9 +53,11 @@ impl Transactions {
         body: Body<Vec<TransactionRequest>>,
     ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
         let transactions = parse(body.0)?;
+        refuse_repeated_pools(app_state.store(), &caller.0, &transactions).await?;
         let stamped = app_state.store().transactions(&caller.0, &transactions).await.map_err(|error| {
             refused_ttl(
                 error,
+                app_state.store(),
                 &caller.0,
                 transactions.iter().enumerate().flat_map(|(at, transaction)| ttls(at, &transaction.items)),
             )
@@ -72,6 +78,31 @@ impl Transactions {
 fn ttls(at: usize, items: &Items) -> impl Iterator<Item = (String, Option<i64>)> {
     let requests = if let Items::Reserve(requests) = items { requests.as_slice() } else { &[] };
     requests.iter().enumerate().map(move |(item, request)| (format!("[{at}].requests[{item}]"), request.ttl_ms))
+}
+
+/// Refuses a transaction that names the same pool twice for the same requester. Only Redis knows what is a pool; it is asked where a name is
+/// repeated, which few calls do.
+async fn refuse_repeated_pools(store: &Store, caller: &Caller, transactions: &[Transaction]) -> Result<(), ApiError> {
+    let mut repeated: Vec<(String, String)> = Vec::new(); // path of the item, resource
+    for (at, transaction) in transactions.iter().enumerate() {
+        let Items::Reserve(requests) = &transaction.items else { continue };
+        let mut seen = HashSet::new();
+        let again =
+            requests.iter().enumerate().filter(|(_, wanted)| !seen.insert((&wanted.requester, &wanted.resource)));
+        repeated
+            .extend(again.map(|(item, wanted)| (format!("[{at}].requests[{item}].resource"), wanted.resource.clone())));
+    }
+    if repeated.is_empty() {
+        return Ok(());
+    }
+    let (paths, names): (Vec<_>, Vec<_>) = repeated.into_iter().unzip();
+    let mut errors = FieldErrors::default();
+    for ((path, name), checked) in paths.into_iter().zip(&names).zip(store.check(caller, &names).await?.answer) {
+        if checked.capacity > 1 {
+            errors.add(path, format!("names the pool \"{name}\" again for the same requester; use quantity"));
+        }
+    }
+    errors.finish(|| Some(())).map_err(ApiError::validation)
 }
 
 fn parse(raw: Vec<TransactionRequest>) -> Result<Vec<Transaction>, ApiError> {

@@ -223,8 +223,13 @@ fn check_ttls(present: &access::Tenant, change: &TenantSettings) -> Result<(), A
     let default_ms = change.default_ttl_ms.or(present.default_ttl_ms).unwrap_or(0);
     let max_ms = change.max_ttl_ms.or(present.max_ttl_ms).unwrap_or(0);
     if max_ms > 0 && default_ms > max_ms {
-        let message = format!("is {}; maxTtlSeconds allows at most {}", default_ms / 1_000, max_ms / 1_000);
-        return Err(ApiError::field("defaultTtlSeconds", message));
+        let (default_s, max_s) = (default_ms / 1_000, max_ms / 1_000);
+        return Err(match change.default_ttl_ms {
+            Some(_) => {
+                ApiError::field("defaultTtlSeconds", format!("is {default_s}; maxTtlSeconds allows at most {max_s}"))
+            }
+            None => ApiError::field("maxTtlSeconds", format!("is {max_s}; defaultTtlSeconds is {default_s}")),
+        });
     }
     Ok(())
 }

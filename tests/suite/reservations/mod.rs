@@ -9,4 +9,5 @@ mod pools_trees_ops;
 mod pools_trees_property;
 mod property;
 mod resources;
+mod shapes;
 mod transactions;

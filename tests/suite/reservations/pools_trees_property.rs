@@ -252,6 +252,13 @@ impl Pair<'_> {
         }
     }
 
+    /// Whether items name the same pool twice for the same requester.
+    fn names_a_pool_twice(&self, items: &[Item]) -> bool {
+        let is_pool = |item: &Item| self.model.definitions.get(item.resource).is_some_and(|pool| pool.capacity > 1);
+        let same = |one: &Item, other: &Item| (&one.requester, &one.resource) == (&other.requester, &other.resource);
+        items.iter().enumerate().any(|(at, item)| is_pool(item) && items[..at].iter().any(|before| same(before, item)))
+    }
+
     async fn transactions(&mut self, groups: &[(&'static str, bool, Vec<Item>)]) {
         // Only tokens that are known before the call can be sent.
         let body: Value = groups
@@ -262,6 +269,10 @@ impl Pair<'_> {
             })
             .collect();
         let real = self.post("/Reservation/transactions", &body).await;
+        if groups.iter().any(|(_, reserve, items)| *reserve && self.names_a_pool_twice(items)) {
+            real.fails(400, "VALIDATION_ERROR");
+            return;
+        }
         let now_us = self.at_its_time(&real);
         let before = self.model.clone();
         let mut flat = Vec::new();

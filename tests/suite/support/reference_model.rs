@@ -218,9 +218,6 @@ impl Model {
             if slots.iter().any(|(_, hold)| hold.requester == requester && hold.via_pool) {
                 return Err("INVALID_RELEASE_TOKEN");
             }
-            if slots.iter().any(|(_, hold)| hold.requester != requester) {
-                return Err("DOESNT_OWN_RESERVATION");
-            }
         }
         Err("NOT_RESERVED")
     }
