@@ -1,13 +1,18 @@
 //! Limits that a replica enforces before it asks Redis: the rate of tenants, wrong credentials and sign-ins per
 //! address.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::Arc};
 
 use poem::Request;
 
 use crate::{
-    http::{App, auth::client_address::client_address, pipeline::context::set_admitted, wire::error::ApiError},
-    limits::{AddressLimiter, TenantLimiter},
+    http::{
+        App,
+        auth::client_address::client_address,
+        pipeline::context::{admitted, app, set_admitted},
+        wire::error::ApiError,
+    },
+    limits::{AddressLimiter, BodyBudget, BodyOwner, BodyShare, TenantLimiter},
     store::{Caller, StoreError},
 };
 
@@ -25,6 +30,7 @@ pub struct Limiters {
     tenants: TenantLimiter,
     failures: AddressLimiter,
     sign_ins: AddressLimiter,
+    bodies: Arc<BodyBudget>,
 }
 
 impl Default for Limiters {
@@ -33,6 +39,7 @@ impl Default for Limiters {
             tenants: TenantLimiter::default(),
             failures: AddressLimiter::new(FAILURE_BURST, FAILURES_PER_MINUTE),
             sign_ins: AddressLimiter::new(SIGN_IN_BURST, SIGN_INS_PER_MINUTE),
+            bodies: Arc::default(),
         }
     }
 }
@@ -74,4 +81,17 @@ pub(in crate::http) fn admit(request: &Request, app: &App, caller: &Caller) -> R
         metrics::counter!("holdfast_refused_in_front_total").increment(1);
         StoreError::TooFast(refused).into()
     })
+}
+
+/// The share of a request's body in the replica's memory: the tenant's, or, before a credential is proved, the address's.
+///
+/// # Errors
+/// An internal error where the request did not come through the pipeline.
+pub(in crate::http) fn body_share(request: &Request) -> Result<BodyShare, ApiError> {
+    let app = app(request)?;
+    let owner = match admitted(request) {
+        Some(caller) => BodyOwner::Tenant(caller.tenant().id.clone()),
+        None => BodyOwner::Address(client_address(request, &app.config.trusted_proxies)),
+    };
+    Ok(BodyShare::new(app.limiters.bodies.clone(), owner))
 }

@@ -13,4 +13,4 @@ pub(in crate::http) use authorize::{authenticate, authenticate_sign_out, authori
 pub(in crate::http) use credential::{COOKIE, api_key};
 pub(in crate::http) use extractors::{Admin, Administrator, AnyScope, Authorized, Read, Write};
 pub use limiters::Limiters;
-pub(in crate::http) use limiters::{admit, check_failures, count_failure, count_sign_in};
+pub(in crate::http) use limiters::{admit, body_share, check_failures, count_failure, count_sign_in};

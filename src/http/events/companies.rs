@@ -97,6 +97,7 @@ impl Companies {
 
 /// A company to register.
 #[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
 struct CompanyRequest {
     /// 1 to 256 bytes; belongs to one slug.
     id: Option<String>,

@@ -104,7 +104,7 @@ impl Connections {
 
 /// A connection to create.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct NewConnectionRequest {
     /// Name for people, 1 to 256 bytes.

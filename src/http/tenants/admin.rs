@@ -178,6 +178,7 @@ async fn change_issuer(app: &App, tenant: &TenantId, action: IssuerAction) -> Re
 
 /// A tenant to create.
 #[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
 struct NewTenantRequest {
     /// Display name. 1 to 256 bytes.
     name: Option<String>,
@@ -198,7 +199,7 @@ struct NewTenant {
 
 /// Changes of a tenant's settings; what is absent stays.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct TenantChange {
     tier: Option<UncheckedWord<Tier>>,
@@ -231,7 +232,7 @@ fn check_ttls(present: &access::Tenant, change: &TenantSettings) -> Result<(), A
 
 /// An issuer of tokens, with exactly one of `jwks`, `publicKeyPem` and `hs256Secret`.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct IssuerChange {
     /// A set of public keys: RSA of 2,048 bits or more, P-256, P-384, Ed25519. Needs `issuer` and `audience`.

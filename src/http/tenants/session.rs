@@ -22,7 +22,7 @@ use crate::{
         pipeline::context::app,
         wire::{
             error::{ApiError, Code},
-            request::Body,
+            request::Unproved,
             response::{Answer, Nothing},
             word::Word,
         },
@@ -39,7 +39,7 @@ impl Sessions {
     /// The session ends after 8 h without use, after 7 days in any case, with its key, or with a sign-out. A tenant has at most 1,000;
     /// beyond it the one that would end first ends. Calls that change something with the cookie must come from a page of this service.
     #[oai(path = "/session", method = "post", operation_id = "signIn")]
-    async fn sign_in(&self, request: &Request, body: Body<SignInRequest>) -> Result<SignedIn, ApiError> {
+    async fn sign_in(&self, request: &Request, body: Unproved<SignInRequest>) -> Result<SignedIn, ApiError> {
         let app = app(request)?;
         if Page::of(request, app) == Page::Foreign {
             return Err(ApiError::new(Code::Forbidden, "Sign in from a page of this service."));
@@ -83,7 +83,7 @@ fn cookie(app: &App, text: &str, seconds: u64) -> String {
 
 /// A credential to sign in with.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct SignInRequest {
     /// An API key of the tenant. Tokens open no session.

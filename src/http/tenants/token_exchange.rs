@@ -164,7 +164,7 @@ fn sign(app: &App, caller: &Caller, token: &Token, stamped: Stamped<()>) -> Resu
 
 /// A JWT to exchange; without a body, the API key in the header is exchanged.
 #[derive(Debug, Default, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct ExchangeRequest {
     /// A JWT that the tenant's registered issuer signed.
