@@ -214,7 +214,7 @@ async fn make_default_tenant(store: Store) {
 /// Most connections open at once: the file descriptors that the system allows, less [`SPARE_FILES`].
 fn max_connections() -> usize {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(DEFAULT_FILES);
-    files.saturating_sub(SPARE_FILES).max(MIN_CONNECTIONS).min(MAX_CONNECTIONS) as usize
+    files.saturating_sub(SPARE_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS) as usize
 }
 
 /// Runs the metrics' upkeep for ever.
