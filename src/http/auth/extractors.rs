@@ -15,7 +15,7 @@ use crate::{
         auth::{
             authorize::authorize,
             credential::{API_KEY, COOKIE},
-            limiters::count_failure,
+            limiters::{check_admin_tries, count_admin_failure},
         },
         pipeline::context::app,
         wire::{
@@ -124,14 +124,23 @@ impl<'a> ApiExtractor<'a> for Administrator {
         let app = app(request)?;
         let given = request.headers().get(ADMIN_KEY).map(|key| key.as_bytes());
         let expected = app.config.admin_key.as_ref().map(|key| key.expose().as_bytes());
+        let checked = match given {
+            Some(_) => check_admin_tries(request, app),
+            None => Ok(()),
+        };
         // In constant time, so that the time of the comparison tells nothing of the key.
-        if let (Some(given), Some(expected)) = (given, expected)
+        if checked.is_ok()
+            && let (Some(given), Some(expected)) = (given, expected)
             && bool::from(given.ct_eq(expected))
         {
             return Ok(Self);
         }
         let error = ApiError::new(Code::Unauthorized, "The admin key is needed: send it in the header X-Admin-Key.");
-        let error = if given.is_some() { count_failure(request, app, error) } else { error };
+        let error = match checked {
+            Ok(()) if given.is_some() => count_admin_failure(request, app, error),
+            Ok(()) => error,
+            Err(too_many) => too_many,
+        };
         Err(refuse(body, error).await)
     }
 }

@@ -26,6 +26,8 @@ use crate::http::{
     wire::error::{ApiError, Code},
 };
 
+/// Value of `Strict-Transport-Security`: a year, this host alone.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// Paths that are served also when all places for connections are taken.
 const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
@@ -33,15 +35,25 @@ const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 pub struct Pipeline {
     app: Arc<App>,
     routes: BoxEndpoint<'static>,
+    /// Whether browsers are told to come by https only.
+    has_hsts: bool,
 }
 
 impl Pipeline {
     pub(in crate::http) fn new(app: App, routes: BoxEndpoint<'static>) -> Self {
-        Self { app: Arc::new(app), routes }
+        Self { has_hsts: app.config.is_https(), app: Arc::new(app), routes }
     }
 
     /// Serves one request, from its head to the headers of its response; whether its caller proved a credential.
-    pub(in crate::http) async fn serve(&self, mut request: Request) -> (Response, bool) {
+    pub(in crate::http) async fn serve(&self, request: Request) -> (Response, bool) {
+        let (mut response, is_proved) = self.respond(request).await;
+        if self.has_hsts {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        (response, is_proved)
+    }
+
+    async fn respond(&self, mut request: Request) -> (Response, bool) {
         let log = AccessLog::begin(&request);
         if let Some(refusal) = request_head::refuse_too_large(request.headers()) {
             return (log.end(refusal), false);

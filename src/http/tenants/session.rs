@@ -16,12 +16,12 @@ use crate::{
         App,
         app_state::{AppState, Tag},
         auth::{
-            AnyScope, Authorized, COOKIE, admit, api_key, authenticate, authenticate_sign_out, count_sign_in,
-            origin::Page,
+            AnyScope, Authorized, COOKIE, SECURE_COOKIE, admit, api_key, authenticate, authenticate_sign_out,
+            count_sign_in_failure, origin, origin::Page,
         },
         pipeline::context::app,
         wire::{
-            error::{ApiError, Code},
+            error::ApiError,
             request::Unproved,
             response::{Answer, Nothing},
             word::Word,
@@ -42,11 +42,14 @@ impl Sessions {
     async fn sign_in(&self, request: &Request, body: Unproved<SignInRequest>) -> Result<SignedIn, ApiError> {
         let app = app(request)?;
         if Page::of(request, app) == Page::Foreign {
-            return Err(ApiError::new(Code::Forbidden, "Sign in from a page of this service."));
+            return Err(origin::foreign(request, app, "Sign in from a page of this service."));
         }
-        count_sign_in(request, app)?;
         let key = body.0.api_key.ok_or_else(|| ApiError::field("apiKey", "is required"))?;
-        let caller = authenticate(request, app, api_key(&key)).await?;
+        let caller =
+            authenticate(request, app, api_key(&key)).await.map_err(|error| match error.status().as_u16() {
+                401 => count_sign_in_failure(request, app, error),
+                _ => error,
+            })?;
         admit(request, app, &caller)?;
         let session = app.store.open_session(&caller).await?;
         let usage = app.store.usage(&caller).await?;
@@ -73,12 +76,11 @@ impl Sessions {
     }
 }
 
-/// The session's cookie: HttpOnly (no script reads it), SameSite=Lax (no other site's writes carry it), Secure where there is TLS.
+/// The session's cookie: HttpOnly (no script reads it), SameSite=Lax (no other site's writes carry it), Secure and bound to
+/// this host where browsers come by https.
 fn cookie(app: &App, text: &str, seconds: u64) -> String {
-    let https = app.config.tls().is_some()
-        || app.config.public_origin.as_deref().is_some_and(|origin| origin.starts_with("https://"));
-    let secure = if https { "; Secure" } else { "" };
-    format!("{COOKIE}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+    let (name, secure) = if app.config.is_https() { (SECURE_COOKIE, "; Secure") } else { (COOKIE, "") };
+    format!("{name}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
 /// A credential to sign in with.

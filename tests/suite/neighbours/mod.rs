@@ -3,5 +3,6 @@
 
 mod bodies;
 mod connections;
+mod credentials;
 mod frame;
 mod streams;
