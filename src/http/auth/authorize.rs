@@ -9,7 +9,7 @@ use crate::{
         App,
         auth::{
             credential::{self, Credential},
-            limiters::{admit, check_lookups, count_failure},
+            limiters::{admit, check_lookups, count_failure, count_lookups},
             origin,
         },
         pipeline::context::app,
@@ -98,7 +98,10 @@ pub(in crate::http) async fn authenticate(
     // Boxed because it is rare: every request's future would be larger by it.
     match Box::pin(look_up(app, &bearer)).await? {
         Some(caller) => Ok(caller),
-        None => Err(count_failure(request, app, ApiError::unauthorized())),
+        None => {
+            count_lookups(request, app, 1);
+            Err(count_failure(request, app, ApiError::unauthorized()))
+        }
     }
 }
 

@@ -26,6 +26,9 @@ use crate::{
     store::Caller,
 };
 
+/// Description of sessions as a scheme of authentication.
+const SESSION_SCHEME: &str =
+    "A session: see `POST /session`. Where browsers come by https the cookie is `__Host-holdfast_session`.";
 /// Header of the service's admin key.
 const ADMIN_KEY: &str = "X-Admin-Key";
 
@@ -77,8 +80,7 @@ impl<'a, S: RequiredScope> ApiExtractor<'a> for Authorized<S> {
             ..header_scheme("", "The same API key, or a token had in exchange.")
         };
         registry.create_security_scheme("bearer", bearer);
-        let session =
-            MetaSecurityScheme { key_in: Some("cookie"), ..header_scheme(COOKIE, "A session: see `POST /session`.") };
+        let session = MetaSecurityScheme { key_in: Some("cookie"), ..header_scheme(COOKIE, SESSION_SCHEME) };
         registry.create_security_scheme("session", session);
     }
 

@@ -24,6 +24,8 @@ const FAILURES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
 /// good credential is found whatever others behind its address do; beyond it the look-ups themselves are a load.
 const LOOKUP_BURST: NonZeroU32 = NonZeroU32::new(400).unwrap();
 const LOOKUPS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(12_000).unwrap();
+/// Questions to Redis that cost as much as one look-up when they are asked at once.
+const LOOKUPS_AT_ONCE: usize = 8;
 /// Failed sign-ins from one address: burst, and rate per minute. People type these.
 const SIGN_IN_BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
 const SIGN_INS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(20).unwrap();
@@ -74,11 +76,18 @@ pub(in crate::http) fn check_lookups(request: &Request, app: &App) -> Result<(),
     app.limiters.lookups.check(address).map_err(|wait| ApiError::too_many_attempts(wait, LOOKUPS_PER_MINUTE.get()))
 }
 
+/// Counts what was asked of Redis for a wrong credential, one for every [`LOOKUPS_AT_ONCE`] questions begun.
+pub(in crate::http) fn count_lookups(request: &Request, app: &App, questions: usize) {
+    let address = client_address(request, &app.config.trusted_proxies);
+    for _ in 0..questions.div_ceil(LOOKUPS_AT_ONCE) {
+        // What it refuses is the next look-up.
+        let _ = app.limiters.lookups.count(address);
+    }
+}
+
 /// Counts a wrong credential; returns the error to answer with: `error`, or 429 after too many.
 pub(in crate::http) fn count_failure(request: &Request, app: &App, error: ApiError) -> ApiError {
     let address = client_address(request, &app.config.trusted_proxies);
-    // What it refuses is the next look-up.
-    let _ = app.limiters.lookups.count(address);
     match app.limiters.failures.count(address) {
         Ok(()) => error,
         Err(wait) => ApiError::too_many_attempts(wait, FAILURES_PER_MINUTE.get()),

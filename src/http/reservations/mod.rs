@@ -112,7 +112,8 @@ impl Reservations {
         })))
     }
 
-    /// Show who holds a resource. Its name is the whole rest of the path.
+    /// Show who holds a resource. Its name is the whole rest of the path, percent-encoded or raw. Encode it where it may begin with
+    /// or contain the segments `.` and `..`: clients resolve these before they send a path. POST takes any name.
     #[oai(path = "/Reservation/check/:resource", method = "get", operation_id = "check")]
     async fn check(
         &self,

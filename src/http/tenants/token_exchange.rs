@@ -15,7 +15,7 @@ use crate::{
     http::{
         App,
         app_state::Tag,
-        auth::{admit, authorize, check_lookups, count_failure},
+        auth::{admit, authorize, check_lookups, count_failure, count_lookups},
         pipeline::context::app,
         wire::{
             error::{ApiError, Code},
@@ -80,13 +80,18 @@ async fn for_key(request: &Request, app: &App) -> Result<Answer<Exchanged>, ApiE
 
 async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) -> Result<Answer<Exchanged>, ApiError> {
     check_lookups(request, app)?;
-    let refused = || count_failure(request, app, ApiError::unauthorized());
+    let pairs = if tenant.is_none() { claimed_pairs(jwt) } else { Vec::new() };
+    let refused = || {
+        // The look-up of the tenant, and the verification of a signature.
+        count_lookups(request, app, pairs.len().max(1));
+        count_failure(request, app, ApiError::unauthorized())
+    };
     if jwt.len() > MAX_JWT_BYTES {
         return Err(refused());
     }
     let tenant = match tenant {
         Some(id) => TenantId::parse(id),
-        None => tenant_of(app, jwt).await?,
+        None => tenant_of(app, &pairs).await?,
     };
     let Some(tenant) = tenant else { return Err(refused()) };
     let Some(Stamped { now_us, answer: (tenant, Some(issuer)), .. }) = app.store.tenant_with_issuer(&tenant).await?
@@ -125,9 +130,8 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
     sign(app, &caller, &token, stamped)
 }
 
-/// The tenant that registered the issuer and audience that a JWT claims.
-async fn tenant_of(app: &App, jwt: &str) -> Result<Option<TenantId>, ApiError> {
-    let pairs = claimed_pairs(jwt);
+/// The tenant that registered one of these pairs of issuer and audience, which a JWT claims.
+async fn tenant_of(app: &App, pairs: &[(String, String)]) -> Result<Option<TenantId>, ApiError> {
     // At once, so that many audiences take no longer than one.
     let looked_up = pairs.iter().map(|(issuer, audience)| app.store.tenant_of_issuer(issuer, audience));
     let tenants: Vec<_> = try_join_all(looked_up).await?;

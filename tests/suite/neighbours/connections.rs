@@ -8,8 +8,9 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    neighbours::frame::{
-        NEIGHBOUR, Neighbourhood, OTHER_NEIGHBOUR, RawConnection, assert_small_error, blocking, request,
+    neighbours::{
+        frame::{NEIGHBOUR, Neighbourhood, OTHER_NEIGHBOUR, RawConnection, assert_small_error, blocking, request},
+        streams::UnreadHttp2,
     },
     support::{
         redis_server::Redis,
@@ -102,6 +103,16 @@ async fn an_idle_connection_is_kept_for_longer_than_proxies_keep_theirs() {
     }
     begun.send(b"GET /healthz HT");
     let since = Instant::now();
+    // A client of HTTP/2 that asked once, and answers pings ever since.
+    let address = replica.address().to_owned();
+    let pinging = std::thread::spawn(move || {
+        let mut client = UnreadHttp2::open(&address);
+        client.get(1, "/healthz", "");
+        while client.next().is_some() {
+            assert!(since.elapsed() < Duration::from_secs(100));
+        }
+        since.elapsed().as_secs()
+    });
     let (of_begun, of_idle) = blocking(move || {
         let wait = |connection: &mut RawConnection| {
             while !connection.is_closed() {
@@ -115,6 +126,8 @@ async fn an_idle_connection_is_kept_for_longer_than_proxies_keep_theirs() {
     .await;
     assert!((29..50).contains(&of_begun), "{of_begun} s: a head that has begun");
     assert!((74..95).contains(&of_idle), "{of_idle} s: the next head");
+    let of_pinging = blocking(move || pinging.join().unwrap()).await;
+    assert!((74..100).contains(&of_pinging), "{of_pinging} s: HTTP/2 without a request");
 }
 
 #[tokio::test]

@@ -72,10 +72,10 @@ async fn a_filter_has_at_most_200_names() {
 }
 
 /// A client of HTTP/2 that gives no stream a window, and answers pings.
-struct UnreadHttp2(RawConnection, Vec<u8>);
+pub struct UnreadHttp2(RawConnection, Vec<u8>);
 
 impl UnreadHttp2 {
-    fn open(address: &str) -> Self {
+    pub fn open(address: &str) -> Self {
         let mut connection = RawConnection::open_at(address, NEIGHBOUR);
         connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let mut this = Self(connection, Vec::new());
@@ -93,7 +93,7 @@ impl UnreadHttp2 {
     }
 
     /// Asks for a path; the headers are literals without an index.
-    fn get(&mut self, stream: u32, path: &str, key: &str) {
+    pub fn get(&mut self, stream: u32, path: &str, key: &str) {
         let mut block = Vec::new();
         for (name, value) in
             [(":method", "GET"), (":scheme", "http"), (":authority", "x"), (":path", path), ("x-api-key", key)]
@@ -108,7 +108,7 @@ impl UnreadHttp2 {
     }
 
     /// The next frame: its type and stream; `None` at the end of the connection.
-    fn next(&mut self) -> Option<(u8, u32)> {
+    pub fn next(&mut self) -> Option<(u8, u32)> {
         loop {
             if let [a, b, c, kind, flags, rest @ ..] = self.1.as_slice() {
                 let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
