@@ -17,7 +17,7 @@ use poem::{
     Request, Response,
     endpoint::BoxEndpoint,
     error::ResponseError,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Version, header},
 };
 
 use crate::http::{
@@ -78,11 +78,14 @@ impl Pipeline {
         if HEALTH_PATHS.contains(&request.uri().path()) {
             return self.serve(request).await;
         }
-        let log = AccessLog::begin(&request);
+        let (log, version) = (AccessLog::begin(&request), request.version());
         let message =
             "Too many connections are open, in all or from this address without a valid credential. Try again.";
         let mut response = ApiError::unavailable(message).as_response();
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        // HTTP/2 forbids the header; there the connection ends with its short life.
+        if version <= Version::HTTP_11 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         (log.end(response), false)
     }
 }

@@ -90,8 +90,9 @@ impl Server {
                 match (&connection.admission, tls) {
                     (Admission::HealthOnly(ended), tls) => {
                         let ended = ended.clone();
-                        let serving = Box::pin(serve_for_health(stream, tls, connection, &replica.drain));
-                        let _ = tokio::time::timeout(HEALTH_CONNECTION_LIFE, ended.run_until_cancelled(serving)).await;
+                        let serving = serve_for_health(stream, tls, connection, &replica.drain);
+                        let serving = tokio::time::timeout(HEALTH_CONNECTION_LIFE, serving);
+                        Box::pin(ended.run_until_cancelled(serving)).await;
                     }
                     (Admission::Full(_), None) => serve_plain(stream, connection, &replica.drain).await,
                     (Admission::Full(_), Some(tls)) => {

@@ -5,4 +5,5 @@ mod bodies;
 mod connections;
 mod credentials;
 mod frame;
+mod inputs;
 mod streams;
