@@ -88,8 +88,8 @@ impl Server {
                 replica.connections.fetch_add(1, Ordering::Relaxed);
                 // Boxed, as everything large is: an idle stream's task is as large as its largest future.
                 match (&connection.admission, tls) {
-                    (Admission::HealthOnly(ended), tls) => {
-                        let ended = ended.clone();
+                    (Admission::HealthOnly(place), tls) => {
+                        let ended = place.ended.clone();
                         let serving = serve_for_health(stream, tls, connection, &replica.drain);
                         let serving = tokio::time::timeout(HEALTH_CONNECTION_LIFE, serving);
                         Box::pin(ended.run_until_cancelled(serving)).await;

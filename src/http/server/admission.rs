@@ -2,7 +2,7 @@
 //! that are kept for health checks when all others are taken.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -20,7 +20,8 @@ use crate::sync::lock;
 /// Connections of one address on which no credential was proved yet, 512, or half of all if that is less. What such a
 /// connection may hold is small, so 512 of them hold less than 100 MiB.
 const MAX_UNPROVED_PER_ADDRESS: usize = 512;
-/// Connections beyond all bounds that are served for health checks alone, 32; the next one ends the oldest.
+/// Connections beyond all bounds that are served for health checks alone, 32. The next one ends the oldest of the address that
+/// has the most of them, so that a flood from one address ends its own.
 const MAX_HEALTH_CONNECTIONS: usize = 32;
 /// Life of such a connection, 5 s.
 pub(super) const HEALTH_CONNECTION_LIFE: Duration = Duration::from_secs(5);
@@ -33,7 +34,14 @@ pub struct ConnectionSlots {
     /// Proxies in front: the addresses behind them are limited by them.
     trusted_proxies: Vec<IpNet>,
     unproved: Mutex<HashMap<IpAddr, usize>>,
-    health: Mutex<VecDeque<CancellationToken>>,
+    health: Mutex<Vec<HealthConnection>>,
+}
+
+/// A connection that is served for health checks alone.
+#[derive(Debug)]
+struct HealthConnection {
+    address: IpAddr,
+    ended: CancellationToken,
 }
 
 /// What a connection is admitted to.
@@ -41,8 +49,23 @@ pub struct ConnectionSlots {
 pub(super) enum Admission {
     /// Everything.
     Full(Arc<Place>),
-    /// Health checks alone, until the token is cancelled.
-    HealthOnly(CancellationToken),
+    /// Health checks alone, until it is ended for another one.
+    HealthOnly(HealthPlace),
+}
+
+/// A place for health checks. Dropping it frees it.
+#[derive(Debug)]
+pub(super) struct HealthPlace {
+    slots: Arc<ConnectionSlots>,
+    /// Cancelled when another connection gets the place.
+    pub(super) ended: CancellationToken,
+}
+
+impl Drop for HealthPlace {
+    fn drop(&mut self) {
+        self.ended.cancel();
+        lock(&self.slots.health).retain(|connection| !connection.ended.is_cancelled());
+    }
 }
 
 /// A connection's place. Dropping it frees it.
@@ -72,13 +95,13 @@ impl ConnectionSlots {
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Admission {
         let address = address.to_canonical();
         let counts = !self.trusted_proxies.iter().any(|network| network.contains(&address));
-        let Ok(permit) = self.places.clone().try_acquire_owned() else { return self.admit_for_health("all") };
+        let Ok(permit) = self.places.clone().try_acquire_owned() else { return self.admit_for_health(address, "all") };
         if counts {
             let mut unproved = lock(&self.unproved);
             let count = unproved.entry(address).or_default();
             if *count >= self.per_address {
                 drop(unproved);
-                return self.admit_for_health("address");
+                return self.admit_for_health(address, "address");
             }
             *count += 1;
         }
@@ -86,17 +109,18 @@ impl ConnectionSlots {
         Admission::Full(Arc::new(Place { slots: self.clone(), address, is_counted, _permit: permit }))
     }
 
-    fn admit_for_health(&self, bound: &'static str) -> Admission {
+    fn admit_for_health(self: &Arc<Self>, address: IpAddr, bound: &'static str) -> Admission {
         metrics::counter!("holdfast_connections_refused_total", "bound" => bound).increment(1);
-        let token = CancellationToken::new();
+        let ended = CancellationToken::new();
         let mut health = lock(&self.health);
-        if health.len() >= MAX_HEALTH_CONNECTIONS
-            && let Some(oldest) = health.pop_front()
-        {
-            oldest.cancel();
+        if health.len() >= MAX_HEALTH_CONNECTIONS {
+            let count = |of: &HealthConnection| health.iter().filter(|other| other.address == of.address).count();
+            // Of equal ones the last is chosen, so the search is from the newest to the oldest.
+            let chosen = (0..health.len()).rev().max_by_key(|at| health.get(*at).map(count));
+            chosen.into_iter().for_each(|at| health.remove(at).ended.cancel());
         }
-        health.push_back(token.clone());
-        Admission::HealthOnly(token)
+        health.push(HealthConnection { address, ended: ended.clone() });
+        Admission::HealthOnly(HealthPlace { slots: self.clone(), ended })
     }
 }
 
@@ -160,17 +184,21 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_health_checks_are_served() {
+    fn a_flood_ends_its_own_connections_and_not_a_health_check() {
         let slots = ConnectionSlots::new(1, Vec::new());
         let _taken = full(&slots, 1).unwrap();
-        let health: Vec<_> = (0..40)
-            .map(|_| match slots.admit(address(2)) {
-                Admission::HealthOnly(token) => token,
-                Admission::Full(_) => panic!("no place is free"),
-            })
-            .collect();
-        let ended = health.iter().take_while(|token| token.is_cancelled()).count();
-        assert_eq!(ended, 40 - MAX_HEALTH_CONNECTIONS);
-        assert!(health[ended..].iter().all(|token| !token.is_cancelled()));
+        let admit = |last| match slots.admit(address(last)) {
+            Admission::HealthOnly(place) => place,
+            Admission::Full(_) => panic!("no place is free"),
+        };
+        let check = admit(2);
+        let flood: Vec<_> = (0..100).map(|_| admit(3)).collect();
+        let later = admit(4);
+        assert!(!check.ended.is_cancelled() && !later.ended.is_cancelled());
+        let ended = flood.iter().take_while(|place| place.ended.is_cancelled()).count();
+        assert_eq!(ended, 100 - (MAX_HEALTH_CONNECTIONS - 2), "the oldest of the flood");
+        assert!(flood[ended..].iter().all(|place| !place.ended.is_cancelled()));
+        drop((check, flood, later));
+        assert!(lock(&slots.health).is_empty(), "everything was given back");
     }
 }
