@@ -83,6 +83,7 @@ impl Server {
             }
             let connection =
                 Connection { admission: self.connection_slots.admit(remote.ip()), remote, pipeline: pipeline.clone() };
+            let is_full = matches!(connection.admission, Admission::HealthOnly(_));
             let (tls, replica) = (self.tls.clone(), self.replica.clone());
             tasks.spawn(async move {
                 replica.connections.fetch_add(1, Ordering::Relaxed);
@@ -101,6 +102,10 @@ impl Server {
                 }
                 replica.connections.fetch_sub(1, Ordering::Relaxed);
             });
+            if is_full {
+                // Those that were ended for this one close now, before the next takes a file descriptor.
+                tokio::task::yield_now().await;
+            }
         }
         drop(listener);
         tasks.close();
