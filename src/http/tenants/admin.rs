@@ -25,7 +25,7 @@ use crate::{
         wire::{
             error::{ApiError, Code},
             pagination::{ListQuery, PageSizes},
-            request::Body,
+            request::{Body, whole_number},
             response::{Nothing, Plain},
             word::{UncheckedWord, Word},
         },
@@ -206,9 +206,11 @@ struct TenantChange {
     /// Whether only registered names can be reserved.
     require_registration: Option<bool>,
     /// Time to live of a reservation whose request names none, in seconds, 1 to 2,147,483,647; 0: it has no end.
+    #[serde(default, deserialize_with = "whole_number")]
     default_ttl_seconds: Option<i64>,
     /// Longest time to live of a reservation, in seconds, 1 to 2,147,483,647; 0: there is no bound. Above it, or without an end, a reserve is
     /// refused.
+    #[serde(default, deserialize_with = "whole_number")]
     max_ttl_seconds: Option<i64>,
     /// Issuer whose tokens the tenant trusts, in place of any before; `{}`: none. Tokens exchanged under the one before are refused at once.
     jwt: Option<IssuerChange>,
