@@ -12,14 +12,13 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
-    sync::Semaphore,
 };
 
 use crate::{
     config::{Auth, Config},
     domain::{access::MIN_SECRET_BYTES, names::TenantId, tier::Tier},
     feed::Feed,
-    http::{self, Limiters, Listener, ListenerError},
+    http::{self, ConnectionSlots, Limiters, Listener, ListenerError},
     monitor,
     redis::{Address, AddressError, PrivateRedis, PrivateRedisError, RedisHandles},
     replica::Replica,
@@ -33,6 +32,8 @@ use workers::Workers;
 const SPARE_FILES: u64 = 200;
 /// Fewest connections that are served, however few file descriptors the system allows.
 const MIN_CONNECTIONS: u64 = 16;
+/// Most connections that are served, however many file descriptors the system allows: 2^28.
+const MAX_CONNECTIONS: u64 = 1 << 28;
 /// Limit of open files where the system does not say.
 const DEFAULT_FILES: u64 = 1_024;
 /// Interval of the metrics' upkeep.
@@ -153,7 +154,8 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     if config.auth == Auth::Open {
         tokio::spawn(make_default_tenant(store.clone()));
     }
-    let workers = Workers::start(&shared, listener, feeds, tls, Arc::new(Semaphore::new(max_connections())))?;
+    let connections = ConnectionSlots::new(max_connections(), config.trusted_proxies.clone());
+    let workers = Workers::start(&shared, listener, feeds, tls, connections)?;
     let monitor = start_monitor(shared)?;
     let sweeper = tokio::spawn(sweeper::sweep(store.clone(), replica.clone()));
     tokio::spawn(upkeep(replica.clone()));
@@ -212,7 +214,7 @@ async fn make_default_tenant(store: Store) {
 /// Most connections open at once: the file descriptors that the system allows, less [`SPARE_FILES`].
 fn max_connections() -> usize {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(DEFAULT_FILES);
-    files.saturating_sub(SPARE_FILES).max(MIN_CONNECTIONS).min(Semaphore::MAX_PERMITS as u64) as usize
+    files.saturating_sub(SPARE_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS) as usize
 }
 
 /// Runs the metrics' upkeep for ever.

@@ -21,11 +21,11 @@ const SECRET_BYTES: usize = 32;
 /// [`AppError::NoSecret`], or [`AppError::Secret`] with what is wrong with the file.
 pub(super) fn secret_keys(config: &Config) -> Result<SecretKeys, AppError> {
     if let Some(secrets) = &config.secret_keys {
-        return SecretKeys::of(secrets.iter().map(SecretText::expose)).ok_or(AppError::NoSecret);
+        return SecretKeys::chosen(secrets.iter().map(SecretText::expose)).ok_or(AppError::NoSecret);
     }
     if config.redis_url.is_some() {
         // Derived keys do not reveal the admin key.
-        return config.admin_key.as_ref().and_then(|key| SecretKeys::one(key.expose())).ok_or(AppError::NoSecret);
+        return config.admin_key.as_ref().and_then(|key| SecretKeys::chosen([key.expose()])).ok_or(AppError::NoSecret);
     }
     let path = config.data_dir.join(SECRET_FILE);
     let fail = |error| AppError::Secret { file: path.display().to_string(), error };
@@ -34,7 +34,7 @@ pub(super) fn secret_keys(config: &Config) -> Result<SecretKeys, AppError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => generate(&path).map_err(fail)?,
         Err(error) => return Err(fail(error)),
     };
-    SecretKeys::one(text.trim())
+    SecretKeys::generated(text.trim())
         .ok_or_else(|| fail(io::Error::other("it is too short; remove it to have a new one made")))
 }
 

@@ -2,19 +2,22 @@
 
 use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 
-use tokio::{runtime, sync::Semaphore};
+use tokio::runtime;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     app::{AppError, Shared},
     feed::Feed,
-    http::{self, App, Listener, Server},
+    http::{self, App, ConnectionSlots, Listener, Server},
 };
 
 /// Longest wait of a worker for Redis before it serves without: new connections wait in the kernel's queue meanwhile.
 const FIRST_CONNECTION: Duration = Duration::from_secs(1);
 /// Part of the drain window in which streams end; the rest is for their last bytes to arrive.
 const STREAMS_END: f64 = 0.8;
+
+/// Threads of a worker for what would block its runtime, 2: parsing of large bodies, and names that are resolved.
+const BLOCKING_THREADS: usize = 2;
 
 /// The running workers.
 pub(super) struct Workers(Vec<JoinHandle<io::Result<()>>>);
@@ -29,7 +32,7 @@ impl Workers {
         listener: Listener,
         feeds: Vec<Feed>,
         tls: Option<TlsAcceptor>,
-        connections: Arc<Semaphore>,
+        connections: Arc<ConnectionSlots>,
     ) -> io::Result<Self> {
         let sockets = listener.into_sockets().into_iter().zip(feeds).enumerate();
         let workers = sockets.map(|(number, (socket, feed))| {
@@ -37,7 +40,8 @@ impl Workers {
             let server = Server::new(socket, tls.clone(), connections.clone(), shared.replica.clone(), drain);
             let shared = shared.clone();
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
-                runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(shared, server, feed))
+                let mut builder = runtime::Builder::new_current_thread();
+                builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?.block_on(run(shared, server, feed))
             })
         });
         workers.collect::<io::Result<_>>().map(Self)

@@ -18,8 +18,9 @@ use std::{
 use ipnet::IpNet;
 
 pub use settings::{help, names};
+pub use values::origin_of;
 
-use crate::domain::{access::DEFAULT_KNOWN_CREDENTIALS, queue::connection::BrokerHost, tier::Tiers};
+use crate::domain::{access::DEFAULT_KNOWN_CREDENTIALS, names::TenantId, queue::connection::BrokerHost, tier::Tiers};
 use settings::{OTHER_VARIABLES, SETTINGS};
 
 /// Prefix of every variable.
@@ -72,6 +73,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// A broker that the operator lets tenants have watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedBroker {
+    /// The only tenant that may; `None`: every tenant.
+    pub tenant: Option<TenantId>,
+    /// The broker.
+    pub host: BrokerHost,
+}
+
+impl AllowedBroker {
+    /// Parses `host:port` or `tenant=host:port`.
+    fn parse(text: &str) -> Option<Self> {
+        let (tenant, host) = match text.split_once('=') {
+            Some((tenant, host)) => (Some(TenantId::parse(tenant)?), host),
+            None => (None, text),
+        };
+        Some(Self { tenant, host: BrokerHost::parse(host)? })
+    }
+}
+
 /// A replica's settings. The table in `settings.rs` says what each means, its default and its bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -96,6 +117,8 @@ pub struct Config {
     /// `TRUSTED_PROXIES`
     pub trusted_proxies: Vec<IpNet>,
     /// `BROKER_HOSTS`
+    pub brokers: Vec<AllowedBroker>,
+    /// The hosts of `BROKER_HOSTS`, whichever tenant may have them watched.
     pub broker_hosts: Vec<BrokerHost>,
     /// `DRAIN_SECONDS`
     pub drain: Duration,
@@ -168,6 +191,20 @@ impl Config {
         }
     }
 
+    /// Whether browsers come by https: to this replica, or to what stands in front of it.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        let is_public = self.public_origin.as_deref().is_some_and(|origin| origin.starts_with("https://"));
+        is_public || self.tls().is_some()
+    }
+
+    /// Brokers that a tenant may have watched: those of all tenants, and its own.
+    #[must_use]
+    pub fn brokers_of(&self, tenant: &TenantId) -> Vec<BrokerHost> {
+        let is_allowed = |broker: &&AllowedBroker| broker.tenant.as_ref().is_none_or(|of| of == tenant);
+        self.brokers.iter().filter(is_allowed).map(|broker| broker.host.clone()).collect()
+    }
+
     /// Files of the certificate chain and of its private key; `None`: plain HTTP is served.
     #[must_use]
     pub fn tls(&self) -> Option<(&Path, &Path)> {
@@ -189,6 +226,7 @@ impl Default for Config {
             public_origin: None,
             cors: Origins::Listed(Vec::new()),
             trusted_proxies: Vec::new(),
+            brokers: Vec::new(),
             broker_hosts: Vec::new(),
             drain: Duration::ZERO,
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
@@ -294,15 +332,27 @@ mod tests {
                 .contains("HOLDFAST_BROKER_HOSTS=redis.example must be")
         );
         assert_eq!(config("", &[("CORS_ORIGINS", "*")]).unwrap().cors, Origins::Any);
-        assert_eq!(
-            config("", &[("PUBLIC_URL", "https://Locks.example:443/x")]).unwrap().public_origin.unwrap(),
-            "https://locks.example"
-        );
+        let tenant = TenantId::random();
+        let read = config("", &[("BROKER_HOSTS", &format!("all.example:1,{tenant}=own.example:2"))]).unwrap();
+        let brokers = |tenant: &TenantId| read.brokers_of(tenant).into_iter().map(|host| host.port).collect::<Vec<_>>();
+        assert_eq!((brokers(&tenant), brokers(&TenantId::random())), (vec![1, 2], vec![1]));
+        assert!(config("", &[("BROKER_HOSTS", "somebody=own.example:2")]).is_err());
+        for url in ["https://Locks.example:443", "https://locks.example/", "https://locks.example."] {
+            let read = config("", &[("PUBLIC_URL", url)]).unwrap();
+            assert_eq!(
+                (read.public_origin.as_deref(), read.is_https()),
+                (Some("https://locks.example"), true),
+                "{url}"
+            );
+        }
+        assert!(!config("", &[("PUBLIC_URL", "http://locks.example")]).unwrap().is_https());
         for (name, value) in [
             ("CORS_ORIGINS", "a.example"),
             ("CORS_ORIGINS", "https://a.example/x"),
             ("TRUSTED_PROXIES", "here"),
             ("PUBLIC_URL", "here"),
+            ("PUBLIC_URL", "https://host.example/holdfast/"),
+            ("PUBLIC_URL", "https://host.example/?x"),
         ] {
             assert!(config("", &[(name, value)]).unwrap_err().contains(value));
         }

@@ -1,9 +1,9 @@
 //! The table of settings: name, meaning, default, bounds and parser of each in one row.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use crate::{
-    config::{Auth, Config, LogFormat, Origins, PREFIX, SecretText, tiers, values},
+    config::{AllowedBroker, Auth, Config, LogFormat, Origins, PREFIX, SecretText, tiers, values},
     domain::access::MIN_SECRET_BYTES,
 };
 
@@ -73,11 +73,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         name: "ADMIN_KEY",
         help: "opens /api/v1/admin with the header X-Admin-Key; at least 16 bytes; without it those routes answer 401",
         default: None,
-        value: Value::Secret(|config, key| {
-            let rule = || format!("is too short: it must have at least {MIN_SECRET_BYTES} bytes");
-            let key = (key.len() >= MIN_SECRET_BYTES).then(|| SecretText(key.into()));
-            store(&mut config.admin_key, key.map(Some).ok_or_else(rule))
-        }),
+        value: Value::Secret(|config, key| store(&mut config.admin_key, secret(key).map(Some))),
     },
     Setting {
         name: "AUTH",
@@ -97,17 +93,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "signs tokens and encrypts stored secrets; at least 16 bytes; a comma list: the first is used, the others still verify and decrypt",
         default: None,
         value: Value::Secret(|config, list| {
-            let rule = || {
-                format!(
-                    "is too short: it must have at least {MIN_SECRET_BYTES} bytes, and so must each of a comma list"
-                )
-            };
-            let secret = |text: &str| {
-                let text = text.trim();
-                (text.len() >= MIN_SECRET_BYTES).then(|| SecretText(text.into()))
-            };
-            let secrets: Option<Vec<_>> = list.split(',').map(secret).collect();
-            store(&mut config.secret_keys, secrets.map(Some).ok_or_else(rule))
+            let secrets = list.split(',').map(secret).collect::<Result<_, _>>();
+            store(
+                &mut config.secret_keys,
+                secrets.map(Some).map_err(|rule| format!("{rule}, and so must each of a comma list")),
+            )
         }),
     },
     Setting {
@@ -121,11 +111,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "PUBLIC_URL",
-        help: "the address that browsers use; with https the session cookie is marked Secure",
+        help: "the address that browsers use; without a path; with https the session cookie is bound to this host and marked Secure",
         default: None,
         value: Value::Text(|config, url| {
-            let rule = || "must be an address like https://locks.example.org".to_owned();
-            store(&mut config.public_origin, values::origin_of(url).map(Some).ok_or_else(rule))
+            let rule = || {
+                "must be an address like https://locks.example.org, without a path: pages and links begin at /"
+                    .to_owned()
+            };
+            let has_path = url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty()) || url.contains(['?', '#']);
+            let origin = values::origin_of(url).filter(|_| !has_path);
+            store(&mut config.public_origin, origin.map(Some).ok_or_else(rule))
         }),
     },
     Setting {
@@ -151,14 +146,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "BROKER_HOSTS",
-        help: "brokers that tenants may have watched, as host:port, separated by commas; none",
+        help: "brokers that tenants may have watched, as host:port, or tenant=host:port for one tenant alone, separated by commas; none",
         default: None,
         value: Value::Text(|config, list| {
             let rule = "must be a list of brokers like redis.example.org:6379,[::1]:6379";
-            store(
-                &mut config.broker_hosts,
-                values::list(list, rule, crate::domain::queue::connection::BrokerHost::parse),
-            )
+            store(&mut config.brokers, values::list(list, rule, AllowedBroker::parse))?;
+            config.broker_hosts = config.brokers.iter().map(|broker| broker.host.clone()).collect();
+            Ok(())
         }),
     },
     Setting {
@@ -220,6 +214,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Text(|config, path| store(&mut config.tls_key, Ok(Some(path.into())))),
     },
 ];
+
+/// A secret that people choose.
+fn secret(text: &str) -> Result<SecretText, String> {
+    let text = text.trim();
+    if text.len() < MIN_SECRET_BYTES {
+        return Err(format!("is too short: it must have at least {MIN_SECRET_BYTES} bytes"));
+    }
+    let distinct = text.bytes().collect::<BTreeSet<_>>().len();
+    if distinct < MIN_SECRET_CHARACTERS {
+        return Err(format!(
+            "is too easy to guess: it must have at least {MIN_SECRET_CHARACTERS} different characters"
+        ));
+    }
+    Ok(SecretText(text.into()))
+}
+
+/// Fewest different characters of a secret: 16 random hexadecimal digits have fewer with a chance below 1 in 1,000.
+const MIN_SECRET_CHARACTERS: usize = 6;
 
 /// Puts a parsed value where it belongs.
 fn store<T>(to: &mut T, parsed: Result<T, String>) -> Result<(), String> {

@@ -13,10 +13,16 @@ pub(super) fn list<T>(list: &str, rule: &str, parse: impl Fn(&str) -> Option<T>)
     parts.map(parse).collect::<Option<_>>().ok_or_else(|| rule.to_owned())
 }
 
-/// Origin of a URL as browsers write it: scheme, host in lower case, and the port unless it is the scheme's own.
-pub(super) fn origin_of(url: &str) -> Option<String> {
+/// Origin of a URL as browsers write it: scheme, host in lower case without the dot at its end, and the port unless it is the
+/// scheme's own. `None` where it is no address of the web, or names a user.
+#[must_use]
+pub fn origin_of(url: &str) -> Option<String> {
     let url: http::Uri = url.parse().ok()?;
     let (scheme, host) = (url.scheme_str()?, url.host()?.to_lowercase());
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    if host.is_empty() || url.authority()?.as_str().contains('@') {
+        return None;
+    }
     let default_port = match scheme {
         "http" => 80,
         "https" => 443,

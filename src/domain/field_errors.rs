@@ -9,19 +9,32 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// Collects every field error of one call, so that a client can correct all of them at once.
+/// Field errors that one answer names, 20: what a program sends wrong, it mostly sends wrong everywhere.
+pub const MAX_FIELD_ERRORS: usize = 20;
+
+/// Collects the field errors of one call, up to [`MAX_FIELD_ERRORS`], so that a client can correct them at once.
 #[derive(Debug, Default)]
 pub struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
-    /// Adds an error at `path`.
+    /// Adds an error at `path`. Beyond [`MAX_FIELD_ERRORS`] it is dropped.
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(FieldError { path: path.into(), message: message.into() });
+        if !self.is_full() {
+            self.0.push(FieldError { path: path.into(), message: message.into() });
+        }
+    }
+
+    /// Whether further errors are dropped.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MAX_FIELD_ERRORS
     }
 
     /// Adds errors that were found in a part of the input, whose own path is `prefix`.
     pub fn add_nested(&mut self, prefix: &str, errors: Vec<FieldError>) {
-        self.0.extend(errors.into_iter().map(|error| FieldError { path: format!("{prefix}{}", error.path), ..error }));
+        for error in errors {
+            self.add(format!("{prefix}{}", error.path), error.message);
+        }
     }
 
     /// The parsed value; of a failure, adds the message at `path` and gives `None`.
@@ -41,7 +54,7 @@ impl FieldErrors {
     /// `errors.finish(|| Some((name?, tier?)))`.
     ///
     /// # Errors
-    /// Every error that was added.
+    /// Every error that was kept.
     pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, Vec<FieldError>> {
         if !self.0.is_empty() {
             return Err(self.0);
@@ -63,5 +76,14 @@ mod tests {
         let errors = errors.finish(|| Some((a?, b?))).unwrap_err();
         assert_eq!(errors.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), ["b", "c.d"]);
         assert_eq!(FieldErrors::default().finish(|| a), Ok(1));
+    }
+
+    #[test]
+    fn no_more_errors_are_kept_than_one_answer_names() {
+        let mut errors = FieldErrors::default();
+        for item in 0..1_000 {
+            errors.add(format!("[{item}]"), "is wrong");
+        }
+        assert_eq!(errors.finish(|| Some(())).unwrap_err().len(), MAX_FIELD_ERRORS);
     }
 }

@@ -36,6 +36,18 @@ pub fn label(text: Option<String>) -> Result<String, String> {
     }
 }
 
+/// Checks a name that stands alone in the path of an address: clients replace `.` and `..` by another path, also where they
+/// are percent-encoded, so what has such a name could never be deleted.
+///
+/// # Errors
+/// A message that says what is wrong.
+pub fn addressable(name: String) -> Result<String, String> {
+    match name.as_str() {
+        "." | ".." => Err("must not be \".\" or \"..\", which no address can name".into()),
+        _ => Ok(name),
+    }
+}
+
 /// Checks a note: at most 1,024 bytes of UTF-8, any character but NUL; empty is the same as none.
 ///
 /// # Errors

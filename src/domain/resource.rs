@@ -104,7 +104,7 @@ fn slot_names(name: &str, capacity: i64) -> Result<(), String> {
 }
 
 fn registered_name(name: Option<String>) -> Result<String, String> {
-    let name = names::name(name)?;
+    let name = names::addressable(names::name(name)?)?;
     if name.contains('>') {
         Err("must not contain \">\", which separates the levels of a tree".into())
     } else {
@@ -115,7 +115,8 @@ fn registered_name(name: Option<String>) -> Result<String, String> {
 fn ancestors(path: &str, name: &str) -> Result<Vec<String>, String> {
     let mut ancestors: Vec<String> = Vec::new();
     for segment in path.split('>') {
-        let segment = names::name(Some(segment.to_owned())).map_err(|fault| format!("has a level that {fault}"))?;
+        let segment = names::name(Some(segment.to_owned())).and_then(names::addressable);
+        let segment = segment.map_err(|fault| format!("has a level that {fault}"))?;
         if segment == name {
             return Err("names the resource itself; it lists what stands above it".into());
         }
@@ -165,7 +166,11 @@ mod tests {
         let deep: Vec<_> = (0..31).map(|level| format!("L{level}")).collect();
         assert!(parsed("leaf", 1, &[], Some(&deep.join(">"))).is_ok());
         assert!(parsed("leaf", 1, &[], Some(&[deep.join(">"), "L31".into()].join(">"))).is_err());
-        assert_eq!(parsed("a>b", 1, &[], None), Err(vec!["[0].name".into()]));
+        for name in ["a>b", ".", ".."] {
+            assert_eq!(parsed(name, 1, &[], None), Err(vec!["[0].name".into()]), "{name}");
+        }
+        assert_eq!(parsed("a", 1, &[], Some("top>..")), Err(vec!["[0].treePath".into()]));
+        assert!(parsed("...", 1, &[], None).is_ok() && parsed("a/../b", 1, &[], None).is_ok());
     }
 
     #[test]

@@ -60,7 +60,7 @@ use crate::{
 };
 
 pub use buffer::{
-    filter::{Filter, split_list},
+    filter::{Filter, TooManyNames, split_list},
     frame::{Frame, ResetReason, Subject},
 };
 pub use delivery::{

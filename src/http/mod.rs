@@ -24,7 +24,7 @@ pub use auth::Limiters;
 pub use openapi::document;
 pub use pipeline::Pipeline;
 pub(crate) use server::acceptor as tls_acceptor;
-pub use server::{Listener, ListenerError, Server};
+pub use server::{ConnectionSlots, Listener, ListenerError, Server};
 
 /// State that every handler can reach. One per runtime.
 pub struct App {

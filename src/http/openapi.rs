@@ -19,12 +19,16 @@ const DESCRIPTION: &str = "\
 Named resources are reserved for a requester, held, renewed, released or expired, atomically; everything that happens is pushed \
 to the tenant's subscribers as server-sent events.\n\n\
 Times are ISO 8601 UTC with three decimals, by Redis' clock, the only one that decides. A *position* is a number per tenant that \
-only grows: the id of an event, the fencing token of a grant, and where a stream resumes. Unknown fields are ignored; a field set \
-to null is absent. A failed renewal emits no event.\n\n\
+only grows: the id of an event, the fencing token of a grant, and where a stream resumes. A field set to null is absent; a field that \
+is not described here is refused and named, but in what other programs push (`POST /events`, `POST /ingest`), where it is ignored. \
+Whole numbers may be written as 60 or 60.0. A failed renewal emits no event.\n\n\
 # Limits\n\nEvery route but the administrator's and the sign-out counts against the tenant's rate, over all replicas together: a call costs 1, \
 and 1 more for each further 100 items begun. `RateLimit-Policy` and `RateLimit` say in every answer how much is left; both are absent \
 where there is no limit, and where the caller was not recognised. A refused call changes nothing but the count. Wrong credentials are \
 limited per address, with the same 429 without `tier`.\n\n\
+A body has at most 1 MiB, of `POST /events` and `POST /ingest` 16 MiB, and 16 KiB where no credential comes before it; it must arrive at \
+16 KiB/s or faster after the first 30 s. A list is refused at its first item too many, and an error names at most 20 faults. \
+Where a replica has no room for a large body, or for a connection, it answers 503.\n\n\
 # The queue monitor\n\nIts routes stand under `/api` instead of `/api/v1`, because its clients know them so: `/api/events/stream`, `/api/ingest`, \
 `/api/jobs`, `/api/workers`, `/api/queues`. Their errors carry `docsUrl` also as `docs_url`. What clients push and what a broker's watcher sees \
 may come late, twice and in any order: a job's state follows from the times at which things happened, and what subscribers see of it only goes forward.\n\n\

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use poem::{Request, Response, error::NotFoundError, handler, http::header};
+use sha2::{Digest, Sha256};
 
 use crate::http::openapi;
 
@@ -19,8 +21,9 @@ static FILES: &[(&str, &[u8])] = files!(
 /// Content security policy of the dashboard: only our own files, no inline script or style, so that a resource's name cannot become code.
 const DASHBOARD_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
-/// Content security policy of the interactive document: one page with inline script and style, which shows no tenant's data by itself.
-const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src 'self' data:; \
+/// Content security policy of the interactive document, without its scripts and styles: they stand in the page, and are allowed by
+/// their hashes.
+const DOCS_POLICY: &str = "default-src 'none'; connect-src 'self'; img-src 'self' data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The dashboard.
@@ -53,8 +56,31 @@ pub(super) fn openapi_json() -> Response {
 /// The OpenAPI document as an interactive page.
 #[handler]
 pub(super) fn docs() -> Response {
-    static PAGE: LazyLock<String> = LazyLock::new(openapi::page);
-    page("text/html; charset=utf-8", DOCS_POLICY, PAGE.as_str())
+    static PAGE: LazyLock<(String, String)> = LazyLock::new(|| {
+        let page = openapi::page();
+        let policy = format!("{DOCS_POLICY}{}", inline_sources(&page));
+        (page, policy)
+    });
+    page("text/html; charset=utf-8", &PAGE.1, PAGE.0.as_str())
+}
+
+/// The directives that allow the scripts and styles that stand in a page, and no others.
+fn inline_sources(page: &str) -> String {
+    let (mut scripts, mut styles) = (String::new(), String::new());
+    let mut rest = page;
+    // In the order of the page, as a browser reads it: what looks like a tag within a script is none.
+    while let Some((at, sources, end)) = [("<script", &mut scripts, "</script>"), ("<style", &mut styles, "</style>")]
+        .into_iter()
+        .filter_map(|(begin, sources, end)| Some((rest.find(begin)?, sources, end)))
+        .min_by_key(|(at, ..)| *at)
+    {
+        let Some((_, content)) = rest[at..].split_once('>') else { break };
+        let Some((content, behind)) = content.split_once(end) else { break };
+        let hash = STANDARD.encode(Sha256::digest(content.replace("\r\n", "\n")));
+        sources.push_str(&format!(" 'sha256-{hash}'"));
+        rest = behind;
+    }
+    format!("; script-src{scripts}; style-src{styles}")
 }
 
 fn named(name: &str) -> poem::Result<Response> {
@@ -74,4 +100,17 @@ fn page(kind: &str, policy: &'static str, content: impl Into<poem::Body>) -> Res
         .header(header::CONTENT_SECURITY_POLICY, policy)
         .header(header::CACHE_CONTROL, "no-cache")
         .body(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_and_styles_of_a_page_are_allowed_by_their_hashes_alone() {
+        let policy = inline_sources("<style>b{}</style><script a>\"<style>x</style>\"</script><p><script>1</script>");
+        let hash = |content: &str| format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(content)));
+        let scripts = [hash("\"<style>x</style>\""), hash("1")].concat();
+        assert_eq!(policy, format!("; script-src{scripts}; style-src{}", hash("b{}")));
+    }
 }

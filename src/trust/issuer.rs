@@ -10,20 +10,23 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{
-    access::{Issuer, IssuerKind, MIN_SECRET_BYTES},
-    field_errors::FieldErrors,
-    names,
+use crate::{
+    domain::{
+        access::{Issuer, IssuerKind, MIN_SECRET_BYTES},
+        field_errors::FieldErrors,
+        names,
+    },
+    trust::public_key,
 };
 
 /// Most keys of a set.
 const MAX_KEYS: usize = 100;
 /// Largest registration, in bytes.
 const MAX_REGISTRATION_BYTES: usize = 64 << 10;
-/// Shortest modulus of an RSA key, in bytes: 2,048 bits.
-const MIN_MODULUS_BYTES: usize = 256;
-/// Most audiences of a token that are looked up: each costs a call to Redis.
-const MAX_AUDIENCES: usize = 8;
+/// Most audiences of a token that are looked up: each costs a call to Redis, all at once.
+const MAX_AUDIENCES: usize = 64;
+/// Members of a JWK that hold a private key or a shared secret.
+const PRIVATE_MEMBERS: [&str; 2] = ["d", "k"];
 
 /// An issuer's keys as they are registered: exactly one of the three fields.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -63,6 +66,9 @@ impl Registration {
 #[derive(Debug)]
 pub struct IssuerKeys(Vec<VerifyingKey>);
 
+/// Check of a key for its algorithms; it costs a key agreement for each elliptic curve.
+type KeyCheck = fn(&DecodingKey, &[Algorithm]) -> Result<(), String>;
+
 /// One key, and the algorithms that it verifies.
 #[derive(Debug)]
 struct VerifyingKey {
@@ -97,7 +103,7 @@ impl Audience {
     }
 }
 
-/// Pairs of issuer and audience that a token claims, at most 8. Nothing of it is verified: it only tells which tenant to look up.
+/// Pairs of issuer and audience that a token claims, at most 64. Nothing of it is verified: it only tells which tenant to look up.
 #[must_use]
 pub fn claimed_pairs(text: &str) -> Vec<(String, String)> {
     super::install_provider();
@@ -107,17 +113,29 @@ pub fn claimed_pairs(text: &str) -> Vec<(String, String)> {
 }
 
 impl IssuerKeys {
-    /// Parses the keys of a registration; every error has a path under `jwt`.
+    /// Parses the keys of a registration that was checked before. `None` where that was by another version with other rules.
+    #[must_use]
+    pub fn registered(registration: &Registration) -> Option<Self> {
+        Self::read(registration, &mut FieldErrors::default(), |_, _| Ok(()))
+    }
+
+    /// Parses the keys of a new registration, and checks that they can verify; every error has a path under `jwt`.
     pub fn parse(registration: &Registration, errors: &mut FieldErrors) -> Option<Self> {
+        Self::read(registration, errors, public_key::check)
+    }
+
+    fn read(registration: &Registration, errors: &mut FieldErrors, check: KeyCheck) -> Option<Self> {
         super::install_provider();
         if registration.text().len() > MAX_REGISTRATION_BYTES {
             errors.add("jwt", format!("is larger than {MAX_REGISTRATION_BYTES} bytes"));
             return None;
         }
         match registration {
-            Registration { jwks: Some(set), public_key_pem: None, hs256_secret: None } => Self::of_set(set, errors),
+            Registration { jwks: Some(set), public_key_pem: None, hs256_secret: None } => {
+                Self::of_set(set, errors, check)
+            }
             Registration { jwks: None, public_key_pem: Some(pem), hs256_secret: None } => {
-                errors.check(|| "jwt.publicKeyPem".into(), Self::of_pem(pem))
+                errors.check(|| "jwt.publicKeyPem".into(), Self::of_pem(pem, check))
             }
             Registration { jwks: None, public_key_pem: None, hs256_secret: Some(secret) } => {
                 if secret.len() < MIN_SECRET_BYTES {
@@ -137,26 +155,35 @@ impl IssuerKeys {
         }
     }
 
-    fn of_set(set: &Value, errors: &mut FieldErrors) -> Option<Self> {
+    fn of_set(set: &Value, errors: &mut FieldErrors, check: KeyCheck) -> Option<Self> {
         let Some(keys) = set.get("keys").and_then(Value::as_array).filter(|keys| (1..=MAX_KEYS).contains(&keys.len()))
         else {
             errors.add("jwt.jwks", format!("must be a key set: {{\"keys\":[...]}} with 1 to {MAX_KEYS} keys"));
             return None;
         };
-        let read: Vec<_> = keys
-            .iter()
-            .enumerate()
-            .filter_map(|(at, key)| errors.check(|| format!("jwt.jwks.keys[{at}]"), VerifyingKey::of_jwk(key)))
-            .collect();
-        (read.len() == keys.len()).then_some(Self(read))
+        // As RFC 7517 says, keys that cannot be used are passed over: issuers publish keys of many kinds and uses together.
+        let mut usable = Vec::new();
+        let mut unusable = FieldErrors::default();
+        for (at, key) in keys.iter().enumerate() {
+            usable.extend(unusable.check(|| format!("jwt.jwks.keys[{at}]"), VerifyingKey::of_jwk(key, check)));
+        }
+        if usable.is_empty() {
+            errors.add_nested("", unusable.finish(|| Some(())).err().unwrap_or_default());
+            return None;
+        }
+        Some(Self(usable))
     }
 
-    fn of_pem(pem: &str) -> Result<Self, String> {
+    fn of_pem(pem: &str, check: KeyCheck) -> Result<Self, String> {
+        if pem.contains("PRIVATE KEY-----") {
+            return Err("has a private key in it; give the public one alone, and replace that pair of keys".into());
+        }
         if !pem.contains("PUBLIC KEY-----") {
             return Err("must be a public key in PEM: -----BEGIN PUBLIC KEY-----".into());
         }
         let bytes = pem.as_bytes();
         let one = |key, algorithms: &[Algorithm]| {
+            check(&key, algorithms)?;
             Ok(Self(vec![VerifyingKey { kid: None, algorithms: algorithms.to_vec(), key }]))
         };
         if let Ok(key) = DecodingKey::from_rsa_pem(bytes) {
@@ -206,8 +233,21 @@ impl IssuerKeys {
 }
 
 impl VerifyingKey {
-    fn of_jwk(value: &Value) -> Result<Self, String> {
-        let jwk: Jwk = serde_json::from_value(value.clone()).map_err(|_| "is no JSON Web Key".to_owned())?;
+    fn of_jwk(value: &Value, check: KeyCheck) -> Result<Self, String> {
+        if PRIVATE_MEMBERS.iter().any(|member| value.get(member).is_some()) {
+            return Err("holds a private key or a shared secret; give public keys alone".into());
+        }
+        let mut value = value.clone();
+        // RFC 9864's name of the one algorithm of Ed25519.
+        if value.get("alg").and_then(Value::as_str) == Some("Ed25519") {
+            value["alg"] = "EdDSA".into();
+        }
+        let verifies = |operations: &Vec<Value>| operations.iter().any(|operation| operation == "verify");
+        if value.get("key_ops").is_some_and(|operations| !operations.as_array().is_some_and(verifies)) {
+            return Err("is not for verifying, by its key_ops".into());
+        }
+        let jwk: Jwk = serde_json::from_value(value.clone())
+            .map_err(|_| "is no JSON Web Key of a known kind, curve and algorithm".to_owned())?;
         if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption)) {
             return Err("is for encryption; give keys that sign".into());
         }
@@ -229,11 +269,7 @@ impl VerifyingKey {
             None => algorithms,
         };
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| "has coordinates that are not base64url".to_owned())?;
-        if let jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind()
-            && n.len() < MIN_MODULUS_BYTES
-        {
-            return Err("is shorter than 2048 bits".into());
-        }
+        check(&key, &algorithms)?;
         Ok(Self { kid: jwk.common.key_id, algorithms, key })
     }
 }

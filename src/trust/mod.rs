@@ -4,6 +4,7 @@
 
 mod issuer;
 mod provider;
+mod public_key;
 mod vault;
 
 pub use issuer::{IssuerKeys, Registration, claimed_pairs};

@@ -1,11 +1,14 @@
 //! The vault: signs our own tokens and encrypts stored secrets, with keys derived from `SECRET_KEY`.
 //!
-//! Each purpose has a key of its own, derived from each secret with HKDF-SHA256. The first secret signs and encrypts; the others still
+//! Each purpose has a key of its own, derived from each secret with HKDF-SHA256. A secret that people chose is stretched before, with
+//! PBKDF2, so that what a token or a stored secret shows is no quick test of guesses. The first secret signs and encrypts; the others still
 //! verify and decrypt. So a secret is rotated by putting a new one in front, and dropped when nothing uses it any more.
+
+use std::num::NonZeroU32;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use ring::{aead, hkdf};
+use ring::{aead, hkdf, pbkdf2};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -19,24 +22,52 @@ pub const TOKEN_LIFE_S: i64 = 900;
 const ISSUER: &str = "holdfast";
 /// Salt of the derivation: separates these keys from any other use of the same secret.
 const SALT: &[u8] = b"holdfast 1";
+/// Rounds of PBKDF2 over a secret that people chose, 600,000: the least that OWASP advises. They take a fraction of a second, once
+/// at the start, and as long for each guess.
+const PBKDF2_ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).unwrap();
+/// Credentials that a token may stand for, by the beginning of their field: an API key, and an issuer.
+const EXCHANGED: [&str; 2] = ["k:", "i:"];
 
 /// The secrets of `SECRET_KEY`, the current one first.
 #[derive(Clone)]
-pub struct SecretKeys(Vec<String>);
+pub struct SecretKeys(Vec<Secret>);
+
+#[derive(Clone)]
+struct Secret {
+    text: String,
+    /// Whether it may consist of words, so that it is stretched.
+    is_chosen: bool,
+}
 
 impl SecretKeys {
-    /// One secret; `None` when it is shorter than [`MIN_SECRET_BYTES`].
+    /// One secret that was generated at random; `None` when it is shorter than [`MIN_SECRET_BYTES`].
     #[must_use]
-    pub fn one(secret: &str) -> Option<Self> {
-        Self::of([secret])
+    pub fn generated(secret: &str) -> Option<Self> {
+        Self::all([secret], false)
     }
 
-    /// Several secrets, the current one first; `None` when there is none, or one is shorter than [`MIN_SECRET_BYTES`].
+    /// Secrets that people chose, the current one first; `None` when there is none, or one is shorter than [`MIN_SECRET_BYTES`].
     #[must_use]
-    pub fn of<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let secrets: Vec<_> = secrets.into_iter().map(str::to_owned).collect();
-        let fits = !secrets.is_empty() && secrets.iter().all(|secret| secret.len() >= MIN_SECRET_BYTES);
+    pub fn chosen<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        Self::all(secrets, true)
+    }
+
+    fn all<'a>(secrets: impl IntoIterator<Item = &'a str>, is_chosen: bool) -> Option<Self> {
+        let secrets: Vec<_> = secrets.into_iter().map(|secret| Secret { text: secret.to_owned(), is_chosen }).collect();
+        let fits = !secrets.is_empty() && secrets.iter().all(|secret| secret.text.len() >= MIN_SECRET_BYTES);
         fits.then_some(Self(secrets))
+    }
+}
+
+impl Secret {
+    /// What the keys are derived from.
+    fn material(&self) -> Vec<u8> {
+        if !self.is_chosen {
+            return self.text.as_bytes().to_vec();
+        }
+        let mut material = vec![0; 32];
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, PBKDF2_ROUNDS, SALT, self.text.as_bytes(), &mut material);
+        material
     }
 }
 
@@ -81,7 +112,7 @@ impl Vault {
     #[must_use]
     pub fn new(secrets: &SecretKeys) -> Self {
         super::install_provider();
-        Self(secrets.0.iter().filter_map(|secret| DerivedKeys::derive(secret.as_bytes())).collect())
+        Self(secrets.0.iter().filter_map(|secret| DerivedKeys::derive(&secret.material())).collect())
     }
 
     /// Signs a token as a JWT, issued at `now_us` on Redis' clock. `None` only if the signature fails, which HMAC does not.
@@ -101,8 +132,10 @@ impl Vault {
         jsonwebtoken::encode(&header, &claims, &keys.sign).ok()
     }
 
-    /// Verifies the signature of a token of ours; `None` for any other text. Does not check its end nor its credential: the tenant's
-    /// scripts do, on Redis' clock.
+    /// Verifies the signature of a token of ours, and that it claims no more than we sign: an exchanged credential, the scopes read and
+    /// write, a life of [`TOKEN_LIFE_S`]. `None` for any other text.
+    ///
+    /// Does not check its end nor its credential: the tenant's scripts do, on Redis' clock.
     #[must_use]
     pub fn verify(&self, text: &str) -> Option<Token> {
         let kid = jsonwebtoken::decode_header(text).ok()?.kid?;
@@ -112,11 +145,16 @@ impl Vault {
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["iss", "exp"]);
         let claims = jsonwebtoken::decode::<Claims>(text, &keys.verify, &validation).ok()?.claims;
-        Some(Token {
+        let scopes = Scopes::parse(claims.scope.split(',')).ok()?.and(Scopes::READ_WRITE);
+        let life_s = claims.exp.checked_sub(claims.iat)?;
+        let is_ours = EXCHANGED.iter().any(|kind| claims.cred.starts_with(kind))
+            && scopes != Scopes::NONE
+            && (1..=TOKEN_LIFE_S).contains(&life_s);
+        is_ours.then_some(Token {
             tenant: TenantId::parse(&claims.tid)?,
             credential: claims.cred,
             end_user: claims.sub,
-            scopes: Scopes::parse(claims.scope.split(',')).ok()?,
+            scopes,
             ends_ms: claims.exp.checked_mul(1000)?,
         })
     }
@@ -178,7 +216,7 @@ mod tests {
     use super::*;
 
     fn vault(list: &str) -> Vault {
-        Vault::new(&SecretKeys::of(list.split(',')).unwrap())
+        Vault::new(&SecretKeys::all(list.split(','), false).unwrap())
     }
 
     fn token() -> Token {
@@ -223,7 +261,38 @@ mod tests {
 
     #[test]
     fn a_short_secret_is_no_secret() {
-        assert!(SecretKeys::one("short").is_none() && SecretKeys::of([]).is_none());
-        assert!(SecretKeys::of(["long-enough-secret", ""]).is_none());
+        assert!(SecretKeys::generated("short").is_none() && SecretKeys::chosen([]).is_none());
+        assert!(SecretKeys::chosen(["long-enough-secret", ""]).is_none());
+    }
+
+    #[test]
+    fn a_chosen_secret_is_slow_to_guess() {
+        let text = "correct-horse-battery";
+        let (plain, slow) = (SecretKeys::generated(text).unwrap(), SecretKeys::chosen([text]).unwrap());
+        let begun = std::time::Instant::now();
+        let slow = Vault::new(&slow);
+        assert!(begun.elapsed() > std::time::Duration::from_millis(20), "{:?}: a guess is cheap", begun.elapsed());
+        assert_ne!(Vault::new(&plain).0[0].id, slow.0[0].id, "the name of the key is no quick test either");
+        let again = Vault::new(&SecretKeys::chosen([text]).unwrap());
+        assert!(again.verify(&slow.sign(&token(), 0).unwrap()).is_some(), "every replica derives the same");
+    }
+
+    #[test]
+    fn a_signed_token_that_claims_too_much_is_refused() {
+        let vault = vault("secret-one-secret");
+        let with = |change: fn(&mut Token)| {
+            let mut token = token();
+            change(&mut token);
+            vault.verify(&vault.sign(&token, 0).unwrap())
+        };
+        assert!(with(|_| ()).is_some() && with(|token| token.credential = "i:1".into()).is_some());
+        for credential in ["name", "state", "s:x", "q:x", ""] {
+            let mut token = token();
+            token.credential = credential.into();
+            assert_eq!(vault.verify(&vault.sign(&token, 0).unwrap()), None, "{credential}");
+        }
+        assert_eq!(with(|token| token.ends_ms = 901_000), None, "it lives too long");
+        assert_eq!(with(|token| token.ends_ms = 0), None, "it never lived");
+        assert_eq!(with(|token| token.scopes = Scopes::ALL).unwrap().scopes, Scopes::READ_WRITE);
     }
 }

@@ -7,6 +7,7 @@ mod cli;
 mod code;
 mod events;
 mod http;
+mod neighbours;
 mod queues;
 mod redis;
 mod reservations;

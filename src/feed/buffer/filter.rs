@@ -8,6 +8,17 @@ use crate::feed::buffer::{
     queue_frames,
 };
 
+/// Names of one list of a filter, 200: each event is compared with every prefix.
+const MAX_NAMES: usize = 200;
+
+/// A filter has a list of more than [`MAX_NAMES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("has more than {MAX_NAMES} names; at most {MAX_NAMES} are allowed")]
+pub struct TooManyNames {
+    /// The list: `types`, `resources` or `companies`.
+    pub list: &'static str,
+}
+
 /// Events that a subscriber wants: those that match every part. An absent part matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -34,22 +45,30 @@ struct Names {
 impl Filter {
     /// Reads a query's lists, each of which may be repeated and hold several items. A list without an item matches
     /// everything.
-    #[must_use]
-    pub fn parse(types: &[String], resources: &[String], companies: &[String]) -> Self {
-        Self { types: parse_types(types), resources: parse_resources(resources), companies: sorted(items(companies)) }
+    ///
+    /// # Errors
+    /// [`TooManyNames`] for the first list of more than [`MAX_NAMES`].
+    pub fn parse(types: &[String], resources: &[String], companies: &[String]) -> Result<Self, TooManyNames> {
+        Ok(Self {
+            types: sorted("types", types)?.map(parse_types),
+            resources: sorted("resources", resources)?.map(parse_resources),
+            companies: sorted("companies", companies)?,
+        })
     }
 
     /// Reads the `types` of a connection's stream: groups (`job`) or full names (`job:state_change`).
-    #[must_use]
-    pub fn parse_queue_types(types: &[String]) -> Self {
-        let Some(names) = sorted(items(types)) else { return Self::default() };
+    ///
+    /// # Errors
+    /// [`TooManyNames`].
+    pub fn parse_queue_types(types: &[String]) -> Result<Self, TooManyNames> {
+        let Some(names) = sorted("types", types)? else { return Ok(Self::default()) };
         let wanted = |kind: &str| {
             names.iter().any(|name| **name == *kind || kind.split_once(':').is_some_and(|(group, _)| **name == *group))
         };
         let mut own: Vec<Box<str>> =
             queue_frames::KINDS.into_iter().filter(|kind| wanted(kind)).map(Into::into).collect();
         own.sort_unstable();
-        Self { types: Some(Types { built_in: 0, own }), ..Self::default() }
+        Ok(Self { types: Some(Types { built_in: 0, own }), ..Self::default() })
     }
 
     /// Whether every event matches.
@@ -99,28 +118,26 @@ fn has_company(companies: &[Box<str>], subject: &Subject) -> bool {
     [id, slug].into_iter().flatten().any(|name| companies.binary_search(name).is_ok())
 }
 
-fn parse_types(lists: &[String]) -> Option<Types> {
-    let names = sorted(items(lists))?;
+fn parse_types(names: Vec<Box<str>>) -> Types {
     let built_in = names.iter().fold(0, |bits, name| bits | kind_bit(name));
-    Some(Types { built_in, own: names.into_iter().filter(|name| kind_bit(name) == 0).collect() })
+    Types { built_in, own: names.into_iter().filter(|name| kind_bit(name) == 0).collect() }
 }
 
-fn parse_resources(lists: &[String]) -> Option<Names> {
-    let (prefixes, exact): (Vec<_>, Vec<_>) = sorted(items(lists))?.into_iter().partition(|name| name.ends_with('*'));
+fn parse_resources(names: Vec<Box<str>>) -> Names {
+    let (prefixes, exact): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.ends_with('*'));
     let prefixes = prefixes.iter().map(|prefix| prefix[..prefix.len() - 1].into()).collect();
-    Some(Names { exact, prefixes })
+    Names { exact, prefixes }
 }
 
-fn items(lists: &[String]) -> Vec<String> {
-    lists.iter().flat_map(|list| split_list(list)).collect()
-}
-
-/// The items sorted and without duplicates; `None` if there are none.
-fn sorted(items: Vec<String>) -> Option<Vec<Box<str>>> {
-    let mut items: Vec<Box<str>> = items.into_iter().map(Into::into).collect();
+/// The items of lists, sorted and without duplicates; `None` if there are none.
+fn sorted(list: &'static str, lists: &[String]) -> Result<Option<Vec<Box<str>>>, TooManyNames> {
+    let mut items: Vec<Box<str>> = lists.iter().flat_map(|list| split_list(list)).map(Into::into).collect();
     items.sort();
     items.dedup();
-    (!items.is_empty()).then_some(items)
+    if items.len() > MAX_NAMES {
+        return Err(TooManyNames { list });
+    }
+    Ok((!items.is_empty()).then_some(items))
 }
 
 /// Splits a comma list. `\,` is a comma inside an item; empty items are left out.
@@ -146,6 +163,8 @@ pub fn split_list(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::feed::buffer::frame::ResetReason;
 
@@ -153,12 +172,12 @@ mod tests {
         Frame::new(Some(1), kind, subject, &[])
     }
 
-    fn resources(names: &[&str]) -> Subject {
+    fn resources_of(names: &[&str]) -> Subject {
         Subject::Resources(names.iter().map(|name| (*name).into()).collect())
     }
 
     fn filter(types: &str, resources: &str, companies: &str) -> Filter {
-        Filter::parse(&[types.into()], &[resources.into()], &[companies.into()])
+        Filter::parse(&[types.into()], &[resources.into()], &[companies.into()]).unwrap()
     }
 
     #[test]
@@ -173,21 +192,21 @@ mod tests {
     #[test]
     fn types_built_in_and_own() {
         let wanted = filter("RESERVED,alarm", "", "");
-        assert!(wanted.matches(&frame("RESERVED", resources(&["a"]))));
+        assert!(wanted.matches(&frame("RESERVED", resources_of(&["a"]))));
         assert!(wanted.matches(&frame("alarm", Subject::Company { id: None, slug: None })));
-        assert!(!wanted.matches(&frame("RENEWED", resources(&["a"]))));
+        assert!(!wanted.matches(&frame("RENEWED", resources_of(&["a"]))));
         assert!(!wanted.matches(&frame("alarms", Subject::Company { id: None, slug: None })));
-        assert!(!filter("nonsense", "", "").matches(&frame("RESERVED", resources(&["a"]))));
+        assert!(!filter("nonsense", "", "").matches(&frame("RESERVED", resources_of(&["a"]))));
         assert!(filter("", ",", "").is_open());
     }
 
     #[test]
     fn resources_by_name_by_prefix_and_by_pool() {
         let wanted = filter("", "printer,job-*", "");
-        assert!(wanted.matches(&frame("RESERVED", resources(&["job-42"]))));
-        assert!(wanted.matches(&frame("RESERVED", resources(&["printer_0", "printer"]))));
+        assert!(wanted.matches(&frame("RESERVED", resources_of(&["job-42"]))));
+        assert!(wanted.matches(&frame("RESERVED", resources_of(&["printer_0", "printer"]))));
         assert!(wanted.matches(&frame("RESET", Subject::Tenant)));
-        assert!(!wanted.matches(&frame("RESERVED", resources(&["printer_0"]))));
+        assert!(!wanted.matches(&frame("RESERVED", resources_of(&["printer_0"]))));
         assert!(!wanted.matches(&frame("trade", Subject::Company { id: None, slug: None })));
     }
 
@@ -199,7 +218,32 @@ mod tests {
         assert!(wanted.matches(&frame("trade", company("c-1", Some("alpha")))));
         assert!(wanted.matches(&frame("trade", company("c-2", None))));
         assert!(!wanted.matches(&frame("trade", company("c-3", Some("beta")))));
-        assert!(!wanted.matches(&frame("RESERVED", resources(&["alpha"]))));
+        assert!(!wanted.matches(&frame("RESERVED", resources_of(&["alpha"]))));
         assert!(wanted.matches(&Frame::reset_cursor(ResetReason::Lost, 1)));
+    }
+
+    #[test]
+    fn a_list_has_a_bound() {
+        let names = |count: usize| vec![(0..count).map(|at| format!("name-{at}*")).collect::<Vec<_>>().join(",")];
+        assert!(Filter::parse(&[], &names(MAX_NAMES), &[]).is_ok());
+        assert!(Filter::parse(&[], &vec!["same".to_owned(); 1_000], &[]).is_ok(), "equal names are one");
+        let refused = Filter::parse(&[], &[], &names(MAX_NAMES + 1)).unwrap_err();
+        assert_eq!(refused.list, "companies");
+        assert!(Filter::parse_queue_types(&names(MAX_NAMES + 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_filter_that_matches_what_it_names(name in "\\PC{1,40}", lists in prop::collection::vec(".{0,60}", 0..5)) {
+            let escaped = name.replace(',', "\\,");
+            let mut resources = lists.clone();
+            resources.push(escaped);
+            let filter = Filter::parse(&lists, &resources, &lists).unwrap();
+            let named = Filter { types: None, companies: None, ..filter };
+            // A backslash before the comma of the list would escape it, and a star makes a prefix.
+            if !name.ends_with(['\\', '*']) && !name.contains("\\,") {
+                prop_assert!(named.matches(&frame("RESERVED", resources_of(&[&name]))));
+            }
+        }
     }
 }

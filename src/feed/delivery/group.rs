@@ -255,7 +255,7 @@ mod tests {
     fn few_subscribers_are_written_inline_many_are_left_and_no_match_needs_nothing() {
         let ring = Mutex::new(Ring::live(MemoryBudget::new()));
         let group = |types: &str, count: usize| {
-            let group = Group::new(Filter::parse(&[types.into()], &[], &[]), &lock(&ring));
+            let group = Group::new(Filter::parse(&[types.into()], &[], &[]).unwrap(), &lock(&ring));
             let subscribers: Vec<_> = (0..count).map(|_| parked(&group, &ring)).collect();
             (group, subscribers)
         };

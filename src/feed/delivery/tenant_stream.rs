@@ -40,6 +40,8 @@ pub struct TenantStream {
     group: Arc<Group>,
     subscriber: Arc<Subscriber>,
     source: Source,
+    /// Position of the last keepalive, or of the start: the client has it.
+    last_id: i64,
     _slot: Option<StreamSlot>,
 }
 
@@ -78,7 +80,8 @@ impl TenantStream {
             (ring.end(), ring.as_of())
         };
         shard.keep_alive(&subscriber);
-        let mut stream = Self { pages, shard, store, channel, group, subscriber, source: Source::Ring, _slot: slot };
+        let source = Source::Ring;
+        let mut stream = Self { pages, shard, store, channel, group, subscriber, source, last_id: as_of, _slot: slot };
         stream.enter_ring(end, as_of);
         Some(stream)
     }
@@ -109,6 +112,14 @@ impl TenantStream {
     /// # Errors
     /// As [`Store::replay`], when the position is not in the ring.
     pub(in crate::feed) async fn start(&mut self, last_event_id: Option<&str>) -> Result<Start, StoreError> {
+        let start = self.seek(last_event_id).await?;
+        self.last_id = match start {
+            Start::At(position) | Start::Reset(_, position) => position,
+        };
+        Ok(start)
+    }
+
+    async fn seek(&mut self, last_event_id: Option<&str>) -> Result<Start, StoreError> {
         let Some(last_event_id) = last_event_id else { return Ok(Start::At(self.position())) };
         let is_number =
             last_event_id.len() <= POSITION_DIGITS && last_event_id.bytes().all(|byte| byte.is_ascii_digit());
@@ -289,14 +300,19 @@ impl TenantStream {
     }
 
     /// A stream that waits for Redis still sends keepalives.
-    fn keepalive_if_silent(&self) -> Chunk {
+    fn keepalive_if_silent(&mut self) -> Chunk {
         let silent_ms = self.shard.now_ms().saturating_sub(self.subscriber.last_write_ms());
         Chunk::Bytes(if silent_ms >= KEEPALIVE.as_millis() as u64 { self.keepalive() } else { Bytes::new() })
     }
 
-    /// A comment, and an `id` line that moves the client's position past frames that did not match.
-    fn keepalive(&self) -> Bytes {
-        Bytes::from(format!(": keepalive\nid: {}\n\n", self.position()))
+    /// A comment, and, if the position moved since the last one, an `id` line: it moves the client past frames that did
+    /// not match. A block without data is an event to some clients, so there is none without a need.
+    fn keepalive(&mut self) -> Bytes {
+        let position = self.position();
+        if std::mem::replace(&mut self.last_id, position) == position {
+            return Bytes::from_static(b": keepalive\n\n");
+        }
+        Bytes::from(format!(": keepalive\nid: {position}\n\n"))
     }
 }
 

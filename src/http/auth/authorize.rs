@@ -1,6 +1,6 @@
 //! From a request to a caller: authentication of its credential, admission, and the check of its scope.
 
-use poem::Request;
+use poem::{Request, http::header};
 
 use crate::{
     config,
@@ -9,13 +9,14 @@ use crate::{
         App,
         auth::{
             credential::{self, Credential},
-            limiters::{admit, check_failures, count_failure},
+            limiters::{admit, check_lookups, count_failure, count_lookups},
             origin,
         },
         pipeline::context::app,
         wire::error::{ApiError, Code},
     },
     store::{Bearer, Caller},
+    trust::TOKEN_LIFE_S,
 };
 
 /// Authenticates a request, admits the call, and checks its scope; `None`: any scope. `api_key_parameter` is the key in
@@ -31,7 +32,10 @@ pub(in crate::http) async fn authorize(
 ) -> Result<Caller, ApiError> {
     let app = app(request)?;
     let caller = match Credential::find(request.headers(), api_key_parameter) {
-        Credential::None if app.config.auth == config::Auth::Open => {
+        // Whoever sends credentials of another kind means somebody, who is not known here.
+        Credential::None
+            if app.config.auth == config::Auth::Open && !request.headers().contains_key(header::AUTHORIZATION) =>
+        {
             origin::check_open_call(request, app)?;
             app.store.caller(&Bearer::Anonymous).await?.ok_or_else(ApiError::unauthorized)?
         }
@@ -90,10 +94,27 @@ pub(in crate::http) async fn authenticate(
     if let Some(caller) = app.store.cached_caller(&bearer) {
         return Ok(caller);
     }
-    check_failures(request, app)?;
+    check_lookups(request, app)?;
     // Boxed because it is rare: every request's future would be larger by it.
-    match Box::pin(app.store.caller(&bearer)).await? {
+    match Box::pin(look_up(app, &bearer)).await? {
         Some(caller) => Ok(caller),
-        None => Err(count_failure(request, app, ApiError::unauthorized())),
+        None => {
+            count_lookups(request, app, 1);
+            Err(count_failure(request, app, ApiError::unauthorized()))
+        }
     }
+}
+
+/// Furthest that a token's end may lie ahead of Redis' clock: its life, and a minute for a clock that was set back.
+const MAX_TOKEN_END_MS: i64 = (TOKEN_LIFE_S + 60) * 1_000;
+
+/// The caller as Redis knows it. A token whose life has not begun yet is nobody's: whoever stole a secret key once could
+/// else sign tokens for all time.
+async fn look_up(app: &App, bearer: &Bearer) -> Result<Option<Caller>, ApiError> {
+    if let Bearer::Token(_, token) = bearer
+        && token.ends_ms > app.store.clock().await?.now_ms + MAX_TOKEN_END_MS
+    {
+        return Ok(None);
+    }
+    Ok(app.store.caller(bearer).await?)
 }

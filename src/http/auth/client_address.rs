@@ -31,15 +31,43 @@ fn behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) 
         if !is_trusted(client) {
             break;
         }
-        let Ok(address) = address.trim().parse::<IpAddr>() else { break };
+        let Some(address) = parse_reported(address) else { break };
         client = address.to_canonical();
     }
     client
 }
 
+/// An address as proxies write it: alone, with a port, in brackets, or with the zone of its interface.
+fn parse_reported(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    if let Ok(with_port) = text.parse::<SocketAddr>() {
+        return Some(with_port.ip());
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.split('%').next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_may_have_a_port_brackets_or_a_zone() {
+        for (text, address) in [
+            ("203.0.113.9", "203.0.113.9"),
+            (" 203.0.113.9:51544", "203.0.113.9"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("\"[2001:db8::1]:443\"", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+        ] {
+            assert_eq!(parse_reported(text).map(|found| found.to_string()).as_deref(), Some(address), "{text}");
+        }
+        for wrong in ["", "unknown", "_hidden", "203.0.113.9:", "[2001:db8::1", "%eth0"] {
+            assert_eq!(parse_reported(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn only_a_trusted_proxy_is_believed() {

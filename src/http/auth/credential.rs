@@ -13,6 +13,9 @@ use crate::{
 pub(super) const API_KEY: &str = "X-Api-Key";
 /// Cookie of a session.
 pub(in crate::http) const COOKIE: &str = "holdfast_session";
+/// Its name where it is `Secure`: under this prefix, browsers take it from no other host and for no other path, so that no
+/// neighbouring host can plant one.
+pub(in crate::http) const SECURE_COOKIE: &str = "__Host-holdfast_session";
 /// No credential of ours is longer; longer texts are not even hashed.
 const MAX_CREDENTIAL_BYTES: usize = 4096;
 
@@ -35,26 +38,39 @@ impl<'a> Credential<'a> {
         if let Some(key) = headers.get(API_KEY) {
             return key.to_str().map_or(Self::Unreadable, Self::KeyOrToken);
         }
-        if let Some(authorization) = headers.get(header::AUTHORIZATION) {
-            let bearer = authorization.to_str().ok().and_then(|text| {
-                let (scheme, token) = text.split_once(' ')?;
-                scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-            });
-            return bearer.map_or(Self::Unreadable, Self::KeyOrToken);
+        match headers.get(header::AUTHORIZATION).map(|authorization| bearer(authorization.as_bytes())) {
+            Some(Authorization::Bearer(Some(token))) => return Self::KeyOrToken(token),
+            Some(Authorization::Bearer(None)) => return Self::Unreadable,
+            // The scheme of a proxy in front, which the browser sends along.
+            Some(Authorization::Other) | None => {}
         }
         if let Some(key) = api_key_parameter {
             return Self::KeyOrToken(key);
         }
-        let cookies = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|cookies| cookies.to_str().ok())
-            .flat_map(|cookies| cookies.split(';'));
-        cookies
-            .filter_map(|cookie| cookie.trim().split_once('='))
-            .find(|(name, _)| *name == COOKIE)
-            .map_or(Self::None, |(_, text)| Self::Session(text))
+        let cookies = || {
+            let lines = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+            lines.flat_map(|cookies| cookies.split(';')).filter_map(|cookie| cookie.trim().split_once('='))
+        };
+        let named = |wanted: &str| cookies().find(|(name, _)| *name == wanted);
+        named(SECURE_COOKIE).or_else(|| named(COOKIE)).map_or(Self::None, |(_, text)| Self::Session(text))
     }
+}
+
+/// What an `Authorization` header holds.
+enum Authorization<'a> {
+    /// Our scheme; `None`: no token that can be read.
+    Bearer(Option<&'a str>),
+    /// A scheme that is none of ours.
+    Other,
+}
+
+fn bearer(value: &[u8]) -> Authorization<'_> {
+    let scheme_end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, token) = value.split_at(scheme_end);
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Authorization::Other;
+    }
+    Authorization::Bearer(std::str::from_utf8(token).ok().map(str::trim).filter(|token| !token.is_empty()))
 }
 
 /// The bearer of an API key or a token, by the text's form. A token's signature is verified here; Redis is not asked.
@@ -98,7 +114,14 @@ mod tests {
         let cookies = headers(&[("cookie", "x=1; holdfast_session=d;y=2")]);
         assert_eq!(Credential::find(&cookies, Some("c")), Credential::KeyOrToken("c"));
         assert_eq!(Credential::find(&cookies, None), Credential::Session("d"));
-        assert_eq!(Credential::find(&headers(&[("authorization", "Basic b")]), Some("c")), Credential::Unreadable);
+        for broken in ["Bearer", "Bearer ", "bearer  "] {
+            assert_eq!(Credential::find(&headers(&[("authorization", broken)]), Some("c")), Credential::Unreadable);
+        }
+        let behind_proxy = headers(&[("authorization", "Basic b"), ("cookie", "holdfast_session=d")]);
+        assert_eq!(Credential::find(&behind_proxy, Some("c")), Credential::KeyOrToken("c"));
+        assert_eq!(Credential::find(&behind_proxy, None), Credential::Session("d"));
+        let planted = headers(&[("cookie", "holdfast_session=planted; __Host-holdfast_session=own")]);
+        assert_eq!(Credential::find(&planted, None), Credential::Session("own"));
         assert_eq!(Credential::find(&headers(&[]), None), Credential::None);
     }
 }

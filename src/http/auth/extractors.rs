@@ -15,7 +15,7 @@ use crate::{
         auth::{
             authorize::authorize,
             credential::{API_KEY, COOKIE},
-            limiters::count_failure,
+            limiters::{check_admin_tries, count_admin_failure},
         },
         pipeline::context::app,
         wire::{
@@ -26,6 +26,9 @@ use crate::{
     store::Caller,
 };
 
+/// Description of sessions as a scheme of authentication.
+const SESSION_SCHEME: &str =
+    "A session: see `POST /session`. Where browsers come by https the cookie is `__Host-holdfast_session`.";
 /// Header of the service's admin key.
 const ADMIN_KEY: &str = "X-Admin-Key";
 
@@ -77,8 +80,7 @@ impl<'a, S: RequiredScope> ApiExtractor<'a> for Authorized<S> {
             ..header_scheme("", "The same API key, or a token had in exchange.")
         };
         registry.create_security_scheme("bearer", bearer);
-        let session =
-            MetaSecurityScheme { key_in: Some("cookie"), ..header_scheme(COOKIE, "A session: see `POST /session`.") };
+        let session = MetaSecurityScheme { key_in: Some("cookie"), ..header_scheme(COOKIE, SESSION_SCHEME) };
         registry.create_security_scheme("session", session);
     }
 
@@ -124,14 +126,23 @@ impl<'a> ApiExtractor<'a> for Administrator {
         let app = app(request)?;
         let given = request.headers().get(ADMIN_KEY).map(|key| key.as_bytes());
         let expected = app.config.admin_key.as_ref().map(|key| key.expose().as_bytes());
+        let checked = match given {
+            Some(_) => check_admin_tries(request, app),
+            None => Ok(()),
+        };
         // In constant time, so that the time of the comparison tells nothing of the key.
-        if let (Some(given), Some(expected)) = (given, expected)
+        if checked.is_ok()
+            && let (Some(given), Some(expected)) = (given, expected)
             && bool::from(given.ct_eq(expected))
         {
             return Ok(Self);
         }
         let error = ApiError::new(Code::Unauthorized, "The admin key is needed: send it in the header X-Admin-Key.");
-        let error = if given.is_some() { count_failure(request, app, error) } else { error };
+        let error = match checked {
+            Ok(()) if given.is_some() => count_admin_failure(request, app, error),
+            Ok(()) => error,
+            Err(too_many) => too_many,
+        };
         Err(refuse(body, error).await)
     }
 }

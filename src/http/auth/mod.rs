@@ -10,7 +10,9 @@ mod limiters;
 pub(super) mod origin;
 
 pub(in crate::http) use authorize::{authenticate, authenticate_sign_out, authorize, authorize_stream};
-pub(in crate::http) use credential::{COOKIE, api_key};
+pub(in crate::http) use credential::{COOKIE, SECURE_COOKIE, api_key};
 pub(in crate::http) use extractors::{Admin, Administrator, AnyScope, Authorized, Read, Write};
 pub use limiters::Limiters;
-pub(in crate::http) use limiters::{admit, check_failures, count_failure, count_sign_in};
+pub(in crate::http) use limiters::{
+    admit, body_share, check_lookups, count_failure, count_lookups, count_sign_in_failure,
+};

@@ -5,9 +5,12 @@ use poem::{
     http::{Method, header},
 };
 
-use crate::http::{
-    App,
-    wire::error::{ApiError, Code},
+use crate::{
+    config::origin_of,
+    http::{
+        App,
+        wire::error::{ApiError, Code},
+    },
 };
 
 const FETCH_SITE: &str = "Sec-Fetch-Site";
@@ -27,28 +30,46 @@ pub(in crate::http) enum Page {
 }
 
 impl Page {
-    /// The page by `Sec-Fetch-Site` and `Origin`.
+    /// The page by `Sec-Fetch-Site`, which no page can set, or else by `Origin`.
     pub(in crate::http) fn of(request: &Request, app: &App) -> Self {
-        let site = request.header(FETCH_SITE);
-        if matches!(site, Some("cross-site" | "same-site")) {
-            return Self::Foreign;
+        match request.header(FETCH_SITE) {
+            Some("same-origin") => return Self::Own,
+            Some("cross-site" | "same-site") => return Self::Foreign,
+            _ => {}
         }
         match request.headers().get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null")) {
             Some(origin) if is_own(request, app, origin) => Self::Own,
             Some(_) => Self::Foreign,
-            None if site == Some("same-origin") => Self::Own,
             None => Self::Unknown,
         }
     }
 }
 
+/// Whether an origin is the public one, or, where none is configured, that of the host that was asked.
 fn is_own(request: &Request, app: &App, origin: &str) -> bool {
-    if app.config.public_origin.as_deref() == Some(origin) {
-        return true;
+    let Some(origin) = origin_of(origin) else { return false };
+    match &app.config.public_origin {
+        Some(public) => *public == origin,
+        None => host(request).is_some_and(|host| is_of_host(&origin, &host, app.config.tls().is_some())),
     }
-    // Without a configured public origin: the page and the request name the same host and port.
-    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    app.config.public_origin.is_none() && authority.is_some() && authority == host(request).as_deref()
+}
+
+/// Whether an origin is that of a `Host`, with or without the default port. The scheme is the origin's, since TLS may end in
+/// front; where it ends here, only https is ours.
+fn is_of_host(origin: &str, host: &str, has_tls: bool) -> bool {
+    let Some((scheme, _)) = origin.split_once("://") else { return false };
+    (scheme == "https" || !has_tls) && origin_of(&format!("{scheme}://{host}")).as_deref() == Some(origin)
+}
+
+/// 403 for a request from a page that is not this service's; it says what was compared, and with what.
+pub(in crate::http) fn foreign(request: &Request, app: &App, message: &str) -> ApiError {
+    let named = |name: &str, value: Option<&str>| format!("{name} {}", value.unwrap_or("is absent"));
+    let expected = match &app.config.public_origin {
+        Some(public) => format!("HOLDFAST_PUBLIC_URL {public}"),
+        None => format!("{}; HOLDFAST_PUBLIC_URL is not set", named("Host", host(request).as_deref())),
+    };
+    let origin = named("Origin", request.header(header::ORIGIN));
+    ApiError::new(Code::Forbidden, format!("{message} Compared were: {origin}, {expected}."))
 }
 
 fn host(request: &Request) -> Option<String> {
@@ -69,10 +90,7 @@ pub(in crate::http) fn check_cookie_call(request: &Request, app: &App) -> Result
     if is_read || Page::of(request, app) == Page::Own {
         return Ok(());
     }
-    Err(ApiError::new(
-        Code::Forbidden,
-        "A session changes things only from a page of this service; elsewhere send an API key.",
-    ))
+    Err(foreign(request, app, "A session changes things only from a page of this service; elsewhere send an API key."))
 }
 
 /// Checks a call without a credential in open mode: only this machine may call, neither through a proxy, nor by a host
@@ -107,6 +125,31 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origin_is_compared_with_the_host_as_browsers_write_both() {
+        for (origin, host) in [
+            ("https://locks.example", "locks.example:443"),
+            ("http://locks.example", "locks.example:80"),
+            ("https://locks.example", "LOCKS.example"),
+            ("https://locks.example", "locks.example."),
+            ("http://localhost:9000", "localhost:9000"),
+            ("https://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+        ] {
+            assert!(is_of_host(origin, host, false), "{origin} {host}");
+        }
+        for (origin, host) in [
+            ("http://localhost:9000", "localhost"),
+            ("https://locks.example", "locks.example:80"),
+            ("https://locks.example.evil.example", "locks.example"),
+            ("https://locks.example", "user@locks.example"),
+            ("null", "null"),
+            ("https://locks.example", ""),
+        ] {
+            assert!(!is_of_host(origin, host, false), "{origin} {host}");
+        }
+        assert!(!is_of_host("http://locks.example", "locks.example", true), "TLS ends here, and that page is plain");
+    }
 
     #[test]
     fn a_loopback_host_is_this_machine_and_nothing_that_looks_like_it() {

@@ -38,7 +38,7 @@ impl Companies {
         body: Body<CompanyRequest>,
     ) -> Result<Answer<CompanyRow>, ApiError> {
         let mut errors = FieldErrors::default();
-        let slug = errors.check(|| "slug".into(), names::label(Some(slug.0)));
+        let slug = errors.check(|| "slug".into(), names::label(Some(slug.0)).and_then(names::addressable));
         let id = body.0.id.map(|id| errors.check(|| "id".into(), names::label(Some(id))));
         let name = errors.check(|| "name".into(), names::label(body.0.name));
         let (slug, id, name) = errors.finish(|| Some((slug?, id.flatten(), name?))).map_err(ApiError::validation)?;
@@ -97,6 +97,7 @@ impl Companies {
 
 /// A company to register.
 #[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
 struct CompanyRequest {
     /// 1 to 256 bytes; belongs to one slug.
     id: Option<String>,

@@ -1,5 +1,7 @@
 //! Publishing of platform events: the body of `POST /api/v1/events`, parsed without taking the events' data apart.
 
+use std::marker::PhantomData;
+
 use chrono::DateTime;
 use poem_openapi::{
     Object,
@@ -17,12 +19,17 @@ use crate::{
     },
     http::{
         events::schema::{KnownData, PublishItemDescribed},
-        wire::{error::ApiError, outcome::answer, response::Answer},
+        wire::{
+            error::ApiError,
+            outcome::answer,
+            request::{List, ListVisitor},
+            response::Answer,
+        },
     },
     store::{Caller, PublishOutcome, Store},
 };
 
-/// Events per call.
+/// Most events of one call.
 const MAX_EVENTS: usize = 1_000;
 
 /// Publishes events. The route stands beside the stream's, which has the same path.
@@ -58,8 +65,8 @@ fn field_path(is_list: bool, index: usize, field: &str) -> String {
 }
 
 fn parse(is_list: bool, items: Vec<PublishItem>) -> Result<Vec<NewEvent>, ApiError> {
-    if items.is_empty() || items.len() > MAX_EVENTS {
-        return Err(ApiError::field("", format!("the body has {} events; 1 to {MAX_EVENTS} are allowed", items.len())));
+    if items.is_empty() {
+        return Err(ApiError::field("", format!("the list is empty; send 1 to {MAX_EVENTS} events")));
     }
     let mut errors = FieldErrors::default();
     let mut events = Vec::with_capacity(items.len());
@@ -121,7 +128,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<OneOrMany, A::Error> {
-                Vec::deserialize(de::value::SeqAccessDeserializer::new(list)).map(OneOrMany::Many)
+                ListVisitor::<PublishItem, MAX_EVENTS>(PhantomData).visit_seq(list).map(|list| OneOrMany::Many(list.0))
             }
         }
         from.deserialize_any(Either)
@@ -138,7 +145,8 @@ impl Type for OneOrMany {
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        let one_of = vec![PublishItemDescribed::schema_ref(), Vec::<PublishItemDescribed>::schema_ref()];
+        let many = List::<PublishItemDescribed, MAX_EVENTS>::schema_ref();
+        let one_of = vec![PublishItemDescribed::schema_ref(), many];
         let schema = MetaSchema { one_of, ..MetaSchema::ANY };
         MetaSchemaRef::Inline(Box::new(schema))
     }

@@ -12,7 +12,7 @@ use poem_openapi::{
 use crate::http::{
     server::{
         handoff::StreamHandoff,
-        open_stream::{OpenStream, retry_field},
+        open_stream::{OpenStream, retry_block},
     },
     wire::error::ApiError,
 };
@@ -31,7 +31,7 @@ impl EventStreamResponse {
 
     /// A stream that sends a reconnection time and ends.
     pub(in crate::http) fn reconnect(request: &Request) -> Self {
-        Self(response(request, Body::from(retry_field())))
+        Self(response(request, Body::from(retry_block())))
     }
 }
 

@@ -28,10 +28,10 @@ pub(in crate::http) struct Events;
 impl Events {
     /// Watch everything that happens to the tenant, as server-sent events.
     ///
-    /// The stream begins with `retry`, a data-only frame `{"type":"connected","timestamp":...}`, and an `id` line with the position
+    /// The stream begins with one block: `retry`, the data `{"type":"connected","timestamp":...}`, and an `id` line with the position
     /// from which it is whole. Then each event, in order, once: `id` (its position), `event` (its type), `data` (one line of JSON).
-    /// Refusals (`RESERVE_FAILED` and its like) are live only and have no `id`. After 15 s of silence comes the comment `: keepalive`
-    /// with an `id` line, which moves the cursor past what was filtered out.
+    /// Refusals (`RESERVE_FAILED` and its like) are live only and have no `id`. After 15 s of silence comes the comment `: keepalive`,
+    /// with an `id` line where the cursor moved past what was filtered out.
     ///
     /// A stream resumes at the header `Last-Event-ID`, or at `lastEventId`: on any replica, from any position that an event or a read
     /// (`asOf`, `Holdfast-Position`) has named, as long as what followed it is kept. Where it cannot, and also later when something
@@ -40,7 +40,7 @@ impl Events {
     ///
     /// Reservation events carry every key of a `ReservationEvent`; events of your own platform are those of `POST /events`.
     ///
-    /// Filters: with several of them an event must pass each. Values that name nothing match nothing. `resources` lets a transaction
+    /// Filters, of at most 200 names each: with several of them an event must pass each. Values that name nothing match nothing. `resources` lets a transaction
     /// pass if one of its changes matches, a slot also by its pool's name, `RESET` always, and platform events never. `companies`
     /// lets only events of those companies pass.
     #[oai(path = "/events", method = "get", operation_id = "events")]
@@ -61,7 +61,8 @@ impl Events {
         last_event_id: Query<Option<String>>,
     ) -> Result<EventStreamResponse, ApiError> {
         let header = request.headers().get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("unreadable").to_owned());
-        let filter = Filter::parse(&types.0, &resources.0, &companies.0);
+        let filter = Filter::parse(&types.0, &resources.0, &companies.0)
+            .map_err(|error| ApiError::field(error.list, error.to_string()));
         let last_event_id = header.or(last_event_id.0).filter(|id| !id.is_empty());
         let stream = open(request, api_key.0.as_deref(), filter, last_event_id.as_deref()).await;
         or_reconnect(request, stream)
@@ -87,11 +88,12 @@ impl Events {
 async fn open(
     request: &Request,
     api_key: Option<&str>,
-    filter: Filter,
+    filter: Result<Filter, ApiError>,
     last_event_id: Option<&str>,
 ) -> Result<EventStreamResponse, ApiError> {
     let app = app(request)?;
     let caller = authorize_stream(request, api_key).await?;
+    let filter = filter?;
     if app.replica.drain.is_cancelled() {
         // The connection is older than the drain. A new one reaches a replica that stays.
         return Ok(EventStreamResponse::reconnect(request));
@@ -104,10 +106,14 @@ async fn open(
         }
     };
     let connected = json!({"type": "connected", "timestamp": iso(instant(now_us / 1000))});
-    let mut head = format!("data: {connected}\n\n").into_bytes();
+    // One block: to some clients a block without data is an event.
+    let mut head = format!("data: {connected}\n").into_bytes();
     match start {
         Start::At(position) => head.extend_from_slice(format!("id: {position}\n\n").as_bytes()),
-        Start::Reset(reason, as_of) => head.extend_from_slice(Frame::reset_cursor(reason, as_of).bytes()),
+        Start::Reset(reason, as_of) => {
+            head.push(b'\n');
+            head.extend_from_slice(Frame::reset_cursor(reason, as_of).bytes());
+        }
     }
     let stream = OpenStream::new(&head, Source::Tenant(stream), caller.stream_lifetime(now_us));
     Ok(EventStreamResponse::open(request, stream))

@@ -99,13 +99,21 @@ thread_local! {
 }
 
 fn count(route: &str, method: &Method, status: StatusCode, took: Duration) {
-    let method = method_label(method);
+    count_labelled(route, method_label(method), status, took);
+}
+
+fn count_labelled(route: &str, method: &'static str, status: StatusCode, took: Duration) {
     ROUTES.with_borrow_mut(|routes| match routes.get_mut(route) {
         Some(metrics) => metrics.count(route, method, status, took),
         None => {
             routes.entry(route.to_owned()).or_insert(RouteMetrics::new(route)).count(route, method, status, took);
         }
     });
+}
+
+/// Counts a request that could not be read.
+pub(super) fn count_unread(status: StatusCode) {
+    count_labelled("unknown", "other", status, Duration::ZERO);
 }
 
 /// Label of a method. Invented methods share one, so that they make no time series of their own.

@@ -9,6 +9,7 @@ use crate::{
         App,
         wire::error::{ApiError, Code},
     },
+    limits::BodyShare,
     store::Caller,
 };
 
@@ -16,18 +17,26 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct RequestContext {
     app: Arc<App>,
+    found: Arc<Found>,
+}
+
+/// What is found out about a request while it is handled.
+#[derive(Default)]
+struct Found {
     /// The caller, once it was authenticated.
-    admitted: Arc<OnceLock<Caller>>,
+    admitted: OnceLock<Caller>,
+    /// The share of its body in the replica's memory, held until the request is answered.
+    body: OnceLock<BodyShare>,
 }
 
 impl RequestContext {
     pub(super) fn new(app: Arc<App>) -> Self {
-        Self { app, admitted: Arc::default() }
+        Self { app, found: Arc::default() }
     }
 
     /// The caller that was admitted while the request was handled, if one was.
     pub(super) fn admitted(&self) -> Option<&Caller> {
-        self.admitted.get()
+        self.found.admitted.get()
     }
 }
 
@@ -46,6 +55,19 @@ pub(in crate::http) fn app(request: &Request) -> Result<&Arc<App>, ApiError> {
 pub(in crate::http) fn set_admitted(request: &Request, caller: &Caller) {
     if let Some(context) = request.data::<RequestContext>() {
         // Set once: one credential decides a request.
-        let _ = context.admitted.set(caller.clone());
+        let _ = context.found.admitted.set(caller.clone());
+    }
+}
+
+/// A request's caller, once it was recorded.
+pub(in crate::http) fn admitted(request: &Request) -> Option<&Caller> {
+    request.data::<RequestContext>()?.admitted()
+}
+
+/// Holds the share of a request's body until the request is answered.
+pub(in crate::http) fn hold_body(request: &Request, share: BodyShare) {
+    if let Some(context) = request.data::<RequestContext>() {
+        // Set once: a request has one body.
+        let _ = context.found.body.set(share);
     }
 }

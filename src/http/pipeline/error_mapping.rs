@@ -34,10 +34,8 @@ fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> 
         return None;
     }
     Some(if let Some(fault) = error.downcast_ref::<ParseParamError>() {
-        ApiError::field(fault.name, fault.reason.clone())
-    } else if let Some(fault) = error.downcast_ref::<ParsePathParamError>() {
-        ApiError::field(fault.name, fault.reason.clone())
-    } else if error.is::<ParsePathError>() {
+        ApiError::field(fault.name, parameter_message(&fault.reason))
+    } else if error.is::<ParsePathParamError>() || error.is::<ParsePathError>() {
         ApiError::field("path", "is not percent-encoded UTF-8")
     } else if error.is::<ContentTypeError>() {
         ApiError::new(Code::UnsupportedMediaType, "Send the body as application/json.")
@@ -51,4 +49,15 @@ fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> 
         tracing::error!(%error, "a request failed with an unexpected error");
         ApiError::new(Code::Internal, "This is a bug in Holdfast; the log has its details under the request's id.")
     })
+}
+
+/// The library's message about a parameter, without the names of its types.
+fn parameter_message(reason: &str) -> &str {
+    if reason.starts_with("failed to parse \"integer") {
+        "must be a whole number"
+    } else if reason.starts_with("Type ") && reason.ends_with("expects an input value.") {
+        "is required"
+    } else {
+        reason
+    }
 }

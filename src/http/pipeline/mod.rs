@@ -9,38 +9,59 @@ mod cors;
 mod error_mapping;
 mod path_rewrite;
 mod rate_limit_headers;
-mod request_head;
+pub(super) mod request_head;
 
 use std::sync::Arc;
 
-use poem::{Request, Response, endpoint::BoxEndpoint};
+use poem::{
+    Request, Response,
+    endpoint::BoxEndpoint,
+    error::ResponseError,
+    http::{HeaderMap, HeaderValue, StatusCode, Version, header},
+};
 
 use crate::http::{
     App,
     pipeline::{access_log::AccessLog, context::RequestContext, cors::CrossOrigin},
+    wire::error::{ApiError, Code},
 };
+
+/// Value of `Strict-Transport-Security`: a year, this host alone.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// Paths that are served also when all places for connections are taken.
+const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The routes, and the steps before and after them. One per runtime.
 pub struct Pipeline {
     app: Arc<App>,
     routes: BoxEndpoint<'static>,
+    /// Whether browsers are told to come by https only.
+    has_hsts: bool,
 }
 
 impl Pipeline {
     pub(in crate::http) fn new(app: App, routes: BoxEndpoint<'static>) -> Self {
-        Self { app: Arc::new(app), routes }
+        Self { has_hsts: app.config.is_https(), app: Arc::new(app), routes }
     }
 
-    /// Serves one request, from its head to the headers of its response.
-    pub(in crate::http) async fn serve(&self, mut request: Request) -> Response {
+    /// Serves one request, from its head to the headers of its response; whether its caller proved a credential.
+    pub(in crate::http) async fn serve(&self, request: Request) -> (Response, bool) {
+        let (mut response, is_proved) = self.respond(request).await;
+        if self.has_hsts {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        (response, is_proved)
+    }
+
+    async fn respond(&self, mut request: Request) -> (Response, bool) {
         let log = AccessLog::begin(&request);
         if let Some(refusal) = request_head::refuse_too_large(request.headers()) {
-            return log.end(refusal);
+            return (log.end(refusal), false);
         }
         path_rewrite::rewrite(&mut request);
         let origin = CrossOrigin::of(&request, &self.app.config.cors);
         if let Some(response) = origin.preflight(&request) {
-            return log.end(origin.add_headers(response));
+            return (log.end(origin.add_headers(response)), false);
         }
         let context = RequestContext::new(self.app.clone());
         request.set_data(context.clone());
@@ -48,6 +69,45 @@ impl Pipeline {
         if let Some(caller) = context.admitted() {
             rate_limit_headers::add(response.headers_mut(), caller);
         }
-        log.end(origin.add_headers(response))
+        let is_proved = context.admitted().is_some() && response.status() != StatusCode::TOO_MANY_REQUESTS;
+        (log.end(origin.add_headers(response)), is_proved)
     }
+
+    /// Serves a request on a connection for which there was no place: health checks alone.
+    pub(in crate::http) async fn serve_health_only(&self, request: Request) -> (Response, bool) {
+        if HEALTH_PATHS.contains(&request.uri().path()) {
+            return self.serve(request).await;
+        }
+        let (log, version) = (AccessLog::begin(&request), request.version());
+        let message =
+            "Too many connections are open, in all or from this address without a valid credential. Try again.";
+        let mut response = ApiError::unavailable(message).as_response();
+        // HTTP/2 forbids the header; there the connection ends with its short life.
+        if version <= Version::HTTP_11 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        (log.end(response), false)
+    }
+}
+
+/// What the HTTP library answers by itself to a request that it cannot read, with our body: the bytes on the wire.
+pub(in crate::http) fn refusal(status: u16) -> Vec<u8> {
+    let error = match status {
+        414 | 431 => ApiError::new(Code::HeadersTooLarge, "The head of the request is too large."),
+        408 => ApiError::new(Code::RequestTimeout, "The head of the request came too slowly."),
+        _ => ApiError::field(
+            "",
+            "the request is not HTTP as it should be: its first line, a header or a length is wrong",
+        ),
+    };
+    let mut response = error.as_response();
+    let id = request_head::request_id(&HeaderMap::new());
+    request_head::add_common_headers(response.headers_mut(), id);
+    access_log::count_unread(response.status());
+    let body = error.body(false);
+    let (status, length) = (response.status(), body.len());
+    let mut bytes = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n").into_bytes();
+    request_head::write_headers(response.headers(), &mut bytes);
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
 }

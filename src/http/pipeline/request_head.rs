@@ -53,3 +53,14 @@ pub(super) fn add_common_headers(headers: &mut HeaderMap, id: HeaderValue) {
         .entry(header::CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
 }
+
+/// Writes headers and the empty line behind them, as HTTP/1.1 has them.
+pub(in crate::http) fn write_headers(headers: &HeaderMap, to: &mut Vec<u8>) {
+    for (name, value) in headers {
+        to.extend_from_slice(name.as_str().as_bytes());
+        to.extend_from_slice(b": ");
+        to.extend_from_slice(value.as_bytes());
+        to.extend_from_slice(b"\r\n");
+    }
+    to.extend_from_slice(b"\r\n");
+}

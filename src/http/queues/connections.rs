@@ -48,7 +48,8 @@ impl Connections {
         let mut errors = FieldErrors::default();
         let new = NewConnection::parse(body.0.into(), &mut errors);
         if let Some(url) = new.as_ref().and_then(|new| new.broker_url.as_ref()) {
-            errors.check(|| "brokerUrl".into(), monitor::check_url(url, &app_state.app().config.broker_hosts));
+            let allowed = app_state.app().config.brokers_of(&caller.0.tenant().id);
+            errors.check(|| "brokerUrl".into(), monitor::check_url(url, &allowed));
         }
         let new = errors.finish(|| new).map_err(ApiError::validation)?;
         let id = Store::new_connection_id();
@@ -104,7 +105,7 @@ impl Connections {
 
 /// A connection to create.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct NewConnectionRequest {
     /// Name for people, 1 to 256 bytes.

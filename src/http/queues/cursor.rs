@@ -46,6 +46,8 @@ fn direction(order: SortOrder) -> char {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -61,5 +63,26 @@ mod tests {
         let longest = SortPosition { key: SortKey::Text("x".repeat(512)), id: Uuid::nil() };
         assert!(encode(&longest, "durationMs", DESCENDING).len() <= CURSOR_BYTES);
         assert_eq!(decode("!", "name", DESCENDING), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_cursor_or_none(text in ".{0,60}", bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            for cursor in [text.clone(), URL_SAFE_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&bytes)] {
+                if let Some(position) = decode(&cursor, "name", SortOrder::Ascending) {
+                    let again = encode(&position, "name", SortOrder::Ascending);
+                    prop_assert_eq!(decode(&again, "name", SortOrder::Ascending), Some(position));
+                }
+            }
+        }
+
+        #[test]
+        fn any_position_round_trips(text in ".{0,100}", number in any::<i64>(), id in any::<u128>()) {
+            for key in [SortKey::Text(text.clone()), SortKey::Number(number), SortKey::Absent] {
+                let position = SortPosition { key, id: Uuid::from_u128(id) };
+                let cursor = encode(&position, "name", SortOrder::Descending);
+                prop_assert_eq!(decode(&cursor, "name", SortOrder::Descending), Some(position));
+            }
+        }
     }
 }

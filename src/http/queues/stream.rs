@@ -17,6 +17,10 @@ use crate::{
     store::StreamKind,
 };
 
+/// End of the first block: an id that names no position, only so that a browser which reconnects says so by
+/// `Last-Event-ID`, and is then never answered with a status after which it would give up.
+const CONNECTED: &str = "id: 0\n\n";
+
 pub(in crate::http) struct QueueEvents;
 
 #[OpenApi(tag = "Tag::Queues")]
@@ -30,7 +34,8 @@ impl QueueEvents {
     /// while nobody has reported them. Whatever the filter, `heartbeat` `{timestamp}` comes every 15 s, and `gap` `{from, to, reason}`
     /// after a time of which events may be missing: `handover` to another replica, `slow` reading, an `interrupted` connection.
     ///
-    /// The events have no ids and are not replayed: after a reconnect read `GET /jobs` again.
+    /// The events have no ids and are not replayed: after a reconnect read `GET /jobs` again. (One constant `id` at the start only
+    /// makes a browser say that it reconnects.)
     #[oai(path = "/events/stream", method = "get", operation_id = "queueEvents")]
     async fn events(
         &self,
@@ -64,10 +69,12 @@ async fn open(request: &Request, query: StreamQuery) -> Result<EventStreamRespon
         return Ok(EventStreamResponse::reconnect(request));
     }
     let kind = caller.session().map_or(StreamKind::Key, StreamKind::Session);
-    let filter = Filter::parse_queue_types(&query.types);
+    let filter =
+        Filter::parse_queue_types(&query.types).map_err(|error| ApiError::field(error.list, error.to_string()))?;
     match app.feed.open_live_stream(&app.store, &caller, kind, filter, connection).await? {
         LiveStreamOutcome::Open { stream, snapshot, now_us } => {
-            let stream = OpenStream::new(&snapshot, Source::Live(stream), caller.stream_lifetime(now_us));
+            let head = [CONNECTED.as_bytes(), &snapshot].concat();
+            let stream = OpenStream::new(&head, Source::Live(stream), caller.stream_lifetime(now_us));
             Ok(EventStreamResponse::open(request, stream))
         }
         LiveStreamOutcome::LimitReached { limit, now_us } => Err(ApiError::limit(&limit, caller.tenant().tier, now_us)),

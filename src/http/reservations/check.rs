@@ -4,16 +4,20 @@ use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{
-    reservation::Checked,
-    time::{instant, wire_option},
+use crate::{
+    domain::{
+        reservation::{Checked, MAX_BATCH},
+        time::{instant, wire_option},
+    },
+    http::wire::request::{List, whole_number},
 };
 
 /// Resources to check.
 #[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
 pub(super) struct CheckRequest {
     /// 1 to 1,000 names.
-    pub(super) resources: Option<Vec<String>>,
+    pub(super) resources: Option<List<String, MAX_BATCH>>,
 }
 
 /// State of one resource.
@@ -56,11 +60,12 @@ impl CheckResult {
 
 /// A fencing token to verify.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 pub(super) struct FenceRequest {
     #[oai(validator(min_length = 1))]
     pub(super) resource: Option<String>,
+    #[serde(default, deserialize_with = "whole_number")]
     pub(super) fencing_token: Option<i64>,
 }
 

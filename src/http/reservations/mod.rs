@@ -34,7 +34,7 @@ use crate::{
         wire::{
             error::{ApiError, Code},
             outcome::{answer, with_tokens},
-            request::Body,
+            request::{Body, Items},
             response::Answer,
         },
     },
@@ -55,9 +55,9 @@ impl Reservations {
         &self,
         caller: Authorized<Write>,
         app_state: AppState,
-        body: Body<Vec<ReserveItem>>,
+        body: Items<ReserveItem>,
     ) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
-        let requests = batch(body.0, ReserveItem::parse).map_err(ApiError::validation)?;
+        let requests = batch(body.0.0, ReserveItem::parse).map_err(ApiError::validation)?;
         let stamped = app_state.store().reserve(&caller.0, &requests).await.map_err(|error| {
             let ttls = requests.iter().map(|request| request.ttl_ms);
             refused_ttl(
@@ -83,9 +83,9 @@ impl Reservations {
         &self,
         caller: Authorized<Write>,
         app_state: AppState,
-        body: Body<Vec<UnreserveItem>>,
+        body: Items<UnreserveItem>,
     ) -> Result<Answer<Vec<UnreserveResult>>, ApiError> {
-        let claims = batch(body.0, UnreserveItem::parse).map_err(ApiError::validation)?;
+        let claims = batch(body.0.0, UnreserveItem::parse).map_err(ApiError::validation)?;
         let stamped = app_state.store().unreserve(&caller.0, &claims).await?;
         let outcomes = with_tokens(stamped, &caller.0, claims.iter().map(names_of))?;
         Ok(Answer(outcomes.map(|outcomes| {
@@ -103,9 +103,9 @@ impl Reservations {
         &self,
         caller: Authorized<Write>,
         app_state: AppState,
-        body: Body<Vec<RenewItem>>,
+        body: Items<RenewItem>,
     ) -> Result<Answer<Vec<RenewResult>>, ApiError> {
-        let requests = batch(body.0, RenewItem::parse).map_err(ApiError::validation)?;
+        let requests = batch(body.0.0, RenewItem::parse).map_err(ApiError::validation)?;
         let stamped = app_state.store().renew(&caller.0, &requests).await.map_err(|error| {
             let ttls = requests.iter().map(|request| Some(request.ttl_ms));
             refused_ttl(
@@ -122,7 +122,8 @@ impl Reservations {
         })))
     }
 
-    /// Show who holds a resource. Its name is the whole rest of the path.
+    /// Show who holds a resource. Its name is the whole rest of the path, percent-encoded or raw. Encode it where it may begin with
+    /// or contain the segments `.` and `..`: clients resolve these before they send a path. POST takes any name.
     #[oai(path = "/Reservation/check/:resource", method = "get", operation_id = "check")]
     async fn check(
         &self,
@@ -147,9 +148,9 @@ impl Reservations {
         body: Body<CheckRequest>,
     ) -> Result<Answer<Vec<CheckResult>>, ApiError> {
         let mut errors = FieldErrors::default();
-        let resources = body.0.resources.unwrap_or_default();
-        if resources.is_empty() || resources.len() > MAX_BATCH {
-            errors.add("resources", format!("has {} names; send 1 to {MAX_BATCH}", resources.len()));
+        let resources = body.0.resources.unwrap_or_default().0;
+        if resources.is_empty() {
+            errors.add("resources", format!("has no names; send 1 to {MAX_BATCH}"));
         }
         for (at, resource) in resources.iter().enumerate() {
             errors.check(|| format!("resources[{at}]"), names::name(Some(resource.clone())));

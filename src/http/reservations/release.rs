@@ -13,12 +13,12 @@ use crate::{
         },
         time::{instant, wire_option},
     },
-    http::wire::word::Word,
+    http::wire::{request::whole_number, word::Word},
 };
 
 /// A reservation to give back.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 pub(super) struct UnreserveItem {
     /// The holder.
@@ -78,7 +78,7 @@ impl UnreserveResult {
 
 /// A reservation whose deadline is to be moved.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 pub(super) struct RenewItem {
     /// The holder.
@@ -90,6 +90,7 @@ pub(super) struct RenewItem {
     /// The token that reserve answered with.
     release_token: Option<String>,
     /// New time to live in seconds, from now on, 1 to 2,147,483,647.
+    #[serde(default, deserialize_with = "whole_number")]
     ttl_seconds: Option<i64>,
 }
 
@@ -139,6 +140,7 @@ impl RenewResult {
 
 /// A resource whose reservation is to be ended.
 #[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ForceReleaseRequest {
     /// The resource; of a pool, every slot.
     #[oai(validator(min_length = 1))]

@@ -17,12 +17,12 @@ use crate::{
         },
         time::{instant, wire_option},
     },
-    http::wire::word::Word,
+    http::wire::{request::whole_number, word::Word},
 };
 
 /// A request of one requester for one resource.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 pub(super) struct ReserveItem {
     /// The requester: unique per holder. 1 to 1,024 bytes.
@@ -32,6 +32,7 @@ pub(super) struct ReserveItem {
     #[oai(validator(min_length = 1))]
     pub(super) resource: Option<String>,
     /// Time to live in seconds, 1 to 2,147,483,647: then it is free again by itself. Without it, it is held until it is released.
+    #[serde(default, deserialize_with = "whole_number")]
     pub(super) ttl_seconds: Option<i64>,
     /// A tag of yours, shown in events. `UserDefined` without it.
     pub(super) resource_type: Option<String>,

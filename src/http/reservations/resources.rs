@@ -10,7 +10,7 @@ use crate::{
     domain::{
         field_errors::FieldErrors,
         reservation::{MAX_BATCH, batch},
-        resource::Definition,
+        resource::{Definition, MAX_BLOCKS},
     },
     http::{
         app_state::{AppState, Tag},
@@ -19,7 +19,7 @@ use crate::{
             error::{ApiError, Code},
             outcome::answer,
             pagination::{ListQuery, PageSizes},
-            request::Body,
+            request::{Items, List, whole_number},
             response::{Answer, Nothing},
         },
     },
@@ -42,12 +42,12 @@ impl Resources {
         &self,
         caller: Authorized<Write>,
         app_state: AppState,
-        body: Body<Vec<ResourceDefinition>>,
+        body: Items<ResourceDefinition>,
     ) -> Result<Answer<Vec<Resource>>, ApiError> {
         let parse = |errors: &mut _, at, raw: ResourceDefinition| {
-            Definition::parse(errors, at, raw.name, raw.capacity, raw.blocks, raw.tree_path)
+            Definition::parse(errors, at, raw.name, raw.capacity, raw.blocks.map(|blocks| blocks.0), raw.tree_path)
         };
-        let definitions = batch(body.0, parse).map_err(ApiError::validation)?;
+        let definitions = batch(body.0.0, parse).map_err(ApiError::validation)?;
         let stamped = changed(app_state.store().register(&caller.0, &definitions).await?, &caller.0)?;
         Ok(Answer(stamped.map(|()| definitions.into_iter().map(Into::into).collect())))
     }
@@ -116,15 +116,16 @@ fn changed(stamped: Stamped<RegisterOutcome>, caller: &Caller) -> Result<Stamped
 
 /// A resource to register.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct ResourceDefinition {
     /// 1 to 1,024 bytes without `>`; the names of a pool's slots have at most 1,024 bytes, too.
     name: Option<String>,
     /// Capacity: how many can hold it at once, 1 to 100,000; 1 without it. More than 1 makes it a pool.
+    #[serde(default, deserialize_with = "whole_number")]
     capacity: Option<i64>,
     /// Blockers: names that are taken and freed with it, one level deep; at most 64, not itself. With `treePath` at most 8 KiB.
-    blocks: Option<Vec<String>>,
+    blocks: Option<List<String, MAX_BLOCKS>>,
     /// Names above it in the tree, from the root on: `Equipment>IT`. At most 32 levels with its own.
     tree_path: Option<String>,
 }

@@ -1,15 +1,20 @@
 //! Transactions over HTTP.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
-use poem_openapi::{Object, OpenApi, Union};
-use serde::{Deserialize, Serialize};
+use poem_openapi::{
+    Object, OpenApi, Union,
+    registry::{MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     domain::{
         field_errors::FieldErrors,
         reservation::{
-            ReleaseOutcome, ReleaseRequest, ReleaseStatus, ReserveOutcome, ReserveRequest, ReserveStatus, batch,
+            MAX_BATCH, ReleaseOutcome, ReleaseRequest, ReleaseStatus, ReserveOutcome, ReserveRequest, ReserveStatus,
+            batch,
         },
         transaction::{
             ItemOutcome, Items, Method, Results, Transaction, TransactionOutcome, TransactionStatus, TransactionType,
@@ -27,7 +32,7 @@ use crate::{
         wire::{
             error::ApiError,
             outcome::with_tokens,
-            request::Body,
+            request::{Body, List, whole_number},
             response::Answer,
             word::{UncheckedWord, Word},
         },
@@ -50,9 +55,9 @@ impl Transactions {
         &self,
         caller: Authorized<Write>,
         app_state: AppState,
-        body: Body<Vec<TransactionRequest>>,
+        body: Body<TransactionList>,
     ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
-        let transactions = parse(body.0)?;
+        let transactions = parse(body.0.0)?;
         refuse_repeated_pools(app_state.store(), &caller.0, &transactions).await?;
         let stamped = app_state.store().transactions(&caller.0, &transactions).await.map_err(|error| {
             refused_ttl(
@@ -107,14 +112,14 @@ async fn refuse_repeated_pools(store: &Store, caller: &Caller, transactions: &[T
 
 fn parse(raw: Vec<TransactionRequest>) -> Result<Vec<Transaction>, ApiError> {
     let mut errors = FieldErrors::default();
-    check_sizes(&mut errors, &raw.iter().map(|raw| raw.requests.as_ref().map_or(0, Vec::len)).collect::<Vec<_>>());
+    check_sizes(&mut errors, &raw.iter().map(|raw| raw.len()).collect::<Vec<_>>());
     let mut transactions = Vec::with_capacity(raw.len());
     for (at, raw) in raw.into_iter().enumerate() {
         let method = raw.method.as_ref().map(UncheckedWord::as_str);
         let method = errors.check(|| format!("[{at}].method"), Method::parse(method));
         let request_type = raw.request_type.as_ref().map(UncheckedWord::as_str);
         let request_type = errors.check(|| format!("[{at}].requestType"), TransactionType::parse(request_type));
-        let requests = raw.requests.unwrap_or_default();
+        let requests = raw.requests.unwrap_or_default().0;
         let items = request_type.map(|request_type| match request_type {
             TransactionType::Reserve => batch(requests, TransactionItem::parse_reserve).map(Items::Reserve),
             TransactionType::Unreserve => batch(requests, TransactionItem::parse_unreserve).map(Items::Unreserve),
@@ -132,20 +137,84 @@ fn parse(raw: Vec<TransactionRequest>) -> Result<Vec<Transaction>, ApiError> {
     errors.finish(|| Some(transactions)).map_err(ApiError::validation)
 }
 
+/// Transactions of one call. It is refused at its first request too many while it is read, as a [`List`] is.
+struct TransactionList(Vec<TransactionRequest>);
+
+impl<'de> Deserialize<'de> for TransactionList {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Transactions;
+        impl<'de> de::Visitor<'de> for Transactions {
+            type Value = TransactionList;
+
+            fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                to.write_str("a list")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<TransactionList, A::Error> {
+                let (mut transactions, mut requests) = (Vec::new(), 0);
+                while let Some(transaction) = items.next_element::<TransactionRequest>()? {
+                    requests += transaction.len().max(1);
+                    if requests > MAX_BATCH {
+                        let message = format!("the transactions have more than {MAX_BATCH} requests together");
+                        return Err(de::Error::custom(message));
+                    }
+                    transactions.push(transaction);
+                }
+                Ok(TransactionList(transactions))
+            }
+        }
+        from.deserialize_seq(Transactions)
+    }
+}
+
+impl Type for TransactionList {
+    const IS_REQUIRED: bool = true;
+
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        Vec::<TransactionRequest>::name()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        List::<TransactionRequest, MAX_BATCH>::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        TransactionRequest::register(registry);
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
 /// Requests that are carried out together.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct TransactionRequest {
     method: Option<UncheckedWord<Method>>,
     request_type: Option<UncheckedWord<TransactionType>>,
     /// Items as in reserve, or as in unreserve. All transactions of a call together have 1 to 1,000.
-    requests: Option<Vec<TransactionItem>>,
+    requests: Option<List<TransactionItem, MAX_BATCH>>,
+}
+
+impl TransactionRequest {
+    /// Number of its requests.
+    fn len(&self) -> usize {
+        self.requests.as_ref().map_or(0, |requests| requests.0.len())
+    }
 }
 
 /// An item as in reserve (without `releaseToken`), or as in unreserve.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct TransactionItem {
     /// The requester: unique per holder.
@@ -153,6 +222,7 @@ struct TransactionItem {
     /// The resource, or what is given back.
     resource: Option<String>,
     /// RESERVE: after so many seconds it is free again by itself.
+    #[serde(default, deserialize_with = "whole_number")]
     ttl_seconds: Option<i64>,
     /// RESERVE: a tag of yours, shown in events.
     resource_type: Option<String>,

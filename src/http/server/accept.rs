@@ -5,16 +5,13 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::TcpListener as StdListener,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use poem::http::uri::Scheme;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -22,9 +19,11 @@ use crate::{
     http::{
         Pipeline,
         server::{
+            activity::HEAD_TIMEOUT,
+            admission::{Admission, ConnectionSlots, HEALTH_CONNECTION_LIFE},
             connection,
             handoff::ConnectionHandoff,
-            protocol::{HEAD_TIMEOUT, serve},
+            protocol::{Connection, serve},
         },
     },
     replica::Replica,
@@ -37,7 +36,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(50);
 pub struct Server {
     socket: StdListener,
     tls: Option<TlsAcceptor>,
-    connection_slots: Arc<Semaphore>,
+    connection_slots: Arc<ConnectionSlots>,
     replica: Arc<Replica>,
     drain_timeout: Duration,
 }
@@ -49,7 +48,7 @@ impl Server {
     pub fn new(
         socket: StdListener,
         tls: Option<TlsAcceptor>,
-        connection_slots: Arc<Semaphore>,
+        connection_slots: Arc<ConnectionSlots>,
         replica: Arc<Replica>,
         drain_timeout: Duration,
     ) -> Self {
@@ -66,7 +65,6 @@ impl Server {
         let pipeline = Arc::new(pipeline);
         let (drain, tasks) = (self.replica.drain.clone(), TaskTracker::new());
         loop {
-            let Ok(slot) = self.connection_slots.clone().acquire_owned().await else { break };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = drain.cancelled() => break,
@@ -83,17 +81,31 @@ impl Server {
             if connection::configure(&stream).is_err() {
                 continue; // it is gone already
             }
-            let (pipeline, tls, replica) = (pipeline.clone(), self.tls.clone(), self.replica.clone());
+            let connection =
+                Connection { admission: self.connection_slots.admit(remote.ip()), remote, pipeline: pipeline.clone() };
+            let is_full = matches!(connection.admission, Admission::HealthOnly(_));
+            let (tls, replica) = (self.tls.clone(), self.replica.clone());
             tasks.spawn(async move {
                 replica.connections.fetch_add(1, Ordering::Relaxed);
-                match tls {
-                    None => serve_plain(stream, remote, pipeline, &replica.drain).await,
-                    // Boxed, as everything large is: an idle stream's task is as large as its largest future.
-                    Some(tls) => Box::pin(serve_tls(stream, remote, tls, pipeline, &replica.drain)).await,
+                // Boxed, as everything large is: an idle stream's task is as large as its largest future.
+                match (&connection.admission, tls) {
+                    (Admission::HealthOnly(place), tls) => {
+                        let ended = place.ended.clone();
+                        let serving = serve_for_health(stream, tls, connection, &replica.drain);
+                        let serving = tokio::time::timeout(HEALTH_CONNECTION_LIFE, serving);
+                        Box::pin(ended.run_until_cancelled(serving)).await;
+                    }
+                    (Admission::Full(_), None) => serve_plain(stream, connection, &replica.drain).await,
+                    (Admission::Full(_), Some(tls)) => {
+                        Box::pin(serve_tls(stream, tls, connection, &replica.drain)).await;
+                    }
                 }
                 replica.connections.fetch_sub(1, Ordering::Relaxed);
-                drop(slot);
             });
+            if is_full {
+                // Those that were ended for this one close now, before the next takes a file descriptor.
+                tokio::task::yield_now().await;
+            }
         }
         drop(listener);
         tasks.close();
@@ -104,25 +116,31 @@ impl Server {
     }
 }
 
-async fn serve_tls(
+async fn serve_for_health(
     stream: TcpStream,
-    remote: SocketAddr,
-    tls: TlsAcceptor,
-    pipeline: Arc<Pipeline>,
+    tls: Option<TlsAcceptor>,
+    connection: Connection,
     drain: &CancellationToken,
 ) {
-    let (stream, _) = connection::split(stream);
-    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-        Box::pin(serve(stream, remote, Scheme::HTTPS, pipeline, drain, None)).await;
+    match tls {
+        None => serve(connection::split(stream).0, Scheme::HTTP, &connection, drain, None).await,
+        Some(tls) => serve_tls(stream, tls, connection, drain).await,
     }
 }
 
-async fn serve_plain(stream: TcpStream, remote: SocketAddr, pipeline: Arc<Pipeline>, drain: &CancellationToken) {
+async fn serve_tls(stream: TcpStream, tls: TlsAcceptor, connection: Connection, drain: &CancellationToken) {
+    let (stream, _) = connection::split(stream);
+    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+        Box::pin(serve(stream, Scheme::HTTPS, &connection, drain, None)).await;
+    }
+}
+
+async fn serve_plain(stream: TcpStream, connection: Connection, drain: &CancellationToken) {
     let (handoff, handed_over) = ConnectionHandoff::new();
     let (stream, socket) = connection::split(stream);
     let handed_over = {
         // Boxed, so that its memory is freed, not only unused, while a handed-over stream goes on.
-        let serving = Box::pin(serve(stream, remote, Scheme::HTTP, pipeline, drain, Some(handoff)));
+        let serving = Box::pin(serve(stream, Scheme::HTTP, &connection, drain, Some(handoff)));
         tokio::select! {
             () = serving => None,
             Ok(handed_over) = handed_over => Some(handed_over),

@@ -1,6 +1,7 @@
 //! A connection's socket: its options, the timeouts of a client that vanished or does not read, and its halves.
 
 use std::{
+    cell::RefCell,
     io,
     pin::Pin,
     sync::Arc,
@@ -143,19 +144,31 @@ impl AsyncWrite for WriteTimeout {
     }
 }
 
-/// Waits until the client closes its side. Bytes that it still sends are discarded.
+/// Most bytes that a client may send on its event stream, 64 KiB. Nothing is asked of it, so more is a fault or an attack.
+const MAX_UNASKED_BYTES: usize = 64 << 10;
+/// Buffer for what is discarded, one per thread: in the future of every stream it would be most of that.
+const DISCARD_BYTES: usize = 16 << 10;
+
+thread_local! {
+    static DISCARDED: RefCell<Vec<u8>> = RefCell::new(vec![0; DISCARD_BYTES]);
+}
+
+/// Waits until the client closes its side, or has sent more than [`MAX_UNASKED_BYTES`]. What it sends is discarded.
 pub(super) async fn closed(stream: &OwnedWriteHalf) {
     let stream = stream.as_ref();
-    let mut discarded = [0; 64];
-    loop {
+    let mut unasked = 0;
+    while unasked <= MAX_UNASKED_BYTES {
         if stream.readable().await.is_err() {
             return;
         }
-        match stream.try_read(&mut discarded) {
+        match DISCARDED.with_borrow_mut(|discarded| stream.try_read(discarded)) {
             Ok(0) => return,
-            Ok(_) => {}
+            Ok(read) => unasked += read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
+        // A socket that is always readable would keep the runtime from everything else.
+        tokio::task::yield_now().await;
     }
+    metrics::counter!("holdfast_talking_readers_total").increment(1);
 }

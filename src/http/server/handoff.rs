@@ -18,9 +18,12 @@ use futures_util::{Stream, stream};
 use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, sync::oneshot};
 
 use crate::{
-    http::server::{
-        connection::{WriteTimeout, closed},
-        open_stream::OpenStream,
+    http::{
+        pipeline::request_head::write_headers,
+        server::{
+            connection::{WriteTimeout, closed},
+            open_stream::OpenStream,
+        },
     },
     sync::lock,
 };
@@ -98,13 +101,7 @@ fn response_head(response: &poem::Response) -> Vec<u8> {
     let date = chrono::Utc::now().format("%a, %d %b %Y %T GMT");
     let mut head =
         format!("HTTP/1.1 {}\r\ndate: {date}\r\ntransfer-encoding: chunked\r\n", response.status()).into_bytes();
-    for (name, value) in response.headers() {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
+    write_headers(response.headers(), &mut head);
     head
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the kernel queues while every connection slot is taken.
+/// Connections that the kernel queues until their runtime accepts them.
 const BACKLOG: i32 = 4096;
 
 /// Why the service cannot listen.

@@ -10,12 +10,17 @@ use crate::feed::{Chunk, ChunkSink, LiveStream, TenantStream};
 /// Reconnection times given to clients, in milliseconds. They are random, so that clients do not reconnect all at once.
 const RETRY_MS: RangeInclusive<u64> = 1_000..=5_000;
 
-/// The field that tells a client when to reconnect, with a random time.
-pub(in crate::http) fn retry_field() -> String {
+/// The block that says when to reconnect and nothing else.
+pub(in crate::http) fn retry_block() -> String {
+    format!("{}\n", retry_field())
+}
+
+/// The line that says when to reconnect, with a random time.
+fn retry_field() -> String {
     let [first, second, ..] = *uuid::Uuid::new_v4().as_bytes();
     let span_ms = RETRY_MS.end() - RETRY_MS.start() + 1;
     let retry_ms = RETRY_MS.start() + u64::from(u16::from_be_bytes([first, second])) % span_ms;
-    format!("retry: {retry_ms}\n\n")
+    format!("retry: {retry_ms}\n")
 }
 
 /// Source of a stream's chunks.
@@ -52,7 +57,7 @@ pub(super) struct StreamChunk {
 }
 
 impl OpenStream {
-    /// A stream that begins with a reconnection time and `head`. `lifetime`: how long its credential is valid; `None`:
+    /// A stream that begins with a reconnection time, as the first line of the first block of `head`. `lifetime`: how long its credential is valid; `None`:
     /// without an end.
     pub(in crate::http) fn new(head: &[u8], source: Source, lifetime: Option<Duration>) -> Self {
         let head = [retry_field().as_bytes(), head].concat();
@@ -71,7 +76,7 @@ impl OpenStream {
         match chunk {
             Chunk::Bytes(bytes) => Some(StreamChunk { bytes, is_last: false }),
             Chunk::End => None,
-            Chunk::Leave => Some(StreamChunk { bytes: retry_field().into(), is_last: true }),
+            Chunk::Leave => Some(StreamChunk { bytes: retry_block().into(), is_last: true }),
         }
     }
 

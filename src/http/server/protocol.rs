@@ -1,20 +1,10 @@
 //! HTTP/1.1 and HTTP/2 on one connection, by hyper.
 
-use std::{
-    convert::Infallible,
-    future::poll_fn,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::body::Incoming;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use poem::{
@@ -27,69 +17,101 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::{
     Pipeline,
-    server::{connection::ACK_TIMEOUT, handoff::ConnectionHandoff},
+    server::{
+        activity::{Activity, TimedOut},
+        admission::Admission,
+        connection::ACK_TIMEOUT,
+        handoff::ConnectionHandoff,
+        http_io::HttpIo,
+        http2_streams::{StreamExecutor, WatchedBody},
+    },
 };
 
-/// Timeout of a request's head, also of the next one on a connection that is kept alive, and of the TLS handshake.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// hyper's bound on a head, 192 KiB. The pipeline's own bound is lower and answers with a body; this one stops what is
 /// absurd. It also bounds hyper's buffers for a client that does not read: with a stream's next chunk (64 KiB) that
 /// makes 256 KiB.
 const MAX_HEAD_BYTES: usize = 192 << 10;
+/// Streams of one HTTP/2 connection at a time, 100: what the standard advises as the least.
+const MAX_HTTP2_STREAMS: u32 = 100;
+/// Bytes of bodies that an HTTP/2 connection may send ahead of their readers, 256 KiB, and those of one stream, 64 KiB.
+const HTTP2_CONNECTION_WINDOW: u32 = 256 << 10;
+const HTTP2_STREAM_WINDOW: u32 = 64 << 10;
+/// Time in which a connection that was asked to end must end, 5 s.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves a connection until it ends, or, once `drain` is cancelled, until its present requests are answered.
+/// A connection that was accepted.
+pub(super) struct Connection {
+    pub(super) admission: Admission,
+    pub(super) remote: SocketAddr,
+    pub(super) pipeline: Arc<Pipeline>,
+}
+
+/// Serves a connection until it ends, does nothing for too long, or, once `drain` is cancelled, until its present
+/// requests are answered.
 ///
 /// A stream that begins on it goes to `handoff`, if there is one; the caller then drops this future.
 pub(super) async fn serve<S>(
     stream: S,
-    remote: SocketAddr,
     scheme: Scheme,
-    pipeline: Arc<Pipeline>,
+    connection: &Connection,
     drain: &CancellationToken,
     handoff: Option<ConnectionHandoff>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let has_begun = Arc::new(AtomicBool::new(false));
-    let head_arrived = has_begun.clone();
+    let activity = Activity::new();
+    let place = match &connection.admission {
+        Admission::Full(place) => Some(place.clone()),
+        Admission::HealthOnly(_) => None,
+    };
+    let (pipeline, remote) = (connection.pipeline.clone(), connection.remote);
+    let of_connection = activity.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        head_arrived.store(true, Ordering::Relaxed);
-        let pipeline = pipeline.clone();
+        let open = of_connection.open_request();
+        let (pipeline, place, scheme) = (pipeline.clone(), place.clone(), scheme.clone());
         // HTTP/2 carries many streams on one connection, and HTTP/1.0 has no chunks: those stay with hyper.
         let can_hand_off = request.version() == hyper::Version::HTTP_11 && request.method() == hyper::Method::GET;
         let handoff = handoff.as_ref().filter(|_| can_hand_off).cloned();
-        let addresses = (LocalAddr(Addr::custom("holdfast", "")), RemoteAddr(Addr::SocketAddr(remote)), scheme.clone());
         async move {
-            let (local, remote, scheme) = addresses;
-            let response = pipeline.serve((request, local, remote, scheme).into()).await;
+            let addresses = (LocalAddr(Addr::custom("holdfast", "")), RemoteAddr(Addr::SocketAddr(remote)));
+            let (response, is_proved) = match &place {
+                Some(_) => pipeline.serve((request, addresses.0, addresses.1, scheme).into()).await,
+                None => pipeline.serve_health_only((request, addresses.0, addresses.1, scheme).into()).await,
+            };
+            if let Some(place) = place.filter(|_| is_proved) {
+                place.prove();
+            }
             if handoff.is_some_and(|handoff| handoff.claim(&response)) {
                 // The connection's task drops this future; the response is not answered here.
                 drop(response);
                 return std::future::pending().await;
             }
-            Ok::<_, Infallible>(hyper::Response::from(response))
+            Ok::<_, Infallible>(hyper::Response::from(response).map(|body| WatchedBody::new(body, open)))
         }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
+    let mut builder = auto::Builder::new(StreamExecutor);
+    // Timeouts between requests are those of `Activity`: hyper knows one for a head that has begun and for the next one.
+    builder.http1().header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(ACK_TIMEOUT)
-        .max_header_list_size(MAX_HEAD_BYTES as u32);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    // hyper's own timeout begins once it knows the version of HTTP; before, a silent client would hold its connection
-    // for ever.
-    let mut timeout = std::pin::pin!(tokio::time::sleep(HEAD_TIMEOUT));
-    let first_head_timeout = poll_fn(|context| match has_begun.load(Ordering::Relaxed) {
-        true => Poll::Pending,
-        false => timeout.as_mut().poll(context),
-    });
-    tokio::pin!(connection);
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW);
+    let io = TokioIo::new(HttpIo::new(stream, activity.clone()));
+    let serving = builder.serve_connection(io, service);
+    tokio::pin!(serving);
     tokio::select! {
-        _ = connection.as_mut() => return,
-        () = first_head_timeout => return,
-        () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
+        _ = serving.as_mut() => {}
+        timed_out = activity.timed_out() => if timed_out == TimedOut::Idle {
+            serving.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(GOODBYE_TIMEOUT, serving).await;
+        },
+        () = drain.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
     }
-    let _ = connection.await;
 }

@@ -25,7 +25,7 @@ use crate::{
         wire::{
             error::{ApiError, Code},
             pagination::{ListQuery, PageSizes},
-            request::Body,
+            request::{Body, whole_number},
             response::{Nothing, Plain},
             word::{UncheckedWord, Word},
         },
@@ -178,6 +178,7 @@ async fn change_issuer(app: &App, tenant: &TenantId, action: IssuerAction) -> Re
 
 /// A tenant to create.
 #[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
 struct NewTenantRequest {
     /// Display name. 1 to 256 bytes.
     name: Option<String>,
@@ -198,16 +199,18 @@ struct NewTenant {
 
 /// Changes of a tenant's settings; what is absent stays.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct TenantChange {
     tier: Option<UncheckedWord<Tier>>,
     /// Whether only registered names can be reserved.
     require_registration: Option<bool>,
     /// Time to live of a reservation whose request names none, in seconds, 1 to 2,147,483,647; 0: it has no end.
+    #[serde(default, deserialize_with = "whole_number")]
     default_ttl_seconds: Option<i64>,
     /// Longest time to live of a reservation, in seconds, 1 to 2,147,483,647; 0: there is no bound. Above it, or without an end, a reserve is
     /// refused.
+    #[serde(default, deserialize_with = "whole_number")]
     max_ttl_seconds: Option<i64>,
     /// Issuer whose tokens the tenant trusts, in place of any before; `{}`: none. Tokens exchanged under the one before are refused at once.
     jwt: Option<IssuerChange>,
@@ -236,7 +239,7 @@ fn check_ttls(present: &access::Tenant, change: &TenantSettings) -> Result<(), A
 
 /// An issuer of tokens, with exactly one of `jwks`, `publicKeyPem` and `hs256Secret`.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct IssuerChange {
     /// A set of public keys: RSA of 2,048 bits or more, P-256, P-384, Ed25519. Needs `issuer` and `audience`.

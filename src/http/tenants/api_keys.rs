@@ -17,13 +17,16 @@ use crate::{
         wire::{
             error::{ApiError, Code},
             outcome::{answer, within_limit},
-            request::Body,
+            request::{Body, List},
             response::{Answer, Nothing},
             word::{UncheckedWord, Word},
         },
     },
     store::{KeyRemoval, NewKey},
 };
+
+/// Scopes that a key may be given: more names than there are scopes repeat some.
+const MAX_SCOPES: usize = 16;
 
 pub(in crate::http) struct Keys;
 
@@ -42,7 +45,7 @@ impl Keys {
         let scopes = body
             .0
             .scopes
-            .map_or(Ok(Scopes::READ_WRITE), |scopes| Scopes::parse(scopes.iter().map(UncheckedWord::as_str)));
+            .map_or(Ok(Scopes::READ_WRITE), |scopes| Scopes::parse(scopes.0.iter().map(UncheckedWord::as_str)));
         let scopes = errors.check(|| "scopes".into(), scopes);
         let (label, scopes) = errors.finish(|| Some((label?, scopes?))).map_err(ApiError::validation)?;
         let stamped = app_state.store().create_key(&caller.0, &label, scopes).await?;
@@ -90,11 +93,12 @@ impl Keys {
 
 /// A key to create.
 #[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
 struct NewKeyRequest {
     /// Label, shown in events as `apiKeyLabel`. 1 to 256 bytes.
     label: Option<String>,
     /// Its scopes; without it `read` and `write`.
-    scopes: Option<Vec<UncheckedWord<Scope>>>,
+    scopes: Option<List<UncheckedWord<Scope>, MAX_SCOPES>>,
 }
 
 /// An API key as it may be shown.

@@ -16,13 +16,13 @@ use crate::{
         App,
         app_state::{AppState, Tag},
         auth::{
-            AnyScope, Authorized, COOKIE, admit, api_key, authenticate, authenticate_sign_out, count_sign_in,
-            origin::Page,
+            AnyScope, Authorized, COOKIE, SECURE_COOKIE, admit, api_key, authenticate, authenticate_sign_out,
+            count_sign_in_failure, origin, origin::Page,
         },
         pipeline::context::app,
         wire::{
-            error::{ApiError, Code},
-            request::Body,
+            error::ApiError,
+            request::Unproved,
             response::{Answer, Nothing},
             word::Word,
         },
@@ -39,14 +39,17 @@ impl Sessions {
     /// The session ends after 8 h without use, after 7 days in any case, with its key, or with a sign-out. A tenant has at most 1,000;
     /// beyond it the one that would end first ends. Calls that change something with the cookie must come from a page of this service.
     #[oai(path = "/session", method = "post", operation_id = "signIn")]
-    async fn sign_in(&self, request: &Request, body: Body<SignInRequest>) -> Result<SignedIn, ApiError> {
+    async fn sign_in(&self, request: &Request, body: Unproved<SignInRequest>) -> Result<SignedIn, ApiError> {
         let app = app(request)?;
         if Page::of(request, app) == Page::Foreign {
-            return Err(ApiError::new(Code::Forbidden, "Sign in from a page of this service."));
+            return Err(origin::foreign(request, app, "Sign in from a page of this service."));
         }
-        count_sign_in(request, app)?;
         let key = body.0.api_key.ok_or_else(|| ApiError::field("apiKey", "is required"))?;
-        let caller = authenticate(request, app, api_key(&key)).await?;
+        let caller =
+            authenticate(request, app, api_key(&key)).await.map_err(|error| match error.status().as_u16() {
+                401 => count_sign_in_failure(request, app, error),
+                _ => error,
+            })?;
         admit(request, app, &caller)?;
         let session = app.store.open_session(&caller).await?;
         let usage = app.store.usage(&caller).await?;
@@ -73,17 +76,16 @@ impl Sessions {
     }
 }
 
-/// The session's cookie: HttpOnly (no script reads it), SameSite=Lax (no other site's writes carry it), Secure where there is TLS.
+/// The session's cookie: HttpOnly (no script reads it), SameSite=Lax (no other site's writes carry it), Secure and bound to
+/// this host where browsers come by https.
 fn cookie(app: &App, text: &str, seconds: u64) -> String {
-    let https = app.config.tls().is_some()
-        || app.config.public_origin.as_deref().is_some_and(|origin| origin.starts_with("https://"));
-    let secure = if https { "; Secure" } else { "" };
-    format!("{COOKIE}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+    let (name, secure) = if app.config.is_https() { (SECURE_COOKIE, "; Secure") } else { (COOKIE, "") };
+    format!("{name}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
 /// A credential to sign in with.
 #[derive(Debug, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct SignInRequest {
     /// An API key of the tenant. Tokens open no session.

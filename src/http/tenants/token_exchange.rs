@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use poem::Request;
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
@@ -9,13 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         access::{Scopes, Token},
-        field_errors::FieldErrors,
         names::TenantId,
     },
     http::{
         App,
         app_state::Tag,
-        auth::{admit, authorize, check_failures, count_failure},
+        auth::{admit, authorize, check_lookups, count_failure, count_lookups},
         pipeline::context::app,
         wire::{
             error::{ApiError, Code},
@@ -79,14 +79,19 @@ async fn for_key(request: &Request, app: &App) -> Result<Answer<Exchanged>, ApiE
 }
 
 async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) -> Result<Answer<Exchanged>, ApiError> {
-    check_failures(request, app)?;
-    let refused = || count_failure(request, app, ApiError::unauthorized());
+    check_lookups(request, app)?;
+    let pairs = if tenant.is_none() { claimed_pairs(jwt) } else { Vec::new() };
+    let refused = || {
+        // The look-up of the tenant, and the verification of a signature.
+        count_lookups(request, app, pairs.len().max(1));
+        count_failure(request, app, ApiError::unauthorized())
+    };
     if jwt.len() > MAX_JWT_BYTES {
         return Err(refused());
     }
     let tenant = match tenant {
         Some(id) => TenantId::parse(id),
-        None => tenant_of(app, jwt).await?,
+        None => tenant_of(app, &pairs).await?,
     };
     let Some(tenant) = tenant else { return Err(refused()) };
     let Some(Stamped { now_us, answer: (tenant, Some(issuer)), .. }) = app.store.tenant_with_issuer(&tenant).await?
@@ -101,8 +106,7 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
         ));
     };
     let registration: Registration = serde_json::from_str(&keys).unwrap_or_default();
-    let end_user = IssuerKeys::parse(&registration, &mut FieldErrors::default())
-        .and_then(|keys| keys.end_user(&issuer, jwt, now_us));
+    let end_user = IssuerKeys::registered(&registration).and_then(|keys| keys.end_user(&issuer, jwt, now_us));
     let Some(end_user) = end_user else { return Err(refused()) };
 
     let credential = format!("i:{}", issuer.id);
@@ -126,14 +130,12 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
     sign(app, &caller, &token, stamped)
 }
 
-/// The tenant that registered the issuer and audience that a JWT claims.
-async fn tenant_of(app: &App, jwt: &str) -> Result<Option<TenantId>, ApiError> {
-    for (issuer, audience) in claimed_pairs(jwt) {
-        if let Some(tenant) = app.store.tenant_of_issuer(&issuer, &audience).await? {
-            return Ok(Some(tenant));
-        }
-    }
-    Ok(None)
+/// The tenant that registered one of these pairs of issuer and audience, which a JWT claims.
+async fn tenant_of(app: &App, pairs: &[(String, String)]) -> Result<Option<TenantId>, ApiError> {
+    // At once, so that many audiences take no longer than one.
+    let looked_up = pairs.iter().map(|(issuer, audience)| app.store.tenant_of_issuer(issuer, audience));
+    let tenants: Vec<_> = try_join_all(looked_up).await?;
+    Ok(tenants.into_iter().flatten().next())
 }
 
 /// The caller as the last call found it: the tier may have changed.
@@ -164,7 +166,7 @@ fn sign(app: &App, caller: &Caller, token: &Token, stamped: Stamped<()>) -> Resu
 
 /// A JWT to exchange; without a body, the API key in the header is exchanged.
 #[derive(Debug, Default, Deserialize, Object)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[oai(rename_all = "camelCase")]
 struct ExchangeRequest {
     /// A JWT that the tenant's registered issuer signed.

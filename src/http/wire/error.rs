@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     domain::{
         closed_set::closed_set,
-        field_errors::FieldError,
+        field_errors::{FieldError, MAX_FIELD_ERRORS},
         rate::{TooFast, retry_after_s},
         tier::{LimitType, Tier},
     },
@@ -29,7 +29,7 @@ closed_set! {
         NotFound = "NOT_FOUND",
         /// The path has other methods; `Allow` lists them.
         MethodNotAllowed = "METHOD_NOT_ALLOWED",
-        /// The body stalled for 30 s.
+        /// The body stalled for 30 s, or came slower than 16 KiB/s.
         RequestTimeout = "REQUEST_TIMEOUT",
         /// It cannot be done in the present state.
         Conflict = "CONFLICT",
@@ -45,7 +45,7 @@ closed_set! {
         RateLimited = "RATE_LIMITED",
         /// A bug.
         Internal = "INTERNAL",
-        /// Redis is not reached, or refuses writes; nothing changed.
+        /// Redis is not reached, or refuses writes, or the replica has no room for the request; nothing changed.
         Unavailable = "UNAVAILABLE",
         /// Sent to Redis, and no answer in time: only asking again can tell.
         OutcomeUnknown = "OUTCOME_UNKNOWN",
@@ -104,11 +104,15 @@ impl ApiError {
         }
     }
 
-    /// Field errors of the request.
-    pub(in crate::http) fn validation(details: Vec<FieldError>) -> Self {
+    /// Field errors of the request, of which the first [`MAX_FIELD_ERRORS`] are answered.
+    pub(in crate::http) fn validation(mut details: Vec<FieldError>) -> Self {
+        details.truncate(MAX_FIELD_ERRORS);
         let message = match details.as_slice() {
             [FieldError { path, message }] if path.is_empty() => format!("The request is not valid: {message}."),
             [FieldError { path, message }] => format!("The request is not valid: {path} {message}."),
+            many if many.len() == MAX_FIELD_ERRORS => {
+                format!("The request is not valid: details names the first {MAX_FIELD_ERRORS} faults.")
+            }
             many => format!("The request is not valid: {} faults, each named in details.", many.len()),
         };
         Self { details, ..Self::new(Code::ValidationError, message) }
@@ -117,6 +121,11 @@ impl ApiError {
     /// One field error of the request.
     pub(in crate::http) fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::validation(vec![FieldError { path: path.into(), message: message.into() }])
+    }
+
+    /// The service cannot do it at this moment; nothing was done.
+    pub(in crate::http) fn unavailable(message: impl Into<String>) -> Self {
+        Self { retry_after_s: Some(1), ..Self::new(Code::Unavailable, message) }
     }
 
     /// No credential, or none that holds: one wording for all, so that nobody who tries keys learns from it.
@@ -206,6 +215,11 @@ impl ApiError {
     pub(in crate::http) fn status(&self) -> StatusCode {
         self.code.status()
     }
+
+    /// The field errors.
+    pub(in crate::http) fn details(&self) -> &[FieldError] {
+        &self.details
+    }
 }
 
 impl From<StoreError> for ApiError {
@@ -239,7 +253,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Unreachable | StoreError::Refused { .. } => {
                 tracing::warn!(%error, "no answer from redis");
-                Self { retry_after_s: Some(1), ..Self::new(Code::Unavailable, message) }
+                Self::unavailable(message)
             }
             StoreError::OutcomeUnknown { .. } => {
                 tracing::warn!(%error, "no answer from redis");

@@ -1,5 +1,7 @@
 //! The answer that an error gives: one body for every status of 400 or more, and its description in the document.
 
+use std::borrow::Cow;
+
 use poem::{
     Response,
     error::ResponseError,
@@ -45,22 +47,8 @@ impl ApiError {
     }
 
     fn respond(&self, with_docs_url: bool) -> Response {
-        let details: Vec<_> = self
-            .details
-            .iter()
-            .map(|FieldError { path, message }| serde_json::json!({"path": path, "message": message}))
-            .collect();
-        let mut body = Map::new();
-        let mut error =
-            serde_json::json!({"code": self.code, "message": self.message, "docsUrl": DOCS, "details": details});
-        if with_docs_url {
-            error["docs_url"] = DOCS.into();
-        }
-        body.insert("error".into(), error);
-        body.extend(self.beside.clone());
         let mut answer = Response::builder().status(self.code.status()).content_type("application/json");
         if let Some(seconds) = self.retry_after_s {
-            body.insert("retryAfter".into(), seconds.into());
             answer = answer.header(header::RETRY_AFTER, seconds);
         }
         if let Some(allow) = &self.allow {
@@ -69,7 +57,42 @@ impl ApiError {
         if let Some(now_us) = self.now_us {
             answer = answer.header(&HOLDFAST_TIME, now_us);
         }
-        answer.body(Value::Object(body).to_string())
+        answer.body(self.body(with_docs_url))
+    }
+
+    /// The answer's body. Its texts are shortened, so that an error is never long, whatever was sent.
+    pub(in crate::http) fn body(&self, with_docs_url: bool) -> String {
+        let mut left = MAX_DETAILS_BYTES;
+        let details = self.details().iter().map_while(|FieldError { path, message }| {
+            let detail = serde_json::json!({"path": shortened(path), "message": shortened(message)});
+            left = left.checked_sub(detail.to_string().len())?;
+            Some(detail)
+        });
+        let details: Vec<_> = details.collect();
+        let message = shortened(&self.message);
+        let mut error = serde_json::json!({"code": self.code, "message": message, "docsUrl": DOCS, "details": details});
+        if with_docs_url {
+            error["docs_url"] = DOCS.into();
+        }
+        let mut body = Map::new();
+        body.insert("error".into(), error);
+        body.extend(self.beside.clone());
+        if let Some(seconds) = self.retry_after_s {
+            body.insert("retryAfter".into(), seconds.into());
+        }
+        Value::Object(body).to_string()
+    }
+}
+
+/// Bytes of the details of one answer, as JSON, 10 KiB: with the message, the answer stays below 16 KiB.
+const MAX_DETAILS_BYTES: usize = 10 << 10;
+/// Characters of one text of an error, 600. As JSON, a character takes up to 6 bytes.
+const MAX_TEXT_CHARS: usize = 600;
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_TEXT_CHARS) {
+        None => text.into(),
+        Some((end, _)) => format!("{}...", &text[..end]).into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Errors, the OpenAPI document, pages, clients, examples, open mode, secrets.
+//! Errors, unknown fields, the OpenAPI document, pages, clients, examples, open mode, secrets.
 
 mod browser;
 mod clients;
@@ -7,3 +7,4 @@ mod examples;
 mod open_mode;
 mod openapi;
 pub mod secrets;
+mod unknown_fields;

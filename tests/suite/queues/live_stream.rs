@@ -58,8 +58,8 @@ async fn pushed_events_are_streamed_at_once_in_the_documented_frames() {
     let (kind, data, id) = stream.event().await;
     assert_eq!(
         (kind.as_str(), data, id.as_str()),
-        ("job:state_change", of("completed", json!("active"), 9), ""),
-        "no frame has an id"
+        ("job:state_change", of("completed", json!("active"), 9), "0"),
+        "no frame has an id but the first, which names no position"
     );
 
     // A later subscriber gets queues and live workers first, as far as its filter wants them.

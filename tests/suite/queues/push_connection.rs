@@ -44,6 +44,7 @@ impl<'a> PushConnection<'a> {
         assert_eq!(stream.status, 200);
         let Some(Seen::Retry(retry)) = stream.next().await else { panic!("retry comes first") };
         assert!((1000..=5000).contains(&retry));
+        assert_eq!(stream.next().await, Some(Seen::Id("0".into())), "a browser that reconnects says so by it");
         stream
     }
 }

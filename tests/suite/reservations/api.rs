@@ -124,13 +124,16 @@ async fn one_wrong_token_and_nothing_is_freed_or_moved() {
     let before = world.redis.snapshot();
 
     for wrong in [json!("00000000-0000-4000-8000-000000000000"), json!(""), Value::Null] {
-        for (call, ttl) in [("unreserve", Value::Null), ("renew", json!(90))] {
-            let items = json!([
-                {"requester": "w1", "resource": "mine", "releaseToken": mine["releaseToken"], "ttlSeconds": ttl},
-                {"requester": "w1", "resource": "theirs", "releaseToken": wrong, "ttlSeconds": ttl},
-                {"requester": "w1", "resource": "locked", "releaseToken": wrong, "ttlSeconds": ttl},
-                {"requester": "w1", "resource": "free", "releaseToken": wrong, "ttlSeconds": ttl},
+        for (call, ttl) in [("unreserve", None), ("renew", Some(90))] {
+            let mut items = json!([
+                {"requester": "w1", "resource": "mine", "releaseToken": mine["releaseToken"]},
+                {"requester": "w1", "resource": "theirs", "releaseToken": wrong},
+                {"requester": "w1", "resource": "locked", "releaseToken": wrong},
+                {"requester": "w1", "resource": "free", "releaseToken": wrong},
             ]);
+            for (item, ttl) in items.as_array_mut().unwrap().iter_mut().zip(std::iter::repeat(ttl)) {
+                item.as_object_mut().unwrap().extend(ttl.map(|ttl| ("ttlSeconds".to_owned(), json!(ttl))));
+            }
             let answer = at.post(&format!("/Reservation/{call}"), items).await;
             answer.fails(403, "INVALID_RELEASE_TOKEN");
             let results: Vec<_> = answer.body["results"]
@@ -270,11 +273,11 @@ async fn a_batch_has_one_to_a_thousand_items() {
 }
 
 #[tokio::test]
-async fn null_is_absent_and_what_is_unknown_is_ignored() {
+async fn null_is_absent_and_a_whole_number_may_have_a_point() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let item = json!({"requester": "w", "resource": "r", "ttlSeconds": null, "resourceType": null, "note": null, "colour": "red"});
+    let item = json!({"requester": "w", "resource": "r", "ttlSeconds": null, "resourceType": null, "note": null});
 
     let answer = at.post("/Reservation/reserve", json!([item])).await;
 
@@ -284,6 +287,10 @@ async fn null_is_absent_and_what_is_unknown_is_ignored() {
         (&row["expiresAt"], &row["note"], row["resourceType"].as_str()),
         (&Value::Null, &Value::Null, Some("UserDefined"))
     );
+    let with_point =
+        at.post("/Reservation/reserve", json!([{"requester": "w", "resource": "p", "ttlSeconds": 60.0}])).await;
+    assert_eq!(with_point.statuses(), ["ACQUIRED"]);
+    assert!(with_point.body[0]["expiresAt"].is_string());
     let longest = at.reserve("w", "long", Some(2_147_483_647)).await;
     assert_eq!(longest["status"], "ACQUIRED");
 }

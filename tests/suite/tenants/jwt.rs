@@ -24,7 +24,7 @@ const RSA_PUBLIC: &str = include_str!("keys/rsa-of-the-tests.pub.pem");
 const SECRET: &str = "a-secret-of-the-tests-of-32-bytes";
 
 /// A key that signs JWTs.
-enum Signer {
+pub enum Signer {
     Rsa(signature::RsaKeyPair),
     Ec(signature::EcdsaKeyPair),
     Ed(signature::Ed25519KeyPair),
@@ -37,18 +37,18 @@ fn der_of(pem: &str) -> Vec<u8> {
 }
 
 impl Signer {
-    fn rsa() -> Self {
+    pub fn rsa() -> Self {
         Self::Rsa(signature::RsaKeyPair::from_pkcs8(&der_of(RSA)).unwrap())
     }
 
-    fn ec() -> Self {
+    pub fn ec() -> Self {
         let random = rand::SystemRandom::new();
         let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
         let pkcs8 = signature::EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
         Self::Ec(signature::EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).unwrap())
     }
 
-    fn ed() -> Self {
+    pub fn ed() -> Self {
         let pkcs8 = signature::Ed25519KeyPair::generate_pkcs8(&rand::SystemRandom::new()).unwrap();
         Self::Ed(signature::Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap())
     }
@@ -77,7 +77,7 @@ impl Signer {
     }
 
     /// The public key as a JSON Web Key.
-    fn jwk(&self, kid: &str) -> Value {
+    pub fn jwk(&self, kid: &str) -> Value {
         match self {
             Self::Rsa(pair) => {
                 let public = ring::rsa::PublicKeyComponents::<Vec<u8>>::from(pair.public());
@@ -94,7 +94,7 @@ impl Signer {
         }
     }
 
-    fn jwt(&self, kid: Option<&str>, claims: &Value) -> String {
+    pub fn jwt(&self, kid: Option<&str>, claims: &Value) -> String {
         self.jwt_as(&json!({"alg": self.algorithm(), "kid": kid}), claims)
     }
 
@@ -105,21 +105,21 @@ impl Signer {
     }
 }
 
-fn now_s() -> i64 {
+pub fn now_s() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
 /// Claims that are good for a minute.
-fn claims(sub: &str) -> Value {
+pub fn claims(sub: &str) -> Value {
     json!({"iss": "https://issuer.example", "aud": "locks", "sub": sub, "exp": now_s() + 60, "nbf": now_s() - 60})
 }
 
-fn with(mut claims: Value, name: &str, value: Value) -> Value {
+pub fn with(mut claims: Value, name: &str, value: Value) -> Value {
     claims[name] = value;
     claims
 }
 
-async fn register(replica: &Replica, tenant: &Tenant, jwt: Value) -> Answer {
+pub async fn register(replica: &Replica, tenant: &Tenant, jwt: Value) -> Answer {
     admin(replica, Method::PATCH, &format!("/{}", tenant.id), Some(json!({"jwt": jwt}))).await
 }
 
@@ -131,7 +131,7 @@ async fn trust(replica: &Replica, tenant: &Tenant, mut keys: Value) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-async fn exchange(replica: &Replica, body: Value) -> Answer {
+pub async fn exchange(replica: &Replica, body: Value) -> Answer {
     call(Method::POST, &format!("{}/api/v1/auth/token", replica.url), None, Some(body)).await
 }
 
@@ -143,7 +143,7 @@ async fn token(replica: &Replica, jwt: &str) -> String {
 }
 
 /// Reserves with a token, at any replica.
-async fn reserve(replica: &Replica, token: &str, resource: &str) -> Answer {
+pub async fn reserve(replica: &Replica, token: &str, resource: &str) -> Answer {
     let request = reqwest::Client::new().post(format!("{}/api/v1/Reservation/reserve", replica.url)).bearer_auth(token);
     answer(request.json(&json!([{"requester": "w", "resource": resource}])).send().await.unwrap()).await
 }
@@ -243,7 +243,7 @@ async fn no_forgery_is_exchanged() {
         ("for an empty name", rsa.jwt(Some("r"), &with(good.clone(), "sub", json!("")))),
         ("for a name with a line feed", rsa.jwt(Some("r"), &with(good.clone(), "sub", json!("a\nb")))),
         ("no JWT at all", "nonsense".into()),
-        ("too long", format!("{whole}{}", "A".repeat(20_000))),
+        ("too long", format!("{whole}{}", "A".repeat(14_000))),
     ];
     let mut wordings = std::collections::BTreeSet::new();
     for (what, forgery) in forgeries {
@@ -351,7 +351,7 @@ async fn a_token_ends_on_redis_clock_whatever_a_replica_remembers() {
     let world = World::<2>::with(&[], &[("SECRET_KEY", SECRET_KEY)]).await;
     let tenant = world.tenant().await;
     // A token as the service makes them, but shorter: the same key signs it.
-    let vault = Vault::new(&SecretKeys::one(SECRET_KEY).unwrap());
+    let vault = Vault::new(&SecretKeys::chosen([SECRET_KEY]).unwrap());
     let credential = format!("k:{}", Secret::of(&tenant.key).hash());
     let lasting = |seconds: i64| {
         let id = TenantId::parse(&tenant.id).unwrap();
@@ -432,7 +432,7 @@ async fn a_faulty_registration_is_refused_with_the_path_of_its_fault() {
     for (jwt, path) in [
         (json!({"jwks": {"keys": [ec.jwk("e")]}}), "jwt"),
         (json!({"jwks": {"keys": []}, "issuer": "i", "audience": "a"}), "jwt.jwks"),
-        (json!({"jwks": {"keys": [ec.jwk("e"), oct]}, "issuer": "i", "audience": "a"}), "jwt.jwks.keys[1]"),
+        (json!({"jwks": {"keys": [oct]}, "issuer": "i", "audience": "a"}), "jwt.jwks.keys[0]"),
         (
             json!({"jwks": {"keys": [with(ec.jwk("e"), "alg", json!("RS256"))]}, "issuer": "i", "audience": "a"}),
             "jwt.jwks.keys[0]",

@@ -307,7 +307,7 @@ fn meta_of<const N: usize>(world: &World<N>, tenant: &Tenant) -> String {
 }
 
 #[tokio::test]
-async fn signing_in_is_limited_per_address() {
+async fn failed_sign_ins_are_limited_per_address() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let (wrong, _) = sign_in(&world.replicas[0], "hf_live_wrong").await;
@@ -321,11 +321,9 @@ async fn signing_in_is_limited_per_address() {
         }
     }
     assert!(refused.expect("forty attempts are too many").number("retry-after") >= 1);
-    assert_eq!(
-        sign_in(&world.replicas[0], &tenant.key).await.0.status,
-        429,
-        "a good key too, or the answer would reveal it"
-    );
+    for _ in 0..30 {
+        assert_eq!(sign_in(&world.replicas[0], &tenant.key).await.0.status, 200, "good keys are no attempts");
+    }
 }
 
 #[tokio::test]

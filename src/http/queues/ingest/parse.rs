@@ -1,7 +1,7 @@
 //! Parser of pushed events: each becomes an observation, or adds the faults of its fields.
 
 use chrono::DateTime;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use uuid::Uuid;
 
 use crate::{
@@ -15,25 +15,28 @@ use crate::{
     },
     http::{
         queues::{
-            ingest::payload::{IngestEvent, IngestJob, IngestQueue, IngestRequest, IngestWorker},
+            ingest::payload::{IngestEvent, IngestJob, IngestQueue, IngestRequest, IngestWorker, MAX_EVENTS},
             params::is_none_of,
         },
-        wire::{error::ApiError, word::UncheckedWord},
+        wire::{error::ApiError, request::MAX_EXACT, word::UncheckedWord},
     },
 };
 
-/// Maximum number of events of one request.
-const MAX_EVENTS: usize = 1_000;
 /// Word of the API that stands for the worker state `online`.
 const HEARTBEAT: &str = "heartbeat";
+/// Field of a worker's metadata that counts the jobs it has run.
+const PROCESSED: &str = "processedTotal";
+/// Bytes of what only one framework has, 64 KiB, and the number of its fields that are kept.
+const MAX_EXTENSIONS_BYTES: usize = 64 << 10;
+const MAX_EXTENSIONS: usize = 64;
 /// Range of valid times, the years 2000 to 2099, in milliseconds since the Unix epoch. It catches times in other units.
 const TIMES_MS: std::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
 
 /// Parses the events of a request. They must all be of one framework.
 pub(super) fn parse(connection: Uuid, request: IngestRequest) -> Result<(Framework, Vec<Observation>), ApiError> {
-    let events = request.events.ok_or_else(|| ApiError::field("events", "is required: a list of events"))?;
-    if events.is_empty() || events.len() > MAX_EVENTS {
-        return Err(ApiError::field("events", format!("has {} events; 1 to {MAX_EVENTS} are allowed", events.len())));
+    let events = request.events.ok_or_else(|| ApiError::field("events", "is required: a list of events"))?.0;
+    if events.is_empty() {
+        return Err(ApiError::field("events", format!("is empty; send 1 to {MAX_EVENTS} events")));
     }
     let mut errors = FieldErrors::default();
     let mut framework = None;
@@ -204,6 +207,7 @@ fn parse_job(job: IngestJob, at_us: Option<i64>, fields: &mut Fields<'_>) -> Opt
         let is_valid = (0.0..=1.0).contains(&progress);
         fields.check("progress", if is_valid { Ok(progress) } else { Err("must be from 0 to 1".into()) })
     });
+    let extensions = fields.check("extensions", extensions(job.extensions.as_deref()));
     Some(Observation::Job(Box::new(JobObservation {
         external_id: external_id?,
         at_us: at_us?,
@@ -218,17 +222,17 @@ fn parse_job(job: IngestJob, at_us: Option<i64>, fields: &mut Fields<'_>) -> Opt
         // These are cut by the store instead of refused: a part of a long error is worth more than none.
         error: job.error,
         stacktrace: job.stacktrace,
-        args: job.args.as_ref().map(text_or_json),
-        kwargs: job.kwargs.as_ref().map(text_or_json),
-        result: job.result.as_ref().map(text_or_json),
+        args: job.args.as_deref().map(text_or_json),
+        kwargs: job.kwargs.as_deref().map(text_or_json),
+        result: job.result.as_deref().map(text_or_json),
         parent_id,
         root_id,
         created_ms,
         started_ms,
         completed_ms,
         scheduled_ms,
-        runtime_ms: job.duration_ms.map(|ms| ms.max(0.0) as i64),
-        extensions: extensions(job.extensions),
+        runtime_ms: job.duration_ms.map(|ms| exact(ms.max(0.0) as i64)),
+        extensions: extensions?,
         ..JobObservation::default()
     })))
 }
@@ -240,17 +244,20 @@ fn parse_worker(worker: IngestWorker, at_us: Option<i64>, fields: &mut Fields<'_
         None => external_id.clone(),
     };
     let state = fields.check("state", worker_state(worker.state.as_deref()));
+    let metadata = fields.check("metadata", extensions(worker.metadata.as_deref()));
+    let processed = metadata.iter().flatten().find(|(name, _)| name == PROCESSED);
+    let processed: Option<i64> = processed.and_then(|(_, count)| count.parse().ok());
     Some(Observation::Worker(Box::new(WorkerObservation {
         external_id: external_id?,
         at_us: at_us?,
         state: state?,
         hostname: hostname?,
-        pid: worker.pid,
+        pid: worker.pid.map(exact),
         active_jobs: worker.active_jobs,
-        processed: worker.metadata.as_ref().and_then(|metadata| metadata.get("processedTotal")).and_then(Value::as_i64),
+        processed: processed.map(exact),
         concurrency: worker.concurrency,
-        queues: worker.queues,
-        metadata: extensions(worker.metadata),
+        queues: worker.queues.map(|queues| queues.0),
+        metadata: metadata?,
     })))
 }
 
@@ -264,13 +271,24 @@ fn parse_queue(queue: IngestQueue, at_us: Option<i64>, fields: &mut Fields<'_>) 
     }))
 }
 
-/// A text as it is; any other value as JSON.
-fn text_or_json(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// A number within what Lua and JavaScript keep exactly; the nearest such number of a greater one.
+fn exact(number: i64) -> i64 {
+    number.clamp(-MAX_EXACT, MAX_EXACT)
 }
 
-fn extensions(map: Option<Map<String, Value>>) -> Extensions {
-    map.into_iter().flatten().map(|(name, value)| (name, value.to_string())).collect()
+/// A text as it is; any other value as JSON.
+fn text_or_json(value: &RawValue) -> String {
+    serde_json::from_str(value.get()).unwrap_or_else(|_| value.get().to_owned())
+}
+
+/// The fields of an object that only one framework has, each value as JSON.
+fn extensions(raw: Option<&RawValue>) -> Result<Extensions, String> {
+    let Some(raw) = raw else { return Ok(Extensions::new()) };
+    if raw.get().len() > MAX_EXTENSIONS_BYTES {
+        return Err(format!("is {} bytes long; at most {MAX_EXTENSIONS_BYTES} are allowed", raw.get().len()));
+    }
+    let fields: Map<String, Value> = serde_json::from_str(raw.get()).map_err(|_| "must be an object")?;
+    Ok(fields.into_iter().take(MAX_EXTENSIONS).map(|(name, value)| (name, value.to_string())).collect())
 }
 
 #[cfg(test)]

@@ -1,0 +1,141 @@
+//! JSON bodies of requests: extractors with limits of size, time and memory, and errors with the path of each field.
+
+mod list;
+mod nearest;
+mod parse;
+mod read;
+
+use poem::{Request, RequestBody, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaMediaType, MetaRequest, Registry},
+    types::Type,
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    domain::reservation::MAX_BATCH,
+    http::wire::error::{ApiError, Code},
+};
+
+pub(in crate::http) use list::{List, ListVisitor, MAX_EXACT, whole_number};
+pub(in crate::http) use read::drain;
+
+/// Largest body, in bytes.
+pub(in crate::http) const MAX_BODY_BYTES: usize = 1 << 20;
+/// Largest body of the routes that take many events at once, in bytes.
+pub(in crate::http) const MAX_LARGE_BODY_BYTES: usize = 16 << 20;
+/// Largest body of the routes that prove a credential by their body, in bytes.
+pub(in crate::http) const MAX_UNPROVED_BODY_BYTES: usize = 16 << 10;
+/// Bodies above this, 64 KiB, are parsed beside the runtime: a large one takes tens of milliseconds, in which others
+/// would wait.
+const PARSED_INLINE_BYTES: usize = 64 << 10;
+
+/// Extractor of the body as `T`. A handler's arguments have the credential before it, so no body is read of a caller that is refused.
+pub(in crate::http) struct Body<T, const LIMIT: usize = MAX_BODY_BYTES>(pub(in crate::http) T);
+
+/// Extractor of the larger bodies of the routes that take many events at once.
+pub(in crate::http) type Large<T> = Body<T, MAX_LARGE_BODY_BYTES>;
+
+impl<'a, T: DeserializeOwned + Type + Send + 'static, const LIMIT: usize> ApiExtractor<'a> for Body<T, LIMIT> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let body = body.take()?;
+        let length = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if !is_json(request) {
+            drain(body).await;
+            return Err(unsupported().into());
+        }
+        if length.is_some_and(|length| length > LIMIT) {
+            drain(body).await;
+            return Err(read::too_large(LIMIT).into());
+        }
+        Ok(Self(read_json(request, body, LIMIT).await?))
+    }
+}
+
+/// Extractor of a list of items, 1,000 at most.
+pub(in crate::http) type Items<T> = Body<List<T, MAX_BATCH>>;
+
+/// Extractor of the body of a route that anybody may call.
+pub(in crate::http) type Unproved<T> = Body<T, MAX_UNPROVED_BODY_BYTES>;
+
+/// Extractor of an optional body, of a route that anybody may call.
+pub(in crate::http) struct MaybeBody<T>(pub(in crate::http) Option<T>);
+
+impl<'a, T: DeserializeOwned + Type + Send + 'static> ApiExtractor<'a> for MaybeBody<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: false })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let bytes = read::read(request, body.take()?, MAX_UNPROVED_BODY_BYTES).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(None));
+        }
+        if !is_json(request) {
+            return Err(unsupported().into());
+        }
+        Ok(Self(Some(parse_json(bytes).await?)))
+    }
+}
+
+/// Reads and parses a body.
+async fn read_json<T: DeserializeOwned + Send + 'static>(
+    request: &Request,
+    body: poem::Body,
+    limit: usize,
+) -> Result<T, ApiError> {
+    parse_json(read::read(request, body, limit).await?).await
+}
+
+async fn parse_json<T: DeserializeOwned + Send + 'static>(bytes: Vec<u8>) -> Result<T, ApiError> {
+    if bytes.len() <= PARSED_INLINE_BYTES {
+        return parse::parse(&bytes);
+    }
+    let parsed = tokio::task::spawn_blocking(move || parse::parse(&bytes)).await;
+    parsed.unwrap_or_else(|_| Err(ApiError::new(Code::Internal, "The body could not be parsed.")))
+}
+
+fn unsupported() -> ApiError {
+    ApiError::new(Code::UnsupportedMediaType, "Send the body as application/json, and say so in Content-Type.")
+}
+
+fn is_json(request: &Request) -> bool {
+    let Some(kind) = request.content_type() else { return false };
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}

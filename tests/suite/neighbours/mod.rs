@@ -1,0 +1,9 @@
+//! Nobody can hold up anybody: whatever one client does, with a small tier or without a key, another tenant's calls go on and the
+//! replica's memory stays bounded.
+
+mod bodies;
+mod connections;
+mod credentials;
+mod frame;
+mod inputs;
+mod streams;
