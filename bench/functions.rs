@@ -119,7 +119,7 @@ impl<'a> Bench<'a> {
             for _ in 0..calls {
                 let wanted: Vec<_> = names.iter().map(|name| wanted("bench", name, Some(60_000))).collect();
                 let tokens: Vec<_> = wanted.iter().map(|wanted| wanted.token.to_string()).collect();
-                let group = |items| [Transaction { method: Method::AllOrNone, items }];
+                let group = |items| [Transaction { method: Method::AllOrNone, items, wait: None }];
                 let reserves = group(Items::Reserve(wanted));
                 let told = self.store.transactions(&self.caller, &reserves).await.unwrap();
                 assert!(matches!(&told.answer, Outcome::Done(outcomes) if outcomes[0].status == TransactionStatus::Applied));
@@ -165,6 +165,7 @@ fn wanted(requester: &str, resource: &str, ttl_ms: Option<i64>) -> ReserveReques
         resource_type: "UserDefined".into(),
         note: String::new(),
         quantity: 1,
+        wait: None,
     }
 }
 

@@ -1,8 +1,8 @@
 -- open: how each counted call begins: read the clock once, read the tenant's state, prove the caller, count the call.
 --
--- gives  META, now_us, now_ms, last, due, upkeep, held_count, kept, unsettled, position, position_packed, backlog, is_unsaved
+-- gives  META, now_us, now_ms, last, due, upkeep, held_count, kept, unsettled, waiting_count, ticket_count, position, position_packed, backlog, is_unsaved
 -- gives  read_clock, open, create_state, admit, begin_call, save, close_call, next_position, outcome, move_version
--- The state is twelve doubles in one field, so that a call reads and writes all of it at once:
+-- The state is thirteen doubles in one field, so that a call reads and writes all of it at once:
 --   last            position of the last kept event
 --   due             lower bound of the earliest deadline in ms; false (0): there is none
 --   upkeep          when the history's age is looked after next, us
@@ -11,9 +11,10 @@
 --   held_count      physical resources held
 --   kept            events, bytes, entries of the history since it was cut last; entries kept from before that: see `history`
 --   unsettled       1 while what is held does not yet know that it is part of a pool: see `settle`; else 0
+--   waiting_count   tickets that wait
+--   ticket_count    tickets in all: those that wait, were served, or ended within ten minutes
 -- `position` is the last one handed out, `backlog` how many us until the rate is whole again, `is_unsaved` whether `save` is due.
-local STATE = '<dddddddddddd'
-local SPARE = 0 -- the twelfth, for what comes next
+local STATE = '<ddddddddddddd'
 local rate, version
 local page, page_head -- 256 positions, and what all of them begin with, packed
 local bytes = {}
@@ -25,7 +26,8 @@ kept = { events = 0, bytes = 0, entries = 0, before = 0 }
 function save()
   is_unsaved = false
   call('HSET', META, 'state',
-    put(STATE, last, due or 0, upkeep, rate, version, held_count, kept.events, kept.bytes, kept.entries, kept.before, unsettled, SPARE))
+    put(STATE, last, due or 0, upkeep, rate, version, held_count, kept.events, kept.bytes, kept.entries, kept.before, unsettled,
+      waiting_count, ticket_count))
 end
 
 -- A setting of the tenant changes: what replicas remember of its credentials no longer proves anything.
@@ -123,6 +125,7 @@ end
 -- The state of a tenant that begins now.
 function create_state(meta)
   META, last, due, upkeep, rate, version, held_count, unsettled, position = meta, now_us, false, 0, 0, now_us, 0, 0, now_us
+  waiting_count, ticket_count = 0, 0
   kept.events, kept.bytes, kept.entries, kept.before = 0, 0, 0, 0
   save()
 end
@@ -136,7 +139,8 @@ function open(meta, floor_at)
     return outcome('STALE')
   end
   local last_at, due_ms
-  last_at, due_ms, upkeep, rate, version, held_count, kept.events, kept.bytes, kept.entries, kept.before, unsettled = take_apart(STATE, state)
+  last_at, due_ms, upkeep, rate, version, held_count, kept.events, kept.bytes, kept.entries, kept.before, unsettled,
+    waiting_count, ticket_count = take_apart(STATE, state)
   last, due, is_unsaved = last_at, due_ms > 0 and due_ms, false
   -- The floor is the highest position that the replica has seen. Below 0: it has forgotten that, and it was at most so much; a clock that is
   -- past it makes positions grow by itself.

@@ -8,15 +8,21 @@ plan = {}
 
 function plan.name_keys(keys)
   local _
-  _, HELD, DEADLINES, HISTORY, DUE, DEFINITIONS, INDEX, SLOTS, LINKS = unpack(keys)
+  _, HELD, DEADLINES, HISTORY, DUE, DEFINITIONS, INDEX, SLOTS, LINES, TICKETS, TICKET_ENDS, LINKS = unpack(keys)
   if DEFINITIONS then
     definitions.reset()
   end
 end
 
--- Opens the call. Answers a refusal, or nil.
-function plan.begin(keys, packed_caller, cost, floor_at)
-  local refusal = open(keys[1], floor_at) or admit(packed_caller, cost)
+-- Where somebody waits, or did a little while ago, calls name the keys of tickets, too: KEYS asks to be called again with them.
+function plan.lacks_keys(keys, waits)
+  backlog = 0
+  return (ticket_count > 0 or waits) and not keys[9] and outcome('KEYS')
+end
+
+-- Opens the call; `waits`: something of it may be waited for. Answers a refusal, or nil.
+function plan.begin(keys, packed_caller, cost, floor_at, waits)
+  local refusal = open(keys[1], floor_at) or plan.lacks_keys(keys, waits) or admit(packed_caller, cost)
   if refusal then
     return refusal
   end
@@ -31,7 +37,10 @@ function plan.start()
   if DEFINITIONS then
     pools.reset()
   end
-  plan.position_before, plan.held_before = position, held_count
+  tickets.start()
+  start_hand_over()
+  lines.stand_at(nil)
+  plan.position_before, plan.held_before, plan.waiting_before, plan.tickets_before = position, held_count, waiting_count, ticket_count
 end
 
 -- What comes before anything is decided: what has lapsed ends, what is held learns of new pools. Answers AGAIN when there is more of it than one
@@ -49,6 +58,10 @@ end
 
 -- Writes and publishes what was planned.
 function plan.write()
+  if ticket_count > 0 then
+    tickets.write_staged()
+    hand_over()
+  end
   if DEFINITIONS then
     pools.write()
   end

@@ -34,10 +34,10 @@ function calls.one(request, name, token, known, ttl_ms)
   return status == 'TTL' and status
 end
 
-function calls.reserve(packed, at, count, quantities)
+function calls.reserve(packed, at, count, quantities, waits)
   calls.start()
   items.read(packed, at, count, 0)
-  local why = items.take(1, count, items.quantities(quantities))
+  local why = items.take(1, count, items.quantities(quantities), items.waits(waits))
   return why or items.is_ttl_refused and 'TTL' or calls.is_over_limit() and 'LIMIT'
 end
 
@@ -96,6 +96,8 @@ function calls.refusal(why, count, request)
     local first = call('ZRANGE', DEADLINES, '0', '0', 'WITHSCORES')
     publish_limit('ConcurrentReservations', caller.held_limit)
     return outcome('LIMIT', 'ConcurrentReservations', caller.held_limit, held_count, tonumber(first[2]) or false)
+  elseif why == 'WAITING_LIMIT' then
+    return over_limit('WaitingTickets', caller.waiting_limit, waiting_count, false)
   elseif why == 'TTL' then
     return outcome('TTL', caller.greatest_ttl_ms)
   end
@@ -108,7 +110,7 @@ function calls.finish(why, count, request)
     return plan.finish()
   end
   events.drop()
-  held_count, position = plan.held_before, plan.position_before
+  held_count, position, waiting_count, ticket_count = plan.held_before, plan.position_before, plan.waiting_before, plan.tickets_before
   local text = calls.refusal(why, count, request)
   events.publish()
   return text

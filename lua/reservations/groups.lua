@@ -1,6 +1,6 @@
 -- groups: planning transactions.
 --
--- gives  plan_transactions
+-- gives  plan_transactions, groups
 local APPLIED, ROLLED_BACK = '\167APPLIED', '\171ROLLED_BACK'
 local TAKEN = '\179TRANSACTION_APPLIED\168ACQUIRED\194\167RESERVE'
 local GIVEN_BACK = '\179TRANSACTION_APPLIED\172RELINQUISHED\194\169UNRESERVE'
@@ -10,6 +10,7 @@ local CHECKED_EVERY = 16 -- items, between close looks at the budget
 -- Of the items of the group: name, status, reservation or false, where its answer is, packed requester.
 local names, statuses, reservations, answer_at, requesters = {}, {}, {}, {}, {}
 local changes = {}
+groups = {}
 for _, status in ipairs({ 'ACQUIRED', 'ALREADY_HAD', 'ALREADY_HELD', 'NOT_AVAILABLE', 'NOT_VALID', 'RELINQUISHED', 'NOT_RESERVED',
   'DOESNT_OWN_RESERVATION', 'INVALID_RELEASE_TOKEN', 'SKIPPED', 'ROLLED_BACK' }) do
   text_head(status) -- so that `text_heads` has it
@@ -45,15 +46,16 @@ local function change_of(n, request, is_release)
     .. (pool and text_head(pool) .. pool or FALSE)
 end
 
--- The event of a group of `count` items; `said` is false where it was rolled back.
-local function emit_group(method, request, count, said)
+-- The event of a group of `count` items; `said` is false where it was rolled back. `t`: the ticket that was served by it, or nil.
+local function emit_group(method, request, count, said, t)
   local requester, is_release = requesters[1], request == 'UNRESERVE'
   local packed_request = text_head(request) .. request
   for n = 1, count do
     changes[n] = change_of(n, packed_request, is_release)
     requester = requester == requesters[n] and requester
   end
-  local extra = '\146' .. text_head(method) .. method .. CHANGES .. put('>I2', count) .. concat(changes, '', 1, count)
+  local extra = (t and '\150' or '\146') .. text_head(method) .. method .. CHANGES .. put('>I2', count) .. concat(changes, '', 1, count)
+    .. (t and pack(t.id, now_ms - t.since_ms, false, false) or '')
   local tail = (requester or FALSE) .. pack(false, false, false, false, 0)
   if said then
     emit(said, is_release and FALSE, no_term(), tail, false, extra)
@@ -152,21 +154,91 @@ local function release_group(method, count, items_before)
   return stands, released and stands
 end
 
+-- Takes the items of a ticket. Answers whether the group stands, whether anything changed.
+function groups.take(t)
+  items.load(t.items)
+  return take_group(t.method, #t.items, items.quantities_of(t.items))
+end
+
+-- The event of a ticket that was served.
+function groups.emit_taken(t)
+  emit_group(t.method, 'RESERVE', #t.items, TAKEN, t)
+end
+
+-- What the group of a ticket took: arrays of physical name and token.
+function groups.held(list)
+  local held = {}
+  for n = 1, #list do
+    if statuses[n] == 'ACQUIRED' then
+      held[#held + 1] = { names[n], list[n][2] }
+    end
+  end
+  return held
+end
+
+-- What is in the way of a group that was rolled back: status, kind, name, holder, end, of the first item that was refused; nil where one is not
+-- valid, for which nobody can wait.
+local function cause_of(count)
+  local first
+  for n = 1, count do
+    local status = statuses[n]
+    if status == 'NOT_VALID' then
+      return nil
+    elseif not first and (status == 'ALREADY_HELD' or status == 'NOT_AVAILABLE') then
+      first = { unpack_sequence(answers[answer_at[n]]) }
+    end
+  end
+  return first
+end
+
+-- A transaction that waits where it cannot be done: `stands` and `changed` are how it went. Answers true where it waits now, or why the call is refused.
+local function wait_for(t, wish, list, method, count, wait, stands, changed, head)
+  if stands and t then
+    local text, held = concat(answers, '', head, answered), changed and groups.held(list) or {}
+    tickets.later(function()
+      tickets.grant(t, text, held, true)
+    end)
+  end
+  local cause = wait and not stands and cause_of(count)
+  if not cause then
+    return false
+  end
+  answered = head - 1
+  local why = wait_for_group(t, method, list, wish, wait, cause)
+  return why == 'WAITING_LIMIT' and why or true
+end
+
 -- Plans the transactions behind `at`. Answers nil, or why the call is refused, and how many items it has.
 function plan_transactions(packed, at)
   local total, items_before, is_over = nil, 0, false
   calls.start()
   at, total = unpack_limit(packed, 1, at)
   for _ = 1, total do
-    local method, request, count, quantities
-    at, method, request, count, quantities = unpack_limit(packed, 4, at)
+    local method, request, count, quantities, wait
+    at, method, request, count, quantities, wait = unpack_limit(packed, 5, at)
     at = items.read(packed, at, count, request == 'RESERVE' and 0 or count)
-    local position_then, stands, changed = position, nil, nil
+    if wait and not LINES then
+      return 'KEYS', items_before
+    end
+    local list = request == 'RESERVE' and ticket_count + (wait and 1 or 0) > 0 and items.list(count, quantities)
+    local wish = list and tickets.wish(method, list)
+    local t = wish and tickets.find(wish)
+    local position_then, stands, changed, is_waiting = position, nil, nil, false
     group_at = next_position()
     answer(APPLIED)
     local head = answered
     if request == 'RESERVE' then
+      if list then
+        local is_in_line = t and t.status == 'W'
+        if is_in_line and wait then
+          tickets.plan_priority(t, wait[2])
+        end
+        lines.stand_at(is_in_line and t.order or wait and lines.order_of(wait[2]))
+      end
       stands, changed = take_group(method, count, items.quantities(quantities))
+      if list then
+        lines.stand_at(nil)
+      end
     else
       stands, changed = release_group(method, count, items_before)
     end
@@ -177,11 +249,28 @@ function plan_transactions(packed, at)
     if not changed then
       position = position_then
     end
-    if not stands then
+    if wait or t then
+      is_waiting = wait_for(t and t.status == 'W' and t or nil, wish, list, method, count, wait, stands, changed, head)
+      if is_waiting and is_waiting ~= true then
+        return is_waiting, items_before
+      elseif t and t.status == 'G' then
+        tickets.later(function()
+          tickets.claim(t)
+        end)
+      end
+    end
+    for n = 1, list and not is_waiting and count or 0 do
+      if statuses[n] == 'ALREADY_HAD' then
+        tickets.claim_shown(false, { list[n] })
+      end
+    end
+    if is_waiting then
+      answers[head] = answers[answered]
+    elseif not stands then
       answers[head] = ROLLED_BACK
     end
-    if changed or not stands then
-      emit_group(method, request, count, changed and (request == 'RESERVE' and TAKEN or GIVEN_BACK))
+    if not is_waiting and (changed or not stands) then
+      emit_group(method, request, count, changed and (request == 'RESERVE' and TAKEN or GIVEN_BACK), changed and t and t.status == 'W' and t or nil)
     end
     is_over = is_over or calls.is_over_limit()
   end

@@ -27,6 +27,49 @@ function items.quantities(packed_pairs)
   end
 end
 
+-- The items as arrays of name, token, tail, time to live, quantity.
+function items.list(count, packed_pairs)
+  local quantities, list, tail = items.quantities(packed_pairs), {}, nil
+  for n = 1, count do
+    local given = values[knowns + n]
+    tail = given ~= '' and given or tail
+    list[n] = { values[n + 1], values[tokens + n], tail, values[ttls + n], quantities and quantities[n] or 1 }
+  end
+  return list
+end
+
+-- Reads items that stand in such a list.
+function items.load(list)
+  local count = #list
+  values, tokens, knowns, ttls = { false }, count + 1, 2 * count + 1, 3 * count + 1
+  for n = 1, count do
+    values[n + 1], values[tokens + n], values[knowns + n], values[ttls + n] = list[n][1], list[n][2], list[n][3], list[n][4]
+  end
+end
+
+-- Which items of such a list want more than one slot.
+function items.quantities_of(list)
+  local quantities
+  for n = 1, #list do
+    if list[n][5] > 1 then
+      quantities = quantities or {}
+      quantities[n] = list[n][5]
+    end
+  end
+  return quantities
+end
+
+-- How long which items wait: item -> how (see wait.lua); nil: none does.
+function items.waits(packed_waits)
+  if packed_waits then
+    local waits = {}
+    for n = 1, #packed_waits do
+      waits[packed_waits[n][1]] = { unpack(packed_waits[n], 2) }
+    end
+    return waits
+  end
+end
+
 -- What is known of an item: of those before it the last that was said.
 local function known_of(n)
   local at = knowns + n
@@ -37,17 +80,22 @@ local function known_of(n)
 end
 
 -- Takes items `first` to `final`. Answers nil, or TOO_MUCH_WORK and the item from which on nothing was done.
-function items.take(first, final, quantities)
+function items.take(first, final, quantities, waits)
   local of, token_of, tail_of, ttl_of, tail, steps = values, tokens, knowns, ttls, known_of(first), budget.steps
   for n = first, final do
     local given = of[tail_of + n]
     if given ~= '' then
       tail = given
     end
-    local status = take(of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])
+    local wait, status = waits and waits[n], nil
+    if wait then
+      status = take_or_wait(wait, of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])
+    else
+      status = take(of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])
+    end
     if status == 'TTL' then
       items.is_ttl_refused = true
-    elseif status == 'TOO_MUCH_WORK' then
+    elseif status == 'TOO_MUCH_WORK' or status == 'WAITING_LIMIT' then
       return status, n
     end
     if spent > steps or n % CHECKED_EVERY == 0 and is_too_much() then

@@ -27,12 +27,24 @@ function end_lapsed()
     next_position()
     emit(UNRESERVED, fence, term_then, tail, name)
   until is_piece_done()
+  local is_pending = false
+  if ticket_count > 0 then
+    if not is_piece_done() then
+      end_tickets()
+    end
+    is_pending = hand_over()
+  end
   if DEFINITIONS then
     pools.write()
   end
   write_stage()
   local first = call('ZRANGE', DEADLINES, '0', '0', 'WITHSCORES')
   due, is_unsaved = tonumber(first[2]) or false, true
+  if ticket_count > 0 then
+    local ends = call('ZRANGE', TICKET_ENDS, '0', '0', 'WITHSCORES')
+    due = is_pending and now_ms or min(due or math.huge, tonumber(ends[2]) or math.huge)
+    due = due < math.huge and due
+  end
   if due then
     call('ZADD', DUE, digits(due), caller.tenant)
   else

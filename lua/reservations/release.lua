@@ -4,6 +4,7 @@
 -- A reservation says itself what goes with it (its place), so nothing registered has to be read to end it, but where slots and ancestors
 -- stand. `freed`: what became free by the last `give_up`, in order.
 local UNRESERVED, RENEWED = '\170UNRESERVED\172RELINQUISHED\194\169UNRESERVE', '\167RENEWED\167RENEWED\194\165RENEW'
+local ZERO = '\0' -- packed: nobody waits
 freed = {}
 
 -- Frees a physical thing that nothing holds any more.
@@ -12,6 +13,9 @@ local function vacate(name, requester, pool, path, slots)
   drop_held(name)
   freed_count = freed_count + 1
   freed[freed_count] = name
+  if waiting_count > 0 then
+    note_free(name)
+  end
   if pool then
     local record = record_of(pool)
     local slot = sub(name, #pool + 2)
@@ -71,6 +75,9 @@ function give_up(name, packed)
     held_count, freed_count = held_count - 1, 1
     drop_held(name)
     freed[1] = name
+    if waiting_count > 0 then
+      note_free(name)
+    end
     return
   end
   local pool, path, blockers, slots, used = reservation.place(packed)
@@ -184,6 +191,9 @@ function release(name, token, who)
         drop_deadline(name)
       end
       drop_held(name)
+      if waiting_count > 0 then
+        note_free(name)
+      end
       held_count, answered = held_count - 1, answered + 1
       answers[answered] = TRUE
       if not group_at then
@@ -264,6 +274,6 @@ function prolong(name, token, who, ttl_ms)
   end
   next_position()
   emit(RENEWED, fence, term, sub(packed, stamp + 18), physical)
-  answer(moved)
+  answer(waiting_count > 0 and moved .. pack(lines.waiting(name)) or moved .. ZERO)
   return 'RENEWED'
 end

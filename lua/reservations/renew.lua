@@ -6,7 +6,7 @@
 -- args
 --   1 caller       see core/caller.lua
 --   2 call         packed: cost, floor, number of items, then columns: names, tokens (zero when the caller sent none), requesters, times to live
--- returns       OK, now_us, position, then per item: fence, deadline_ms: renewed | NOT_RESERVED | DOESNT_OWN_RESERVATION, holder, deadline_ms or
+-- returns       OK, now_us, position, then per item: fence, deadline_ms, how many tickets want it: renewed | NOT_RESERVED | DOESNT_OWN_RESERVATION, holder, deadline_ms or
 --               false
 --               | BAD_TOKEN as unreserve | TTL, TOO_MUCH_WORK, AGAIN, STALE, RATE as reserve
 -- cost          O(items * blocks * log held)

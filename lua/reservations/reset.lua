@@ -25,7 +25,8 @@ function reset(keys, args)
     pools.clear()
   end
   held_count = 0
-  if due then
+  tickets.reset()
+  if due and ticket_count == 0 then
     due = false
     call('ZREM', DUE, caller.tenant)
   end

@@ -61,7 +61,7 @@ end
 function shared(keys, args)
   local many, admitted = #args / 2, nil
   local _, _, floor_at = unpack_limit(args[2], 2, 0)
-  local refusal = open(keys[1], floor_at)
+  local refusal = open(keys[1], floor_at) or plan.lacks_keys(keys)
   if refusal then
     return string.rep(text_head(refusal) .. refusal, many)
   end

@@ -312,7 +312,7 @@ local function note_due()
   if earliest ~= due then
     due = earliest
     call('ZADD', DUE, digits(due), caller.tenant)
-  elseif due and held_count == 0 then
+  elseif due and held_count == 0 and ticket_count == 0 then
     due = false
     call('ZREM', DUE, caller.tenant)
   end

@@ -7,7 +7,7 @@ local RESERVED, UNRESERVED = '\168RESERVED\168ACQUIRED\194\167RESERVE', '\170UNR
 
 -- Whether something has to be done before: then nothing is straight.
 local function is_busy()
-  return due and due <= now_ms or unsettled > 0
+  return due and due <= now_ms or unsettled > 0 or ticket_count > 0
 end
 
 local function close(event, text)

@@ -1,8 +1,10 @@
 -- take: reserving one thing, whatever it is: a name that stands alone, a slot or several, a place in the tree, what takes others along.
 --
 -- gives  take, set_term, no_term, term, term_ttl, deadline, deadline_packed, deadline_bytes, group_at
--- gives  set_room, answers, answered, reset_plan, answer, ttl_refused, refuse_ttl
+-- gives  set_room, take_with_lines, answers, answered, reset_plan, answer, ttl_refused, refuse_ttl, asking
 -- `group_at`: of a transaction its position, packed: its items get that and no events of their own.
+-- `asking`: of a ticket that is served, or of who would wait: `is_silent`: a refusal is neither published nor answered, but noted as `cause`;
+-- `extra`: of the event of the grant.
 local RESERVED = '\168RESERVED\168ACQUIRED\194\167RESERVE'
 local CHECKED_EVERY = 16 -- blockers or slots, between looks at the budget
 local room, short_below -- `take` has a short way while less is held
@@ -11,10 +13,16 @@ answers = {}
 
 -- How many may be held.
 function set_room(count)
-  room, short_below = count, caller.must_be_registered and 0 or count
+  room, short_below = count, (caller.must_be_registered or waiting_count > 0) and 0 or count
+end
+
+-- From here on somebody waits: there is no short way.
+function take_with_lines()
+  short_below = 0
 end
 
 function reset_plan()
+  asking = nil
   answered, term_ttl, dateless, group_at, ttl_refused = 0, nil, nil, nil, false
   set_room(math.huge)
 end
@@ -54,6 +62,10 @@ end
 
 -- Refuses to take something: publishes and answers it. `conflict` is what is in the way.
 local function refuse_take(name, tail, status, kind, conflict, holder, until_ms)
+  if asking and asking.is_silent and status ~= 'NOT_VALID' then
+    asking.cause = { status, kind, conflict, holder or false, until_ms or false }
+    return status
+  end
   local _, requester, resource_type = unpack_limit(tail, 2, 0)
   if not group_at then
     events.refuse('RESERVE_FAILED', status, { kind, conflict, holder or '', until_ms or false }, 'RESERVE', requester, resource_type, name)
@@ -78,6 +90,11 @@ local function choose(requester, name, quantity, record, slot, exists, node)
     local number = pools.lowest_free(record, quantity)
     if not number then
       return nil, 'NOT_AVAILABLE', 'pool', name, false, pools.first_deadline(name)
+    elseif waiting_count > 0 and lines.has_slots(name) then
+      number = lines.lowest_open(record, quantity)
+      if not number then
+        return nil, 'ALREADY_HELD', 'kept', name, false, lines.ahead('s' .. name)
+      end
     end
     slot, is_through_pool = text_of(number), true
     physical = name .. '_' .. slot
@@ -102,6 +119,10 @@ local function choose(requester, name, quantity, record, slot, exists, node)
     if kind then
       return nil, 'ALREADY_HELD', kind, conflict, holder, until_ms
     end
+  end
+  local ahead = waiting_count > 0 and lines.kept_for(name, physical, record, slot, quantity)
+  if ahead then
+    return nil, 'ALREADY_HELD', 'kept', name, false, ahead
   end
   return physical, true, record, slot, is_through_pool
 end
@@ -158,8 +179,9 @@ end
 -- Takes the other slots of a reservation of several. Answers the indexes of all.
 local function take_more_slots(requester, pool, slot, quantity, stamp, token, tail)
   local slots, rest = { slot + 0 }, stamp .. TEXT_16 .. token .. sub(tail, 1, -2)
+  local passes_slots = waiting_count > 0 and lines.has_slots(pool.name)
   for n = 2, quantity do
-    local number = pools.lowest_free(pool, 1)
+    local number = passes_slots and lines.lowest_open(pool, 1) or pools.lowest_free(pool, 1)
     local name = pool.name .. '_' .. text_of(number)
     slots[n] = number
     occupy(requester, name, pool, number, false)
@@ -204,6 +226,9 @@ local function take_placed(name, token, tail, ttl_ms, quantity, ...)
   end
   local present = not is_new and look(physical)
   if present and reservation.has_token(present) then
+    if ticket_count > 0 and not asking and not group_at then
+      tickets.claim_shown(false, { { name, token, tail, ttl_ms, quantity } })
+    end
     return answer_had(physical, present, tail)
   end
   if ttl_ms ~= term_ttl then
@@ -267,9 +292,12 @@ local function take_placed(name, token, tail, ttl_ms, quantity, ...)
     end
   end
   if not group_at then
-    emit(RESERVED, false, term, rest, physical)
+    emit(RESERVED, false, term, rest, physical, asking and asking.extra)
   end
   answered = answered + 1
+  if waiting_count > 0 then
+    note_taken(requester)
+  end
   answers[answered] = '\161A' .. at .. term .. place .. text_head(physical) .. physical
   return 'ACQUIRED', physical, packed
 end

@@ -26,7 +26,9 @@ function read_page(key, cursor, after, limit, row)
         return cursor, fields[n - 1] or after, rows
       end
       local text = row(fields[n], texts[fields[n]])
-      rows[#rows + 1], size = text, size + #text
+      if text then
+        rows[#rows + 1], size = text, size + #text
+      end
     end
     cursor, after = scanned[1], ''
   until cursor == '0' or #rows >= limit or size > PAGE_BYTES or is_piece_done()

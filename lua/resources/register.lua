@@ -11,7 +11,10 @@
 --   6 definitions  hash    resource -> packed definition
 --   7 index        zset    what is held of pools, below places of the tree, by whom a blocker is used
 --   8 slots        string  bitmap: which slots of pools are held
---   9 links        zset    who stands below, blocks, or looks like a slot of whom
+--   9 lines        zset    who waits for what, in order
+--   10 tickets     hash    ticket -> packed ticket
+--   11 ticket_ends zset    ticket -> when it is looked after next, ms since epoch
+--   12 links       zset    who stands below, blocks, or looks like a slot of whom
 -- args
 --   1 caller       see core/caller.lua
 --   2 call         packed: cost, floor, most resources that the tenant may register, a pool of N counting as N (0: no limit), number of
@@ -55,6 +58,12 @@ function register(keys, args)
     plan.start()
     if settle() then
       return outcome('AGAIN')
+    end
+  end
+  if waiting_count > 0 then
+    definitions.reset()
+    for item = 1, many do
+      note_free(names[item])
     end
   end
   return plan.finish()

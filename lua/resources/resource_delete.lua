@@ -22,5 +22,9 @@ function resource_delete(keys, args)
     return close_call('CONFLICT', why, which)
   end
   write_registry((drafts.total()))
+  if waiting_count > 0 then
+    definitions.reset()
+    note_free(name)
+  end
   return plan.finish()
 end

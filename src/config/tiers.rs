@@ -47,6 +47,7 @@ struct Row {
     requests_per_second: Option<Bound<1, MAX_RATE>>,
     burst: Option<Count<MIN_BURST, MAX_BURST>>,
     concurrent_reservations: Option<Bound<1, MAX_COUNT>>,
+    waiting_tickets: Option<Bound<1, MAX_COUNT>>,
     sse_connections: Option<Bound<1, MAX_COUNT>>,
     api_keys: Option<Bound<1, MAX_COUNT>>,
     resources: Option<Bound<1, MAX_COUNT>>,
@@ -117,6 +118,7 @@ impl Row {
         };
         let bound = |given: Option<Bound<1, MAX_COUNT>>, default| given.map_or(default, |bound| bound.0);
         limits.held = bound(self.concurrent_reservations, limits.held);
+        limits.waiting = bound(self.waiting_tickets, limits.waiting);
         limits.streams = bound(self.sse_connections, limits.streams);
         limits.keys = bound(self.api_keys, limits.keys);
         limits.resources = bound(self.resources, limits.resources);

@@ -34,6 +34,10 @@ closed_set! {
         Reset = "RESET",
         /// A call was refused because it would pass a limit of the tier.
         TierLimitReached = "TIER_LIMIT_REACHED",
+        /// Somebody waits for a resource or a transaction.
+        Waiting = "WAITING",
+        /// A wait ended in vain.
+        WaitEnded = "WAIT_ENDED",
     }
 }
 
@@ -68,6 +72,14 @@ closed_set! {
         Skipped = "SKIPPED",
         /// Not carried out, because the transaction was refused.
         RolledBack = "ROLLED_BACK",
+        /// Given to somebody who waited, and not seen in time.
+        Unclaimed = "UNCLAIMED",
+        /// Of a wait: it was over.
+        TimedOut = "TIMED_OUT",
+        /// Of a wait: it was cancelled.
+        Cancelled = "CANCELLED",
+        /// Of a wait: nobody asked for it any more.
+        Lapsed = "LAPSED",
     }
 }
 
@@ -131,6 +143,15 @@ pub struct ReservationEvent {
     pub blockers: Option<Vec<String>>,
     /// The holder's note.
     pub note: Option<String>,
+    /// Of a wait, and of what was granted to it: the ticket.
+    pub ticket: Option<String>,
+    /// How long it was waited for, in milliseconds.
+    pub waited_ms: Option<i64>,
+    /// Of `WAITING`: the place in line; 1 is next.
+    pub place: Option<i64>,
+    /// Of `WAITING`: when the wait ends.
+    #[serde(with = "wire_option")]
+    pub wait_expires_at: Option<DateTime<Utc>>,
 }
 
 impl ReservationEvent {
@@ -159,6 +180,10 @@ impl ReservationEvent {
             slots: None,
             blockers: None,
             note: None,
+            ticket: None,
+            waited_ms: None,
+            place: None,
+            wait_expires_at: None,
         }
     }
 }

@@ -13,3 +13,4 @@ pub mod resource;
 pub mod tier;
 pub mod time;
 pub mod transaction;
+pub mod waiting;

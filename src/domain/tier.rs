@@ -72,6 +72,8 @@ pub struct Limits {
     pub rate: Option<Rate>,
     /// Physical resources held at once.
     pub held: Option<u64>,
+    /// Tickets that wait at once.
+    pub waiting: Option<u64>,
     /// Event streams open at once with keys and tokens; those of sessions do not count.
     pub streams: Option<u64>,
     /// API keys.
@@ -118,6 +120,7 @@ impl Default for Tiers {
             Limits {
                 rate: rate(10, 20),
                 held: Some(50),
+                waiting: Some(50),
                 streams: Some(1),
                 keys: Some(1),
                 resources: Some(100),
@@ -132,6 +135,7 @@ impl Default for Tiers {
             Limits {
                 rate: rate(100, 200),
                 held: Some(500),
+                waiting: Some(500),
                 streams: Some(5),
                 keys: Some(10),
                 resources: Some(1_000),
@@ -146,6 +150,7 @@ impl Default for Tiers {
             Limits {
                 rate: rate(1_000, 2_000),
                 held: Some(10_000),
+                waiting: Some(10_000),
                 streams: Some(20),
                 keys: Some(100),
                 resources: Some(100_000),
@@ -160,6 +165,7 @@ impl Default for Tiers {
             Limits {
                 rate: None,
                 held: None,
+                waiting: None,
                 streams: None,
                 keys: None,
                 resources: None,

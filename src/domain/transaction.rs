@@ -4,6 +4,7 @@ use crate::domain::{
     closed_set::{ClosedSet, closed_set},
     field_errors::FieldErrors,
     reservation::{MAX_BATCH, ReleaseOutcome, ReleaseRequest, ReserveOutcome, ReserveRequest},
+    waiting::{Place, Wait},
 };
 
 closed_set! {
@@ -58,6 +59,10 @@ closed_set! {
         Applied = "APPLIED",
         /// It changed nothing.
         RolledBack = "ROLLED_BACK",
+        /// It is waited for.
+        Waiting = "WAITING",
+        /// Waiting for it would close a circle of requesters who wait for each other; nothing waits.
+        WouldDeadlock = "WOULD_DEADLOCK",
     }
 }
 
@@ -68,6 +73,8 @@ pub struct Transaction {
     pub method: Method,
     /// Its items.
     pub items: Items,
+    /// How long it is waited for where it cannot be carried out now; `None`: not at all.
+    pub wait: Option<Wait>,
 }
 
 /// Items of one transaction: all of one type.
@@ -122,8 +129,12 @@ impl Items {
 pub struct TransactionOutcome<'t> {
     /// Whether it was carried out; if not, it changed nothing.
     pub status: TransactionStatus,
-    /// Outcomes of its items.
+    /// Outcomes of its items; none where it waits.
     pub results: Results<'t>,
+    /// Its place in line, where it waits.
+    pub place: Option<Place>,
+    /// Requesters who would wait for each other, where it would close a circle.
+    pub circle: Vec<String>,
 }
 
 /// The items of one transaction, each with its outcome, in order.

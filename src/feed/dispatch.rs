@@ -6,7 +6,11 @@ use std::{collections::HashSet, sync::Arc};
 use chrono::{DateTime, Utc};
 
 use crate::{
-    domain::names::TenantId,
+    domain::{
+        event::{EventType, ReservationEvent},
+        names::TenantId,
+        waiting::TicketId,
+    },
     feed::{
         buffer::{frame::Frame, ring::Applied},
         gap_repair,
@@ -69,7 +73,22 @@ fn apply(hub: &Arc<Hub>, notification: Notification) {
     }
 }
 
+/// Ends held calls whose tickets wait no longer.
+fn end_holds(hub: &Hub, tenant: &str, event: &ReservationEvent) {
+    let Some(tenant) = TenantId::parse(tenant) else { return };
+    match (event.r#type, event.ticket.as_deref().and_then(TicketId::parse)) {
+        (EventType::Reset, _) => hub.holds.finish_all(&tenant),
+        (EventType::Waiting, _) | (_, None) => {}
+        (_, Some(ticket)) => hub.holds.finish(&tenant, ticket),
+    }
+}
+
 fn apply_event(hub: &Arc<Hub>, notification: Notification) {
+    if let Payload::Reservation { event, .. } = &notification.payload
+        && (event.ticket.is_some() || event.r#type == EventType::Reset)
+    {
+        end_holds(hub, &notification.tenant, event);
+    }
     let channel = hub.find_channel(&notification.tenant);
     if let Some((_, position)) = notification.positions() {
         match &channel {

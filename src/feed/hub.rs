@@ -15,6 +15,7 @@ use crate::{
     feed::{
         buffer::memory_budget::MemoryBudget,
         delivery::{channel::Channel, history::HistoryPages, live_stream::Snapshot, shard::Shard},
+        holds::Holds,
         single_flight::SingleFlight,
         stream_slots::StreamSlots,
     },
@@ -49,6 +50,8 @@ pub(super) struct Hub {
     verified: SingleFlight<(TenantId, Option<String>), Stamped<()>>,
     snapshots: SingleFlight<(TenantId, Uuid), Arc<Snapshot>>,
     pub(super) slots: Arc<StreamSlots>,
+    /// Held calls.
+    pub(super) holds: Arc<Holds>,
     budget: MemoryBudget,
     /// Channels with new frames that are not written yet.
     pub(super) dirty: Mutex<Vec<Arc<Channel>>>,
@@ -71,6 +74,7 @@ impl Hub {
             verified: SingleFlight::new(SHARED_TTL),
             snapshots: SingleFlight::new(SHARED_TTL),
             slots: StreamSlots::new(),
+            holds: Arc::default(),
             budget: MemoryBudget::new(),
             dirty: Mutex::default(),
             disconnected_since: Mutex::default(),
@@ -270,6 +274,7 @@ impl Hub {
         live_channels.retain(|_, channel| channel.subscribers() > 0 || Arc::strong_count(channel) > 1);
         partitions.extend(live_channels.values().map(|channel| channel.tenant_handle.partition()));
         drop(live_channels);
+        partitions.extend(self.holds.partitions());
         let needed = partitions.into_iter().map(Partition::channel).collect();
         self.subscription.get().iter().for_each(|subscription| subscription.retain(&needed));
     }

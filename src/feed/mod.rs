@@ -44,6 +44,7 @@ mod buffer;
 mod delivery;
 mod dispatch;
 mod gap_repair;
+mod holds;
 mod hub;
 mod live_snapshots;
 mod single_flight;
@@ -55,6 +56,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
+    domain::waiting::TicketId,
     redis::Subscription,
     store::{Caller, LimitReached, Store, StoreError, StreamKind},
 };
@@ -236,6 +238,17 @@ impl Feed {
         let snapshot = self.hub.snapshot(store, tenant_handle, connection).await?;
         let snapshot = stream.encode(&snapshot);
         Ok(LiveStreamOutcome::Open { stream, snapshot, now_us })
+    }
+
+    /// Holds a call back until none of its tickets waits any more. Its client may go meanwhile: the tickets keep their places for as long as they
+    /// live.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says, where it cannot be found out whether they wait.
+    pub async fn hold(&self, store: &Store, caller: &Caller, tickets: &[TicketId]) -> Result<(), StoreError> {
+        let tenant_handle = caller.tenant_handle();
+        self.hub.subscribe(tenant_handle).await?;
+        holds::hold(&self.hub.holds, store, tenant_handle.tenant(), tickets).await
     }
 
     /// Waits, once the streams have ended, until Redis has released their slots; 1 s at most, since the slots expire by

@@ -10,7 +10,7 @@ use crate::http::{
     queues::{
         connections::Connections, ingest::Ingest, jobs::Jobs, queue_list::Queues, stream::QueueEvents, workers::Workers,
     },
-    reservations::{Reservations, resources::Resources, transactions::Transactions},
+    reservations::{Reservations, resources::Resources, tickets::Tickets, transactions::Transactions},
     tenants::{admin::Tenants, api_keys::Keys, session::Sessions, token_exchange::Exchange},
 };
 
@@ -36,13 +36,13 @@ may come late, twice and in any order: a job's state follows from the times at w
 
 /// The parts of the API under [`API`].
 pub(super) type Api =
-    (Reservations, Transactions, Resources, Events, Companies, Connections, Keys, Exchange, Sessions, Tenants);
+    (Reservations, Tickets, Transactions, Resources, Events, Companies, Connections, Keys, Exchange, Sessions, Tenants);
 
 /// Prefix of the API's paths.
 pub(super) const API: &str = "/api/v1";
 
 pub(super) fn api() -> Api {
-    (Reservations, Transactions, Resources, Events, Companies, Connections, Keys, Exchange, Sessions, Tenants)
+    (Reservations, Tickets, Transactions, Resources, Events, Companies, Connections, Keys, Exchange, Sessions, Tenants)
 }
 
 fn service() -> OpenApiService<Api, ()> {

@@ -131,6 +131,7 @@ impl Store {
                     Some(caller) => fresh = Some(caller),
                     None => return Err(StoreError::Unauthorized),
                 },
+                "KEYS" => caller.tenant_handle().note_tickets(),
                 "AGAIN" => call.cost = 0, // a continuation of the same call, which was paid for
                 "RATE" => return Err(reply.too_fast(present)),
                 "TOO_MUCH_WORK" => return Err(StoreError::TooMuchWork),

@@ -14,10 +14,21 @@ pub struct Function {
     pub name: &'static str,
     /// The kinds of its keys, in order.
     pub keys: &'static [KeyKind],
-    /// Kinds of keys that follow where the tenant has registered resources.
+    /// Kinds of keys that follow where the tenant has registered resources or somebody waits.
     pub optional_keys: &'static [KeyKind],
     loaded_as: LazyLock<String>,
     script: LazyLock<Script>,
+}
+
+/// How many of its optional keys a call names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyExtent {
+    /// None: the tenant has registered nothing, and nobody waits.
+    Plain,
+    /// Those of registered resources.
+    Defined,
+    /// Those of tickets, too.
+    Waiting,
 }
 
 /// A function as a script.
@@ -37,6 +48,17 @@ impl Script {
 }
 
 impl Function {
+    /// The kinds of keys that a call names, in order.
+    pub(super) fn keys_for(&self, extent: KeyExtent) -> impl Iterator<Item = KeyKind> + Clone + use<> {
+        let optional = match extent {
+            KeyExtent::Plain => 0,
+            KeyExtent::Defined => DEFINITION_KEYS,
+            KeyExtent::Waiting => self.optional_keys.len(),
+        };
+        let optional = self.optional_keys.get(..optional).unwrap_or(&[]);
+        self.keys.iter().chain(optional).copied()
+    }
+
     /// The name by which `FCALL` calls it: it has the version of the library in it.
     #[must_use]
     pub fn loaded_as(&self) -> &str {
@@ -75,10 +97,16 @@ macro_rules! functions {
 
 /// Keys of functions that change or read reservations ...
 const DECISION: &[KeyKind] = &[Meta, Held, Deadlines, History, Due];
-/// ... and those that follow where the tenant has registered resources.
-const DEFINED: &[KeyKind] = &[Definitions, Index, Slots];
+/// ... those that follow where the tenant has registered resources, and behind them those that follow where somebody waits.
+const DEFINED: &[KeyKind] = &[Definitions, Index, Slots, Lines, Tickets, TicketEnds];
+/// Number of those that follow where the tenant has registered resources and nobody waits.
+const DEFINITION_KEYS: usize = 3;
+/// Keys of functions about tickets.
+const WAITING: &[KeyKind] =
+    &[Meta, Held, Deadlines, History, Due, Definitions, Index, Slots, Lines, Tickets, TicketEnds];
 /// Keys of functions that change or read definitions.
-const REGISTRY: &[KeyKind] = &[Meta, Held, Deadlines, History, Due, Definitions, Index, Slots, Links];
+const REGISTRY: &[KeyKind] =
+    &[Meta, Held, Deadlines, History, Due, Definitions, Index, Slots, Lines, Tickets, TicketEnds, Links];
 /// Keys of functions that change the queue monitor's state.
 const MONITOR: &[KeyKind] = &[
     Meta,
@@ -108,6 +136,10 @@ functions! {
     FORCE_RELEASE "force_release" DECISION, DEFINED;
     RESET "reset" DECISION, DEFINED;
     EXPIRE "expire" DECISION, DEFINED;
+    TICKET_READ "ticket_read" WAITING;
+    TICKET_CANCEL "ticket_cancel" WAITING;
+    TICKET_TOUCH "ticket_touch" WAITING;
+    WAITING_LIST "waiting_list" WAITING;
     REGISTER "register" REGISTRY;
     RESOURCE_DELETE "resource_delete" REGISTRY;
     RESOURCE_READ "resource_read" REGISTRY;
@@ -121,7 +153,7 @@ functions! {
     TENANT_UPDATE "tenant_update" &[Meta];
     TENANT_DELETE "tenant_delete" &[
         Meta, Keys, Due, Connections, Held, Deadlines, History, Used, Sessions, Definitions, Index,
-        Slots, Links, Streams, Companies, CompanyIds, Dedupe, Watches, Cursors, Jobs, JobDetails, JobsCreated, JobsOpen, JobsFinished, Workers, Beats, Absent, Queues,
+        Slots, Lines, Tickets, TicketEnds, Links, Streams, Companies, CompanyIds, Dedupe, Watches, Cursors, Jobs, JobDetails, JobsCreated, JobsOpen, JobsFinished, Workers, Beats, Absent, Queues,
         QueuesSeen, Counts,
     ];
     ISSUER_CLAIM "issuer_claim" &[Issuer];

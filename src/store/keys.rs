@@ -135,6 +135,9 @@ key_kinds! {
     Definitions "definitions" Tenant;
     Index "index" Tenant;
     Slots "slots" Tenant;
+    Lines "lines" Tenant;
+    Tickets "tickets" Tenant;
+    TicketEnds "ticket_ends" Tenant;
     Links "links" Tenant;
     Streams "streams" Tenant;
     Companies "companies" Tenant;

@@ -33,19 +33,20 @@ const CORE: &[Part] = parts! {
 /// Parts that plan a change of reservations.
 const PLAN: &[Part] = parts! {
     "reservations/stage" "reservations/reservation" "reservations/definitions" "reservations/pools" "reservations/tree" "reservations/take"
-    "reservations/release" "reservations/lapse" "reservations/settle" "reservations/begin"
+    "reservations/release" "reservations/lapse" "reservations/settle" "reservations/begin" "reservations/items" "reservations/calls"
+    "reservations/groups" "waiting/lines" "waiting/tickets" "waiting/hand_over" "waiting/wait"
 };
 
 const RESERVATIONS: &[Part] = parts! {
-    "reservations/straight" "reservations/items" "reservations/calls" "reservations/groups" "reservations/reserve" "reservations/unreserve"
+    "reservations/straight" "reservations/reserve" "reservations/unreserve"
     "reservations/renew" "reservations/shared" "reservations/transactions" "reservations/expire" "reservations/force_release"
-    "reservations/reset"
+    "reservations/reset" "waiting/ticket_read" "waiting/ticket_cancel" "waiting/ticket_touch"
 };
 
 const RESOURCES: &[Part] = parts! {
     "resources/drafts" "resources/bitmap" "resources/layout" "resources/pages" "resources/availability" "resources/register"
     "resources/resource_delete" "resources/resource_list" "resources/resource_read" "resources/check" "resources/list"
-    "resources/verify_fence" "resources/position"
+    "resources/verify_fence" "resources/position" "waiting/waiting_list"
 };
 
 const EVENTS: &[Part] = parts! {
@@ -182,7 +183,7 @@ mod tests {
             let names: Vec<_> = lists.iter().copied().flatten().flat_map(|part| header(part.text, "gives")).collect();
             let mut seen = HashSet::new();
             assert!(names.iter().all(|name| seen.insert(name)), "{group}: a name is given twice");
-            assert!(names.len() < 150, "{group}: Lua allows 200 locals in a function, and {} are given", names.len());
+            assert!(names.len() < 180, "{group}: Lua allows 200 locals in a function, and {} are given", names.len());
         }
     }
 

@@ -50,6 +50,7 @@ pub use reply::{LimitReached, Limited, Outcome, Stamped};
 pub use reservations::expiry::{ClockSample, DueTenants, Expired};
 pub use reservations::pages::{Page, PageCursor};
 pub use reservations::resources::{RegisterOutcome, ResourcePage};
+pub use reservations::tickets::{CancelOutcome, WaitingPage, WaitingTicket};
 pub use tenants::TenantPage;
 pub use tenants::api_keys::{KEY_PREFIX, KeyPage, KeyRemoval, NewKey};
 pub use tenants::handle::TenantHandle;

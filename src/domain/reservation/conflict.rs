@@ -40,9 +40,9 @@ impl Holder {
         let holder = &self.requester;
         match self.until_ms.map(|ms| iso(instant(ms))) {
             Some(until) => format!(
-                "{what} is held by \"{holder}\" until {until}; try again then, or watch the event stream for its release."
+                "{what} is held by \"{holder}\" until {until}; try again then, or wait for it with waitSeconds."
             ),
-            None => format!("{what} is held by \"{holder}\" without an end; watch the event stream for its release."),
+            None => format!("{what} is held by \"{holder}\" without an end; wait for its release with waitSeconds."),
         }
     }
 }
@@ -71,6 +71,13 @@ pub enum Conflict {
         /// The name.
         resource: String,
     },
+    /// It is free, and kept for those who wait and come first.
+    Kept {
+        /// The name.
+        resource: String,
+        /// For how many.
+        ahead: i64,
+    },
     /// The name spells the path of a registered resource.
     Path {
         /// That resource's name.
@@ -92,6 +99,7 @@ impl Conflict {
         Some(match kind {
             "registration" => Self::Unregistered { resource },
             "path" => Self::Path { resource },
+            "kept" => Self::Kept { resource, ahead: until_ms.unwrap_or(1) },
             "quantity" => Self::Quantity { resource },
             _ if holder.is_empty() => Self::PoolFull { pool: resource, free_ms: until_ms },
             _ => Self::Held {
@@ -106,7 +114,7 @@ impl Conflict {
     #[must_use]
     pub fn status(&self) -> ReserveStatus {
         match self {
-            Self::Held { .. } => ReserveStatus::AlreadyHeld,
+            Self::Held { .. } | Self::Kept { .. } => ReserveStatus::AlreadyHeld,
             Self::PoolFull { .. } => ReserveStatus::NotAvailable,
             Self::Unregistered { .. } | Self::Path { .. } | Self::Quantity { .. } => ReserveStatus::NotValid,
         }
@@ -117,7 +125,11 @@ impl Conflict {
     pub fn holder(&self) -> Option<&Holder> {
         match self {
             Self::Held { holder, .. } => Some(holder),
-            Self::PoolFull { .. } | Self::Unregistered { .. } | Self::Path { .. } | Self::Quantity { .. } => None,
+            Self::PoolFull { .. }
+            | Self::Kept { .. }
+            | Self::Unregistered { .. }
+            | Self::Path { .. }
+            | Self::Quantity { .. } => None,
         }
     }
 
@@ -127,8 +139,16 @@ impl Conflict {
         match self {
             Self::Held { holder, .. } => holder.until_ms,
             Self::PoolFull { free_ms, .. } => *free_ms,
-            Self::Unregistered { .. } | Self::Path { .. } | Self::Quantity { .. } => None,
+            Self::Kept { .. } | Self::Unregistered { .. } | Self::Path { .. } | Self::Quantity { .. } => None,
         }
+    }
+
+    /// A sentence: what is in the way, for somebody who waits for it.
+    #[must_use]
+    pub fn explain_briefly(&self) -> String {
+        let sentence = self.explain();
+        let (what, _) = sentence.split_once(';').unwrap_or((sentence.trim_end_matches('.'), ""));
+        format!("{what}.")
     }
 
     /// A sentence: what is in the way, and what to do about it.
@@ -143,11 +163,21 @@ impl Conflict {
                 format!("No slot of \"{pool}\" is free; the earliest ends at {}.", iso(instant(*free_ms)))
             }
             Self::PoolFull { pool, free_ms: None } => {
-                format!("No slot of \"{pool}\" is free; watch the event stream for a release.")
+                format!("No slot of \"{pool}\" is free; wait for a release with waitSeconds.")
             }
             Self::Unregistered { resource } => format!(
                 "\"{resource}\" is not registered, or the pool has no such slot; register it first, or mend the name."
             ),
+            Self::Kept { resource, ahead: 1 } => {
+                format!(
+                    "\"{resource}\" is free, but kept for one who waits for it; wait for it, too, with waitSeconds."
+                )
+            }
+            Self::Kept { resource, ahead } => {
+                format!(
+                    "\"{resource}\" is free, but kept for {ahead} who wait for it; wait for it, too, with waitSeconds."
+                )
+            }
             Self::Path { resource } => {
                 format!(
                     "This is the path of the registered resource \"{resource}\"; reserve it by its name, \"{resource}\"."
@@ -178,7 +208,7 @@ mod tests {
             (
                 ReserveStatus::AlreadyHeld,
                 true,
-                "\"x\" is held by \"w\" until 2026-05-13T12:01:00.000Z; try again then, or watch the event stream for its release."
+                "\"x\" is held by \"w\" until 2026-05-13T12:01:00.000Z; try again then, or wait for it with waitSeconds."
                     .into()
             )
         );

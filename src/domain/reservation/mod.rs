@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::domain::{
     field_errors::{FieldError, FieldErrors},
     names,
+    waiting::Wait,
 };
 
 /// Most items of one call.
@@ -41,6 +42,8 @@ pub struct ReserveRequest {
     pub note: String,
     /// Slots that are wanted of a pool, 1 to [`MAX_QUANTITY`].
     pub quantity: i64,
+    /// How long it is waited for where it cannot be had now; `None`: not at all.
+    pub wait: Option<Wait>,
 }
 
 /// Request to give one reservation back: a claim to hold it, with the proof.
@@ -139,6 +142,8 @@ pub struct Checked {
     pub available: i64,
     /// Whether a requester that holds nothing could take it now, tree and blockers considered.
     pub takeable: bool,
+    /// How many tickets want it.
+    pub waiting: i64,
 }
 
 /// An active reservation as the listing shows it: never its release token.

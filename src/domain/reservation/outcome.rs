@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::domain::{
     closed_set::closed_set,
     reservation::conflict::{Conflict, Holder},
+    waiting::Place,
 };
 
 closed_set! {
@@ -20,6 +21,10 @@ closed_set! {
         NotAvailable = "NOT_AVAILABLE",
         /// The name needs registration and has none.
         NotValid = "NOT_VALID",
+        /// It is waited for.
+        Waiting = "WAITING",
+        /// Waiting for it would close a circle of requesters who wait for each other; nothing waits.
+        WouldDeadlock = "WOULD_DEADLOCK",
         /// In a transaction `FIRST`: not tried, because another item was taken.
         Skipped = "SKIPPED",
         /// In a transaction that was rolled back: free, and not taken.
@@ -93,6 +98,10 @@ pub enum ReserveOutcome {
     AlreadyHad(Grant),
     /// Not taken.
     Refused(Conflict),
+    /// Not taken yet.
+    Waiting(Place),
+    /// Not taken: these requesters would wait for each other in a circle.
+    WouldDeadlock(Vec<String>),
 }
 
 impl ReserveOutcome {
@@ -103,6 +112,8 @@ impl ReserveOutcome {
             Self::Acquired(_) => ReserveStatus::Acquired,
             Self::AlreadyHad(_) => ReserveStatus::AlreadyHad,
             Self::Refused(conflict) => conflict.status(),
+            Self::Waiting(_) => ReserveStatus::Waiting,
+            Self::WouldDeadlock(_) => ReserveStatus::WouldDeadlock,
         }
     }
 
@@ -111,7 +122,7 @@ impl ReserveOutcome {
     pub fn grant(&self) -> Option<&Grant> {
         match self {
             Self::Acquired(grant) | Self::AlreadyHad(grant) => Some(grant),
-            Self::Refused(_) => None,
+            Self::Refused(_) | Self::Waiting(_) | Self::WouldDeadlock(_) => None,
         }
     }
 
@@ -120,7 +131,8 @@ impl ReserveOutcome {
     pub fn conflict(&self) -> Option<&Conflict> {
         match self {
             Self::Refused(conflict) => Some(conflict),
-            Self::Acquired(_) | Self::AlreadyHad(_) => None,
+            Self::Waiting(place) => Some(&place.conflict),
+            Self::Acquired(_) | Self::AlreadyHad(_) | Self::WouldDeadlock(_) => None,
         }
     }
 }
@@ -157,6 +169,8 @@ pub enum RenewOutcome {
         fence: i64,
         /// New deadline, in milliseconds since the Unix epoch.
         deadline_ms: i64,
+        /// How many tickets want it.
+        waiting: i64,
     },
     /// Nobody holds it.
     NotReserved,

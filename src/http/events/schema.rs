@@ -66,6 +66,14 @@ pub(super) struct ReservationEvent {
     blockers: Option<Vec<String>>,
     /// The holder's note.
     note: Option<String>,
+    /// Of a wait, and of what was granted to it: the ticket.
+    ticket: Option<String>,
+    /// How long it was waited for, in milliseconds.
+    waited_ms: Option<i64>,
+    /// Of `WAITING`: the place in line; 1 is next.
+    place: Option<i64>,
+    /// Of `WAITING`: when the wait ends.
+    wait_expires_at: Option<DateTime<Utc>>,
 }
 
 /// One item of a transaction's event.

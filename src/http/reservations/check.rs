@@ -41,6 +41,8 @@ pub(super) struct CheckResult {
     available: i64,
     /// The holder's note.
     note: Option<String>,
+    /// How many tickets want it.
+    waiting: i64,
 }
 
 impl CheckResult {
@@ -54,6 +56,7 @@ impl CheckResult {
             capacity: checked.capacity,
             available: checked.available,
             note: checked.note,
+            waiting: checked.waiting,
         }
     }
 }

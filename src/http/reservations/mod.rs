@@ -5,6 +5,7 @@ pub(super) mod list;
 mod release;
 mod reserve;
 pub(super) mod resources;
+pub(super) mod tickets;
 pub(super) mod transactions;
 
 use poem_openapi::{
@@ -17,7 +18,7 @@ use crate::{
         access::Tenant,
         field_errors::FieldErrors,
         names,
-        reservation::{MAX_BATCH, ReleaseRequest, batch},
+        reservation::{MAX_BATCH, ReleaseRequest, ReserveOutcome, batch},
     },
     http::{
         app_state::{AppState, Tag},
@@ -30,6 +31,7 @@ use crate::{
                 UnreserveResult,
             },
             reserve::{ReserveItem, ReserveResult},
+            tickets::{held_items, hold_time},
         },
         wire::{
             error::{ApiError, Code},
@@ -55,8 +57,11 @@ impl Reservations {
         &self,
         caller: Authorized<Write>,
         app_state: AppState,
+        /// Seconds for which the answer may be held back until nothing in it waits any more, 0 to 60.
+        hold: Query<Option<i64>>,
         body: Items<ReserveItem>,
     ) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
+        let hold = hold_time(hold.0)?;
         let requests = batch(body.0.0, ReserveItem::parse).map_err(ApiError::validation)?;
         let stamped = app_state.store().reserve(&caller.0, &requests).await.map_err(|error| {
             let ttls = requests.iter().map(|request| request.ttl_ms);
@@ -68,6 +73,14 @@ impl Reservations {
             )
         })?;
         let outcomes = with_tokens(stamped, &caller.0, std::iter::empty())?;
+        // Boxed, since it is rare: every call would carry the size of its future.
+        let is_held =
+            !hold.is_zero() && outcomes.answer.iter().any(|outcome| matches!(outcome, ReserveOutcome::Waiting(_)));
+        let outcomes = if is_held {
+            Box::pin(held_items(app_state.app(), &caller.0, &requests, outcomes, hold)).await?
+        } else {
+            outcomes
+        };
         Ok(Answer(outcomes.map(|outcomes| {
             let items = requests.into_iter().zip(outcomes);
             items.map(|(request, outcome)| ReserveResult::of(request.resource, request.requester, outcome)).collect()

@@ -121,6 +121,8 @@ pub(super) struct RenewResult {
     expires_at: Option<DateTime<Utc>>,
     /// The grant's own; a renewal does not change it.
     fencing_token: Option<i64>,
+    /// How many tickets want it; null where it is not held.
+    waiting: Option<i64>,
 }
 
 impl RenewResult {
@@ -130,11 +132,13 @@ impl RenewResult {
             RenewOutcome::Renewed { .. } | RenewOutcome::NotReserved => status.name().into(),
             RenewOutcome::NotOwner(holder) => holder.explain(&resource),
         };
-        let (expires_at, fencing_token) = match outcome {
-            RenewOutcome::Renewed { fence, deadline_ms } => (Some(instant(deadline_ms)), Some(fence)),
-            RenewOutcome::NotReserved | RenewOutcome::NotOwner(_) => (None, None),
+        let (expires_at, fencing_token, waiting) = match outcome {
+            RenewOutcome::Renewed { fence, deadline_ms, waiting } => {
+                (Some(instant(deadline_ms)), Some(fence), Some(waiting))
+            }
+            RenewOutcome::NotReserved | RenewOutcome::NotOwner(_) => (None, None, None),
         };
-        Self { resource, requester, status: Word(status), explanation, expires_at, fencing_token }
+        Self { resource, requester, status: Word(status), explanation, expires_at, fencing_token, waiting }
     }
 }
 

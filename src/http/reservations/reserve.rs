@@ -16,6 +16,7 @@ use crate::{
             ttl_ms,
         },
         time::{instant, wire_option},
+        waiting::{DEFAULT_KEEP_ALIVE_S, KEEP_ALIVE_S, MAX_PRIORITY, MAX_WAIT_S, Place, TicketId, Wait},
     },
     http::wire::{request::whole_number, word::Word},
 };
@@ -39,7 +40,17 @@ pub(super) struct ReserveItem {
     /// Shown wherever the holder is shown. At most 1,024 bytes.
     pub(super) note: Option<String>,
     /// Slots of a pool, 1 to 1,000: all or none, under one token, fence and time to live. 1 without it.
+    #[serde(default, deserialize_with = "whole_number")]
     pub(super) quantity: Option<i64>,
+    /// Seconds to wait where it cannot be had now, 1 to 86,400: then it is `WAITING`, with a ticket. Without it, it is refused.
+    #[serde(default, deserialize_with = "whole_number")]
+    pub(super) wait_seconds: Option<i64>,
+    /// Of a wait: -1,000 to 1,000, greater is served first. 0 without it.
+    #[serde(default, deserialize_with = "whole_number")]
+    pub(super) priority: Option<i64>,
+    /// Of a wait: seconds for which the ticket lives while nobody asks for it, 5 to 3,600. 30 without it.
+    #[serde(default, deserialize_with = "whole_number")]
+    pub(super) keep_alive_seconds: Option<i64>,
 }
 
 impl ReserveItem {
@@ -52,9 +63,16 @@ impl ReserveItem {
         let resource_type = errors.check(|| format!("[{at}].resourceType"), names::label(resource_type));
         let note = errors.check(|| format!("[{at}].note"), names::note(raw.note));
         let quantity = errors.check(|| format!("[{at}].quantity"), quantity(raw.quantity));
+        let wait = WaitFields {
+            wait_seconds: raw.wait_seconds,
+            priority: raw.priority,
+            keep_alive_seconds: raw.keep_alive_seconds,
+            overtake: None,
+        };
+        let wait = wait.parse(errors, &format!("[{at}]."));
         let ((requester, resource), ttl_ms, resource_type, note) = (names?, ttl_ms?, resource_type?, note?);
-        let (token, quantity) = (Uuid::new_v4(), quantity?);
-        Some(ReserveRequest { requester, resource, token, ttl_ms, resource_type, note, quantity })
+        let (token, quantity, wait) = (Uuid::new_v4(), quantity?, wait?);
+        Some(ReserveRequest { requester, resource, token, ttl_ms, resource_type, note, quantity, wait })
     }
 }
 
@@ -88,6 +106,17 @@ pub(super) struct ReserveResult {
     /// Until when that holder has it.
     #[serde(with = "wire_option")]
     holder_expires_at: Option<DateTime<Utc>>,
+    /// Of `WAITING`: the ticket; ask for it at least every `keepAliveSeconds`.
+    ticket: Option<String>,
+    /// Of `WAITING`: the place in line; 1 is next.
+    place: Option<i64>,
+    /// Of `WAITING`: when the wait ends.
+    #[serde(with = "wire_option")]
+    wait_expires_at: Option<DateTime<Utc>>,
+    /// Of `WAITING`: when it is served if every holder keeps it to its deadline and everybody ahead for the whole time to live; null where one of
+    /// them has none.
+    #[serde(with = "wire_option")]
+    expected_by: Option<DateTime<Utc>>,
 }
 
 impl ReserveResult {
@@ -111,6 +140,19 @@ impl ReserveResult {
                 holder_expires_at: grant.deadline_ms.map(instant),
                 ..Self::bare(resource, requester, status)
             },
+            ReserveOutcome::Waiting(place) => Self {
+                explanation: explain_place(&place),
+                holder: place.conflict.holder().map(|holder| holder.requester.clone()),
+                holder_expires_at: place.conflict.free_ms().map(instant),
+                ticket: Some(place.ticket.to_string()),
+                place: Some(place.place),
+                wait_expires_at: Some(instant(place.ends_ms)),
+                expected_by: place.expected_ms.map(instant),
+                ..Self::bare(resource, requester, status)
+            },
+            ReserveOutcome::WouldDeadlock(circle) => {
+                Self { explanation: explain_circle(&circle), ..Self::bare(resource, requester, status) }
+            }
             ReserveOutcome::Refused(conflict) => Self {
                 explanation: conflict.explain(),
                 holder: conflict.holder().map(|holder| holder.requester.clone()),
@@ -144,6 +186,76 @@ impl ReserveResult {
             fencing_token: None,
             holder: None,
             holder_expires_at: None,
+            ticket: None,
+            place: None,
+            wait_expires_at: None,
+            expected_by: None,
         }
+    }
+}
+
+/// A sentence: what is in the way, and how many are before.
+pub(super) fn explain_place(place: &Place) -> String {
+    let ahead = match place.place - 1 {
+        0 => "nobody is before you".to_owned(),
+        1 => "1 is before you".to_owned(),
+        ahead => format!("{ahead} are before you"),
+    };
+    format!("{} You wait for it; {ahead}.", place.conflict.explain_briefly())
+}
+
+/// A sentence: who would wait for whom.
+pub(super) fn explain_circle(circle: &[String]) -> String {
+    let names: Vec<_> = circle.iter().chain(circle.first()).map(|name| format!("\"{name}\"")).collect();
+    format!(
+        "Nothing waits: {} would each wait for what the next one holds; give back one of these things first.",
+        names.join(", ")
+    )
+}
+
+/// How long something is waited for, as a request says it.
+pub(super) struct WaitFields {
+    pub(super) wait_seconds: Option<i64>,
+    pub(super) priority: Option<i64>,
+    pub(super) keep_alive_seconds: Option<i64>,
+    pub(super) overtake: Option<bool>,
+}
+
+impl WaitFields {
+    /// Checks them; the paths of faults begin with `prefix`. `Some(None)`: nothing is waited for.
+    pub(super) fn parse(self, errors: &mut FieldErrors, prefix: &str) -> Option<Option<Wait>> {
+        let Some(seconds) = self.wait_seconds else {
+            let given = [
+                ("priority", self.priority.is_some()),
+                ("keepAliveSeconds", self.keep_alive_seconds.is_some()),
+                ("overtake", self.overtake.is_some()),
+            ];
+            let mut is_good = true;
+            for (name, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+                errors.add(format!("{prefix}{name}"), "needs waitSeconds beside it");
+                is_good = false;
+            }
+            return is_good.then_some(None);
+        };
+        let mut within = |name: &str, value: i64, bounds: std::ops::RangeInclusive<i64>| {
+            let (least, most) = (*bounds.start(), *bounds.end());
+            let checked = if bounds.contains(&value) {
+                Ok(value)
+            } else {
+                Err(format!("is {value}; it must be a whole number from {least} to {most}"))
+            };
+            errors.check(|| format!("{prefix}{name}"), checked)
+        };
+        let wait_s = within("waitSeconds", seconds, 1..=MAX_WAIT_S);
+        let priority = within("priority", self.priority.unwrap_or(0), -MAX_PRIORITY..=MAX_PRIORITY);
+        let keep_alive = self.keep_alive_seconds.unwrap_or(DEFAULT_KEEP_ALIVE_S);
+        let keep_alive_s = within("keepAliveSeconds", keep_alive, KEEP_ALIVE_S);
+        Some(Some(Wait {
+            ticket: TicketId::random(),
+            wait_ms: wait_s? * 1_000,
+            priority: priority?,
+            keep_alive_ms: keep_alive_s? * 1_000,
+            overtake: self.overtake.unwrap_or(false),
+        }))
     }
 }

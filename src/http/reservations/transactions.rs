@@ -2,8 +2,10 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
+use chrono::{DateTime, Utc};
 use poem_openapi::{
     Object, OpenApi, Union,
+    param::Query,
     registry::{MetaSchemaRef, Registry},
     types::Type,
 };
@@ -16,6 +18,7 @@ use crate::{
             MAX_BATCH, ReleaseOutcome, ReleaseRequest, ReleaseStatus, ReserveOutcome, ReserveRequest, ReserveStatus,
             batch,
         },
+        time::{instant, wire_option},
         transaction::{
             ItemOutcome, Items, Method, Results, Transaction, TransactionOutcome, TransactionStatus, TransactionType,
             check_sizes,
@@ -27,7 +30,8 @@ use crate::{
         reservations::{
             refused_ttl,
             release::{UnreserveItem, UnreserveResult},
-            reserve::{ReserveItem, ReserveResult},
+            reserve::{ReserveItem, ReserveResult, WaitFields, explain_circle, explain_place},
+            tickets::{held_transactions, hold_time},
         },
         wire::{
             error::ApiError,
@@ -55,8 +59,11 @@ impl Transactions {
         &self,
         caller: Authorized<Write>,
         app_state: AppState,
+        /// Seconds for which the answer may be held back until nothing in it waits any more, 0 to 60.
+        hold: Query<Option<i64>>,
         body: Body<TransactionList>,
     ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
+        let hold = hold_time(hold.0)?;
         let transactions = parse(body.0.0)?;
         refuse_repeated_pools(app_state.store(), &caller.0, &transactions).await?;
         let stamped = app_state.store().transactions(&caller.0, &transactions).await.map_err(|error| {
@@ -69,13 +76,12 @@ impl Transactions {
         })?;
         let names = transactions.iter().flat_map(|transaction| transaction.items.names());
         let outcomes = with_tokens(stamped, &caller.0, names)?;
-        Ok(Answer(outcomes.map(|outcomes| {
-            transactions
-                .iter()
-                .zip(outcomes)
-                .map(|(transaction, outcome)| TransactionResult::of(transaction, outcome))
-                .collect()
-        })))
+        let places = outcomes.answer.iter().map(|outcome| outcome.place.clone()).collect();
+        let results = outcomes.map(|outcomes| {
+            let items = transactions.iter().zip(outcomes);
+            items.map(|(transaction, outcome)| TransactionResult::of(transaction, outcome)).collect()
+        });
+        Box::pin(held_transactions(app_state.app(), &caller.0, &transactions, results, places, hold)).await.map(Answer)
     }
 }
 
@@ -119,13 +125,25 @@ fn parse(raw: Vec<TransactionRequest>) -> Result<Vec<Transaction>, ApiError> {
         let method = errors.check(|| format!("[{at}].method"), Method::parse(method));
         let request_type = raw.request_type.as_ref().map(UncheckedWord::as_str);
         let request_type = errors.check(|| format!("[{at}].requestType"), TransactionType::parse(request_type));
+        let wait = WaitFields {
+            wait_seconds: raw.wait_seconds,
+            priority: raw.priority,
+            keep_alive_seconds: raw.keep_alive_seconds,
+            overtake: raw.overtake,
+        };
+        let wait = wait.parse(&mut errors, &format!("[{at}].")).flatten();
+        if wait.is_some() && request_type == Some(TransactionType::Unreserve) {
+            errors.add(format!("[{at}].waitSeconds"), "is for RESERVE; nobody waits to give something back");
+        }
         let requests = raw.requests.unwrap_or_default().0;
         let items = request_type.map(|request_type| match request_type {
             TransactionType::Reserve => batch(requests, TransactionItem::parse_reserve).map(Items::Reserve),
             TransactionType::Unreserve => batch(requests, TransactionItem::parse_unreserve).map(Items::Unreserve),
         });
         match items {
-            Some(Ok(items)) => transactions.extend(method.map(|method| Transaction { method, items })),
+            Some(Ok(items)) => {
+                transactions.extend(method.map(|method| Transaction { method, items, wait }));
+            }
             // Errors of the list as a whole have no path; `check_sizes` has added them.
             Some(Err(found)) => errors.add_nested(
                 &format!("[{at}].requests"),
@@ -203,6 +221,17 @@ struct TransactionRequest {
     request_type: Option<UncheckedWord<TransactionType>>,
     /// Items as in reserve, or as in unreserve. All transactions of a call together have 1 to 1,000.
     requests: Option<List<TransactionItem, MAX_BATCH>>,
+    /// RESERVE: seconds to wait where it cannot be carried out now, 1 to 86,400.
+    #[serde(default, deserialize_with = "whole_number")]
+    wait_seconds: Option<i64>,
+    /// Of a wait: -1,000 to 1,000, greater is served first. 0 without it.
+    #[serde(default, deserialize_with = "whole_number")]
+    priority: Option<i64>,
+    /// Of a wait: seconds for which the ticket lives while nobody asks for it, 5 to 3,600. 30 without it.
+    #[serde(default, deserialize_with = "whole_number")]
+    keep_alive_seconds: Option<i64>,
+    /// Of a wait: nothing is kept for it; others may pass until all it wants is free at once.
+    overtake: Option<bool>,
 }
 
 impl TransactionRequest {
@@ -237,7 +266,22 @@ struct TransactionItem {
 impl TransactionItem {
     fn parse_reserve(errors: &mut FieldErrors, at: usize, raw: Self) -> Option<ReserveRequest> {
         let Self { requester, resource, ttl_seconds, resource_type, note, quantity, .. } = raw;
-        ReserveItem::parse(errors, at, ReserveItem { requester, resource, ttl_seconds, resource_type, note, quantity })
+        let (wait_seconds, priority, keep_alive_seconds) = (None, None, None);
+        ReserveItem::parse(
+            errors,
+            at,
+            ReserveItem {
+                requester,
+                resource,
+                ttl_seconds,
+                resource_type,
+                note,
+                quantity,
+                wait_seconds,
+                priority,
+                keep_alive_seconds,
+            },
+        )
     }
 
     fn parse_unreserve(errors: &mut FieldErrors, at: usize, raw: Self) -> Option<ReleaseRequest> {
@@ -250,26 +294,40 @@ impl TransactionItem {
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
 #[oai(rename_all = "camelCase")]
-struct TransactionResult {
+pub(super) struct TransactionResult {
     method: Word<Method>,
     request_type: Word<TransactionType>,
     status: Word<TransactionStatus>,
     /// The status word, or why it was rolled back.
     explanation: String,
-    /// Outcomes of its items, in order.
+    /// Outcomes of its items, in order; none where it waits.
     results: Vec<TransactionItemResult>,
+    /// Of `WAITING`: the ticket; ask for it at least every `keepAliveSeconds`.
+    ticket: Option<String>,
+    /// Of `WAITING`: the place in line; 1 is next.
+    place: Option<i64>,
+    /// Of `WAITING`: when the wait ends.
+    #[serde(with = "wire_option")]
+    wait_expires_at: Option<DateTime<Utc>>,
+    /// Of `WAITING`: when it is expected to be served; null where a holder or somebody ahead has no end.
+    #[serde(with = "wire_option")]
+    expected_by: Option<DateTime<Utc>>,
 }
 
 /// Outcome of one item, as reserve or unreserve answers it.
 #[derive(Debug, Serialize, Union)]
 #[serde(untagged)]
 enum TransactionItemResult {
-    Reserve(ReserveResult),
+    Reserve(Box<ReserveResult>),
     Unreserve(UnreserveResult),
 }
 
 impl TransactionResult {
-    fn of(transaction: &Transaction, outcome: TransactionOutcome<'_>) -> Self {
+    pub(super) fn of(transaction: &Transaction, outcome: TransactionOutcome<'_>) -> Self {
+        Self::of_parts(transaction.method, transaction.items.request_type(), outcome)
+    }
+
+    pub(super) fn of_parts(method: Method, request_type: TransactionType, outcome: TransactionOutcome<'_>) -> Self {
         let conflict = match &outcome.results {
             Results::Reserve(results) => results.iter().find_map(|(_, outcome)| match outcome {
                 ItemOutcome::Decided(ReserveOutcome::Refused(conflict)) => Some(conflict.explain()),
@@ -280,13 +338,20 @@ impl TransactionResult {
                 _ => None,
             }),
         };
-        let explanation = match (outcome.status, conflict) {
-            (TransactionStatus::RolledBack, Some(conflict)) => format!("Nothing was changed. {conflict}"),
-            (status, _) => status.name().into(),
+        let explanation = match (outcome.status, conflict, &outcome.place) {
+            (TransactionStatus::RolledBack, Some(conflict), _) => format!("Nothing was changed. {conflict}"),
+            (TransactionStatus::WouldDeadlock, ..) => explain_circle(&outcome.circle),
+            (_, _, Some(place)) => explain_place(place),
+            (status, ..) => status.name().into(),
         };
+        let place = outcome.place;
         Self {
-            method: Word(transaction.method),
-            request_type: Word(transaction.items.request_type()),
+            ticket: place.as_ref().map(|place| place.ticket.to_string()),
+            wait_expires_at: place.as_ref().map(|place| instant(place.ends_ms)),
+            expected_by: place.as_ref().and_then(|place| place.expected_ms).map(instant),
+            place: place.map(|place| place.place),
+            method: Word(method),
+            request_type: Word(request_type),
             status: Word(outcome.status),
             explanation,
             results: match outcome.results {
@@ -298,13 +363,13 @@ impl TransactionResult {
 }
 
 fn reserve_result((request, outcome): (&ReserveRequest, ItemOutcome<ReserveOutcome>)) -> TransactionItemResult {
-    TransactionItemResult::Reserve(match outcome {
+    TransactionItemResult::Reserve(Box::new(match outcome {
         ItemOutcome::Decided(outcome) => {
             ReserveResult::of(request.resource.clone(), request.requester.clone(), outcome)
         }
         ItemOutcome::Skipped => ReserveResult::not_carried_out(request, ReserveStatus::Skipped),
         ItemOutcome::RolledBack => ReserveResult::not_carried_out(request, ReserveStatus::RolledBack),
-    })
+    }))
 }
 
 fn unreserve_result((claim, outcome): (&ReleaseRequest, ItemOutcome<ReleaseOutcome>)) -> TransactionItemResult {

@@ -85,6 +85,7 @@ impl Caller {
             .boolean(tenant.require_registration)
             .int(tenant.default_ttl_ms.unwrap_or(0))
             .int(tenant.max_ttl_ms.unwrap_or(0))
+            .int(limits.waiting.unwrap_or(0) as i64)
             .done()
             .into();
         // The service itself proves no version, so it learns of no first definition.

@@ -11,6 +11,7 @@ use crate::{
         reservation::Conflict,
         tier::LimitType,
         time::instant,
+        waiting::TicketId,
     },
     store::{codec::Reader, reservations::Place},
 };
@@ -235,10 +236,19 @@ fn read_extra(reader: &mut Reader<'_>, event: &mut ReservationEvent) -> Option<(
         return Some(());
     }
     let len = reader.array()?;
-    (len == 2).then_some(())?;
     event.method = read_word(reader)?;
     event.changes = read_changes(reader)?;
-    Some(())
+    match len {
+        2 => Some(()),
+        6 => {
+            event.ticket = reader.maybe_text()?.and_then(|digits| TicketId::parse(&digits)).map(|id| id.to_string());
+            event.waited_ms = reader.maybe_int()?;
+            event.place = reader.maybe_int()?;
+            event.wait_expires_at = reader.maybe_int()?.map(instant);
+            Some(())
+        }
+        _ => None,
+    }
 }
 
 /// Decodes one change: a letter for its kind, and its parts.

@@ -10,6 +10,7 @@ use crate::{
             ReserveRequest, ReserveStatus,
         },
         transaction::ItemOutcome,
+        waiting::TicketId,
     },
     store::codec::Reader,
 };
@@ -79,15 +80,33 @@ pub(super) fn read_reserve_item(
         }
         Some("SKIPPED") => return Some(ItemOutcome::Skipped),
         Some("ROLLED_BACK") => return Some(ItemOutcome::RolledBack),
-        Some(status) => {
-            let status = ReserveStatus::of_name(status)?;
-            let (kind, resource) = (reader.text()?, reader.text()?.to_owned());
-            let (holder, until_ms) = (reader.maybe_text()?.unwrap_or_default(), reader.maybe_int()?);
-            let conflict = Conflict::of_parts(kind, resource, holder, until_ms)?;
-            (conflict.status() == status).then_some(ReserveOutcome::Refused(conflict))?
-        }
+        Some("W") => ReserveOutcome::Waiting(read_place(reader)?),
+        Some("D") => ReserveOutcome::WouldDeadlock(reader.texts()?),
+        Some(status) => ReserveOutcome::Refused(read_conflict(reader, status)?),
     };
     Some(ItemOutcome::Decided(outcome))
+}
+
+/// Decodes what is in the way, behind the status.
+fn read_conflict(reader: &mut Reader<'_>, status: &str) -> Option<Conflict> {
+    let (kind, resource) = (reader.text()?, reader.text()?.to_owned());
+    let (holder, until_ms) = (reader.maybe_text()?.unwrap_or_default(), reader.maybe_int()?);
+    let conflict = Conflict::of_parts(kind, resource, holder, until_ms)?;
+    (conflict.status() == ReserveStatus::of_name(status)?).then_some(conflict)
+}
+
+/// Decodes a place in line, behind its letter.
+pub(super) fn read_place(reader: &mut Reader<'_>) -> Option<crate::domain::waiting::Place> {
+    let ticket = TicketId::parse(reader.text()?)?;
+    let (place, ends_ms, expected_ms) = (reader.int()?, reader.int()?, reader.maybe_int()?);
+    let status = reader.text()?;
+    Some(crate::domain::waiting::Place {
+        ticket,
+        place,
+        ends_ms,
+        expected_ms,
+        conflict: read_conflict(reader, status)?,
+    })
 }
 
 fn grant(token: Uuid, fence: i64, deadline_ms: Option<i64>, place: Place, physical: &str) -> Grant {
@@ -116,7 +135,7 @@ pub(super) fn read_release_item(
 /// Decodes what became of an item of renew.
 pub(super) fn read_renewed(reader: &mut Reader<'_>) -> Option<RenewOutcome> {
     Some(match reader.text_ahead() {
-        None => RenewOutcome::Renewed { fence: reader.int()?, deadline_ms: reader.int()? },
+        None => RenewOutcome::Renewed { fence: reader.int()?, deadline_ms: reader.int()?, waiting: reader.int()? },
         Some("NOT_RESERVED") => RenewOutcome::NotReserved,
         Some("DOESNT_OWN_RESERVATION") => RenewOutcome::NotOwner(read_holder(reader)?),
         Some(_) => return None,

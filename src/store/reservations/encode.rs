@@ -3,7 +3,10 @@
 use uuid::Uuid;
 
 use crate::{
-    domain::reservation::{ReleaseRequest, RenewRequest, ReserveRequest},
+    domain::{
+        reservation::{ReleaseRequest, RenewRequest, ReserveRequest},
+        waiting::Wait,
+    },
     store::{
         Caller,
         codec::Writer,
@@ -74,6 +77,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// How long it is waited for.
+    pub(super) fn wait(self) -> Option<&'a Wait> {
+        if let Self::Reserve(request) = self { request.wait.as_ref() } else { None }
+    }
+
     fn quantity(self) -> i64 {
         if let Self::Reserve(request) = self { request.quantity } else { 1 }
     }
@@ -86,6 +94,27 @@ pub(super) fn quantities(to: Writer, items: &[Item<'_>]) -> Writer {
         0 => to.boolean(false),
         count => several().fold(to.array(2 * count), |to, (at, quantity)| to.int(at).int(quantity)),
     }
+}
+
+/// Adds how long which of these items are waited for, as arrays that begin with the item, counted from 1; or that none is.
+fn waits(to: Writer, items: &[Item<'_>]) -> Writer {
+    let waiting = || (1..).zip(items).filter_map(|(at, item)| Some((at, item.wait()?)));
+    match waiting().count() {
+        0 => to.boolean(false),
+        count => waiting().fold(to.array(count), |to, (at, wait)| wait_fields(to.array(5).int(at), wait)),
+    }
+}
+
+/// Adds how long a transaction is waited for; or that it is not.
+pub(super) fn group_wait(to: Writer, wait: Option<&Wait>) -> Writer {
+    match wait {
+        None => to.boolean(false),
+        Some(wait) => wait_fields(to.array(5), wait).boolean(wait.overtake),
+    }
+}
+
+fn wait_fields(to: Writer, wait: &Wait) -> Writer {
+    to.int(wait.wait_ms).int(wait.priority).int(wait.keep_alive_ms).text(&wait.ticket.digits())
 }
 
 /// Adds the columns: name, token, what is known (empty where it is as of the item before), time to live. Items that are given back come first,
@@ -109,6 +138,8 @@ pub(super) struct Ask {
     pub(super) cost: u32,
     /// Number of its items.
     pub(super) weight: usize,
+    /// Whether something of it may be waited for: then it is made by itself.
+    pub(super) waits: bool,
     /// Its second argument behind cost and floor, by itself ...
     pub(super) alone: Vec<u8>,
     /// ... and among others.
@@ -126,12 +157,13 @@ impl Ask {
             Some(Item::Reserve(_)) | None => (&functions::RESERVE, [0, count, 0]),
         };
         let alone = Writer::default().int(count);
-        let alone = if takes > 0 { quantities(alone, items) } else { alone };
+        let alone = if takes > 0 { waits(quantities(alone, items), items) } else { alone };
         let shared = Writer::default().text("T").int(releases).int(takes).int(renewals);
         Self {
             function,
             cost,
             weight: items.len(),
+            waits: items.iter().any(|item| item.wait().is_some()),
             alone: alone.sequence(&columns).done(),
             shared: quantities(shared, items).sequence(&columns).done(),
         }

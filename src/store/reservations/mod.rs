@@ -8,6 +8,7 @@
 //! | `transactions` | transactions |
 //! | `pages` | lists, page by page |
 //! | `resources` | registered resources |
+//! | `tickets` | tickets of those who wait |
 //! | `expiry` | what the sweep asks |
 
 pub(super) mod batcher;
@@ -17,6 +18,7 @@ pub(super) mod expiry;
 pub(super) mod pages;
 pub(super) mod resources;
 mod shared;
+pub(super) mod tickets;
 pub(super) mod transactions;
 
 pub(in crate::store) use decode::Place;
@@ -162,7 +164,7 @@ impl Store {
     ) -> Result<Stamped<Outcome<Vec<D::Answer>>>, StoreError> {
         let encoded: Vec<_> = items.iter().map(Decision::item).collect();
         let (reply, _in_flight) = match items {
-            [item] => {
+            [item] if item.item().wait().is_none() => {
                 let pending = |reply_to| {
                     Pending::Item(PendingItem { caller: caller.clone(), asked: item.clone().pending(reply_to) })
                 };
@@ -186,14 +188,18 @@ impl Store {
 
     /// Makes a call for several items, in a batch with others of the tenant where calls are in flight.
     async fn share(&self, caller: &Caller, ask: Ask) -> Result<Reply, StoreError> {
-        let Ask { function, cost, weight, alone, shared } = ask;
+        let Ask { function, cost, weight, waits, alone, shared } = ask;
+        if waits {
+            caller.tenant_handle().note_tickets();
+            return self.call(caller, Call::packed(function, alone).at_cost(cost)).await;
+        }
         let pending = |reply_to| {
             Pending::Call(PendingCall { caller: caller.clone(), function, cost, weight, packed: shared, reply_to })
         };
         let (cost, _in_flight) = match self.batch::<Reply>(caller, weight, pending).await? {
             Batched::Unbatched { is_paid, in_flight } => (if is_paid { 0 } else { cost }, in_flight),
             Batched::Answered(reply) => match reply.status() {
-                "STALE" => (cost, None),
+                "STALE" | "KEYS" => (cost, None),
                 "AGAIN" => (0, None),
                 "RATE" => return Err(reply.too_fast(caller)),
                 "TOO_MUCH_WORK" => return Err(StoreError::TooMuchWork),
@@ -305,5 +311,6 @@ fn read_checked(reader: &mut Reader<'_>) -> Option<Checked> {
         capacity: reader.int()?,
         available: reader.int()?,
         takeable: reader.boolean()?,
+        waiting: reader.int()?,
     })
 }

@@ -43,6 +43,11 @@ impl PageCursor {
         Self { scan: "0".into(), after: String::new(), as_of: None }
     }
 
+    /// The position as of which the list holds; `None` before its first page.
+    pub(super) fn as_of(&self) -> Option<i64> {
+        self.as_of
+    }
+
     /// As clients carry it: opaque, and safe in a URL.
     #[must_use]
     pub fn encode(&self) -> String {

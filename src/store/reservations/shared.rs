@@ -216,6 +216,7 @@ impl Group {
                         left.by_ref().try_for_each(|item| item.answer(&reply, &mut reader)).map(|()| true)
                     }
                     "AGAIN" => Ok(true),
+                    // Each call names the keys that this one lacked.
                     _ => Ok(false), // the credential or the rate: each call learns it by itself
                 }
             }

@@ -11,8 +11,8 @@ use crate::{
         codec::Writer,
         functions,
         reservations::{
-            decode::{read_release_item, read_reserve_item},
-            encode::{Ask, Item, columns, quantities},
+            decode::{read_place, read_release_item, read_reserve_item},
+            encode::{Ask, Item, columns, group_wait, quantities},
         },
     },
 };
@@ -32,24 +32,39 @@ impl Store {
     ) -> Result<Stamped<Outcome<Vec<TransactionOutcome<'t>>>>, StoreError> {
         let items: Vec<Vec<Item<'_>>> = transactions.iter().map(|transaction| items_of(&transaction.items)).collect();
         let weight = items.iter().map(Vec::len).sum();
+        let waits = transactions.iter().any(|transaction| transaction.wait.is_some());
         let encoded = transactions
             .iter()
             .zip(&items)
             .fold(Writer::default().int(transactions.len() as i64), |to, (transaction, items)| {
                 let request_type = transaction.items.request_type();
                 let to = to.text(transaction.method.name()).text(request_type.name()).int(items.len() as i64);
-                columns(quantities(to, items), items, caller)
+                columns(group_wait(quantities(to, items), transaction.wait.as_ref()), items, caller)
             })
             .done();
         let shared = Writer::default().text("G").sequence(&encoded).done();
-        let ask = Ask { function: &functions::TRANSACTIONS, cost: cost(weight), weight, alone: encoded, shared };
+        let ask = Ask { function: &functions::TRANSACTIONS, cost: cost(weight), weight, waits, alone: encoded, shared };
         let reply = self.share(caller, ask).await?;
         reply.outcome(|reply| {
             reply.whole(|reader| {
                 transactions
                     .iter()
                     .map(|transaction| {
-                        let status = TransactionStatus::of_name(reader.text()?)?;
+                        let status = match reader.text()? {
+                            "W" => {
+                                let place = Some(read_place(reader)?);
+                                return Some(TransactionOutcome {
+                                    place,
+                                    ..without_results(TransactionStatus::Waiting)
+                                });
+                            }
+                            "D" => {
+                                let circle = reader.texts()?;
+                                let outcome = without_results(TransactionStatus::WouldDeadlock);
+                                return Some(TransactionOutcome { circle, ..outcome });
+                            }
+                            status => TransactionStatus::of_name(status)?,
+                        };
                         let results = match &transaction.items {
                             Items::Reserve(wanted) => Results::Reserve(
                                 wanted
@@ -64,7 +79,7 @@ impl Store {
                                     .collect::<Option<_>>()?,
                             ),
                         };
-                        Some(TransactionOutcome { status, results })
+                        Some(TransactionOutcome { status, results, place: None, circle: Vec::new() })
                     })
                     .collect()
             })
@@ -77,4 +92,9 @@ fn items_of(items: &Items) -> Vec<Item<'_>> {
         Items::Reserve(requests) => requests.iter().map(Item::Reserve).collect(),
         Items::Unreserve(claims) => claims.iter().map(Item::Unreserve).collect(),
     }
+}
+
+/// The outcome of a transaction of which no item was tried.
+fn without_results<'t>(status: TransactionStatus) -> TransactionOutcome<'t> {
+    TransactionOutcome { status, results: Results::Reserve(Vec::new()), place: None, circle: Vec::new() }
 }

@@ -1,16 +1,28 @@
 //! What a replica knows of one tenant: its keys, the highest position seen, its rate state.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use crate::{
     domain::names::TenantId,
     store::{
-        functions::Function,
+        functions::{Function, KeyExtent},
         keys::{Key, KeyKind, Partition},
         reservations::batcher::Traffic,
         tenants::rate_state::RateState,
     },
 };
+
+/// How long calls name the keys of tickets after Redis asked for it, in seconds.
+const TICKETS_KNOWN_S: u64 = 300;
+
+/// The beginning of this process' time.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A tenant as a replica knows it: where its state is, the highest position seen, and the state of its rate.
 #[derive(Debug)]
@@ -25,6 +37,8 @@ pub struct TenantHandle {
     rate_state: RateState,
     /// Statistics by which its calls are batched.
     traffic: Traffic,
+    /// Until when calls name the keys of tickets, in seconds since [`START`]; 0: they do not.
+    tickets_until_s: AtomicU64,
 }
 
 impl TenantHandle {
@@ -41,6 +55,7 @@ impl TenantHandle {
             evicted_floor: 0,
             rate_state: RateState::default(),
             traffic: Traffic::default(),
+            tickets_until_s: AtomicU64::new(0),
         }
     }
 
@@ -72,14 +87,29 @@ impl TenantHandle {
         Key::new(prefix, kind)
     }
 
-    /// The keys of a function, in its order; `has_definitions`: also those that only tenants have that registered something.
+    /// The keys of a function, in its order, for a tenant of which `has_definitions` is known.
     pub(in crate::store) fn keys_of(
         &self,
         function: &'static Function,
         has_definitions: bool,
     ) -> impl Iterator<Item = Key<'_>> + Clone {
-        let optional_keys = if has_definitions { function.optional_keys } else { &[] };
-        function.keys.iter().chain(optional_keys).map(|kind| self.key(*kind))
+        let extent = match (self.has_tickets(), has_definitions) {
+            (true, _) => KeyExtent::Waiting,
+            (false, true) => KeyExtent::Defined,
+            (false, false) => KeyExtent::Plain,
+        };
+        function.keys_for(extent).map(|kind| self.key(kind))
+    }
+
+    /// Whether calls name the keys of tickets: for some minutes after Redis asked for it.
+    fn has_tickets(&self) -> bool {
+        let until_s = self.tickets_until_s.load(Ordering::Relaxed);
+        until_s > 0 && START.elapsed().as_secs() < until_s
+    }
+
+    /// Notes that somebody waits, or did a little while ago.
+    pub(in crate::store) fn note_tickets(&self) {
+        self.tickets_until_s.store(START.elapsed().as_secs() + TICKETS_KNOWN_S, Ordering::Relaxed);
     }
 
     /// Every key that belongs to this tenant alone.

@@ -218,10 +218,3 @@ async fn a_profile_says_where_and_with_which_key() {
     run(&["list", "--url", &world.replicas[0].url, "--key-file", key.to_str().unwrap()]).succeeds();
     run(&["list", "--url", &world.replicas[0].url]).fails(77, "key");
 }
-
-#[tokio::test]
-async fn a_service_without_a_queue_lists_none() {
-    let world = World::<1>::start().await;
-    let tenant = world.tenant().await;
-    Cli::new(&world.replicas[0], &tenant).run(&["waiting"]).fails(75, "no queue");
-}

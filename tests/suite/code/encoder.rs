@@ -78,6 +78,10 @@ proptest! {
             slots: Some(vec![resource.clone()]),
             blockers: Some(vec![resource.clone()]),
             note: Some(requester.clone()),
+            ticket: None,
+            waited_ms: None,
+            place: None,
+            wait_expires_at: None,
         };
         let frame = Frame::reservation(position.map(i64::from), &event).unwrap();
         let (kind, data, id) = one(frame.bytes(), cut);

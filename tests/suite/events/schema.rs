@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 /// Types that a reservation's event can have.
-const TYPES: [&str; 10] = [
+const TYPES: [&str; 12] = [
     "RESERVED",
     "UNRESERVED",
     "RENEWED",
@@ -21,6 +21,8 @@ const TYPES: [&str; 10] = [
     "TRANSACTION_ROLLED_BACK",
     "RESET",
     "TIER_LIMIT_REACHED",
+    "WAITING",
+    "WAIT_ENDED",
 ];
 
 /// The OpenAPI document, and the properties for which a value was seen.
@@ -122,6 +124,9 @@ async fn cause_every_event(at: &Client<'_>) {
     at.unreserve("w2", "deploy", &json!("wrong")).await;
     at.post("/Reservation/transactions", transaction("w1", &["GPU_1", "a"])).await;
     at.post("/Reservation/transactions", transaction("w2", &["b", "deploy"])).await;
+    let waits = json!([{"requester": "w3", "resource": "deploy", "waitSeconds": 60}]);
+    let waiting = at.post("/Reservation/reserve", waits).await.body[0]["ticket"].clone();
+    assert_eq!(at.delete(&format!("/Reservation/tickets/{}", waiting.as_str().unwrap())).await.status, 200);
     at.unreserve("w1", "deploy", &held["releaseToken"]).await;
     for number in 0.. {
         let item = json!([{"requester": "w1", "resource": format!("more-{number}")}]);

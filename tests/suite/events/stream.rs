@@ -57,7 +57,7 @@ async fn an_event_has_every_key() {
     let mut keys: Vec<_> = event.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     let mut all: Vec<_> = "type tenantId resource requester explanation resourceType apiKeyLabel requestType timestamp method changes limitType limit id \
-        fencingToken expiresAt pool slots blockers note reason"
+        fencingToken expiresAt pool slots blockers note ticket waitedMs place waitExpiresAt reason"
         .split_whitespace()
         .collect();
     all.sort_unstable();

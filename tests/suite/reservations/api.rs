@@ -36,7 +36,11 @@ async fn a_free_thing_is_acquired_and_every_key_is_there() {
             "reservedAtPath",
             "fencingToken",
             "holder",
-            "holderExpiresAt"
+            "holderExpiresAt",
+            "ticket",
+            "place",
+            "waitExpiresAt",
+            "expectedBy"
         ]
     );
     assert_eq!((granted["status"].as_str(), granted["explanation"].as_str()), (Some("ACQUIRED"), Some("ACQUIRED")));
@@ -167,7 +171,7 @@ async fn a_renewal_moves_the_end_and_keeps_the_fence() {
 
     assert_eq!(answer.statuses(), ["RENEWED", "DOESNT_OWN_RESERVATION", "NOT_RESERVED"]);
     let keys: Vec<_> = answer.body[0].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["resource", "requester", "status", "explanation", "expiresAt", "fencingToken"]);
+    assert_eq!(keys, ["resource", "requester", "status", "explanation", "expiresAt", "fencingToken", "waiting"]);
     let renewed = &answer.body[0];
     assert_eq!(renewed["fencingToken"], held["fencingToken"]);
     let expires =

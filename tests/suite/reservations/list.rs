@@ -18,9 +18,9 @@ async fn a_look_shows_the_holder_the_end_and_the_note() {
 
     let answer = at.post("/Reservation/check", json!({"resources": ["free", "taken", "free"]})).await;
 
-    let free = json!({"resource": "free", "isReserved": false, "holder": null, "expiresAt": null, "isAvailable": true, "capacity": 1, "available": 1, "note": null});
+    let free = json!({"resource": "free", "isReserved": false, "holder": null, "expiresAt": null, "isAvailable": true, "capacity": 1, "available": 1, "note": null, "waiting": 0});
     let taken = json!({"resource": "taken", "isReserved": true, "holder": "w1", "expiresAt": held.body[0]["expiresAt"], "isAvailable": false, "capacity": 1,
-        "available": 0, "note": "ask Ada first"});
+        "available": 0, "note": "ask Ada first", "waiting": 0});
     assert_eq!(answer.body, json!([free, taken, free]));
     assert_eq!(answer.number("holdfast-position"), held.number("holdfast-position"), "a look takes no position");
     assert!(answer.number("holdfast-time") > held.number("holdfast-time"));

@@ -11,3 +11,5 @@ mod property;
 mod resources;
 mod shapes;
 mod transactions;
+mod waiting;
+mod waiting_property;

@@ -83,8 +83,16 @@ impl Pair<'_> {
     fn claims(&self, items: &[Item]) -> Value {
         items
             .iter()
-            .map(|item| json!({"requester": item.requester, "resource": item.resource, "releaseToken": self.token(item), "ttlSeconds": item.ttl.unwrap_or(60)}))
+            .map(|item| json!({"requester": item.requester, "resource": item.resource, "releaseToken": self.token(item)}))
             .collect()
+    }
+
+    fn renewals(&self, items: &[Item]) -> Value {
+        let mut claims = self.claims(items);
+        for (claim, item) in claims.as_array_mut().unwrap().iter_mut().zip(items) {
+            claim["ttlSeconds"] = json!(item.ttl.unwrap_or(60));
+        }
+        claims
     }
 
     /// Takes over what only the real thing knows of a grant, and compares everything else.
@@ -151,7 +159,7 @@ impl Pair<'_> {
                 self.grown(&real);
             }
             Op::Renew(items) => {
-                let body = self.claims(items);
+                let body = self.renewals(items);
                 let real = self.post("/Reservation/renew", &body).await;
                 let now_us = self.at_its_time(&real);
                 let mut trial = self.model.clone();

@@ -213,9 +213,9 @@ async fn bad_groups_are_named() {
 async fn groups_in_any_order_never_deadlock_and_are_never_half_held() {
     const CLIENTS: usize = 64;
     let long = std::env::var("HOLDFAST_LONG").is_ok();
-    let end = Instant::now() + Duration::from_secs(if long { 30 } else { 3 });
     let world = World::<3>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
+    let end = Instant::now() + Duration::from_secs(if long { 30 } else { 3 });
     let holders: Mutex<HashMap<String, usize>> = Mutex::default();
     let (groups, refused) = (AtomicU64::new(0), AtomicU64::new(0));
 

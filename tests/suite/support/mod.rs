@@ -7,4 +7,5 @@ pub mod source;
 pub mod sse;
 pub mod store_bench;
 pub mod tenant_state;
+pub mod waiting_model;
 pub mod world;

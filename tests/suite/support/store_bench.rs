@@ -157,6 +157,7 @@ pub fn wanted(requester: &str, resource: &str, ttl_s: i64) -> ReserveRequest {
         resource_type: "UserDefined".into(),
         note: String::new(),
         quantity: 1,
+        wait: None,
     }
 }
 

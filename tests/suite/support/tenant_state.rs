@@ -10,8 +10,8 @@ pub struct TenantState {
     pub version: i64,
     /// How many physical resources are held.
     pub held: i64,
-    /// What the history holds, whether something is unsettled, and what is spare.
-    pub rest: [f64; 6],
+    /// What the history holds, whether something is unsettled, how many wait, how many tickets there are.
+    pub rest: [f64; 7],
 }
 
 impl TenantState {

@@ -52,8 +52,20 @@ pub(super) enum Vehicle {
 pub(super) const VEHICLES: [Vehicle; 2] = [Vehicle::Functions, Vehicle::Scripts];
 
 /// Kinds of keys of a decision, in order, without and with definitions.
-pub(super) const KEYS: &[&str] =
-    &["meta", "held", "deadlines", "history", "due", "definitions", "index", "slots", "links"];
+pub(super) const KEYS: &[&str] = &[
+    "meta",
+    "held",
+    "deadlines",
+    "history",
+    "due",
+    "definitions",
+    "index",
+    "slots",
+    "lines",
+    "tickets",
+    "ticket_ends",
+    "links",
+];
 
 /// A tenant `t` of version 1 with the API key `x`, which a caller without a limit bears.
 pub(super) struct Core {
@@ -73,7 +85,7 @@ impl Core {
         let mut redis = server.connection();
         redis::cmd("FLUSHALL").exec(&mut redis).unwrap();
         redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(library()).exec(&mut redis).unwrap();
-        let state: Vec<u8> = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0f64]
+        let state: Vec<u8> = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0f64]
             .into_iter()
             .flat_map(f64::to_le_bytes)
             .collect();
@@ -111,6 +123,7 @@ impl Core {
             .text("label")
             .absent()
             .absent()
+            .int(0)
             .int(0)
             .int(0)
             .0
@@ -174,7 +187,7 @@ impl Core {
         let tail = Packed::default().text(requester).text("UserDefined").text("label").absent().absent().int(0).0;
         self.decide(
             "reserve",
-            Packed::default().int(1).int(0).int(1).absent().text(name).bytes(token).bytes(&tail).int(60_000),
+            Packed::default().int(1).int(0).int(1).absent().absent().text(name).bytes(token).bytes(&tail).int(60_000),
         )
     }
 
@@ -185,7 +198,7 @@ impl Core {
 
     pub(super) fn register_pool(&mut self, name: &str, capacity: i64) -> Vec<u8> {
         let pool = Packed::default().int(1).int(0).int(0).int(1).text(name).int(capacity).array(0).array(0);
-        let answer = self.call("register", 9, pool);
+        let answer = self.call("register", 12, pool);
         self.has_definitions = true;
         answer
     }

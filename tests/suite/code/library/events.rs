@@ -102,7 +102,8 @@ fn what_was_done_is_no_error_where_it_cannot_be_published() {
 
     assert!(says(&core.reserve("w1", "name", &[7; 16]), "OK"));
     let tail = Packed::default().text("w1").text("UserDefined").text("label").absent().absent().int(0).0;
-    let two = Packed::default().int(1).int(0).int(2).absent().text("a").text("b").bytes(&[1; 16]).bytes(&[2; 16]);
+    let two =
+        Packed::default().int(1).int(0).int(2).absent().absent().text("a").text("b").bytes(&[1; 16]).bytes(&[2; 16]);
     assert!(says(&core.decide("reserve", two.bytes(&tail).bytes(b"").int(0).int(0)), "OK"));
     assert_eq!(core.ask_as_caller("publish", &event(["", ""], "{}", "")).word, "OK");
     let limit = core.ask_as_caller("company_put", &["shop", "c1", "", "The shop", "0"]);

@@ -44,7 +44,8 @@ fn an_error_in_the_middle_of_a_call_leaves_nothing_to_the_next() {
     // A key of the wrong type ends the call inside Redis.
     redis::cmd("SET").arg("hf:{1}:t:deadlines").arg("x").exec(&mut core.redis).unwrap();
     let tail = Packed::default().text("w1").text("UserDefined").text("label").absent().absent().int(0).0;
-    let call = Packed::default().int(1).int(0).int(1).absent().text("a").bytes(&[7; 16]).bytes(&tail).int(60_000).0;
+    let call =
+        Packed::default().int(1).int(0).int(1).absent().absent().text("a").bytes(&[7; 16]).bytes(&tail).int(60_000).0;
     let keys: Vec<_> = KEYS[..5].iter().map(|kind| key(kind)).collect();
     let failed = core.command("reserve", &keys, &[core.caller(), call]).query::<Value>(&mut core.redis);
     assert!(failed.unwrap_err().to_string().contains("WRONGTYPE"));

@@ -1,0 +1,355 @@
+-- tickets: who waits, for what, until when; and what became of it.
+--
+-- gives  TICKETS, TICKET_ENDS, tickets
+-- A ticket, packed: status, order, since ms, wait ends ms, keep alive ms, priority, method or false, overtake, wish, items (arrays of name, token,
+-- tail, ttl ms, quantity), its lines (members), packed label, end user or false, when it was served or ended ms or false, answers or false,
+-- what it holds (arrays of physical name, token).
+-- Status: W waits, G granted and not yet seen by who asked, A granted and seen, T timed out, L lapsed, C cancelled.
+-- In `tickets`: ticket (32 hexadecimal digits) -> packed; k, wish -> the ticket that stands for it. In `ticket_ends`: ticket -> while it waits: until when somebody has to
+-- ask for it, or its wait ends; granted: until when it has to be seen; ended: when it is forgotten.
+tickets = {}
+local FORGOTTEN_AFTER_MS = 600 * 1000
+local RESET = '\0reset' -- at which position everything was reset last, and when, ms: what had come before is cancelled
+local WORDS = { T = 'TIMED_OUT', L = 'LAPSED', C = 'CANCELLED' }
+local BARE_TAIL = pack(false, false, false, false, 0) -- from the resource type on, of an event of several things
+local joined, joined_count = {}, 0
+local deferred, deferred_count = {}, 0
+
+function tickets.start()
+  joined_count, deferred_count = 0, 0
+  lines.drop_staged()
+end
+
+-- What is to be written of tickets once nothing refuses the call any more.
+function tickets.later(action)
+  deferred_count = deferred_count + 1
+  deferred[deferred_count] = action
+end
+
+-- What is wished, by which the same wish is the same ticket: how, by whom, what.
+function tickets.wish(method, items)
+  local parts = { pack(method) }
+  for n = 1, #items do
+    parts[n + 1] = pack(reservation.requester(items[n][3]), items[n][1])
+  end
+  return redis.sha1hex(concat(parts))
+end
+
+function tickets.read(id)
+  local text = TICKETS and call('HGET', TICKETS, id)
+  spent = spent + 1
+  if not text then
+    return nil
+  end
+  spent = spent + #text / budget.step_bytes
+  local t = { id = id }
+  t.status, t.order, t.since_ms, t.wait_ends_ms, t.keep_alive_ms, t.priority, t.method, t.overtake, t.wish, t.items, t.lines, t.label, t.end_user,
+    t.done_ms, t.answers, t.held = unpack_sequence(text)
+  if t.status == 'W' or t.status == 'G' then
+    local text = call('HGET', TICKETS, RESET)
+    if text then
+      local at, reset_ms = unpack_sequence(text)
+      if take_apart('>I8', t.order, 3) <= at then
+        t.status, t.done_ms = 'C', reset_ms
+      end
+    end
+  end
+  return t
+end
+
+function tickets.packed(t)
+  return pack(t.status, t.order, t.since_ms, t.wait_ends_ms, t.keep_alive_ms, t.priority, t.method, t.overtake, t.wish, t.items, t.lines, t.label,
+    t.end_user, t.done_ms, t.answers, t.held)
+end
+
+function tickets.write(t, ends_ms)
+  call('HSET', TICKETS, t.id, tickets.packed(t))
+  call('ZADD', TICKET_ENDS, digits(ends_ms), t.id)
+  spent, is_unsaved = spent + 3, true
+  tickets.lower_due(ends_ms)
+end
+
+-- The sweep has to look not later than then.
+function tickets.lower_due(ms)
+  if not due or ms < due then
+    due, is_unsaved = ms, true
+    call('ZADD', DUE, digits(ms), caller.tenant)
+  end
+end
+
+-- The live ticket of a wish, or nil.
+function tickets.find(wish)
+  for n = 1, joined_count do
+    if joined[n].wish == wish then
+      return joined[n]
+    end
+  end
+  local id = ticket_count > 0 and call('HGET', TICKETS, 'k' .. wish)
+  spent = spent + 1
+  local t = id and tickets.read(id)
+  return t and (t.status == 'W' or t.status == 'G') and t or nil
+end
+
+-- Until when a ticket that waits is asked for, unless its wait ends before.
+local function alive_until(t)
+  return min(t.wait_ends_ms, now_ms + t.keep_alive_ms)
+end
+
+-- What a ticket kept from others becomes free for them.
+local function note_kept(t)
+  for n = 1, #t.items do
+    local name = t.items[n][1]
+    note_free(name)
+    local record = resolve(name)
+    for block = 1, record and #record.blocks or 0 do
+      note_free(record.blocks[block])
+    end
+  end
+end
+
+-- Somebody asks for it.
+function tickets.touch(t)
+  call('ZADD', TICKET_ENDS, digits(alive_until(t)), t.id)
+  spent = spent + 1
+end
+
+-- The requester of all items as packed text, or FALSE where they differ.
+local function packed_requester(items)
+  local first = reservation.requester(items[1][3])
+  for n = 2, #items do
+    if reservation.requester(items[n][3]) ~= first then
+      return FALSE
+    end
+  end
+  return text_head(first) .. first
+end
+
+-- What only events of tickets have.
+local function extra(t, waited_ms, place, wait_ends_ms)
+  return pack({ t.method or false, false, t.id, waited_ms or false, place or false, wait_ends_ms or false })
+end
+tickets.extra = extra
+
+local function emit_of(t, said, by, more)
+  next_position()
+  events.speak_as(by)
+  local is_single = not t.method
+  emit(said, FALSE, no_term(), is_single and t.items[1][3] or packed_requester(t.items) .. BARE_TAIL, is_single and t.items[1][1], more)
+  events.speak_as(caller.packed_label)
+end
+
+-- A new ticket takes its place. `cause`: status, kind, name, holder and end of what is in the way.
+function tickets.join(t, cause)
+  next_position()
+  position = position - 1 -- the event takes it
+  t.status, t.order, t.since_ms, t.label, t.end_user, t.done_ms, t.answers, t.held = 'W', lines.order_of(t.priority, position + 1), now_ms,
+    caller.packed_label, caller.end_user, false, false, false
+  t.lines = lines.members(t)
+  lines.stage(t.lines)
+  take_with_lines()
+  waiting_count, ticket_count = waiting_count + 1, ticket_count + 1
+  joined_count = joined_count + 1
+  joined[joined_count] = t
+  local status, kind, conflict, holder, until_ms = unpack(cause)
+  emit_of(t, pack('WAITING', status, { kind, conflict, holder or '', until_ms or false }, 'RESERVE'), caller.packed_label,
+    extra(t, false, tickets.place(t), t.wait_ends_ms))
+end
+
+-- Writes the tickets that have joined in this call, and what else was deferred.
+function tickets.write_staged()
+  for n = 1, deferred_count do
+    deferred[n]()
+  end
+  deferred_count = 0
+  lines.drop_staged()
+  for n = 1, joined_count do
+    local t = joined[n]
+    if t.status == 'W' then
+      lines.add(t.lines)
+      call('HSET', TICKETS, 'k' .. t.wish, t.id)
+      tickets.write(t, alive_until(t))
+    end
+  end
+  joined_count = 0
+end
+
+-- Another priority gives a ticket another place; `ask_again` writes it.
+function tickets.plan_priority(t, priority)
+  if priority ~= t.priority then
+    t.lines_before, t.order_before = t.lines, t.order
+    t.priority, t.order = priority, lines.order_of(priority, take_apart('>I8', t.order, 3))
+    t.lines = lines.members(t)
+  end
+end
+
+-- The same wish is asked for again: a later end counts. What it kept at its place before may be for others now.
+function tickets.ask_again(t, keep_alive_ms)
+  t.keep_alive_ms = keep_alive_ms
+  if t.lines_before then
+    lines.remove(t.lines_before)
+    lines.add(t.lines)
+    t.lines_before, t.order_before = nil, nil
+    note_kept(t)
+  end
+  tickets.write(t, alive_until(t))
+end
+
+-- Its place among those who want the same: 1 is next.
+function tickets.place(t)
+  local ahead = 0
+  for n = 1, #t.items do
+    ahead = max(ahead, lines.ahead('w' .. t.items[n][1], t.order))
+  end
+  local is_ahead_of_itself = t.order_before and not t.overtake and t.order_before < t.order
+  return is_ahead_of_itself and ahead or ahead + 1
+end
+
+-- It leaves the lines.
+local function leave(t)
+  lines.remove(t.lines_before or t.lines)
+  waiting_count = waiting_count - 1
+end
+
+-- It was served: `answers` and what it took. `is_seen`: who asked is answered at once.
+function tickets.grant(t, answers, held, is_seen)
+  if t.status == 'W' then
+    leave(t)
+    if t.method or not held[1] then
+      note_kept(t) -- it may have taken less than it kept
+    end
+  end
+  t.status, t.done_ms, t.answers, t.held = is_seen and 'A' or 'G', t.done_ms or now_ms, answers, held
+  if is_seen then
+    call('HDEL', TICKETS, 'k' .. t.wish)
+  end
+  tickets.write(t, now_ms + (is_seen and FORGOTTEN_AFTER_MS or t.keep_alive_ms))
+end
+
+-- Who asked has seen what it got.
+function tickets.claim(t)
+  tickets.grant(t, t.answers, t.held, true)
+end
+
+-- A requester is shown what a ticket of this wish got.
+function tickets.claim_shown(method, items)
+  local t = tickets.find(tickets.wish(method, items))
+  if t and t.status == 'G' then
+    tickets.later(function()
+      tickets.claim(t)
+    end)
+  end
+end
+
+-- It ends without what it waited for. `by`: who ended it, packed; FALSE: nobody.
+function tickets.finish(t, status, by)
+  if t.status == 'W' then
+    leave(t)
+    note_kept(t)
+  end
+  t.status, t.done_ms = status, now_ms
+  call('HDEL', TICKETS, 'k' .. t.wish)
+  tickets.write(t, now_ms + FORGOTTEN_AFTER_MS)
+  emit_of(t, pack('WAIT_ENDED', WORDS[status], false, false), by, extra(t, now_ms - t.since_ms))
+end
+
+-- What a ticket got is given back: nobody has seen it.
+function tickets.give_back(t, said, by)
+  events.speak_as(by)
+  for n = 1, #t.held do
+    local name, token = t.held[n][1], t.held[n][2]
+    local packed = look(name)
+    if packed and find(packed, TEXT_16 .. token, reservation.stamp(packed) + 1, true) == reservation.stamp(packed) + 1 then
+      give_up(name, packed)
+      next_position()
+      emit(said, sub(packed, 1, 9), no_term(), sub(packed, reservation.stamp(packed) + 18), name)
+    end
+  end
+  events.speak_as(caller.packed_label)
+end
+
+-- An ended ticket is forgotten once it was kept for long enough. A reset ends all without looking at any.
+function tickets.forget(t)
+  local forgotten_ms = t.done_ms + FORGOTTEN_AFTER_MS
+  if t.status == 'C' and call('HGET', TICKETS, 'k' .. t.wish) == t.id then
+    call('HDEL', TICKETS, 'k' .. t.wish)
+  end
+  if now_ms < forgotten_ms then
+    tickets.write(t, forgotten_ms)
+    return
+  end
+  call('HDEL', TICKETS, t.id)
+  call('ZREM', TICKET_ENDS, t.id)
+  ticket_count, spent, is_unsaved = max(ticket_count - 1, 0), spent + 2, true
+end
+
+-- Whether it still has to be asked for, and is.
+function tickets.is_alive(t)
+  local ends_ms = tonumber(call('ZSCORE', TICKET_ENDS, t.id))
+  spent = spent + 1
+  return ends_ms and ends_ms > now_ms
+end
+
+-- Everything that waits is cancelled at once: what is read of it says so from here on.
+function tickets.reset()
+  if ticket_count > 0 then
+    call('UNLINK', LINES)
+    call('HSET', TICKETS, RESET, pack(position, now_ms))
+    waiting_count, is_unsaved = 0, true
+  end
+end
+
+-- When it would be served if everybody held to his deadline and whoever is ahead for the whole time to live, in ms; nil where one of them has none.
+local AHEAD_MOST = 32
+
+local function lasts_ms(item)
+  return item[4] > 0 and item[4] or caller.default_ttl_ms
+end
+
+local function expected_of(t, item)
+  local name, quantity = item[1], item[5]
+  local record, slot = resolve(name)
+  local ahead = lines.ahead('w' .. name, t.order)
+  if record and not slot and record.capacity > 1 then
+    local members = quantity == 1 and call('ZRANGE', INDEX, '[p' .. name .. '\0', '(p' .. name .. '\1', 'BYLEX', 'LIMIT', digits(ahead), '1') or {}
+    spent = spent + 1
+    return members[1] and take_apart('>I8', members[1], #name + 3)
+  end
+  local packed = look(name)
+  local at_ms = packed and reservation.free_at(name, packed)
+  if not at_ms or ahead > AHEAD_MOST then
+    return nil
+  end
+  local members = ahead > 0 and call('ZRANGE', LINES, '[w' .. name .. '\0', '(w' .. name .. '\0' .. t.order, 'BYLEX') or {}
+  for n = 1, #members do
+    local _, id = lines.parts(members[n])
+    local other = tickets.read(id)
+    local lasts = other and lasts_ms(other.items[1]) or 0
+    if lasts == 0 then
+      return nil
+    end
+    at_ms = at_ms + lasts
+  end
+  return at_ms
+end
+
+function tickets.expected(t)
+  local latest
+  if t.method and t.method ~= 'ALL_OR_NONE' then
+    return nil
+  end
+  for n = 1, #t.items do
+    local at_ms = expected_of(t, t.items[n])
+    if not at_ms and (not t.method or look(t.items[n][1])) then
+      return nil
+    end
+    latest = max(latest or 0, at_ms or 0)
+  end
+  return latest and latest > 0 and latest or nil
+end
+
+-- A ticket as it is answered.
+function tickets.row(t)
+  local waits = t.status == 'W'
+  return pack(t.status, t.since_ms, t.wait_ends_ms, t.priority, t.method or false, t.done_ms or false, waits and tickets.place(t) or false,
+    waits and tickets.expected(t) or false, t.items, t.answers or false)
+end

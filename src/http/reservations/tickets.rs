@@ -1,0 +1,380 @@
+//! Tickets over HTTP, and calls whose answer is held back until they are served.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+};
+use serde::Serialize;
+
+use crate::{
+    domain::{
+        field_errors::FieldErrors,
+        reservation::{MAX_BATCH, ReserveOutcome, ReserveRequest},
+        time::{instant, wire, wire_option},
+        transaction::{
+            ItemOutcome, Method, Results, Transaction, TransactionOutcome, TransactionStatus, TransactionType,
+        },
+        waiting::{MAX_HOLD_S, Place, Ticket, TicketId, TicketStatus, Wish},
+    },
+    http::{
+        App,
+        app_state::{AppState, Tag},
+        auth::{Authorized, Read, Write},
+        reservations::{reserve::ReserveResult, transactions::TransactionResult},
+        wire::{
+            error::{ApiError, Code},
+            outcome::with_tokens,
+            pagination::{ListQuery, PageSizes},
+            response::Answer,
+            word::Word,
+        },
+    },
+    store::{Caller, CancelOutcome, PageCursor, Stamped, WaitingTicket},
+};
+
+const PAGE_SIZES: PageSizes = PageSizes { default: 100, max: MAX_BATCH };
+
+pub(in crate::http) struct Tickets;
+
+#[OpenApi(tag = "Tag::Reservations")]
+impl Tickets {
+    /// Show a ticket: its place in line, or what became of it.
+    ///
+    /// Asking for a ticket keeps it alive, and an answer that shows a grant claims it. With `hold`, the answer is held back until the ticket waits no
+    /// longer, or the time is over. An ended ticket is kept for ten minutes.
+    #[oai(path = "/Reservation/tickets/:ticket", method = "get", operation_id = "ticket")]
+    async fn ticket(
+        &self,
+        caller: Authorized<Write>,
+        app_state: AppState,
+        ticket: Path<String>,
+        /// Seconds for which the answer may be held back, 0 to 60.
+        hold: Query<Option<i64>>,
+    ) -> Result<Answer<TicketResult>, ApiError> {
+        let (id, hold) = (ticket_id(&ticket.0)?, hold_time(hold.0)?);
+        let store = app_state.store();
+        let mut found = store.ticket(&caller.0, id, 1).await?;
+        let waits = found.answer.as_ref().is_some_and(|ticket| ticket.status == TicketStatus::Waiting);
+        if waits && !hold.is_zero() {
+            hold_for(app_state.app(), &caller.0, &[id], hold).await;
+            found = store.ticket(&caller.0, id, 0).await?;
+        }
+        let (now_us, ticket) = (found.now_us, found.answer.clone());
+        let ticket = ticket.ok_or_else(|| ApiError::not_found("ticket").at(now_us))?;
+        Ok(Answer(found.map(|_| TicketResult::of(ticket, now_us))))
+    }
+
+    /// Wait no longer. What was granted and not yet seen is given back; what was seen is a 409: give it back with its token.
+    #[oai(path = "/Reservation/tickets/:ticket", method = "delete", operation_id = "cancelTicket")]
+    async fn cancel(
+        &self,
+        caller: Authorized<Write>,
+        app_state: AppState,
+        ticket: Path<String>,
+    ) -> Result<Answer<TicketResult>, ApiError> {
+        let stamped = app_state.store().cancel_ticket(&caller.0, ticket_id(&ticket.0)?).await?;
+        let now_us = stamped.now_us;
+        let cancelled = stamped.try_map(|outcome| match outcome {
+            CancelOutcome::Done(ticket) => Ok(TicketResult::of(*ticket, now_us)),
+            CancelOutcome::NotFound => Err(ApiError::not_found("ticket").at(now_us)),
+            CancelOutcome::Claimed => {
+                let message = "The ticket was served, and its reservation was shown; give that back with unreserve.";
+                Err(ApiError::new(Code::Conflict, message).at(now_us))
+            }
+        })?;
+        Ok(Answer(cancelled))
+    }
+
+    /// List who waits, in no order; follow `nextCursor` until it is null.
+    #[oai(path = "/Reservation/waiting", method = "get", operation_id = "waiting")]
+    async fn waiting(
+        &self,
+        caller: Authorized<Read>,
+        app_state: AppState,
+        /// Only tickets that want this resource.
+        resource: Query<Option<String>>,
+        /// Only those of this requester.
+        requester: Query<Option<String>>,
+        /// Most rows of a page, 1 to 1,000.
+        limit: Query<Option<i64>>,
+        /// `nextCursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Answer<WaitingList>, ApiError> {
+        let mut errors = FieldErrors::default();
+        let query = ListQuery::parse(&mut errors, PAGE_SIZES, limit.0, cursor.0.as_deref(), PageCursor::decode);
+        let query = errors.finish(|| query).map_err(ApiError::validation)?;
+        let start = query.cursor.unwrap_or_else(PageCursor::start);
+        let page = app_state.store().waiting(&caller.0, &start, query.limit).await?;
+        let passes = |waiting: &WaitingTicket| {
+            let requests = waiting.ticket.wish.requests();
+            let wants = |wanted: &String| requests.iter().any(|request| request.resource == *wanted);
+            let is_of = |asked: &String| requests.iter().any(|request| request.requester == *asked);
+            resource.0.as_ref().is_none_or(wants) && requester.0.as_ref().is_none_or(is_of)
+        };
+        Ok(Answer(page.map(|page| WaitingList {
+            as_of: page.as_of,
+            next_cursor: page.next.as_ref().map(PageCursor::encode),
+            waiting: page.found.into_iter().filter(passes).map(Into::into).collect(),
+        })))
+    }
+}
+
+fn ticket_id(text: &str) -> Result<TicketId, ApiError> {
+    TicketId::parse(text).ok_or_else(|| ApiError::not_found("ticket"))
+}
+
+/// Reads `hold` of a query.
+///
+/// # Errors
+/// A message that gives the bounds.
+pub(super) fn hold_time(seconds: Option<i64>) -> Result<Duration, ApiError> {
+    let seconds = seconds.unwrap_or(0);
+    u64::try_from(seconds).ok().filter(|seconds| *seconds <= MAX_HOLD_S).map(Duration::from_secs).ok_or_else(|| {
+        ApiError::field("hold", format!("is {seconds}; it must be a whole number of seconds from 0 to {MAX_HOLD_S}"))
+    })
+}
+
+/// Waits until none of these tickets waits any more, the time is over, or the replica drains: then the client goes on at another.
+async fn hold_for(app: &App, caller: &Caller, tickets: &[TicketId], time: Duration) {
+    let held = tokio::time::timeout(time, app.feed.hold(&app.store, caller, tickets));
+    tokio::select! {
+        () = app.replica.drain.cancelled() => {}
+        held = held => if let Ok(Err(error)) = held {
+            tracing::debug!(%error, "a call is not held");
+        }
+    }
+}
+
+/// The place of a ticket by now, in the way of which is what was before.
+fn place_now(before: Place, ticket: &Ticket) -> Place {
+    Place {
+        place: ticket.place.unwrap_or(before.place),
+        ends_ms: ticket.ends_ms,
+        expected_ms: ticket.expected_ms,
+        ..before
+    }
+}
+
+/// Holds a reserve back: of each item that waits, the outcome that comes of it within the time.
+pub(super) async fn held_items(
+    app: &App,
+    caller: &Caller,
+    requests: &[ReserveRequest],
+    stamped: Stamped<Vec<ReserveOutcome>>,
+    time: Duration,
+) -> Result<Stamped<Vec<ReserveOutcome>>, ApiError> {
+    let Stamped { mut now_us, mut position, answer: mut outcomes } = stamped;
+    let tickets: Vec<_> = outcomes
+        .iter()
+        .filter_map(|outcome| if let ReserveOutcome::Waiting(place) = outcome { Some(place.ticket) } else { None })
+        .collect();
+    if !tickets.is_empty() {
+        hold_for(app, caller, &tickets, time).await;
+        for (request, outcome) in requests.iter().zip(&mut outcomes) {
+            let ReserveOutcome::Waiting(place) = outcome else { continue };
+            let found = app.store.ticket(caller, place.ticket, 0).await?;
+            (now_us, position) = (found.now_us, found.position);
+            *outcome = match found.answer {
+                Some(ticket) if ticket.status == TicketStatus::Waiting => {
+                    ReserveOutcome::Waiting(place_now(place.clone(), &ticket))
+                }
+                Some(Ticket { wish: Wish::Item { outcome: Some(outcome), .. }, .. }) => outcome,
+                // In vain: the refusal that it is now.
+                _ => {
+                    let again = [ReserveRequest { wait: None, ..request.clone() }];
+                    let refused = with_tokens(app.store.reserve(caller, &again).await?, caller, std::iter::empty())?;
+                    (now_us, position) = (refused.now_us, refused.position);
+                    refused.answer.into_iter().next().unwrap_or_else(|| outcome.clone())
+                }
+            };
+        }
+    }
+    Ok(Stamped { now_us, position, answer: outcomes })
+}
+
+/// Holds transactions back, likewise.
+pub(super) async fn held_transactions(
+    app: &App,
+    caller: &Caller,
+    transactions: &[Transaction],
+    stamped: Stamped<Vec<TransactionResult>>,
+    tickets: Vec<Option<Place>>,
+    time: Duration,
+) -> Result<Stamped<Vec<TransactionResult>>, ApiError> {
+    let Stamped { mut now_us, mut position, answer: mut results } = stamped;
+    let waiting: Vec<_> = tickets.iter().flatten().map(|place| place.ticket).collect();
+    if !waiting.is_empty() && !time.is_zero() {
+        hold_for(app, caller, &waiting, time).await;
+        for ((transaction, result), place) in transactions.iter().zip(&mut results).zip(tickets) {
+            let Some(place) = place else { continue };
+            let found = app.store.ticket(caller, place.ticket, 0).await?;
+            (now_us, position) = (found.now_us, found.position);
+            *result = match found.answer {
+                Some(ticket) if ticket.status == TicketStatus::Waiting => {
+                    let place = Some(place_now(place, &ticket));
+                    let results = Results::Reserve(Vec::new());
+                    let status = TransactionStatus::Waiting;
+                    TransactionResult::of(transaction, TransactionOutcome { status, results, place, circle: vec![] })
+                }
+                Some(Ticket { wish: Wish::Transaction { method, requests, outcomes: Some(got) }, .. }) => {
+                    granted(method, requests, got)
+                }
+                _ => {
+                    let again = [Transaction { wait: None, ..transaction.clone() }];
+                    let refused = app.store.transactions(caller, &again).await?;
+                    let refused = with_tokens(refused, caller, std::iter::empty())?;
+                    (now_us, position) = (refused.now_us, refused.position);
+                    match refused.answer.into_iter().next() {
+                        Some(outcome) => TransactionResult::of(&again[0], outcome),
+                        None => continue,
+                    }
+                }
+            };
+        }
+    }
+    Ok(Stamped { now_us, position, answer: results })
+}
+
+/// What a transaction's ticket got.
+fn granted(
+    method: Method,
+    requests: Vec<ReserveRequest>,
+    (status, outcomes): (TransactionStatus, Vec<ItemOutcome<ReserveOutcome>>),
+) -> TransactionResult {
+    let results = Results::Reserve(requests.iter().zip(outcomes).collect());
+    let outcome = TransactionOutcome { status, results, place: None, circle: Vec::new() };
+    TransactionResult::of_parts(method, TransactionType::Reserve, outcome)
+}
+
+/// A ticket.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct TicketResult {
+    ticket: String,
+    status: Word<TicketStatus>,
+    /// Its place while it waits; 1 is next.
+    place: Option<i64>,
+    /// When it is served if every holder keeps it to its deadline and everybody ahead for the whole time to live.
+    #[serde(with = "wire_option")]
+    expected_by: Option<DateTime<Utc>>,
+    /// When its wait ends.
+    #[serde(with = "wire")]
+    wait_expires_at: DateTime<Utc>,
+    /// Since when it waits.
+    #[serde(with = "wire")]
+    since: DateTime<Utc>,
+    /// How long it has waited, in milliseconds.
+    waited_ms: i64,
+    /// Greater is served first.
+    priority: i64,
+    /// Who asked for it; null where its items have several requesters.
+    requester: Option<String>,
+    /// What it waits for.
+    resources: Vec<String>,
+    /// Of a reserve that was served: the item of its answer, token included.
+    reservation: Option<ReserveResult>,
+    /// Of a transaction that was served: its result.
+    transaction: Option<TransactionResult>,
+}
+
+/// The requester of all items, if it is one.
+fn shared_requester(requests: &[ReserveRequest]) -> Option<String> {
+    let first = requests.first()?;
+    requests.iter().all(|request| request.requester == first.requester).then(|| first.requester.clone())
+}
+
+impl TicketResult {
+    fn of(ticket: Ticket, now_us: i64) -> Self {
+        let requests = ticket.wish.requests();
+        let (requester, resources) =
+            (shared_requester(requests), requests.iter().map(|request| request.resource.clone()).collect());
+        let (reservation, transaction) = match ticket.wish {
+            Wish::Item { request, outcome } => {
+                (outcome.map(|outcome| ReserveResult::of(request.resource, request.requester, outcome)), None)
+            }
+            Wish::Transaction { method, requests, outcomes } => {
+                (None, outcomes.map(|outcomes| granted(method, requests, outcomes)))
+            }
+        };
+        Self {
+            ticket: ticket.id.to_string(),
+            status: Word(ticket.status),
+            place: ticket.place,
+            expected_by: ticket.expected_ms.map(instant),
+            wait_expires_at: instant(ticket.ends_ms),
+            since: instant(ticket.since_ms),
+            waited_ms: ticket.done_ms.unwrap_or(now_us / 1_000) - ticket.since_ms,
+            priority: ticket.priority,
+            requester,
+            resources,
+            reservation,
+            transaction,
+        }
+    }
+}
+
+/// One who waits.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct WaitingRow {
+    ticket: String,
+    /// Who asked for it; null where its items have several requesters.
+    requester: Option<String>,
+    /// What it waits for.
+    resources: Vec<String>,
+    /// Of a transaction: how it treats conflicts.
+    method: Option<Word<Method>>,
+    /// Greater is served first.
+    priority: i64,
+    /// 1 is next.
+    place: Option<i64>,
+    /// Since when it waits.
+    #[serde(with = "wire")]
+    since: DateTime<Utc>,
+    /// When its wait ends.
+    #[serde(with = "wire")]
+    wait_expires_at: DateTime<Utc>,
+    /// When it is expected to be served.
+    #[serde(with = "wire_option")]
+    expected_by: Option<DateTime<Utc>>,
+    /// The note that it will be held with.
+    note: Option<String>,
+    /// Label of the key, or the end user, that asked for it.
+    api_key_label: Option<String>,
+}
+
+impl From<WaitingTicket> for WaitingRow {
+    fn from(WaitingTicket { ticket, label }: WaitingTicket) -> Self {
+        let requests = ticket.wish.requests();
+        Self {
+            ticket: ticket.id.to_string(),
+            requester: shared_requester(requests),
+            resources: requests.iter().map(|request| request.resource.clone()).collect(),
+            method: if let Wish::Transaction { method, .. } = &ticket.wish { Some(Word(*method)) } else { None },
+            priority: ticket.priority,
+            place: ticket.place,
+            since: instant(ticket.since_ms),
+            wait_expires_at: instant(ticket.ends_ms),
+            expected_by: ticket.expected_ms.map(instant),
+            note: requests.first().map(|request| request.note.clone()).filter(|note| !note.is_empty()),
+            api_key_label: label,
+        }
+    }
+}
+
+/// Who waits.
+#[derive(Debug, Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct WaitingList {
+    waiting: Vec<WaitingRow>,
+    /// Position of the list; of all pages the first page's.
+    as_of: i64,
+    /// Cursor of the next page; null at the end.
+    next_cursor: Option<String>,
+}
