@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve growth replicas idle start peers
 .PHONY: help run build fmt check lint doc test test-long test-hour need-test \
-	bench bench-build bench-tools bench-functions bench-streams $(BENCH_PARTS:%=bench-%)
+	bench bench-build bench-tools bench-core bench-functions bench-streams $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -101,6 +101,10 @@ bench-build:
 # `make bench` leaves out peers that are not installed, so that it installs no server that nobody asked for.
 bench-tools: $(PEER_NODE) $(PEER_PYTHON) ## install the peers: etcd, ZooKeeper, webdis, redlock, kazoo, redis-py
 	scripts/need etcd zookeeper webdis node
+
+bench-core: ## count what the decision core costs Redis, in instructions; writes bench/results/<date>-core.md; ROWS="C2 C8" only prints these
+	scripts/need redis-server setpriv valgrind python3
+	PYTHONPATH=bench python3 -B -m core $(or $(ROWS),--save)
 
 bench-functions: ## measure what each function costs Redis
 	scripts/need cargo cc redis-server setpriv

@@ -30,4 +30,10 @@ GOALS = {
     "S9 memory": Goal(40, 20),
     "S9 CPU": Goal(1, 0.3),
     "S10": Goal(150, 50),
+    "C1": Goal(1.15, 1.05),
+    "C2": Goal(2.0, 1.6),
+    "C3 leaf": Goal(1.7, 1.4),
+    "C3 blockers": Goal(2.0, 1.6),
+    "C4": Goal(2.3, 2.0),
+    "C8": Goal(20, 10),
 }

@@ -12,7 +12,7 @@ from typing import Iterator
 CAL_LOOPS = 200_000
 
 
-def described(holdfast: Path) -> dict[str, str]:
+def host() -> dict[str, str]:
     """What a reader needs to compare with another machine: no names, no paths."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory_kib = int(re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())[1])
@@ -21,9 +21,16 @@ def described(holdfast: Path) -> dict[str, str]:
         "memory": f"{memory_kib / 2**20:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release().split('-')[0]}",
         "redis-server": _version("redis-server", "--version", r"v=([\d.]+)"),
+        "python": platform.python_version(),
+    }
+
+
+def described(holdfast: Path) -> dict[str, str]:
+    """The same, and the programs that are measured."""
+    return {
+        **host(),
         "nginx": _version("nginx", "-v", r"nginx/([\d.]+)"),
         "holdfast": _version(str(holdfast), "--version", r"([\d.]+)"),
-        "python": platform.python_version(),
     }
 
 

@@ -6,4 +6,4 @@
 -- counted by `stage`, everything else is added to `spent` where it is done. A write that would pass the most is refused before its first write
 -- (TOO_MUCH_WORK). What may go on in pieces ends a piece at the other bound: one that ends in the middle of the dearest single thing still stays
 -- below 20 ms.
-budget = { steps = 6000, piece_steps = 2000, step_bytes = 200, turns = 15 }
+budget = { steps = 6000, piece_steps = 1500, step_bytes = 150, turns = 15 }

@@ -205,7 +205,7 @@ local function wait_for(t, wish, list, method, count, wait, stands, changed, hea
   end
   answered = head - 1
   local why = wait_for_group(t, method, list, wish, wait, cause)
-  return why == 'WAITING_LIMIT' and why or true
+  return why == 'WAITING_LIMIT' and why or is_too_much() and 'TOO_MUCH_WORK' or true
 end
 
 -- Plans the transactions behind `at`. Answers nil, or why the call is refused, and how many items it has.

@@ -5,6 +5,7 @@
 -- from its requester to its place, which is 0; of other items its requester, packed; of what is taken or prolonged the time to live in ms, 0
 -- where none was given.
 local CHECKED_EVERY = 16 -- items, between close looks at the budget
+local WAIT_STEPS = 40 -- what an item that waits takes beyond one that does not, for its ticket, its place and its event
 local values, tokens, knowns, ttls
 items = { wrong = {} } -- `wrong`: the numbers of the items that were refused because of their token
 
@@ -89,6 +90,7 @@ function items.take(first, final, quantities, waits)
     end
     local wait, status = waits and waits[n], nil
     if wait then
+      spent = spent + WAIT_STEPS
       status = take_or_wait(wait, of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])
     else
       status = take(of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])

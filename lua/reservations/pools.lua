@@ -144,6 +144,32 @@ function pools.write()
   end
 end
 
+-- For a call that does nothing else with a pool, and whose counts are `text`: the lowest free slot as text, and the counts once that is held; nil where
+-- none is free.
+function pools.take_lowest(pool, text)
+  local held, beyond, lowest, top, is_free = 0, 0, 0, 0, 1
+  if text then
+    held, beyond, lowest, top, is_free = take_apart(COUNTS, text)
+  end
+  if held >= pool.capacity then
+    return nil
+  end
+  local number, first_bit = lowest, pool.first_bit
+  if is_free == 0 and lowest < top then
+    number = call('BITPOS', SLOTS, '0', text_of(first_bit + lowest), text_of(first_bit + pool.capacity - 1), 'BIT') - first_bit
+  end
+  return text_of(number), put(COUNTS, held + 1, beyond, number + 1, number < top and top or number + 1, 0)
+end
+
+-- The same when one of its slots is given back: the counts once it is free; nil where nothing is held any more.
+function pools.give_back(text, number)
+  local held, beyond, lowest, top, is_free = take_apart(COUNTS, text)
+  if number <= lowest then
+    lowest, is_free = number, 1
+  end
+  return held + beyond > 1 and put(COUNTS, held - 1, beyond, lowest, top, is_free) or nil
+end
+
 -- The earliest deadline of a pool's slots in ms, or false.
 function pools.first_deadline(pool_name)
   local first = find_member('p' .. pool_name, nil, false)

@@ -187,6 +187,7 @@ function release(name, token, who)
     local stamp_then = byte(found, 10) == UINT64 and 27 or 19
     if find(found, TEXT_16 .. token .. who, stamp_then + 1, true) == stamp_then + 1 then
       -- It stands alone.
+      spent = spent + #found / budget.step_bytes
       if stamp_then == 27 then
         drop_deadline(name)
       end

@@ -6,13 +6,15 @@
 local LEVELS_MOST = 32
 local LINKS_PAGE = 250
 local TOO_MUCH = 'TOO_MUCH_WORK'
+local NAMES_PER_STEP = 3 -- blocks and ancestors of a definition: each is looked for, linked, and written
+local SLOTS_PER_STEP = 8 * 4096 -- 4 KiB of the bitmap: to copy them takes 2 to 3 us
 local all, names, count = {}, {}, 0 -- name -> draft, or false: not registered
 local link_now, links, link_count = {}, {}, 0
-local resources_change = 0
+local resources_change, is_growing = 0, false
 drafts = {}
 
 function drafts.reset()
-  all, names, count, link_now, links, link_count, resources_change = {}, {}, 0, {}, {}, 0, 0
+  all, names, count, link_now, links, link_count, resources_change, is_growing = {}, {}, 0, {}, {}, 0, 0, false
 end
 
 local function copy(list)
@@ -176,10 +178,18 @@ end
 local function touch()
 end
 
+-- Counts what it takes to make the bitmap larger: Redis copies all of it, once in a call.
+local function count_growth(capacity)
+  if not is_growing then
+    is_growing, spent = true, spent + 1 + 8 * call('STRLEN', SLOTS) / SLOTS_PER_STEP
+  end
+  spent = spent + capacity / SLOTS_PER_STEP
+end
+
 -- Defines one name. Answers why it cannot be, and the name that is in the way; nil when it can.
 local function register_one(name, capacity, blocks, ancestors)
   local draft = draft_of(name)
-  spent = spent + 2 + (#blocks + #ancestors) / budget.turns
+  spent = spent + 2 + (#blocks + #ancestors) / NAMES_PER_STEP
   if draft and draft.capacity == capacity and same(draft.blocks, blocks) and same(draft.ancestors, ancestors) then
     return
   end
@@ -202,6 +212,9 @@ local function register_one(name, capacity, blocks, ancestors)
     return 'cannot become a pool or cease to be one while it is held', name
   end
   resources_change = resources_change + capacity - (draft and draft.capacity or 0)
+  if capacity > (draft and draft.capacity or 1) then
+    count_growth(capacity)
+  end
   if draft then
     link(draft, false)
   else

@@ -123,7 +123,7 @@ end
 local function write_pending(was_there, list, from, limited)
   if limited[1] then
     local before = call('HGET', TICKETS, LIMITED)
-    call('HSET', TICKETS, LIMITED, (before or '') .. concat_packed(limited))
+    call('HSET', TICKETS, LIMITED, (before or '') .. pack(unpack(limited)))
   end
   local left = {}
   for n = 1, #list do

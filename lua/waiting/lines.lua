@@ -15,7 +15,7 @@ local PRIORITY_MOST = 1000
 local AHEAD_MOST = 64 -- tickets for a pool that are looked at; behind so many nobody passes
 local LENGTH = 44 -- bytes of order, ticket and quantity
 lines.order = NO_ORDER
-local staged, staged_count = {}, 0 -- members of tickets that joined in this call
+local staged, is_staged = {}, false -- kind and name -> members of tickets that joined in this call
 
 function lines.order_of(priority, at)
   return put('>I2', PRIORITY_MOST - priority) .. (at and put('>I8', at) or NEWEST)
@@ -23,14 +23,18 @@ end
 
 -- Members that are in line for who asks later in this call, and are written at its end.
 function lines.stage(members)
+  is_staged = true
   for n = 1, #members do
-    staged[staged_count + n] = members[n]
+    local prefix = sub(members[n], 1, -LENGTH - 2)
+    local line = staged[prefix] or {}
+    staged[prefix], line[#line + 1] = line, members[n]
   end
-  staged_count = staged_count + #members
 end
 
 function lines.drop_staged()
-  staged_count = 0
+  if is_staged then
+    staged, is_staged = {}, false
+  end
 end
 
 -- From here on who asks comes at this place of the order; nil: after all who wait.
@@ -54,27 +58,27 @@ end
 
 -- Adds the staged members of a line that come before an order to a list.
 local function add_staged(list, prefix, order)
-  local from, to = prefix .. '\0', prefix .. '\0' .. order
-  for n = 1, staged_count do
-    local member = staged[n]
-    if member >= from and member < to then
-      list[#list + 1] = member
+  local line, to = staged[prefix], prefix .. '\0' .. order
+  for n = 1, line and #line or 0 do
+    if line[n] < to then
+      list[#list + 1] = line[n]
     end
   end
+  spent = spent + (line and #line or 0) / budget.turns
   return list
 end
 
 local function range(prefix, count)
   spent = spent + 1
   local found = call('ZRANGE', LINES, '[' .. prefix .. '\0', '(' .. prefix .. '\0' .. lines.order, 'BYLEX', 'LIMIT', '0', digits(count))
-  return staged_count > 0 and add_staged(found, prefix, lines.order) or found
+  return is_staged and add_staged(found, prefix, lines.order) or found
 end
 
 -- How many tickets in a line come before who asks.
 function lines.ahead(prefix, order)
   spent, order = spent + 1, order or lines.order
   local count = call('ZLEXCOUNT', LINES, '[' .. prefix .. '\0', '(' .. prefix .. '\0' .. order)
-  return staged_count > 0 and count + #add_staged({}, prefix, order) or count
+  return is_staged and count + #add_staged({}, prefix, order) or count
 end
 
 -- How many tickets want a name.
@@ -98,7 +102,7 @@ end
 -- Whether tickets want slots of a pool by the slots' own names.
 function lines.has_slots(pool)
   spent = spent + 1
-  return call('ZLEXCOUNT', LINES, '[s' .. pool .. '\0', '(s' .. pool .. '\1') > 0 or staged_count > 0
+  return call('ZLEXCOUNT', LINES, '[s' .. pool .. '\0', '(s' .. pool .. '\1') > 0 or is_staged
 end
 
 -- The lowest free slot of a pool that is not kept by its own name, where there are as many as wanted; or nil.
@@ -155,6 +159,7 @@ function lines.members(ticket)
   for n = 1, #ticket.items do
     local item = ticket.items[n]
     local record, slot = resolve(item[1])
+    spent = spent + (#item[1] + #item[3]) / budget.step_bytes
     add_places(places, record, slot, item[1], item[5], ticket.overtake)
     for block = 1, record and #record.blocks or 0 do
       local name = record.blocks[block]
@@ -168,7 +173,7 @@ function lines.members(ticket)
     if not seen[member] then
       seen[member], members[#members + 1] = true, member .. put('>I2', places[n][2])
     end
-    spent = spent + 1 / 2
+    spent = spent + 1
   end
   return members
 end

@@ -299,10 +299,17 @@ function tickets.reset()
 end
 
 -- When it would be served if everybody held to his deadline and whoever is ahead for the whole time to live, in ms; nil where one of them has none.
+-- Where a call has much to do already it is not looked for.
 local AHEAD_MOST = 32
+local lasting = {} -- ticket -> for how long it will hold what it waits for, ms; of one estimate
 
-local function lasts_ms(item)
-  return item[4] > 0 and item[4] or caller.default_ttl_ms
+local function lasts_ms(id)
+  if not lasting[id] then
+    local t = tickets.read(id)
+    local ttl_ms = t and t.items[1][4]
+    lasting[id] = not t and 0 or ttl_ms > 0 and ttl_ms or caller.default_ttl_ms
+  end
+  return lasting[id]
 end
 
 local function expected_of(t, item)
@@ -322,9 +329,8 @@ local function expected_of(t, item)
   local members = ahead > 0 and call('ZRANGE', LINES, '[w' .. name .. '\0', '(w' .. name .. '\0' .. t.order, 'BYLEX') or {}
   for n = 1, #members do
     local _, id = lines.parts(members[n])
-    local other = tickets.read(id)
-    local lasts = other and lasts_ms(other.items[1]) or 0
-    if lasts == 0 then
+    local lasts = lasts_ms(id)
+    if lasts == 0 or is_piece_done() then
       return nil
     end
     at_ms = at_ms + lasts
@@ -334,10 +340,14 @@ end
 
 function tickets.expected(t)
   local latest
+  lasting = {}
   if t.method and t.method ~= 'ALL_OR_NONE' then
     return nil
   end
   for n = 1, #t.items do
+    if is_piece_done() then
+      return nil
+    end
     local at_ms = expected_of(t, t.items[n])
     if not at_ms and (not t.method or look(t.items[n][1])) then
       return nil

@@ -1,15 +1,38 @@
-//! The unit tests of the benchmarks' report: figures, goals.
+//! The benchmarks' own tests: figures, goals, and that the library that they measure is the one that the service loads.
 
 use std::{path::Path, process::Command};
 
+use holdfast::store::function_library;
+
+/// What a module of the benchmarks says on both outputs, and whether it succeeded.
+fn python(arguments: &[&str]) -> (bool, String, String) {
+    let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
+    let done = Command::new("python3").arg("-B").arg("-m").args(arguments).current_dir(bench).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (done.status.success(), text(done.stdout), text(done.stderr))
+}
+
 #[test]
 fn the_report_says_what_was_measured() {
-    let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
-    let done = Command::new("python3")
-        .args(["-B", "-m", "unittest", "speed.test_report"])
-        .current_dir(bench)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success() && said.contains("Ran "), "{said}");
+    let (succeeded, _, said) = python(&["unittest", "speed.test_report"]);
+    assert!(succeeded && said.contains("Ran "), "{said}");
+}
+
+#[test]
+fn the_core_is_measured_by_calls_that_succeed() {
+    let (succeeded, _, said) = python(&["unittest", "core.test_core"]);
+    assert!(succeeded && said.contains("Ran "), "{said}");
+}
+
+#[test]
+fn the_straight_way_ends_as_the_common_way() {
+    let (succeeded, _, said) = python(&["unittest", "core.test_straight"]);
+    assert!(succeeded && said.contains("Ran "), "{said}");
+}
+
+#[test]
+fn the_core_that_is_measured_is_the_one_that_is_loaded() {
+    let (succeeded, library, said) = python(&["core.library"]);
+    assert!(succeeded, "{said}");
+    assert!(library == function_library().text, "the texts differ");
 }
