@@ -42,7 +42,7 @@ impl Held {
 /// The tickets of one tenant for which calls are held: each ticket with those calls.
 type Tickets = HashMap<TicketId, Vec<Arc<Held>>>;
 
-/// The held calls of a replica.
+/// The held calls of a replica. A tenant has an entry as long as its tickets are touched regularly, so one task does that.
 #[derive(Debug, Default)]
 pub(super) struct Holds(Mutex<HashMap<TenantId, Tickets>>);
 
@@ -56,20 +56,22 @@ impl Holds {
         let mut tenants = self.tenants();
         let Some(tickets) = tenants.get_mut(tenant) else { return };
         tickets.remove(&ticket).into_iter().flatten().for_each(|held| held.finish_one());
-        if tickets.is_empty() {
-            tenants.remove(tenant);
-        }
     }
 
     /// Ends the holds of all of a tenant's tickets: its reservations were reset, or it is gone.
     pub(super) fn finish_all(&self, tenant: &TenantId) {
-        let tickets = self.tenants().remove(tenant);
+        let tickets = self.tenants().get_mut(tenant).map(std::mem::take);
         tickets.into_iter().flatten().flat_map(|(_, calls)| calls).for_each(|held| held.finish_one());
     }
 
-    /// Whether calls are held for a tenant's tickets.
-    pub(super) fn has(&self, tenant: &TenantId) -> bool {
-        self.tenants().contains_key(tenant)
+    /// Removes the entry of a tenant for which no call is held; whether it did.
+    fn remove_unused(&self, tenant: &TenantId) -> bool {
+        let mut tenants = self.tenants();
+        let is_unused = tenants.get(tenant).is_none_or(HashMap::is_empty);
+        if is_unused {
+            tenants.remove(tenant);
+        }
+        is_unused
     }
 
     /// The partitions of tenants for whose tickets calls are held.
@@ -81,7 +83,7 @@ impl Holds {
         self.tenants().get(tenant).map(|tickets| tickets.keys().copied().collect()).unwrap_or_default()
     }
 
-    /// Adds a call; whether it is the tenant's first.
+    /// Adds a call; whether its tenant had no entry.
     fn add(&self, tenant: &TenantId, tickets: &[TicketId], held: &Arc<Held>) -> bool {
         let mut tenants = self.tenants();
         let (is_first, known) = match tenants.entry(tenant.clone()) {
@@ -105,9 +107,6 @@ impl Holds {
                     known.remove(ticket);
                 }
             }
-        }
-        if known.is_empty() {
-            tenants.remove(tenant);
         }
     }
 }
@@ -153,7 +152,7 @@ pub(super) async fn hold(
 
 /// Touches the tickets of a tenant as long as calls are held for some.
 async fn touch_regularly(holds: Arc<Holds>, store: Store, tenant: TenantId) {
-    while holds.has(&tenant) {
+    while !holds.remove_unused(&tenant) {
         tokio::time::sleep(TOUCH_INTERVAL).await;
         for tickets in holds.tickets(&tenant).chunks(MAX_TOUCHED) {
             if let Err(error) = touch(&holds, &store, &tenant, tickets).await {
@@ -176,4 +175,25 @@ async fn touch(holds: &Holds, store: &Store, tenant: &TenantId, tickets: &[Ticke
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tickets_of_a_tenant_are_touched_by_one_task_however_often_calls_come_and_go() {
+        let (holds, tenant) = (Holds::default(), TenantId::random());
+        let tickets = [TicketId::random()];
+        let held = Arc::new(Held::default());
+        let mut tasks = 0;
+        for _ in 0..3 {
+            tasks += usize::from(holds.add(&tenant, &tickets, &held));
+            holds.remove(&tenant, &tickets, &held);
+        }
+        assert_eq!(tasks, 1);
+        assert!(holds.remove_unused(&tenant));
+        assert!(holds.add(&tenant, &tickets, &held), "the task has ended");
+        assert!(!holds.remove_unused(&tenant));
+    }
 }

@@ -44,11 +44,16 @@ struct Nginx {
 
 impl Nginx {
     fn before(world: &World<3>) -> Self {
+        Self::with(world, "")
+    }
+
+    /// `more`: what follows the address that it listens on.
+    fn with(world: &World<3>, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listen = format!("127.0.0.1:{}", free_port());
         let replicas = world.replicas.each_ref().map(|replica| replica.address());
         let file = dir.path().join("changed.conf");
-        std::fs::write(&file, configuration(&replicas, &listen, dir.path())).unwrap();
+        std::fs::write(&file, configuration(&replicas, &format!("{listen}{more}"), dir.path())).unwrap();
         let mut child = bound_to_test("nginx")
             .args(["-e", "stderr", "-g", "daemon off; master_process on;", "-c"])
             .arg(&file)
@@ -181,4 +186,49 @@ async fn when_replicas_die_the_others_answer_and_with_none_left_nginx_says_so() 
     assert!(matches!(again.rest().await[..], [Seen::Retry(1000..=5000)]));
     answer(reqwest::get(&url).await.unwrap()).await.fails(503, "UNAVAILABLE");
     assert!(!nginx.log().contains(&tenant.key));
+}
+
+#[tokio::test]
+async fn held_calls_pass_nginx_over_http_2_and_tls() {
+    let world = World::<3>::start().await;
+    let tenant = world.tenant().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = crate::redis::replicas::certificate(dir.path());
+    let nginx = Nginx::with(&world, &format!(" ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key}"));
+    let port = nginx.url.rsplit_once(':').unwrap().1;
+    let hold = |requester: &str, resource: &str, seconds: u32| {
+        let body = json!([{"requester": requester, "resource": resource, "waitSeconds": 300}]).to_string();
+        let output = tokio::process::Command::new("curl")
+            .args([
+                "-sS",
+                "--http2",
+                "--max-time",
+                "70",
+                "--cacert",
+                &certificate,
+                "-w",
+                " %{http_code} %{http_version}",
+            ])
+            .args(["-H", &format!("x-api-key: {}", tenant.key), "-H", "content-type: application/json", "-d", &body])
+            .arg(format!("https://localhost:{port}/api/v1/Reservation/reserve?hold={seconds}"))
+            .output();
+        async move { String::from_utf8_lossy(&output.await.unwrap().stdout).into_owned() }
+    };
+    let at = world.at(&tenant);
+    let held = at.acquire("w0", "r", None).await;
+    at.acquire("w0", "long", None).await;
+    let (served, kept, ()) = tokio::join!(
+        hold("w1", "r", 60),
+        // Longer than nginx lets other calls take.
+        hold("w1", "long", 33),
+        async {
+            crate::support::world::until("it waits", || async {
+                at.get("/Reservation/check/r").await.body["waiting"] == json!(1)
+            })
+            .await;
+            at.unreserve("w0", "r", &held["releaseToken"]).await;
+        }
+    );
+    assert!(served.contains("\"status\":\"ACQUIRED\"") && served.ends_with(" 200 2"), "{served}");
+    assert!(kept.contains("\"status\":\"WAITING\"") && kept.ends_with(" 200 2"), "{kept}");
 }

@@ -12,4 +12,5 @@ mod resources;
 mod shapes;
 mod transactions;
 mod waiting;
+mod waiting_failures;
 mod waiting_property;
