@@ -62,6 +62,7 @@ class Tenant:
         self._credential = "k:" + "A" * 43
         self._version = time.time_ns() // 1000
         self._extent = PLAIN
+        self.held_limit = 100_000_000
         state = struct.pack(f"<{STATE_NUMBERS}d", self._version, 0, 0, 0, self._version, *[0] * (STATE_NUMBERS - 5))
         redis.call("HSET", self.key("meta"), "state", state, "name", "bench", "tier", "Pro", "require", "0", self._credential, "id0")
 
@@ -74,7 +75,7 @@ class Tenant:
 
     def _caller(self) -> bytes:
         """A finite tier, far above the load: every call is counted, every reservation compared with the limit."""
-        limits = (100_000_000, 100_000, 1_000_000)
+        limits = (self.held_limit, 100_000, 1_000_000)
         rest = (False, False, 0, 0, 0)
         channel = f"hf:{{{TAG}}}:events"
         head = (False, self._version, channel, "PUBLISH", self._history, 128 << 20, pack("R", self.name))

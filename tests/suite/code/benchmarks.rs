@@ -25,6 +25,12 @@ fn the_core_is_measured_by_calls_that_succeed() {
 }
 
 #[test]
+fn what_tickets_take_of_redis_is_bounded() {
+    let (succeeded, _, said) = python(&["unittest", "core.test_bounds"]);
+    assert!(succeeded && said.contains("Ran "), "{said}");
+}
+
+#[test]
 fn the_straight_way_ends_as_the_common_way() {
     let (succeeded, _, said) = python(&["unittest", "core.test_straight"]);
     assert!(succeeded && said.contains("Ran "), "{said}");

@@ -1,0 +1,56 @@
+"""What a call may take of Redis is bounded where tickets are many, and a full tenant's line goes on."""
+
+import re
+import unittest
+
+from .calls import Definition, Item, Tenant
+from .redis import Redis
+
+MANY = 1_000
+
+
+class Bounds(unittest.TestCase):
+    def setUp(self) -> None:
+        self.redis = Redis()
+        self.addCleanup(self.redis.__exit__)
+        self.tenant = Tenant(self.redis)
+
+    def gets(self) -> int:
+        """How often a field was read by itself since this was asked last."""
+        found = re.search(r"cmdstat_hget:calls=(\d+)", self.redis.call("INFO", "commandstats").decode())
+        self.redis.call("CONFIG", "RESETSTAT")
+        return int(found[1]) if found else 0
+
+    def test_items_that_wait_are_refused_where_they_are_too_many(self) -> None:
+        self.tenant.fill(MANY)
+        answer = self.tenant.reserve([Item.of("waiting", f"held-{n}") for n in range(300)], wait_ms=60_000)
+        self.assertEqual(answer.word, "TOO_MUCH_WORK")
+        self.assertEqual(self.redis.call("HLEN", self.tenant.key("tickets")), 0)
+
+    def test_an_estimate_reads_the_tickets_ahead_once(self) -> None:
+        self.tenant.fill(60)
+        wanted = [f"held-{n}" for n in range(60)]
+        self.tenant.must(self.tenant.group("RESERVE", [Item.of("first", name) for name in wanted], wait_ms=60_000))
+        self.gets()
+        self.tenant.must(self.tenant.group("RESERVE", [Item.of("second", name) for name in wanted], wait_ms=60_000))
+        self.assertLess(self.gets(), 10)
+
+    def test_a_definition_with_many_names_counts_them(self) -> None:
+        above = tuple(f"level-{n}" for n in range(31))
+        deep = [Definition(f"leaf-{n}", ancestors=above) for n in range(MANY)]
+        self.assertEqual(self.tenant.register(deep).word, "TOO_MUCH_WORK")
+        self.assertEqual(self.tenant.register(deep[:200]).word, "OK")
+
+    def test_a_line_goes_on_where_no_more_may_be_held(self) -> None:
+        # Given more held than may be held since, and somebody who waits.
+        items = [Item.of("holder", name) for name in ("a", "b", "c")]
+        for item in items:
+            self.tenant.take(item)
+        self.tenant.must(self.tenant.reserve([Item.of("waiting", "a")], wait_ms=60_000))
+        self.tenant.held_limit = 1
+        # When the first is given back, then it stays free, and goes to who waits once there is room.
+        self.tenant.give(items[0])
+        self.assertEqual(self.redis.call("HEXISTS", self.tenant.key("held"), "a"), 0)
+        self.tenant.give(items[1])
+        self.tenant.give(items[2])
+        self.assertEqual(self.redis.call("HEXISTS", self.tenant.key("held"), "a"), 1)
