@@ -173,7 +173,7 @@ function lines.members(ticket)
     if not seen[member] then
       seen[member], members[#members + 1] = true, member .. put('>I2', places[n][2])
     end
-    spent = spent + 1
+    spent = spent + 2
   end
   return members
 end

@@ -135,10 +135,9 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
 /// Lists who waits.
 ///
 /// # Errors
-/// [`Exit::Refused`] where the service has no queue.
+/// [`Failure`] of the call.
 pub(super) async fn waiting(args: WaitingArgs) -> Result<(), Failure> {
-    let listing = args.connection.client()?.waiting(args.resource.as_deref(), args.requester.as_deref()).await;
-    let listing = listing.map_err(|error| without_a_queue(error.into()))?;
+    let listing = args.connection.client()?.waiting(args.resource.as_deref(), args.requester.as_deref()).await?;
     if args.json {
         return print_json(&listing);
     }
@@ -183,12 +182,4 @@ pub(super) async fn cancel(args: CancelArgs) -> Result<(), Failure> {
 fn rows<T: serde::de::DeserializeOwned>(rows: &Value) -> Result<Vec<T>, Failure> {
     Vec::deserialize(rows)
         .map_err(|error| Failure::new(Exit::Fault, format!("a row of the listing cannot be read: {error}")))
-}
-
-/// A service of a version before waiting has no such route.
-fn without_a_queue(failure: Failure) -> Failure {
-    if failure.message.contains("(NOT_FOUND)") || failure.message.contains("(METHOD_NOT_ALLOWED)") {
-        return Failure::new(Exit::Refused, "this service has no queue: its version knows no waiting");
-    }
-    failure
 }

@@ -155,14 +155,17 @@ impl WaitDisplay {
     /// Takes in what happens.
     pub(super) fn progress(&mut self, progress: Progress<'_>) {
         match progress {
-            Progress::Polling => self.say(
-                "polling",
-                "this service has no queue: it is asked again and again, and whoever asks first gets what comes free",
-            ),
             Progress::Interrupted(error) => self.interrupted(error),
-            Progress::Waiting { blocked, place, expected_by } => {
+            Progress::Waiting { names, holder, explanation, place, expected_by } => {
                 self.interrupted = false;
-                self.shown = shown(&blocked, place, expected_by);
+                self.shown = Some(Shown {
+                    what: what(&names),
+                    holder: holder.map(|(holder, _)| visible(holder)),
+                    holder_expires_at: holder.and_then(|(_, until)| until),
+                    explanation: visible(explanation),
+                    place,
+                    expected_by,
+                });
                 self.draw();
             }
         }
@@ -216,30 +219,23 @@ impl WaitDisplay {
     }
 }
 
-fn shown(blocked: &[&ReserveResult], place: Option<u64>, expected_by: Option<DateTime<Utc>>) -> Option<Shown> {
-    let first = blocked.iter().find(|result| result.status != Status::RolledBack).or(blocked.first())?;
-    let others = blocked.iter().filter(|result| result.status != Status::RolledBack).count().saturating_sub(1);
-    let what = match others {
-        0 => visible(&first.resource),
-        others => format!("{} and {others} more", visible(&first.resource)),
-    };
-    Some(Shown {
-        what,
-        holder: first.holder.as_deref().map(visible),
-        holder_expires_at: first.holder_expires_at,
-        explanation: visible(&first.explanation),
-        place,
-        expected_by,
-    })
+/// Names for a line.
+fn what(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => visible(one),
+        [first, others @ ..] => format!("{} and {} more", visible(first), others.len()),
+    }
 }
 
 impl Shown {
     fn line(&self, waited: Duration) -> String {
-        let mut line = self.line_without_times();
+        let mut line = self.what_and_who();
         if let Some(instant) = self.holder_expires_at {
             line.push_str(&format!(", until {}", until(instant)));
         }
-        if let Some(instant) = self.expected_by {
+        line.push_str(&self.place());
+        if let Some(instant) = self.expected_by.filter(|expected| Some(*expected) != self.holder_expires_at) {
             line.push_str(&format!(", expected by {}", until(instant)));
         }
         if waited >= Duration::from_secs(1) {
@@ -249,14 +245,19 @@ impl Shown {
     }
 
     fn line_without_times(&self) -> String {
+        self.what_and_who() + &self.place()
+    }
+
+    fn place(&self) -> String {
+        self.place.map(|place| format!(", place {place}")).unwrap_or_default()
+    }
+
+    fn what_and_who(&self) -> String {
         let mut line = format!("waiting for {}", self.what);
         match &self.holder {
             Some(holder) => line.push_str(&format!(", held by {holder}")),
             None if self.explanation.contains(' ') => line.push_str(&format!(": {}", self.explanation)),
             None => {}
-        }
-        if let Some(place) = self.place {
-            line.push_str(&format!(", place {place}"));
         }
         line
     }
@@ -310,11 +311,11 @@ mod tests {
 
     #[test]
     fn the_line_says_who_holds_it_and_the_place() {
-        let held = result(
-            json!({"resource": "db", "requester": "w", "status": "WAITING", "explanation": "WAITING", "holder": "al\u{1b}ice"}),
-        );
-        let line = shown(&[&held], Some(2), None).unwrap().line_without_times();
-        assert_eq!(line, "waiting for db, held by al\\u{1b}ice, place 2");
+        let mut display = WaitDisplay::new(true);
+        let (names, holder) = (vec!["db", "cache"], Some(("al\u{1b}ice", None)));
+        display.progress(Progress::Waiting { names, holder, explanation: "", place: Some(2), expected_by: None });
+        let line = display.shown.unwrap().line_without_times();
+        assert_eq!(line, "waiting for db and 1 more, held by al\\u{1b}ice, place 2");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reserving with patience: in the server's queue where it has one, else by polling.
+//! Reserving with patience: in the server's queue.
 
 use std::time::Duration;
 
@@ -9,30 +9,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{
     answer::{Acquired, Answer, Mode},
-    backoff::{Backoff, jittered},
+    backoff::Backoff,
     clock::BootInstant,
     error::ClientError,
     reservations::Client,
-    shapes::{ReserveItem, ReserveResult, Transaction, WaitFields},
+    shapes::{ReserveItem, Transaction, WaitFields},
     tickets::{Ticket, TicketStatus, release_items},
-    waker::Waker,
 };
 
-/// How long the server is asked to hold an answer back: below the keep-alive of a ticket (30 s), so that the next question comes in time.
+/// How long a ticket lives that nobody asks for, in seconds: a client that was killed stands in others' way for so long. A held call keeps
+/// its ticket alive; longer than the pauses between calls that fail, and two of the replica's intervals.
+const KEEP_ALIVE_S: u64 = 15;
+/// How long the server is asked to hold an answer back: long enough to cost little, short enough that the line shown is of now.
 const HOLD: Duration = Duration::from_secs(20);
 /// The longest wait that one question may ask for; who waits longer asks again and keeps the place.
 const MOST_WAIT: Duration = Duration::from_secs(86_400);
 /// Time that a call under way has to be answered once the wait is cancelled, so that what it got can be given back.
 const CANCEL_GRACE: Duration = Duration::from_secs(3);
-/// Bounds of the pause between two polls: without a stream of events, and with one that says when to ask.
-const FIRST_POLL: Duration = Duration::from_millis(250);
-const POLL: Duration = Duration::from_secs(2);
-const POLL_WITH_EVENTS: Duration = Duration::from_secs(10);
-/// Spread of those who ask again since the same event woke them.
-const WAKE_SPREAD: Duration = Duration::from_millis(20);
-/// Shortest pause where a service that knows no patience is asked again.
-const FIRST_RETRY: Duration = Duration::from_millis(250);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// Bounds of the pause between calls that fail. What its ticket gets meanwhile stands idle until it asks again.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
 /// How long to wait, and how urgently.
 #[derive(Debug, Clone, Copy)]
@@ -46,17 +42,19 @@ pub struct WaitPolicy {
 /// What happens while waiting.
 #[derive(Debug)]
 pub enum Progress<'p> {
-    /// Queued on the server, or blocked where it has no queue: who holds what, and the place.
+    /// Queued on the server: who holds what, and the place.
     Waiting {
-        /// Those that are not held yet, with holder and place.
-        blocked: Vec<&'p ReserveResult>,
-        /// Place of a waiting transaction; 1 is next.
+        /// What is waited for.
+        names: Vec<&'p str>,
+        /// Who holds the first of it, and until when.
+        holder: Option<(&'p str, Option<DateTime<Utc>>)>,
+        /// The server's sentence.
+        explanation: &'p str,
+        /// 1 is next.
         place: Option<u64>,
         /// When it is expected to be served.
         expected_by: Option<DateTime<Utc>>,
     },
-    /// The server has no queue: from here on it is polled.
-    Polling,
     /// A call failed for now; waiting goes on.
     Interrupted(&'p ClientError),
 }
@@ -72,7 +70,6 @@ pub enum Acquisition {
 
 /// Reserves `items`; where `wait` is set, waits for what others hold.
 ///
-/// On a server without waiting it polls, woken by the event stream where a stream is to be had, and reports [`Progress::Polling`] once.
 /// While it waits, a server that is away is asked again until the wait ends.
 ///
 /// # Errors
@@ -92,10 +89,16 @@ pub async fn acquire(
     let Some(policy) = wait else {
         return attempt.once().await;
     };
-    match attempt.queue(policy).await? {
-        Some(acquisition) => Ok(acquisition),
-        None => attempt.poll(policy).await,
-    }
+    attempt.queue(policy).await
+}
+
+/// What a ticket shows.
+enum Shown {
+    Served(Acquired),
+    /// The wait is over, by its end or because somebody cancelled it.
+    Ended,
+    /// It waits, or it lapsed or is unknown: asking anew keeps the place of a ticket that lives, and makes one where none does.
+    Waits,
 }
 
 /// What is known while acquiring.
@@ -120,25 +123,27 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits in the server's queue; none where it has no queue.
-    async fn queue(&mut self, policy: WaitPolicy) -> Result<Option<Acquisition>, ClientError> {
+    /// Waits in the server's queue.
+    async fn queue(&mut self, policy: WaitPolicy) -> Result<Acquisition, ClientError> {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         let mut hold = Duration::ZERO;
         let mut asked = false;
         loop {
             let left = policy.until.map_or(MOST_WAIT, BootInstant::left).min(MOST_WAIT);
-            let wait =
-                WaitFields { wait_seconds: left.as_secs().max(1), priority: policy.priority, keep_alive_seconds: None };
+            let wait = WaitFields {
+                wait_seconds: left.as_secs().max(1),
+                priority: policy.priority,
+                keep_alive_seconds: Some(KEEP_ALIVE_S),
+            };
             let Some(outcome) = self.ask(Some(wait), hold.min(left)).await else {
-                return Ok(Some(Acquisition::Cancelled));
+                return Ok(Acquisition::Cancelled);
             };
             let answer = match outcome {
                 Ok(answer) => answer,
-                Err(error) if knows_no_waiting(&error) => return Ok(None),
                 Err(error) if asked && error.is_temporary() && !left.is_zero() => {
                     (self.progress)(Progress::Interrupted(&error));
                     if self.pause(backoff.pause().min(left)).await.is_err() {
-                        return Ok(Some(self.give_up(None).await));
+                        return Ok(self.give_up(None).await);
                     }
                     continue;
                 }
@@ -148,8 +153,7 @@ impl Attempt<'_> {
             backoff.reset();
             self.tickets.clone_from(&answer.tickets);
             if answer.tickets.is_empty() {
-                let polls = answer.may_come_free && !answer.knows_waiting;
-                return if polls { Ok(None) } else { Ok(Some(Acquisition::Answered(answer.acquired))) };
+                return Ok(Acquisition::Answered(answer.acquired));
             }
             self.uncertain = true;
             self.report(&answer);
@@ -157,48 +161,43 @@ impl Attempt<'_> {
             if left.is_zero() {
                 // Given up, so that it does not stand in others' way until it lapses.
                 self.abandon_tickets().await;
-                return Ok(Some(Acquisition::Answered(answer.acquired)));
+                return self.once().await;
             }
             if left < Duration::from_secs(1) {
                 // Answers are held back for whole seconds.
                 if self.pause(left).await.is_err() {
-                    return Ok(Some(self.give_up(None).await));
+                    return Ok(self.give_up(None).await);
                 }
                 hold = Duration::ZERO;
                 continue;
             }
             hold = HOLD;
             if let (Mode::Transaction(_), Some(ticket)) = (self.mode, answer.tickets.first().cloned()) {
-                match self.ticket(&ticket, hold.min(left), answer).await {
-                    Some(Ok(Some(answer))) => return Ok(Some(Acquisition::Answered(answer))),
-                    // Still waiting, lapsed or unknown: asking anew keeps the place of a ticket that lives, and makes one where none does.
-                    Some(Ok(None)) => hold = Duration::ZERO,
+                match self.ticket(&ticket, hold.min(left)).await {
+                    Some(Ok(Shown::Served(acquired))) => return Ok(Acquisition::Answered(acquired)),
+                    Some(Ok(Shown::Ended)) => return self.once().await,
+                    Some(Ok(Shown::Waits)) => hold = Duration::ZERO,
                     Some(Err(error)) if error.is_temporary() => {
                         (self.progress)(Progress::Interrupted(&error));
                         if self.pause(backoff.pause()).await.is_err() {
-                            return Ok(Some(self.give_up(None).await));
+                            return Ok(self.give_up(None).await);
                         }
                     }
                     Some(Err(error)) => return Err(error),
-                    None => return Ok(Some(Acquisition::Cancelled)),
+                    None => return Ok(Acquisition::Cancelled),
                 }
             }
         }
     }
 
-    /// Asks for the ticket of a transaction, which shows its result exactly; `None` inside where it still waits or is no more.
-    async fn ticket(
-        &mut self,
-        ticket: &str,
-        hold: Duration,
-        last: Answer,
-    ) -> Option<Result<Option<Acquired>, ClientError>> {
+    /// Asks for the ticket of a transaction, which shows its result exactly; `None` where the wait was cancelled meanwhile.
+    async fn ticket(&mut self, ticket: &str, hold: Duration) -> Option<Result<Shown, ClientError>> {
         let client = self.client;
         let reply = self.or_cancelled(client.ticket(ticket, hold), Duration::ZERO).await;
         let reply = match reply {
             Some(Ok(reply)) => reply,
             Some(Err(ClientError::Refused(refusal))) if refusal.status == StatusCode::NOT_FOUND => {
-                return Some(Ok(None));
+                return Some(Ok(Shown::Waits));
             }
             Some(Err(error)) => return Some(Err(error)),
             None => {
@@ -206,11 +205,11 @@ impl Attempt<'_> {
                 return None;
             }
         };
-        let read = || -> Result<Option<Acquired>, ClientError> {
+        let read = || -> Result<Shown, ClientError> {
             let shown: Ticket = reply.parse()?;
             let body = Value::Array(vec![reply.json()?["transaction"].clone()]);
             match (shown.status, shown.transaction) {
-                (TicketStatus::Acquired, Some(transaction)) => Ok(Some(Acquired {
+                (TicketStatus::Acquired, Some(transaction)) => Ok(Shown::Served(Acquired {
                     complete: transaction.status == "APPLIED",
                     results: transaction.results,
                     body,
@@ -218,47 +217,11 @@ impl Attempt<'_> {
                     fresh: false,
                     had_before: false,
                 })),
-                (TicketStatus::TimedOut | TicketStatus::Cancelled, _) => Ok(Some(last.acquired)),
-                _ => Ok(None),
+                (TicketStatus::TimedOut | TicketStatus::Cancelled, _) => Ok(Shown::Ended),
+                _ => Ok(Shown::Waits),
             }
         };
         Some(read())
-    }
-
-    /// Polls, woken by events where the tenant has a stream to spare.
-    async fn poll(&mut self, policy: WaitPolicy) -> Result<Acquisition, ClientError> {
-        (self.progress)(Progress::Polling);
-        let waker = Waker::start(self.client.clone(), self.items);
-        let mut backoff = Backoff::new(FIRST_POLL, POLL);
-        let mut asked = false;
-        loop {
-            let left = policy.until.map_or(MOST_WAIT, BootInstant::left);
-            let Some(outcome) = self.ask(None, Duration::ZERO).await else { return Ok(Acquisition::Cancelled) };
-            let mut pause = if waker.listens() { jittered(POLL_WITH_EVENTS) } else { backoff.pause() };
-            match outcome {
-                Ok(answer) if !answer.may_come_free || left.is_zero() => {
-                    return Ok(Acquisition::Answered(answer.acquired));
-                }
-                Ok(answer) => {
-                    asked = true;
-                    self.report(&answer);
-                    let expiry = answer.acquired.results.iter().filter_map(|result| result.holder_expires_at).min();
-                    if let Some(until) = expiry.and_then(|expiry| (expiry - Utc::now()).to_std().ok()) {
-                        pause = pause.min(until + jittered(WAKE_SPREAD));
-                    }
-                }
-                Err(error) if asked && error.is_temporary() && !left.is_zero() => {
-                    (self.progress)(Progress::Interrupted(&error));
-                    pause = backoff.pause();
-                }
-                Err(error) => return Err(error),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause.min(left)) => {}
-                () = waker.woken() => tokio::time::sleep(jittered(WAKE_SPREAD)).await,
-                () = self.cancel.cancelled() => return Ok(Acquisition::Cancelled),
-            }
-        }
     }
 
     /// Asks once; `None` where the wait was cancelled meanwhile, after giving back what the answer got.
@@ -294,8 +257,20 @@ impl Attempt<'_> {
     }
 
     fn report(&mut self, answer: &Answer) {
-        let blocked = answer.acquired.results.iter().filter(|result| !result.status.is_held()).collect();
-        (self.progress)(Progress::Waiting { blocked, place: answer.place, expected_by: answer.expected_by });
+        let blocked: Vec<_> = answer.acquired.results.iter().filter(|result| !result.status.is_held()).collect();
+        // A transaction that waits has no results of its items.
+        let names = match blocked.as_slice() {
+            [] => self.items.iter().map(|item| item.resource.as_str()).collect(),
+            blocked => blocked.iter().map(|result| result.resource.as_str()).collect(),
+        };
+        let first = blocked.first();
+        (self.progress)(Progress::Waiting {
+            names,
+            holder: first.and_then(|first| Some((first.holder.as_deref()?, first.holder_expires_at))),
+            explanation: first.map_or(answer.explanation.as_str(), |first| &first.explanation),
+            place: answer.place,
+            expected_by: answer.expected_by,
+        });
     }
 
     /// A call's outcome; once cancelled it has `grace` left, and without an outcome by then it is dropped.
@@ -337,13 +312,6 @@ impl Attempt<'_> {
             let _ = self.client.abandon(&ticket).await;
         }
     }
-}
-
-/// Whether the server refused the request for a field that belongs to waiting.
-fn knows_no_waiting(error: &ClientError) -> bool {
-    matches!(error, ClientError::Refused(refusal)
-        if refusal.status == StatusCode::BAD_REQUEST
-            && ["waitSeconds", "priority", "keepAliveSeconds"].iter().any(|field| refusal.names_field(field)))
 }
 
 #[cfg(test)]

@@ -43,10 +43,8 @@ pub(super) struct Answer {
     pub(super) tickets: Vec<String>,
     pub(super) place: Option<u64>,
     pub(super) expected_by: Option<DateTime<Utc>>,
-    /// Whether the server knows waiting: its results have the key.
-    pub(super) knows_waiting: bool,
-    /// Whether asking later may help.
-    pub(super) may_come_free: bool,
+    /// Of a transaction: the server's sentence.
+    pub(super) explanation: String,
 }
 
 impl Answer {
@@ -56,8 +54,7 @@ impl Answer {
     /// [`ClientError::UnexpectedAnswer`].
     pub(super) fn read(reply: &Reply, mode: Mode, uncertain: bool) -> Result<Self, ClientError> {
         let body = reply.json()?;
-        let knows_waiting = body[0].get("ticket").is_some();
-        let (results, complete, tickets, place, expected_by) = match mode {
+        let (results, complete, tickets, place, expected_by, explanation) = match mode {
             Mode::Each => {
                 let results: Vec<ReserveResult> = reply.parse()?;
                 let complete = results.iter().all(|result| result.status.is_held());
@@ -66,7 +63,7 @@ impl Answer {
                 let first = waiting().next();
                 let (place, expected_by) =
                     (first.and_then(|result| result.place), first.and_then(|result| result.expected_by));
-                (results, complete, tickets, place, expected_by)
+                (results, complete, tickets, place, expected_by, String::new())
             }
             Mode::Transaction(_) => {
                 let one: Vec<TransactionResult> = reply.parse()?;
@@ -74,15 +71,14 @@ impl Answer {
                     return Err(reply.unexpected("a transaction has no result"));
                 };
                 let tickets = one.ticket.filter(|_| one.status == "WAITING").into_iter().collect();
-                (one.results, one.status == "APPLIED", tickets, one.place, one.expected_by)
+                (one.results, one.status == "APPLIED", tickets, one.place, one.expected_by, one.explanation)
             }
         };
         let held = || results.iter().filter(|result| result.status.is_held());
         let had = held().any(|result| result.status == Status::AlreadyHad);
 
         Ok(Self {
-            may_come_free: !complete && results.iter().any(|result| result.status.may_come_free()),
-            knows_waiting,
+            explanation,
             tickets,
             place,
             expected_by,

@@ -17,7 +17,7 @@ use crate::client::{
 /// Silence after which the stream counts as dead: three of the service's signs of life, which come every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 /// Longest pause between two attempts to connect anew.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// First pause where the service has not yet said one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Most bytes of one line: a transaction of 1,000 items with names of 1,024 bytes fits.

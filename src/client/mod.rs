@@ -20,7 +20,6 @@ mod scripted_peer;
 mod shapes;
 mod tickets;
 mod transport;
-mod waker;
 
 pub use acquire::{Acquisition, Progress, WaitPolicy, acquire};
 pub use answer::{Acquired, Mode};

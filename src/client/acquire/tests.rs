@@ -33,15 +33,6 @@ fn result(status: &str) -> Value {
     })
 }
 
-/// The same as a service answers it that knows no waiting.
-fn old_result(status: &str) -> Value {
-    let mut result = result(status);
-    for key in ["ticket", "place", "waitExpiresAt", "expectedBy"] {
-        result.as_object_mut().unwrap().remove(key);
-    }
-    result
-}
-
 fn transaction(status: &str, results: &[Value]) -> Value {
     let waits = status == "WAITING";
     json!({
@@ -63,11 +54,8 @@ async fn run(peer: &Peer, mode: Mode, policy: WaitPolicy) -> (Result<Acquisition
     let mut reported = Vec::new();
     let mut progress = |progress: Progress<'_>| {
         reported.push(match progress {
-            Progress::Polling => "polling".into(),
             Progress::Interrupted(_) => "interrupted".into(),
-            Progress::Waiting { blocked, place, .. } => {
-                format!("{:?} {place:?}", blocked.first().map(|one| &one.holder))
-            }
+            Progress::Waiting { holder, place, .. } => format!("{holder:?} {place:?}"),
         });
     };
     let cancel = CancellationToken::new();
@@ -93,11 +81,11 @@ async fn a_ticket_is_held_until_it_is_served() {
     let (acquired, reported) = run(&peer, Mode::Each, for_seconds(60)).await;
     let acquired = answered(acquired);
     assert!(acquired.complete && !acquired.fresh && !acquired.had_before, "{acquired:?}");
-    assert_eq!(reported, [r#"Some(Some("other")) Some(2)"#, r#"Some(Some("other")) Some(2)"#]);
+    assert_eq!(reported, [r#"Some(("other", None)) Some(2)"#, r#"Some(("other", None)) Some(2)"#]);
     let requests = peer.requests();
     assert_eq!(requests[0].0, RESERVE, "the first is answered at once, so that the ticket is known");
     assert_eq!(requests[1].0, format!("{RESERVE}?hold=20"));
-    assert_eq!(requests[0].1[0]["priority"], 5);
+    assert_eq!((&requests[0].1[0]["priority"], &requests[0].1[0]["keepAliveSeconds"]), (&json!(5), &json!(15)));
     assert!((58..=60).contains(&requests[0].1[0]["waitSeconds"].as_u64().unwrap()), "{requests:?}");
 }
 
@@ -159,12 +147,14 @@ async fn a_wait_in_vain_gives_its_ticket_up() {
         (RESERVE, 200, json!([result("WAITING")])),
         (RESERVE, 200, json!([result("WAITING")])),
         (CANCEL, 200, json!({"ticket": "t-1", "status": "CANCELLED"})),
+        (RESERVE, 200, json!([result("ALREADY_HELD")])),
     ])
     .await;
     let policy = WaitPolicy { until: Some(BootInstant::now() + Duration::from_millis(300)), priority: None };
     let acquired = answered(run(&peer, Mode::Each, policy).await.0);
-    assert!(!acquired.complete);
-    assert_eq!(peer.lines().last().unwrap(), CANCEL);
+    assert!(!acquired.complete, "with the refusal that it is now");
+    assert_eq!(acquired.results[0].status, Status::AlreadyHeld);
+    assert_eq!(peer.lines()[2], CANCEL);
 }
 
 #[tokio::test]
@@ -193,28 +183,8 @@ async fn a_cancelled_wait_gives_back_what_its_ticket_was_served_with() {
 }
 
 #[tokio::test]
-async fn a_service_that_knows_no_waiting_is_polled_and_that_is_said_once() {
-    // Given one that refuses the field, and one that ignores it.
-    let refuses = (RESERVE, 400, error("VALIDATION_ERROR", "[0].waitSeconds"));
-    let ignores = (RESERVE, 200, json!([old_result("ALREADY_HELD")]));
-    for first in [refuses, ignores] {
-        let peer = Peer::start(vec![
-            first,
-            (RESERVE, 200, json!([old_result("ALREADY_HELD")])),
-            (RESERVE, 200, json!([old_result("ACQUIRED")])),
-        ])
-        .await;
-        let (acquired, reported) = run(&peer, Mode::Each, for_seconds(60)).await;
-        let acquired = answered(acquired);
-        assert!(acquired.complete && acquired.fresh);
-        assert_eq!(reported, ["polling", r#"Some(Some("other")) None"#]);
-        assert!(peer.requests()[1].1[0].get("waitSeconds").is_none());
-    }
-}
-
-#[tokio::test]
-async fn what_cannot_come_free_is_not_polled_for() {
-    let peer = Peer::start(vec![(RESERVE, 200, json!([old_result("NOT_VALID")]))]).await;
+async fn what_cannot_come_free_is_not_waited_for() {
+    let peer = Peer::start(vec![(RESERVE, 200, json!([result("NOT_VALID")]))]).await;
     let (acquired, reported) = run(&peer, Mode::Each, for_seconds(60)).await;
     assert!(!answered(acquired).complete && reported.is_empty());
 }

@@ -218,3 +218,26 @@ async fn a_profile_says_where_and_with_which_key() {
     run(&["list", "--url", &world.replicas[0].url, "--key-file", key.to_str().unwrap()]).succeeds();
     run(&["list", "--url", &world.replicas[0].url]).fails(77, "key");
 }
+
+#[tokio::test]
+async fn who_waits_is_listed_counted_and_cancelled() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let cli = Cli::new(&world.replicas[0], &tenant);
+    world.at(&tenant).acquire("somebody", "x", None).await;
+    assert_eq!(cli.json(&["waiting"])["waiting"], json!([]));
+    let waiting = cli.start(&["reserve", "x", "y", "--all", "--as", "me", "--wait", "1m", "--priority", "3"]);
+    eventually("it waits", || cli.json(&["check", "x"])[0]["waiting"] == 1);
+    let listed = cli.json(&["waiting", "--resource", "x", "--requester", "me"]);
+    let row = &listed["waiting"][0];
+    assert_eq!((&row["place"], &row["priority"], &row["resources"]), (&json!(1), &json!(3), &json!(["x", "y"])));
+    let table = cli.run(&["check", "x"]).out;
+    assert!(table.contains("WAITING") && table.contains("somebody"), "{table}");
+    assert!(cli.run(&["waiting"]).out.contains(row["ticket"].as_str().unwrap()));
+
+    // Its owner learns that it was cancelled, and who has it.
+    assert_eq!(cli.json(&["cancel", row["ticket"].as_str().unwrap()])["status"], "CANCELLED");
+    waiting.ended().fails(75, "somebody");
+    assert_eq!(cli.json(&["check", "x"])[0]["waiting"], 0);
+    cli.run(&["cancel", "0f8fad5b-d9cb-469f-a165-70867728950e"]).fails(75, "NOT_FOUND");
+}

@@ -59,7 +59,8 @@ async fn runs_of_one_name_never_overlap_whatever_is_killed() {
     std::thread::scope(|scope| {
         for number in 0..at_once {
             let (cli, stop, done, killed, dir) = (&clis[number % 2], &stop, &done, &killed, dir.path());
-            scope.spawn(move || keep_running(cli, dir, stop, done, killed));
+            // Waiting is fair: each has few turns, so the first to be killed is another one's than the next.
+            scope.spawn(move || keep_running(cli, dir, stop, done, killed, number as u32));
         }
         let begun = Instant::now();
         for number in [0, 1].into_iter().cycle() {
@@ -81,8 +82,8 @@ async fn runs_of_one_name_never_overlap_whatever_is_killed() {
 }
 
 /// Runs again and again; one run of four has a process of it killed: the client, the guard or the command.
-fn keep_running(cli: &Cli, dir: &Path, stop: &AtomicBool, done: &AtomicUsize, killed: &AtomicUsize) {
-    let mut turn = 0_u32;
+fn keep_running(cli: &Cli, dir: &Path, stop: &AtomicBool, done: &AtomicUsize, killed: &AtomicUsize, first_turn: u32) {
+    let mut turn = first_turn;
     while !stop.load(Ordering::Relaxed) {
         turn += 1;
         let args =

@@ -1,55 +1,137 @@
-//! Waiting from the command line.
+//! Waiting in the service's queue.
 
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::{
     cli::Cli,
-    support::world::{Client, World, until},
+    support::world::{Client, World, eventually, until},
 };
 
-/// How many wait for a resource.
-async fn waiting_for(at: &Client<'_>, resource: &str) -> i64 {
-    at.get(&format!("/Reservation/check/{resource}")).await.body["waiting"].as_i64().unwrap()
+/// How many wait for a name.
+async fn waiting(at: &Client<'_>, name: &str) -> i64 {
+    at.get(&format!("/Reservation/check/{name}")).await.body["waiting"].as_i64().unwrap()
 }
 
 #[tokio::test]
-async fn who_waits_stands_in_line_and_is_served_in_order() {
+async fn runs_on_two_replicas_are_served_by_priority() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;
-    let (north, south) = (Cli::new(&world.replicas[0], &tenant), Cli::new(&world.replicas[1], &tenant));
-    let at = world.at_replica(0, &tenant);
+    let at = world.at(&tenant);
     let held = at.acquire("somebody", "x", None).await;
-    let late = north.start(&["reserve", "x", "--as", "late", "--wait", "1m", "--json"]);
-    until("the first waits", || async { waiting_for(&at, "x").await == 1 }).await;
-    let early = south.start(&["reserve", "x", "--as", "early", "--wait", "1m", "--priority", "5", "--json"]);
-    until("both wait", || async { waiting_for(&at, "x").await == 2 }).await;
-    let listed = north.run(&["waiting"]);
-    listed.succeeds();
-    assert!(listed.out.contains("early") && listed.out.contains("late"), "{listed:?}");
-
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("order");
+    let append = |word: &str| format!("echo {word} >> {}", file.display());
+    let (late, early) = (append("late"), append("early"));
+    let start = |replica: usize, who: &str, priority: &str, script: &str| {
+        Cli::new(&world.replicas[replica], &tenant).start(&[
+            "run",
+            "x",
+            "--as",
+            who,
+            "--wait",
+            "1m",
+            "--priority",
+            priority,
+            "--",
+            "sh",
+            "-c",
+            script,
+        ])
+    };
+    let first = start(0, "first", "0", &late);
+    until("one waits", || async { waiting(&at, "x").await == 1 }).await;
+    let second = start(1, "second", "7", &early);
+    until("both wait", || async { waiting(&at, "x").await == 2 }).await;
     at.unreserve("somebody", "x", &held["releaseToken"]).await;
-    let ended = early.ended();
-    ended.succeeds();
-    let answer: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
-    assert_eq!((&answer[0]["status"], &answer[0]["requester"]), (&"ACQUIRED".into(), &"early".into()));
-    at.unreserve("early", "x", &answer[0]["releaseToken"]).await;
-    late.ended().succeeds();
-    assert_eq!(waiting_for(&at, "x").await, 0);
+    second.ended().succeeds();
+    let first = first.ended();
+    first.succeeds();
+    assert!(first.err.contains("waiting for x, held by somebody, place 1"), "{first:?}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "early\nlate\n");
 }
 
 #[tokio::test]
-async fn a_ticket_is_cancelled_by_hand() {
+async fn a_killed_client_leaves_the_queue_and_an_interrupted_one_at_once() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
-    let cli = Cli::new(&world.replicas[0], &tenant);
-    let at = world.at(&tenant);
+    let (cli, at) = (Cli::new(&world.replicas[0], &tenant), world.at(&tenant));
     at.acquire("somebody", "x", None).await;
-    let waiting = cli.start(&["reserve", "x", "--as", "me", "--wait", "1m"]);
-    until("it waits", || async { waiting_for(&at, "x").await == 1 }).await;
-    let listed = at.get("/Reservation/waiting").await.body;
-    cli.run(&["cancel", listed["waiting"][0]["ticket"].as_str().unwrap()]).succeeds();
-    assert_eq!(waiting.ended().code, 75);
-    assert_eq!(waiting_for(&at, "x").await, 0);
+    let mut events = at.events("?types=WAIT_ENDED").await;
+    events.head().await;
+
+    let interrupted = cli.start(&["run", "x", "y", "--as", "me", "--wait", "5m", "--", "true"]);
+    until("it waits", || async { waiting(&at, "x").await == 1 }).await;
+    interrupted.signal("-INT");
+    let ended = interrupted.ended();
+    assert_eq!(ended.code, 130, "{ended:?}");
+    assert_eq!(events.expect("WAIT_ENDED").await["explanation"], "CANCELLED");
+    assert_eq!(waiting(&at, "x").await, 0);
+
+    let killed = cli.start(&["reserve", "x", "--as", "me", "--wait", "5m"]);
+    until("it waits", || async { waiting(&at, "x").await == 1 }).await;
+    killed.signal("-KILL");
+    assert_eq!(events.expect("WAIT_ENDED").await["explanation"], "LAPSED");
+    assert_eq!(waiting(&at, "x").await, 0);
+}
+
+#[tokio::test]
+async fn a_wait_in_vain_says_who_has_it() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let (cli, at) = (Cli::new(&world.replicas[0], &tenant), world.at(&tenant));
+    at.acquire("somebody", "x", None).await;
+    for names in [&["x"][..], &["x", "y"]] {
+        cli.run(&[&["run"], names, &["--wait", "1s", "--", "true"]].concat()).fails(75, "somebody");
+        assert_eq!(waiting(&at, "x").await, 0, "it stands in nobody's way");
+    }
+}
+
+#[tokio::test]
+async fn fifty_runs_of_one_name_never_overlap_and_are_served_in_order() {
+    const RUNS: usize = 50;
+    let world = World::<2>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let at = world.at(&tenant);
+    let held = at.acquire("somebody", "x", None).await;
+    let dir = tempfile::tempdir().unwrap();
+    let script =
+        r#"mkdir "$1/inside" || { echo overlap >> "$1/order"; exit 1; }; echo "$2" >> "$1/order"; rmdir "$1/inside""#;
+    let mut runs = Vec::new();
+    for number in 0..RUNS {
+        let (who, path) = (number.to_string(), dir.path().to_str().unwrap());
+        let cli = Cli::new(&world.replicas[number % 2], &tenant);
+        runs.push(cli.start(&["run", "x", "--as", &who, "--wait", "5m", "--", "sh", "-c", script, "sh", path, &who]));
+        until("it is the last in line", || async { waiting(&at, "x").await == number as i64 + 1 }).await;
+    }
+    at.unreserve("somebody", "x", &held["releaseToken"]).await;
+    let order = dir.path().join("order");
+    let lines = || std::fs::read_to_string(&order).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    let begun = Instant::now();
+    while lines().len() < RUNS && begun.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    runs.into_iter().for_each(|run| run.ended().succeeds());
+    assert_eq!(lines(), (0..RUNS).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_wait_as_json_is_one_document_and_lines_of_what_happens() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let (cli, at) = (Cli::new(&world.replicas[0], &tenant), world.at(&tenant));
+    let held = at.acquire("somebody", "x", None).await;
+    let waits = cli.start(&["reserve", "x", "--as", "me", "--wait", "1m", "--json"]);
+    eventually("it waits", || cli.json(&["check", "x"])[0]["waiting"] == 1);
+    at.unreserve("somebody", "x", &held["releaseToken"]).await;
+    let ended = waits.ended();
+    ended.succeeds();
+    let answer: Value = serde_json::from_str(&ended.out).unwrap();
+    assert!(["ACQUIRED", "ALREADY_HAD"].contains(&answer[0]["status"].as_str().unwrap()), "{answer}");
+    let line: Value = serde_json::from_str(ended.err.lines().next().unwrap()).unwrap();
+    let shown = (&line["event"], &line["holder"], &line["place"]);
+    assert_eq!(shown, (&json!("waiting"), &json!("somebody"), &json!(1)));
 }
 
 #[tokio::test]
@@ -73,7 +155,7 @@ async fn who_may_have_no_stream_waits_all_the_same() {
     let cli = Cli::new(&world.replicas[0], &tenant);
     let held = at.acquire("somebody", "x", None).await;
     let waiting = cli.start(&["reserve", "x", "--as", "me", "--wait", "1m"]);
-    until("it waits", || async { waiting_for(&at, "x").await == 1 }).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     at.unreserve("somebody", "x", &held["releaseToken"]).await;
     waiting.ended().succeeds();
 }
