@@ -175,7 +175,7 @@ function find_member(prefix, passes, is_reverse, from, to)
   for n = 2, index_set_count, 2 do
     local member = index_sets[n]
     if sub(member, 1, length) == start and not is_removed(member) and (not passes or passes(member)) then
-      if not best or (member < best) ~= is_reverse then
+      if not best or precedes(member, best) ~= is_reverse then
         best = member
       end
     end
@@ -193,7 +193,7 @@ function find_member(prefix, passes, is_reverse, from, to)
     for n = 1, #page do
       local member = page[n]
       if not is_removed(member) and (not passes or passes(member)) then
-        if best and (best < member) ~= is_reverse then
+        if best and precedes(best, member) ~= is_reverse then
           return best
         end
         return member

@@ -15,11 +15,11 @@ function read_page(key, cursor, after, limit, row)
     local fields, texts = {}, {}
     for n = 1, #scanned[2], 2 do
       local field = scanned[2][n]
-      if field > after and not find(field, '\0', 1, true) then
+      if precedes(after, field) and not find(field, '\0', 1, true) then
         fields[#fields + 1], texts[field] = field, scanned[2][n + 1]
       end
     end
-    table.sort(fields)
+    table.sort(fields, precedes)
     spent = spent + 2 + #fields / 4
     for n = 1, #fields do
       if #rows >= limit then

@@ -170,7 +170,7 @@ function hand_over()
       heads_of[prefix] = head
       if head then
         local key = lines.key(head)
-        if not best or key < best_key then
+        if not best or precedes(key, best_key) then
           best, best_at, best_key = head, n, key
         end
         n = n + 1

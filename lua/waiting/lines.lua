@@ -60,7 +60,7 @@ end
 local function add_staged(list, prefix, order)
   local line, to = staged[prefix], prefix .. '\0' .. order
   for n = 1, line and #line or 0 do
-    if line[n] < to then
+    if precedes(line[n], to) then
       list[#list + 1] = line[n]
     end
   end

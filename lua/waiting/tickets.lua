@@ -200,7 +200,7 @@ function tickets.place(t)
   for n = 1, #t.items do
     ahead = max(ahead, lines.ahead('w' .. t.items[n][1], t.order))
   end
-  local is_ahead_of_itself = t.order_before and not t.overtake and t.order_before < t.order
+  local is_ahead_of_itself = t.order_before and not t.overtake and precedes(t.order_before, t.order)
   return is_ahead_of_itself and ahead or ahead + 1
 end
 

@@ -34,7 +34,9 @@ async fn until_waiting(at: &Client<'_>, resource: &str, count: i64) {
 
 #[tokio::test]
 async fn a_redis_that_is_killed_and_comes_back_keeps_every_place() {
-    let mut world = World::<2>::with(&["--appendonly", "yes", "--appendfsync", "always"], &[]).await;
+    // With one connection to Redis, a replica that serves again serves every call.
+    let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+    let mut world = World::<2>::with(&durable, &[("HOLDFAST_WORKERS", "1")]).await;
     let tenant = world.tenant().await;
     let held = world.at(&tenant).acquire("w0", "r", None).await;
     let url = world.replicas[1].url.clone();

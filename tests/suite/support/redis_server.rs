@@ -99,12 +99,12 @@ impl Redis {
     }
 
     /// Each key's serialised value, and whether it expires; without what every call may change: the rate's state, when API keys were
-    /// last used, when a limit was last published.
+    /// last used, when a limit was last published; and without the libraries in use, which replicas note by themselves.
     pub fn snapshot(&self) -> BTreeMap<String, (Vec<u8>, bool)> {
         let mut connection = self.connection();
         let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
         keys.into_iter()
-            .filter(|key| !key.ends_with(":used"))
+            .filter(|key| !key.ends_with(":used") && key != "hf:libraries")
             .map(|key| {
                 if key.ends_with(":meta") {
                     let mut fields: BTreeMap<String, Vec<u8>> =

@@ -57,7 +57,8 @@ async fn a_tenant_is_created_shown_changed_and_deleted() {
             admin(replica, method, &format!("/{id}"), body).await.fails(404, "NOT_FOUND");
         }
     }
-    assert!(world.redis.snapshot().is_empty(), "nothing of it is left");
+    let left = world.redis.snapshot();
+    assert!(left.is_empty(), "nothing of it is left: {left:?}");
 }
 
 #[tokio::test]
