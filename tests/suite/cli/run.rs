@@ -300,7 +300,7 @@ async fn a_wait_that_is_interrupted_leaves_nothing_behind() {
     let held = at.acquire("somebody", "x", None).await;
     let mut command = cli.command(&["run", "x", "--", "true"]);
     let waiting = super::Started(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually("it is in line", || cli.json(&["check", "x"])[0]["waiting"] == 1);
     waiting.signal("-INT");
     let ended = waiting.ended();
     ended.fails(130, "somebody");
@@ -316,7 +316,7 @@ async fn what_waits_is_served_when_the_holder_gives_back() {
     let at = world.at(&tenant);
     let held = at.acquire("somebody", "x", None).await;
     let waiting = cli.start(&["run", "x", "--wait", "1m", "--", "echo", "mine"]);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("it is in line", || cli.json(&["check", "x"])[0]["waiting"] == 1);
     at.unreserve("somebody", "x", &held["releaseToken"]).await;
     let ended = waiting.ended();
     assert_eq!((ended.code, ended.out.as_str()), (0, "mine\n"), "{ended:?}");

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How many wait for a name.
-async fn waiting(at: &Client<'_>, name: &str) -> i64 {
+async fn waiting_for(at: &Client<'_>, name: &str) -> i64 {
     at.get(&format!("/Reservation/check/{name}")).await.body["waiting"].as_i64().unwrap()
 }
 
@@ -41,9 +41,9 @@ async fn runs_on_two_replicas_are_served_by_priority() {
         ])
     };
     let first = start(0, "first", "0", &late);
-    until("one waits", || async { waiting(&at, "x").await == 1 }).await;
+    until("one waits", || async { waiting_for(&at, "x").await == 1 }).await;
     let second = start(1, "second", "7", &early);
-    until("both wait", || async { waiting(&at, "x").await == 2 }).await;
+    until("both wait", || async { waiting_for(&at, "x").await == 2 }).await;
     at.unreserve("somebody", "x", &held["releaseToken"]).await;
     second.ended().succeeds();
     let first = first.ended();
@@ -62,18 +62,18 @@ async fn a_killed_client_leaves_the_queue_and_an_interrupted_one_at_once() {
     events.head().await;
 
     let interrupted = cli.start(&["run", "x", "y", "--as", "me", "--wait", "5m", "--", "true"]);
-    until("it waits", || async { waiting(&at, "x").await == 1 }).await;
+    until("it waits", || async { waiting_for(&at, "x").await == 1 }).await;
     interrupted.signal("-INT");
     let ended = interrupted.ended();
     assert_eq!(ended.code, 130, "{ended:?}");
     assert_eq!(events.expect("WAIT_ENDED").await["explanation"], "CANCELLED");
-    assert_eq!(waiting(&at, "x").await, 0);
+    assert_eq!(waiting_for(&at, "x").await, 0);
 
     let killed = cli.start(&["reserve", "x", "--as", "me", "--wait", "5m"]);
-    until("it waits", || async { waiting(&at, "x").await == 1 }).await;
+    until("it waits", || async { waiting_for(&at, "x").await == 1 }).await;
     killed.signal("-KILL");
     assert_eq!(events.expect("WAIT_ENDED").await["explanation"], "LAPSED");
-    assert_eq!(waiting(&at, "x").await, 0);
+    assert_eq!(waiting_for(&at, "x").await, 0);
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_wait_in_vain_says_who_has_it() {
     at.acquire("somebody", "x", None).await;
     for names in [&["x"][..], &["x", "y"]] {
         cli.run(&[&["run"], names, &["--wait", "1s", "--", "true"]].concat()).fails(75, "somebody");
-        assert_eq!(waiting(&at, "x").await, 0, "it stands in nobody's way");
+        assert_eq!(waiting_for(&at, "x").await, 0, "it stands in nobody's way");
     }
 }
 
@@ -103,7 +103,7 @@ async fn fifty_runs_of_one_name_never_overlap_and_are_served_in_order() {
         let (who, path) = (number.to_string(), dir.path().to_str().unwrap());
         let cli = Cli::new(&world.replicas[number % 2], &tenant);
         runs.push(cli.start(&["run", "x", "--as", &who, "--wait", "5m", "--", "sh", "-c", script, "sh", path, &who]));
-        until("it is the last in line", || async { waiting(&at, "x").await == number as i64 + 1 }).await;
+        until("it is the last in line", || async { waiting_for(&at, "x").await == number as i64 + 1 }).await;
     }
     at.unreserve("somebody", "x", &held["releaseToken"]).await;
     let order = dir.path().join("order");
@@ -155,7 +155,7 @@ async fn who_may_have_no_stream_waits_all_the_same() {
     let cli = Cli::new(&world.replicas[0], &tenant);
     let held = at.acquire("somebody", "x", None).await;
     let waiting = cli.start(&["reserve", "x", "--as", "me", "--wait", "1m"]);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    until("it is in line", || async { waiting_for(&at, "x").await == 1 }).await;
     at.unreserve("somebody", "x", &held["releaseToken"]).await;
     waiting.ended().succeeds();
 }
@@ -165,9 +165,10 @@ async fn a_service_that_is_away_for_a_while_does_not_end_the_wait() {
     let mut world = World::<1>::with(&["--appendonly", "yes", "--appendfsync", "always"], &[]).await;
     let tenant = world.tenant().await;
     let cli = Cli::new(&world.replicas[0], &tenant);
-    world.at(&tenant).acquire("somebody", "x", Some(6)).await;
+    let at = world.at(&tenant);
+    at.acquire("somebody", "x", Some(6)).await;
     let waiting = cli.start(&["reserve", "x", "--as", "me", "--wait", "1m"]);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    until("it is in line", || async { waiting_for(&at, "x").await == 1 }).await;
     world.redis.kill();
     tokio::time::sleep(Duration::from_secs(3)).await;
     world.redis.restart();
