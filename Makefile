@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve growth replicas idle start peers
-.PHONY: help run build fmt check lint doc test test-long test-hour need-test \
+.PHONY: help run build web fmt check lint doc test test-long test-hour need-test \
 	bench bench-build bench-tools bench-core bench-functions bench-streams $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
@@ -16,6 +16,10 @@ BINARY := $(TARGET)/release/holdfast
 # The one form of each check, so that `check`, `lint` and `test` cannot differ.
 FORMAT = cargo fmt --check
 CLIPPY = cargo clippy --all-targets --locked -- -D warnings
+
+# What browsers get from the binary. Without it a binary serves the API alone, and says how to build the rest.
+WEB := web/dist/built
+WEB_SOURCES := $(shell find web docs openapi -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' -not -path '*/cache/*')
 
 # npm writes this file last, so it tells whether the packages match the lock file.
 BROWSER_PACKAGES := tests/browser/node_modules/.package-lock.json
@@ -31,18 +35,20 @@ help: ## list these targets
 # The demo may watch a broker on this machine only: an address elsewhere is for the operator to allow.
 run: export HOLDFAST_DATA_DIR ?= ./data
 run: export HOLDFAST_BROKER_HOSTS ?= 127.0.0.1:6379,localhost:6379
-run: ## install what is missing, build, and serve a demo tenant with a private Redis
+run: $(WEB) ## install what is missing, build, and serve a demo tenant with a private Redis
 	scripts/need cargo cc redis-server setpriv
 	cargo build --profile $(PROFILE) --locked
 	$(TARGET)/$(PROFILE)/holdfast serve --demo
 
-build: ## build the release binary
+build: $(WEB) ## build the release binary
 	scripts/need cargo cc
 	cargo build --release --locked
 
 fmt: ## format the code
 	scripts/need cargo rustfmt
 	cargo fmt
+
+web: $(WEB) ## build the pages that the binary serves: dashboard, guide, API reader
 
 check: ## the inner loop: format, lints, unit tests, and the suite's tests of what changed
 	scripts/need cargo rustfmt clippy cc redis-server setpriv
@@ -67,7 +73,7 @@ doc: ## build the documentation of the code and say where it is
 # The suite comes last, so that the output ends with its count of passed and failed tests.
 # More threads than cores: the tests wait for processes and deadlines more than they compute.
 test: export RUST_TEST_THREADS ?= 6
-test: need-test $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## install what is missing, then format, lints and every test
+test: need-test $(WEB) $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## install what is missing, then format, lints and every test
 	$(FORMAT)
 	$(CLIPPY)
 	cargo test --locked --lib --bin holdfast --test suite
@@ -118,6 +124,14 @@ bench-streams: ## measure event streams beside a bare epoll loop and their peers
 
 need-test:
 	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv valgrind curl
+
+# The folder's time is what cargo looks at, so it is made anew.
+$(WEB): $(WEB_SOURCES)
+	scripts/need npm
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	rm -rf web/dist && mkdir web/dist
+	cd web && npm run build
+	touch $@
 
 # --ignore-scripts: no package may run a program at installation. The tests use the system's browser.
 $(BROWSER_PACKAGES): tests/browser/package-lock.json | need-test

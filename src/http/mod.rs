@@ -3,6 +3,7 @@
 //! A handler parses, asks the store, and answers. Untrusted text becomes a domain type once, here, and is never checked again.
 
 mod app_state;
+mod assets;
 mod auth;
 mod events;
 mod health;

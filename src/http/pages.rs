@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use poem::{Request, Response, error::NotFoundError, handler, http::header};
 use sha2::{Digest, Sha256};
 
-use crate::http::openapi;
+use crate::http::{assets::Site, openapi};
 
 /// Names and contents of the dashboard's files.
 macro_rules! files {
@@ -25,6 +25,19 @@ const DASHBOARD_POLICY: &str = "default-src 'none'; script-src 'self'; style-src
 /// their hashes.
 const DOCS_POLICY: &str = "default-src 'none'; connect-src 'self'; img-src 'self' data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The documentation. Its styles include those that the builder writes into elements.
+const GUIDE: Site = Site {
+    folder: "guide",
+    policy: "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data:; \
+        font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+};
+
+/// A page of the guide.
+#[handler]
+pub(super) fn guide(request: &Request) -> poem::Result<Response> {
+    GUIDE.serve(request.raw_path_param("path").unwrap_or_default(), request)
+}
 
 /// The dashboard.
 #[handler]

@@ -30,6 +30,7 @@ const PATHS: &[&str] = &[
     "docs/",
     "deploy/",
     "dashboard/",
+    "web/",
     "examples/",
     "openapi/",
     ".github/",
