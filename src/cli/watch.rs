@@ -15,7 +15,7 @@ use crate::{
         output::{self, Colour, coloured, has_colours, note, print, print_json, visible},
         profile::ConnectionArgs,
     },
-    client::{EventFilter, EventFollower, Followed, ServerEvent},
+    client::{ClientError, EventFilter, EventFollower, Followed, ServerEvent},
 };
 
 /// How often it is looked whether the output still has a reader: where nothing happens, nothing is written that would show it.
@@ -91,16 +91,8 @@ pub(super) async fn watch(args: WatchArgs) -> Result<(), Failure> {
     let colours = has_colours(&std::io::stdout());
     let (mut connected_before, mut away) = (false, false);
     loop {
-        let followed = tokio::select! {
-            followed = follower.next() => followed?,
-            () = tokio::time::sleep(READER_CHECK) => {
-                if output::reader_is_gone() {
-                    return Ok(());
-                }
-                continue;
-            }
-        };
-        match followed {
+        let Some(followed) = next_while_read(&mut follower).await else { return Ok(()) };
+        match followed? {
             Followed::Connected => {
                 if std::mem::take(&mut away) {
                     note("connected again");
@@ -115,6 +107,20 @@ pub(super) async fn watch(args: WatchArgs) -> Result<(), Failure> {
             }
             Followed::Event(event) if args.json => print(&format!("{}\n", json_line(&event)))?,
             Followed::Event(event) => print(&format!("{}\n", line(&event, colours)))?,
+        }
+    }
+}
+
+/// What the follower sees next; `None` once nobody reads the output any more.
+async fn next_while_read(follower: &mut EventFollower) -> Option<Result<Followed, ClientError>> {
+    let mut next = std::pin::pin!(follower.next());
+    loop {
+        tokio::select! {
+            followed = &mut next => return Some(followed),
+            () = tokio::time::sleep(READER_CHECK) => {}
+        }
+        if output::reader_is_gone() {
+            return None;
         }
     }
 }

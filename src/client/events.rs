@@ -5,6 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::client::{
     backoff::{Backoff, jittered},
@@ -75,8 +76,8 @@ pub struct EventFollower {
     retry: Duration,
     backoff: Backoff,
     connection: Option<Connection>,
-    /// Whether the next attempt to connect is due only after a pause.
-    paused: bool,
+    /// When the next attempt to connect is due, after a lost connection.
+    due: Option<Instant>,
 }
 
 /// An open stream. The sender is kept since dropping it ends the connection.
@@ -98,7 +99,7 @@ impl EventFollower {
             retry: FIRST_PAUSE,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             connection: None,
-            paused: false,
+            due: None,
         }
     }
 
@@ -114,14 +115,15 @@ impl EventFollower {
     /// [`ClientError::Refused`] where connecting anew would be refused again: the credential, the filter, the limit of streams.
     ///
     /// # Cancellation
-    /// Dropping the future loses no event.
+    /// Dropping the future loses no event, and a pause goes on where it was; an attempt to connect begins anew, so whoever looks in
+    /// between keeps the future.
     pub async fn next(&mut self) -> Result<Followed, ClientError> {
         loop {
             let Some(connection) = &mut self.connection else {
                 match self.connect().await {
                     Ok(()) => return Ok(Followed::Connected),
                     Err(error) if error.is_temporary() => {
-                        self.paused = true;
+                        self.pause();
                         return Ok(Followed::Disconnected(error));
                     }
                     Err(error) => return Err(error),
@@ -154,17 +156,21 @@ impl EventFollower {
                 Err(_) => format!("nothing came for {} s", SILENCE.as_secs()),
             };
             self.connection = None;
-            self.paused = true;
+            self.pause();
             return Ok(Followed::Disconnected(ClientError::Unreachable { url: self.client.url(), reason: lost }));
         }
     }
 
+    fn pause(&mut self) {
+        // What the service asked for spreads the streams of a replica that leaves; the backoff spares one that is away.
+        let pause = jittered(self.retry.min(LONGEST_PAUSE)).min(self.backoff.pause());
+        self.due = Some(Instant::now() + pause);
+    }
+
     async fn connect(&mut self) -> Result<(), ClientError> {
-        if self.paused {
-            // What the service asked for spreads the streams of a replica that leaves; the backoff spares one that is away.
-            let pause = jittered(self.retry.min(LONGEST_PAUSE)).min(self.backoff.pause());
-            tokio::time::sleep(pause).await;
-            self.paused = false;
+        if let Some(due) = self.due {
+            tokio::time::sleep_until(due).await;
+            self.due = None;
         }
         let mut call = Call::get(format!("/api/v1/events{}", self.filter.query()));
         if let Some(id) = self.last_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
