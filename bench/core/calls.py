@@ -134,18 +134,22 @@ class Tenant:
         if wait_ms:
             self._extent = WAITING
         wait = [wait_ms, 0, KEEP_ALIVE_MS, uuid.uuid4().hex, False] if wait_ms else False
-        columns = taken(items) if request == "RESERVE" else given_back(items)
-        several = quantities(items) if request == "RESERVE" else False
-        return self.call("transactions", pack(1, method, request, len(items), several, wait) + columns, len(items))
+        return self.call("transactions", _group(request, items, method, wait), len(items))
 
     def shared(self, request: str, items: list[Item]) -> Answer:
         """Calls of one item each that share a call of Redis: as the replica joins them, one of items of a credential."""
         is_take = request == "RESERVE"
         numbers = (0, len(items), 0) if is_take else (len(items), 0, 0)
-        body = pack(len(items), 0, "I", *numbers, False) + (taken(items) if is_take else given_back(items))
+        return self.must(self._shared(pack(len(items), 0, "I", *numbers, False) + (taken(items) if is_take else given_back(items))))
+
+    def shared_group(self, request: str, items: list[Item], method: str = "ALL_OR_NONE") -> Answer:
+        """One transaction, as the only one of those that share a call of Redis."""
+        return self._shared(pack(len(items), 0, "G") + _group(request, items, method, False))
+
+    def _shared(self, body: bytes) -> Answer:
         names = [self.key(kind) for kind in self._extent]
         answer = self._redis.call("FCALL", f"hf_{self._redis.version}_shared", len(names), *names, self._caller(), body)
-        return self.must(Answer(unpack(answer)[0]))
+        return Answer(unpack(answer)[0])
 
     def fill(self, count: int, name: str | None = None) -> None:
         """So many are held: plain names, or slots of a pool."""
@@ -156,6 +160,11 @@ class Tenant:
 
 def quantities(items: list[Item]) -> object:
     return [number for at, item in enumerate(items, 1) if item.quantity > 1 for number in (at, item.quantity)] or False
+
+
+def _group(request: str, items: list[Item], method: str, wait: object) -> bytes:
+    is_take = request == "RESERVE"
+    return pack(1, method, request, len(items), is_take and quantities(items), wait) + (taken(items) if is_take else given_back(items))
 
 
 def _columns(items: list[Item], known: list[bytes]) -> bytes:

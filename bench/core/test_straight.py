@@ -71,6 +71,30 @@ class StraightWay(unittest.TestCase):
                 self.assertEqual(bare(answers[0], self.straight), bare(answers[1], self.common), said)
             self.assertEqual(self.keys_of(self.straight), self.keys_of(self.common), said)
 
+    def test_random_groups_end_alike(self) -> None:
+        chance, taken, applied = random.Random(18), [], 0
+        names = ["gpu", "gpu_1", "door", "a>press", "two_words", *(f"plain-{n}" for n in range(8))]
+        for number in range(CALLS):
+            if taken and chance.random() < 0.5:
+                request, items = "UNRESERVE", chance.choice(taken)
+                if chance.random() < 0.2:
+                    items = [*items, chance.choice(chance.choice(taken))]
+            else:
+                who = [chance.choice(["ada", "bob"])] * 3 if chance.random() < 0.7 else ["ada", "bob", "ada"]
+                ttl_ms = chance.choice([0, 3_600_000])
+                chosen = chance.sample(names, chance.randint(1, 3)) if chance.random() < 0.9 else ["plain-1", "plain-1"]
+                request, items = "RESERVE", [Item.of(requester, name, ttl_ms=ttl_ms) for requester, name in zip(who, chosen)]
+                if chance.random() < 0.1:
+                    items[0] = Item.of("ada", chosen[0], ttl_ms=1_800_000)
+                taken = [*taken[-10:], items]
+            one, other = self.straight.group(request, items), self.common.shared_group(request, items)
+            answers = [[one.word, *one.rest], [other.word, *other.rest]]
+            said = f"call {number}: {request} of {[item.name for item in items]} by {[item.requester for item in items]}"
+            applied += answers[0][1] == b"APPLIED" and len(items) > 1
+            self.assertEqual(bare(answers[0], self.straight), bare(answers[1], self.common), said)
+            self.assertEqual(self.keys_of(self.straight), self.keys_of(self.common), said)
+        self.assertGreater(applied, CALLS / 20)
+
     def test_a_blocker_that_is_held_by_its_own_name_stays(self) -> None:
         crane, rail = Item.of("ada", "crane"), Item.of("ada", "rail-a")
         for item in (crane, rail):

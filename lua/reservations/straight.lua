@@ -1,18 +1,20 @@
 -- straight: one thing asked for by itself, and rightly: most of what is asked of a server that is not busy.
 --
--- gives  take_straight, release_straight
+-- gives  take_straight, release_straight, straight
 -- The same decisions as `take` and `release`, without what only several things need: of a name that stands alone; of a slot through its pool's name; of
 -- a leaf of the tree, and what takes names that stand alone along, while nothing of that is held. Such a call costs two thirds of the common way, or
 -- less. Whatever is not so plain is answered false, with nothing done, and goes the common way; with what was read of `held`.
 local RESERVED, UNRESERVED = '\168RESERVED\168ACQUIRED\194\167RESERVE', '\170UNRESERVED\172RELINQUISHED\194\169UNRESERVE'
 local BLOCKERS_MOST = 4 -- more are read at once, in the common way
+straight = {}
 
 -- Whether something has to be done before: then nothing is straight.
-local function is_busy()
+function straight.is_busy()
   return due and due <= now_ms or unsettled > 0 or ticket_count > 0
 end
 
-local function close(event, text)
+-- Writes the event and the state, publishes, and answers `text`.
+function straight.close(event, text)
   append(event, 1)
   last = position
   save()
@@ -20,8 +22,8 @@ local function close(event, text)
   return put('>BI8c3BI8BI8', UINT64, backlog, '\162OK', UINT64, now_us, UINT64, position) .. text
 end
 
-local function write_deadline(name, deadline_ms)
-  call('ZADD', DEADLINES, digits(deadline_ms), name)
+-- Something ends at `deadline_ms` from now on.
+function straight.note_deadline(deadline_ms)
   if not due or deadline_ms < due then
     due = deadline_ms
     call('ZADD', DUE, digits(due), caller.tenant)
@@ -30,8 +32,16 @@ end
 
 -- The event and the answer of what was taken.
 local function close_taken(stamp, rest, name, text)
-  return close(caller.head .. put('>BI8', UINT64, last) .. stamp .. TRUE .. RESERVED .. caller.packed_label .. rest .. FALSE .. text_head(name) .. name,
+  return straight.close(caller.head .. put('>BI8', UINT64, last) .. stamp .. TRUE .. RESERVED .. caller.packed_label .. rest .. FALSE .. text_head(name) .. name,
     text)
+end
+
+-- Something was given back: where nothing is held any more, nothing is due.
+function straight.note_nothing_held()
+  if due and held_count == 0 then
+    due = false
+    call('ZREM', DUE, caller.tenant)
+  end
 end
 
 -- The same of what was given back, and what goes with its deadline.
@@ -40,12 +50,9 @@ local function close_given(packed, stamp, name, text)
     call('ZREM', DEADLINES, name)
   end
   position = position < now_us and now_us or position + 1
-  if due and held_count == 0 then
-    due = false
-    call('ZREM', DUE, caller.tenant)
-  end
+  straight.note_nothing_held()
   local term_now = put('>c1BI8BI8', FALSE, UINT64, now_ms, UINT64, position)
-  return close(caller.head .. put('>BI8', UINT64, last) .. sub(packed, 1, 9) .. term_now .. UNRESERVED .. caller.packed_label
+  return straight.close(caller.head .. put('>BI8', UINT64, last) .. sub(packed, 1, 9) .. term_now .. UNRESERVED .. caller.packed_label
     .. sub(packed, stamp + 18) .. FALSE .. text_head(name) .. name, text)
 end
 
@@ -123,7 +130,7 @@ local function take_leaf(record, requester, stamp, bare, tail)
 end
 
 function take_straight(name, token, tail, ttl_ms)
-  if is_busy() or caller.greatest_ttl_ms > 0 or caller.held_limit > 0 and held_count >= caller.held_limit then
+  if straight.is_busy() or caller.greatest_ttl_ms > 0 or caller.held_limit > 0 and held_count >= caller.held_limit then
     return false
   end
   local record, slot, node
@@ -168,7 +175,8 @@ function take_straight(name, token, tail, ttl_ms)
   end
   position = at
   if deadline_ms then
-    write_deadline(name, deadline_ms)
+    call('ZADD', DEADLINES, digits(deadline_ms), name)
+    straight.note_deadline(deadline_ms)
   end
   return close_taken(stamp, rest, name, text)
 end
@@ -241,7 +249,7 @@ local function release_leaf(name, packed, stamp, who)
 end
 
 function release_straight(name, token, who)
-  if is_busy() then
+  if straight.is_busy() then
     return false
   end
   local packed = call('HGET', HELD, name)

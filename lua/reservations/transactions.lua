@@ -15,7 +15,15 @@
 function transactions(keys, args)
   local packed = args[2]
   local at, cost, floor_at = unpack_limit(packed, 2, 0)
-  local refusal = plan.begin(keys, args[1], cost, floor_at) or plan.prepare()
+  local refusal = plan.begin(keys, args[1], cost, floor_at)
+  if refusal then
+    return refusal
+  end
+  local straight_answer = transact_straight(packed, at)
+  if straight_answer then
+    return straight_answer
+  end
+  refusal = plan.prepare()
   if refusal then
     return refusal
   end

@@ -38,7 +38,7 @@ const PLAN: &[Part] = parts! {
 };
 
 const RESERVATIONS: &[Part] = parts! {
-    "reservations/straight" "reservations/reserve" "reservations/unreserve"
+    "reservations/straight" "reservations/straight_groups" "reservations/reserve" "reservations/unreserve"
     "reservations/renew" "reservations/shared" "reservations/transactions" "reservations/expire" "reservations/force_release"
     "reservations/reset" "waiting/ticket_read" "waiting/ticket_cancel" "waiting/ticket_touch"
 };
