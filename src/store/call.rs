@@ -123,7 +123,12 @@ impl Store {
         let mut fresh: Option<Caller> = None;
         for _ in 0..MAX_CONTINUATIONS {
             let present = fresh.as_ref().unwrap_or(caller);
-            let reply = self.call_once(present, &call).await?;
+            let (head, handle) = (present.call_head(call.cost), present.tenant_handle());
+            let keys = handle.keys_of(call.function, present.has_definitions());
+            let on_behalf = Some((present.encoded(), head.as_ref(), call.packed.as_ref()));
+            let sent = self.run(Invocation { on_behalf, ..Invocation::new(call.function, keys, call.args) });
+            let reply = Reply::read(call.function, sent.await?)?;
+            note_reply(present, &reply, true);
             match reply.status() {
                 "STALE" if fresh.is_some() => return Err(StoreError::Unauthorized),
                 // Boxed, since it is rare: every call would carry the size of its future.
@@ -131,7 +136,7 @@ impl Store {
                     Some(caller) => fresh = Some(caller),
                     None => return Err(StoreError::Unauthorized),
                 },
-                "KEYS" => caller.tenant_handle().note_tickets(),
+                "KEYS" => {}              // noted: the next call names the keys of tickets
                 "AGAIN" => call.cost = 0, // a continuation of the same call, which was paid for
                 "RATE" => return Err(reply.too_fast(present)),
                 "TOO_MUCH_WORK" => return Err(StoreError::TooMuchWork),
@@ -145,21 +150,6 @@ impl Store {
             function: call.function.name,
             got: format!("AGAIN {MAX_CONTINUATIONS} times"),
         })
-    }
-
-    /// Sends a call once, as `caller`, and notes what its reply says of the tenant's position and rate.
-    async fn call_once(&self, caller: &Caller, call: &Call<'_>) -> Result<Reply, StoreError> {
-        let handle = caller.tenant_handle();
-        let head = caller.call_head(call.cost);
-        let reply = self
-            .run(Invocation {
-                on_behalf: Some((caller.encoded(), &head, &call.packed)),
-                ..Invocation::new(call.function, handle.keys_of(call.function, caller.has_definitions()), call.args)
-            })
-            .await?;
-        let reply = Reply::read(call.function, reply)?;
-        note_reply(caller, &reply, true);
-        Ok(reply)
     }
 
     /// Runs a function without a caller.
@@ -203,11 +193,13 @@ impl Store {
     }
 }
 
-/// Notes what a reply says of the tenant's position and rate. `is_one`: one request was counted; of several that are refused together, one may
+/// Notes what a reply says of the tenant's position, rate and tickets. `is_one`: one request was counted; of several that are refused together, one may
 /// still fit.
 pub(in crate::store) fn note_reply(caller: &Caller, reply: &Reply, is_one: bool) {
     let handle = caller.tenant_handle();
-    if reply.status() != "STALE" {
+    if reply.status() == "KEYS" {
+        handle.note_tickets();
+    } else if reply.status() != "STALE" {
         handle.note_position(reply.position);
         if caller.bearer() != &Bearer::System {
             let is_refused = reply.status() == "RATE" && is_one;

@@ -158,7 +158,7 @@ pub(in crate::http) async fn list(
     let query = errors.finish(|| query).map_err(ApiError::validation)?;
     let start = query.cursor.unwrap_or_else(PageCursor::start);
     if limit.is_none() {
-        let first = store.scan(&caller, &start).await?;
+        let first = store.stream_first(&caller, &start).await?;
         return Ok(Listing::Whole(first.map(|first| whole(store.clone(), caller, filter, first))));
     }
     let page = store.page(&caller, &start, query.limit).await?;
@@ -189,7 +189,7 @@ fn whole(store: Store, caller: Caller, filter: ListFilter, first: Page) -> PoemB
         let (store, caller, filter) = (store.clone(), caller.clone(), filter.clone());
         async move {
             if let Part::Next(cursor) = part {
-                let page = store.scan_next(&caller, &cursor).await;
+                let page = store.stream_next(&caller, &cursor).await;
                 part = Part::Rows(page.map_err(|error| std::io::Error::other(error.to_string()))?.answer);
             }
             let chunk = match part {

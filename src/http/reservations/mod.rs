@@ -188,7 +188,7 @@ impl Reservations {
         prefix: Query<Option<String>>,
         /// Only those of this requester.
         requester: Query<Option<String>>,
-        /// Most rows of a page, 1 to 1,000.
+        /// Most rows of a page, 1 to 1,000; a small page may have a few more.
         limit: Query<Option<i64>>,
         /// `nextCursor` of the page before.
         cursor: Query<Option<String>>,
@@ -207,7 +207,7 @@ impl Reservations {
         prefix: Query<Option<String>>,
         /// Only those of this requester.
         requester: Query<Option<String>>,
-        /// Most rows of a page, 1 to 1,000.
+        /// Most rows of a page, 1 to 1,000; a small page may have a few more.
         limit: Query<Option<i64>>,
         /// `nextCursor` of the page before.
         cursor: Query<Option<String>>,
@@ -232,7 +232,7 @@ impl Reservations {
         Ok(Answer(released.map(|released| ForceReleaseResult { released })))
     }
 
-    /// End every reservation of the tenant at once. No body is needed.
+    /// End every reservation and every wait of the tenant at once. No body is needed.
     #[oai(path = "/Reservation/reset", method = "post", operation_id = "reset")]
     async fn reset(&self, caller: Authorized<Admin>, app_state: AppState) -> Result<Answer<ResetResult>, ApiError> {
         let stamped = app_state.store().reset(&caller.0).await?;

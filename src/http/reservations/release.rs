@@ -160,9 +160,9 @@ pub(super) struct ForceReleaseResult {
     pub(super) released: Vec<String>,
 }
 
-/// Number of reservations that a reset ended.
+/// What a reset ended: every slot and every blocker counts.
 #[derive(Debug, Serialize, Object)]
 pub(super) struct ResetResult {
-    /// Their number.
+    /// Number of names, slots and blockers that were held.
     pub(super) released: i64,
 }

@@ -58,7 +58,7 @@ impl Resources {
         &self,
         caller: Authorized<Read>,
         app_state: AppState,
-        /// Most rows of a page, 1 to 1,000; 100 without it.
+        /// Most rows of a page, 1 to 1,000; 100 without it. A small page may have a few more.
         limit: Query<Option<i64>>,
         /// `nextCursor` of the page before.
         cursor: Query<Option<String>>,

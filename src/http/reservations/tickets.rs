@@ -98,7 +98,7 @@ impl Tickets {
         resource: Query<Option<String>>,
         /// Only those of this requester.
         requester: Query<Option<String>>,
-        /// Most rows of a page, 1 to 1,000.
+        /// Most rows of a page, 1 to 1,000; a small page may have a few more.
         limit: Query<Option<i64>>,
         /// `nextCursor` of the page before.
         cursor: Query<Option<String>>,

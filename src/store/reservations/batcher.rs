@@ -112,43 +112,9 @@ impl std::fmt::Debug for Batcher {
     }
 }
 
-/// How a call continues.
-enum Entered<T> {
-    /// Unbatched; when it returns, the waiting batch may be sent.
-    Unbatched,
-    /// Unbatched and uncounted: it is as large as a batch.
-    Large,
-    Waiting(oneshot::Receiver<Result<Shared<T>, StoreError>>),
-    Full(Batch, oneshot::Receiver<Result<Shared<T>, StoreError>>),
-}
-
 impl Batcher {
     fn queues(&self) -> MutexGuard<'_, HashMap<usize, Queue>> {
         lock(&self.0)
-    }
-
-    fn enter<T>(&self, caller: &Caller, weight: usize, pending: impl FnOnce(Waiter<T>) -> Pending) -> Entered<T> {
-        let traffic = caller.tenant_handle().traffic();
-        let mut queues = self.queues();
-        let queue = queues.entry(id(caller)).or_default();
-        if queue.in_flight < traffic.max_unbatched() {
-            queue.in_flight += 1;
-            return Entered::Unbatched;
-        }
-        if weight >= MAX_BATCH {
-            return Entered::Large;
-        }
-        let (to, replied) = oneshot::channel();
-        let batch = queue.waiting.get_or_insert_default();
-        batch.add(pending(to));
-        traffic.note_busy(true);
-        if batch.weight >= MAX_BATCH
-            && let Some(batch) = queue.waiting.take()
-        {
-            queue.in_flight += 1;
-            return Entered::Full(batch, replied);
-        }
-        Entered::Waiting(replied)
     }
 
     /// Counts a call as returned; the batch that is to be sent next.
@@ -216,23 +182,34 @@ impl Store {
         pending: impl FnOnce(Waiter<T>) -> Pending,
     ) -> Result<Batched<'s, T>, StoreError> {
         let since = Instant::now();
-        let replied = match self.batcher.enter(caller, weight, pending) {
-            Entered::Large => return Ok(Batched::Unbatched { is_paid: false, in_flight: None }),
-            Entered::Unbatched => {
+        let traffic = caller.tenant_handle().traffic();
+        let (replied, full) = {
+            let mut queues = self.batcher.queues();
+            let queue = queues.entry(id(caller)).or_default();
+            if queue.in_flight < traffic.max_unbatched() {
+                queue.in_flight += 1;
                 let in_flight = Some(InFlight { store: self, caller, since });
                 return Ok(Batched::Unbatched { is_paid: false, in_flight });
             }
-            Entered::Waiting(replied) => replied,
-            Entered::Full(batch, replied) => {
-                let (store, caller) = (self.clone(), caller.clone());
-                let mut sending = Box::pin(async move { store.send_batches(caller, batch).await });
-                // The first poll writes it; a task of its own waits for the reply.
-                if poll!(&mut sending).is_pending() {
-                    tokio::spawn(sending);
-                }
-                replied
+            if weight >= MAX_BATCH {
+                return Ok(Batched::Unbatched { is_paid: false, in_flight: None }); // it is as large as a batch
             }
+            let (to, replied) = oneshot::channel();
+            let batch = queue.waiting.get_or_insert_default();
+            batch.add(pending(to));
+            traffic.note_busy(true);
+            let full = if batch.weight >= MAX_BATCH { queue.waiting.take() } else { None };
+            queue.in_flight += usize::from(full.is_some());
+            (replied, full)
         };
+        if let Some(batch) = full {
+            let (store, caller) = (self.clone(), caller.clone());
+            let mut sending = Box::pin(async move { store.send_batches(caller, batch).await });
+            // The first poll writes it; a task of its own waits for the reply.
+            if poll!(&mut sending).is_pending() {
+                tokio::spawn(sending);
+            }
+        }
         // After the timeout the call withdraws; whether it had been sent only asking again can tell.
         let replied = tokio::time::timeout_at((since + TIMEOUT).into(), replied).await;
         let unknown = || StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 };

@@ -162,7 +162,7 @@ impl Store {
         caller: &Caller,
         items: &[D],
     ) -> Result<Stamped<Outcome<Vec<D::Answer>>>, StoreError> {
-        let encoded: Vec<_> = items.iter().map(Decision::item).collect();
+        let ask = |cost| Ask::items(&items.iter().map(Decision::item).collect::<Vec<_>>(), caller, cost);
         let (reply, _in_flight) = match items {
             [item] if item.item().wait().is_none() => {
                 let pending = |reply_to| {
@@ -171,14 +171,14 @@ impl Store {
                 match self.batch(caller, 1, pending).await? {
                     Batched::Answered(stamped) => return Ok(stamped.map(|outcome| outcome.map(|answer| vec![answer]))),
                     Batched::Unbatched { is_paid, in_flight } => {
-                        let ask = Ask::items(&encoded, caller, if is_paid { 0 } else { 1 });
+                        let ask = ask(u32::from(!is_paid));
                         let reply = self.call(caller, Call::packed(ask.function, ask.alone).at_cost(ask.cost)).await?;
                         in_flight.iter().for_each(|in_flight| in_flight.note_answer());
                         (reply, in_flight)
                     }
                 }
             }
-            _ => (self.share(caller, Ask::items(&encoded, caller, cost(items.len()))).await?, None),
+            _ => (self.share(caller, ask(cost(items.len()))).await?, None),
         };
         reply.outcome(|reply| {
             let mut items = items.iter();
@@ -292,7 +292,7 @@ impl Store {
         })
     }
 
-    /// Ends every reservation of the tenant; answers how many there were.
+    /// Ends every reservation of the tenant, and every wait; answers how many names, slots and blockers were held.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.

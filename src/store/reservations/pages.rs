@@ -1,4 +1,4 @@
-//! Lists, page by page.
+//! Lists read page by page: the cursor of all three (reservations, resources, tickets), and the list of reservations.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -13,22 +13,21 @@ use crate::{
     },
 };
 
-/// Rows that are read in one call when the caller wants all of them.
-const ALL_ROWS_AT_ONCE: usize = 1_000;
+/// Rows per call while the whole list is streamed.
+const STREAM_PAGE_ROWS: usize = 1_000;
 
 /// A page of the list of what is held.
 #[derive(Debug)]
 pub struct Page {
     /// What was found, in no order that means anything.
     pub found: Vec<HeldReservation>,
-    /// The position as of which the list holds: the first page's.
+    /// Position to subscribe from so that no change is missed: the first page's.
     pub as_of: i64,
     /// Where the next page begins; `None` at the end.
     pub next: Option<PageCursor>,
 }
 
-/// Where a page begins: a cursor of Redis' scan, and the last name given of what that scan finds there, in the order of bytes; so nothing
-/// that stays is left out where a scan finds more than fits in a page.
+/// Where a page begins: the cursor of HSCAN, and, of a hash that one step reads whole, the last name already given ("": none).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageCursor {
     scan: String,
@@ -43,7 +42,7 @@ impl PageCursor {
         Self { scan: "0".into(), after: String::new(), as_of: None }
     }
 
-    /// The position as of which the list holds; `None` before its first page.
+    /// The same position; `None` before the first page.
     pub(super) fn as_of(&self) -> Option<i64> {
         self.as_of
     }
@@ -67,7 +66,7 @@ impl PageCursor {
 }
 
 impl Store {
-    /// A page of the active reservations: from `cursor` on, at most `limit`, perhaps fewer.
+    /// A page of the active reservations: from `cursor` on, at most `limit`, perhaps fewer; a few more where HSCAN gives them together.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
@@ -75,20 +74,20 @@ impl Store {
         self.page_at_cost(1, caller, cursor, limit).await
     }
 
-    /// The next page of the whole list, as large as is good for one call.
+    /// The first page of a list that is streamed whole. It is charged for all of it.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn scan(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        self.page_at_cost(1, caller, cursor, ALL_ROWS_AT_ONCE).await
+    pub async fn stream_first(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
+        self.page_at_cost(1, caller, cursor, STREAM_PAGE_ROWS).await
     }
 
-    /// The page after that, of the same call, which was paid for.
+    /// The next page of a list begun by [`stream_first`](Self::stream_first); free.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn scan_next(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        self.page_at_cost(0, caller, cursor, ALL_ROWS_AT_ONCE).await
+    pub async fn stream_next(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
+        self.page_at_cost(0, caller, cursor, STREAM_PAGE_ROWS).await
     }
 
     async fn page_at_cost(

@@ -1,4 +1,6 @@
-//! The call of a batch: several calls of one tenant in one, and what each of them is answered.
+//! The call of a batch: several calls of one tenant in one, and what each of them is answered. Hot path.
+//!
+//! Groups, then calls, are arguments and replies in the same order, in the layout of `lua/reservations/shared.lua`; change both together.
 
 use tokio::sync::oneshot;
 
@@ -54,7 +56,7 @@ pub(super) struct PendingItem {
     pub(super) asked: AskedItem,
 }
 
-/// An item, and where its answer goes. The order of the kinds is theirs in a batch: what is given back makes room for what is taken.
+/// An item, and where its answer goes. A batch orders them releases, reserves, renewals: what is released can be reserved in the same call.
 pub(super) enum AskedItem {
     Unreserve(ReleaseRequest, Waiter<ItemAnswer<ReleaseOutcome>>),
     Reserve(ReserveRequest, Waiter<ItemAnswer<ReserveOutcome>>),
@@ -68,7 +70,7 @@ pub(super) struct PendingCall {
     pub(super) function: &'static Function,
     pub(super) cost: u32,
     pub(super) weight: usize,
-    /// Its argument behind cost and floor.
+    /// The second argument of its function, without the leading cost and floor.
     pub(super) packed: Vec<u8>,
     pub(super) reply_to: Waiter<Reply>,
 }
@@ -194,7 +196,7 @@ impl Group {
         self.items.len() as u32
     }
 
-    /// Its argument behind cost and floor.
+    /// The second argument of its function, without the leading cost and floor.
     fn packed(&self) -> Vec<u8> {
         let items: Vec<_> = self.items.iter().map(PendingItem::item).collect();
         let of_rank = |rank| self.items.iter().filter(|item| item.rank() == rank).count() as i64;
@@ -212,12 +214,12 @@ impl Group {
                     "OK" => {
                         store.note_use(&self.caller, reply.now_us);
                         let mut reader = reply.items();
-                        // Behind an answer that cannot be decoded, it is unknown which answer is whose.
+                        // After an answer that cannot be decoded, the remaining bytes cannot be matched to items.
                         left.by_ref().try_for_each(|item| item.answer(&reply, &mut reader)).map(|()| true)
                     }
                     "AGAIN" => Ok(true),
-                    // Each call names the keys that this one lacked.
-                    _ => Ok(false), // the credential or the rate: each call learns it by itself
+                    // STALE, RATE or KEYS: nothing was counted, so each call is made alone and learns it by itself.
+                    _ => Ok(false),
                 }
             }
             Err(error) => Err(error),
@@ -254,7 +256,7 @@ impl Store {
             Ok(_) => Reply::read(function, reader.bytes().unwrap_or_default().to_vec()),
             Err(error) => Err(error.clone()),
         };
-        // Nothing was done. A call may succeed by itself where a batch does not: a release, when the memory is full.
+        // Redis ran nothing. Alone, a release may succeed where the batch is refused for memory.
         let is_refused = matches!(bytes, Err(StoreError::Refused { .. }));
         for group in groups {
             match next(&functions::SHARED) {

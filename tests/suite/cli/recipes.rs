@@ -80,7 +80,20 @@ async fn once_a_night_whatever_the_number_of_hosts() {
     }
     assert_eq!(kitchen.log(), "report\n");
     let away = Kitchen { cli: cli.with_key("hf_live_none"), ..kitchen };
-    away.run(&["./nightly.sh"]).fails(1, "not reached");
+    away.run(&["./nightly.sh"]).fails(1, "did not run");
+}
+
+#[tokio::test]
+async fn a_night_that_a_limit_refuses_is_no_other_hosts() {
+    let dir = tempfile::tempdir().unwrap();
+    let tiers = dir.path().join("tiers.toml");
+    std::fs::write(&tiers, "[Starter]\nconcurrent_reservations = 1\n").unwrap();
+    let world = World::<1>::with(&[], &[("TIERS_FILE", tiers.to_str().unwrap())]).await;
+    let tenant = world.tenant_of("Starter").await;
+    world.at(&tenant).acquire("somebody", "else", None).await;
+    let kitchen = Kitchen::new(&Cli::new(&world.replicas[0], &tenant), &[("report", "echo report >> log")]);
+    kitchen.run(&["./nightly.sh"]).fails(1, "did not run");
+    assert_eq!(kitchen.log(), "");
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Call
 type Holding = (String, String, Option<String>, bool);
 
 async fn held(bench: &Bench) -> BTreeMap<String, Holding> {
-    let listed = bench.store.scan(&bench.caller, &PageCursor::start()).await.unwrap().answer;
+    let listed = bench.store.stream_first(&bench.caller, &PageCursor::start()).await.unwrap().answer;
     let holding = |active: HeldReservation| {
         (active.resource, (active.requester, active.resource_type, active.note, active.deadline_ms.is_some()))
     };

@@ -139,3 +139,45 @@ async fn thousands_of_reservations_come_streamed_and_in_pages() {
         at.get(&format!("/Reservation/activeReservations?{bad}")).await.fails(400, "VALIDATION_ERROR");
     }
 }
+
+#[tokio::test]
+async fn what_is_held_throughout_is_on_a_page_whatever_is_released_meanwhile() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let mut tokens = std::collections::HashMap::new();
+    for batch in 0..4 {
+        let items: Value = (0..500)
+            .map(|number| json!({"requester": "w", "resource": format!("unit/{}", batch * 500 + number)}))
+            .collect();
+        for row in at.post("/Reservation/reserve", items).await.body.as_array().unwrap() {
+            tokens.insert(row["resource"].as_str().unwrap().to_owned(), row["releaseToken"].clone());
+        }
+    }
+    // Every other one stays.
+    let is_kept = |name: &str| name[5..].parse::<u32>().unwrap().is_multiple_of(2);
+    let mut leaving: Vec<_> = tokens.keys().filter(|name| !is_kept(name)).cloned().collect();
+    let kept = tokens.len() - leaving.len();
+    let (mut seen, mut cursor) = (std::collections::HashSet::new(), String::new());
+    loop {
+        let page = at.get(&format!("/Reservation/activeReservations?limit=5{cursor}")).await;
+        for row in page.body["reservations"].as_array().unwrap() {
+            seen.insert(row["resource"].as_str().unwrap().to_owned());
+        }
+        let gone = leaving.split_off(leaving.len().saturating_sub(20));
+        if !gone.is_empty() {
+            let items: Value = gone
+                .iter()
+                .map(|name| json!({"requester": "w", "resource": name, "releaseToken": tokens[name]}))
+                .collect();
+            assert_eq!(at.post("/Reservation/unreserve", items).await.status, 200);
+        }
+        match page.body["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert!(leaving.is_empty(), "all of them went while pages were read");
+    let seen = seen.iter().filter(|name| is_kept(name)).count();
+    assert_eq!(seen, kept, "none that stayed is left out");
+}
