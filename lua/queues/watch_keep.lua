@@ -1,4 +1,4 @@
--- watch_keep: a watcher says how its watch goes, and keeps it, or gives it back.
+-- watch_keep: the holder of a watch's lease says how the watch goes, and renews the lease, or releases it.
 --
 -- function  watch_keep
 -- flags
@@ -23,16 +23,16 @@ function watch_keep(keys, args)
   if not before or call('HEXISTS', keys[1], id) == 0 or call('HGET', keys[2], 'fence:' .. id) ~= fence then
     return outcome('LOST')
   end
-  local replica, _, kept_ms, _, _, event_ms = unpack_sequence(before)
+  local replica, _, watched_ms, _, _, event_ms = unpack_sequence(before)
   lease_ms, since_ms, last_event_ms = tonumber(lease_ms), tonumber(since_ms), tonumber(last_event_ms)
   -- A broker that is not reached is not watched: who takes over reports the gap from when it last was.
   if since_ms > 0 then
-    kept_ms = now_ms
+    watched_ms = now_ms
   end
   if last_event_ms > 0 then
     event_ms = last_event_ms
   end
-  call('HSET', keys[2], id, pack(replica, lease_ms > 0 and now_ms + lease_ms or 0, kept_ms, lease_ms == 0, since_ms > 0 and since_ms, event_ms,
+  call('HSET', keys[2], id, pack(replica, lease_ms > 0 and now_ms + lease_ms or 0, watched_ms, lease_ms == 0, since_ms > 0 and since_ms, event_ms,
     tonumber(lag_ms) or false, error ~= '' and error))
   return outcome('OK')
 end

@@ -1,4 +1,4 @@
--- watch_take: a replica takes a connection to watch, if nobody has it.
+-- watch_take: a replica acquires the lease of a connection's watch, if nobody holds it.
 --
 -- function  watch_take
 -- flags
@@ -8,8 +8,9 @@
 -- args
 --   1 connection
 --   2 replica
---   3 lease        for how many ms, if it is not kept
--- returns       OK, now_us, 0, fence, packed connection, until when it was watched before in ms or false, whether that watcher gave it back
+--   3 lease        how long it holds unless it is renewed, ms
+-- returns       OK, now_us, 0, fence, packed connection, when the broker was last watched, ms since epoch (of one never reached: when its lease was first taken; false: it never was), whether
+--               the last holder released the lease
 --               | HELD, now_us, 0 | GONE, now_us, 0 when there is no such connection
 -- cost          O(1)
 -- invariants    a lease has one holder; the fence grows with each take, so what an earlier holder still sends is refused
@@ -20,15 +21,16 @@ function watch_take(keys, args)
   if not packed then
     return outcome('GONE')
   end
-  local before = call('HGET', keys[2], id)
-  local until_ms, kept_ms, is_given_back, event_ms, _ = 0, false, false, false, nil
-  if before then
-    _, until_ms, kept_ms, is_given_back, _, event_ms = unpack_sequence(before)
+  local watch = call('HGET', keys[2], id)
+  local until_ms, watched_ms, is_released, event_ms, _ = 0, false, false, false, nil
+  if watch then
+    _, until_ms, watched_ms, is_released, _, event_ms = unpack_sequence(watch)
   end
   if until_ms > now_ms then
     return outcome('HELD')
   end
   local fence = call('HINCRBY', keys[2], 'fence:' .. id, '1')
-  call('HSET', keys[2], id, pack(replica, now_ms + lease_ms, kept_ms or now_ms, false, false, event_ms, false, false))
-  return outcome('OK', fence, packed, kept_ms, is_given_back)
+  -- The fields of a watch: see lua/README.md. Error, lag and since when it is watched begin anew.
+  call('HSET', keys[2], id, pack(replica, now_ms + lease_ms, watched_ms or now_ms, false, false, event_ms, false, false))
+  return outcome('OK', fence, packed, watched_ms, is_released)
 end

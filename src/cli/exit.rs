@@ -1,4 +1,4 @@
-//! Exit codes, and which failure has which.
+//! Exit codes, and which failure has which. Numbers are those of sysexits(3), but 79, which is ours; scripts depend on them.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::client::{ClientError, Refusal, SettingError};
 
-/// What a command's exit code says. `run` passes its command's code instead where that ran.
+/// The exit code of a command. `run` ends with its child's code instead, once that ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Anything that has no code of its own.
@@ -15,7 +15,7 @@ pub enum Exit {
     Usage = 64,
     /// The service is not reached, or gave no answer.
     Unreachable = 69,
-    /// Refused, or waited in vain.
+    /// Refused: somebody else holds it, a wrong token, a limit of the tenant; or the wait ended without it.
     Refused = 75,
     /// The credential is refused.
     Credential = 77,

@@ -129,7 +129,7 @@ impl Attempt<'_> {
         let mut hold = Duration::ZERO;
         let mut asked = false;
         loop {
-            let left = policy.until.map_or(MOST_WAIT, BootInstant::left).min(MOST_WAIT);
+            let left = policy.until.map_or(MOST_WAIT, BootInstant::remaining).min(MOST_WAIT);
             let wait = WaitFields {
                 wait_seconds: left.as_secs().max(1),
                 priority: policy.priority,
@@ -157,7 +157,7 @@ impl Attempt<'_> {
             }
             self.uncertain = true;
             self.report(&answer);
-            let left = policy.until.map_or(MOST_WAIT, BootInstant::left);
+            let left = policy.until.map_or(MOST_WAIT, BootInstant::remaining);
             if left.is_zero() {
                 // Given up, so that it does not stand in others' way until it lapses.
                 self.abandon_tickets().await;

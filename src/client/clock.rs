@@ -22,7 +22,7 @@ impl BootInstant {
         Self(Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32))
     }
 
-    /// An instant from nanoseconds since boot, as [`BootInstant::nanoseconds`] gave them in a process of the same machine.
+    /// An instant from nanoseconds since boot, as [`BootInstant::nanoseconds`] gave them in a process of the same boot of the same machine.
     #[must_use]
     pub fn from_nanoseconds(nanoseconds: u64) -> Self {
         Self(Duration::from_nanos(nanoseconds))
@@ -40,12 +40,6 @@ impl BootInstant {
         self.0
     }
 
-    /// This instant less a duration; the boot itself where that would be earlier.
-    #[must_use]
-    pub fn minus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(duration))
-    }
-
     /// Time from `earlier` to this instant; zero where `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -54,7 +48,7 @@ impl BootInstant {
 
     /// Time left until this instant; zero once it has passed.
     #[must_use]
-    pub fn left(self) -> Duration {
+    pub fn remaining(self) -> Duration {
         self.since(Self::now())
     }
 
@@ -62,9 +56,9 @@ impl BootInstant {
     ///
     /// # Cancellation
     /// Dropping the future is harmless.
-    pub async fn sleep(self) {
+    pub async fn sleep_until(self) {
         loop {
-            let left = self.left();
+            let left = self.remaining();
             if left.is_zero() {
                 return;
             }
@@ -97,8 +91,8 @@ mod tests {
     #[tokio::test]
     async fn a_sleep_ends_at_its_instant() {
         let end = BootInstant::now() + Duration::from_millis(30);
-        end.sleep().await;
-        assert!(end.left().is_zero());
+        end.sleep_until().await;
+        assert!(end.remaining().is_zero());
         assert!(BootInstant::now().since(end) < Duration::from_secs(1));
     }
 }

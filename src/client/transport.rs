@@ -94,7 +94,7 @@ impl Transport {
         let (mut unsent, mut uncertain) = (0, false);
         loop {
             let sent = BootInstant::now();
-            let timeout = call.attempt_timeout.min(end.left());
+            let timeout = call.attempt_timeout.min(end.remaining());
             let attempt = tokio::time::timeout(timeout, self.attempt(&call)).await;
             let (failure, asked_pause) = match attempt {
                 Ok(Ok((status, headers, body))) if status.as_u16() < 400 => {
@@ -146,7 +146,7 @@ impl Transport {
                 }
             };
             let pause = backoff.pause().max(asked_pause.unwrap_or_default());
-            if pause >= end.left() {
+            if pause >= end.remaining() {
                 return Err(failure);
             }
             tokio::time::sleep(pause).await;

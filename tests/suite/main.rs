@@ -1,4 +1,4 @@
-//! The suite: every promise of the contract against the real binary, a real Redis and real HTTP.
+//! The suite, by subject. All but `code` (the source itself) and `support` run the real binary against a real Redis over real HTTP.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "nobody imports a test")]
@@ -7,7 +7,7 @@ mod cli;
 mod code;
 mod events;
 mod http;
-mod neighbours;
+mod neighbours; // no client holds up another
 mod queues;
 mod redis;
 mod reservations;

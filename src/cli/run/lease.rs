@@ -105,7 +105,7 @@ async fn keep(
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         tokio::select! {
-            () = next.sleep() => {}
+            () = next.sleep_until() => {}
             () = due.notified() => {}
         }
         let renewal = renew(&client, &items, times).await;

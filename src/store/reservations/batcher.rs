@@ -21,7 +21,7 @@ use crate::{
     redis::TIMEOUT,
     store::{
         Caller, Store, StoreError,
-        reservations::shared::{Pending, PendingCall, PendingItem, Shared, Waiter},
+        reservations::batch_call::{BatchReply, Pending, PendingCall, PendingItem, Waiter},
     },
     sync::lock,
 };
@@ -214,8 +214,8 @@ impl Store {
         let replied = tokio::time::timeout_at((since + TIMEOUT).into(), replied).await;
         let unknown = || StoreError::OutcomeUnknown { waited_ms: since.elapsed().as_millis() as u64 };
         match replied.map_err(|_| unknown())?.map_err(|_| unknown())? {
-            Ok(Shared::Answer(answer)) => Ok(Batched::Answered(answer)),
-            Ok(Shared::Unbatched { is_paid }) => Ok(Batched::Unbatched { is_paid, in_flight: None }),
+            Ok(BatchReply::Answer(answer)) => Ok(Batched::Answered(answer)),
+            Ok(BatchReply::Unbatched { is_paid }) => Ok(Batched::Unbatched { is_paid, in_flight: None }),
             Err(StoreError::OutcomeUnknown { .. }) => Err(unknown()),
             Err(error) => Err(error),
         }

@@ -143,7 +143,7 @@ pub(super) struct Ask {
     /// Its second argument behind cost and floor, by itself ...
     pub(super) alone: Vec<u8>,
     /// ... and among others.
-    pub(super) shared: Vec<u8>,
+    pub(super) batched: Vec<u8>,
 }
 
 impl Ask {
@@ -158,14 +158,14 @@ impl Ask {
         };
         let alone = Writer::default().int(count);
         let alone = if takes > 0 { waits(quantities(alone, items), items) } else { alone };
-        let shared = Writer::default().text("T").int(releases).int(takes).int(renewals);
+        let batched = Writer::default().text("T").int(releases).int(takes).int(renewals);
         Self {
             function,
             cost,
             weight: items.len(),
             waits: items.iter().any(|item| item.wait().is_some()),
             alone: alone.sequence(&columns).done(),
-            shared: quantities(shared, items).sequence(&columns).done(),
+            batched: quantities(batched, items).sequence(&columns).done(),
         }
     }
 }

@@ -4,20 +4,20 @@
 //! | --- | --- |
 //! | `encode`, `decode` | items as they are sent, answers as they are read |
 //! | `batcher` | which calls wait for each other, and for how long |
-//! | `shared` | the call of a batch, and its answers |
+//! | `batch_call` | the call of a batch, and its answers |
 //! | `transactions` | transactions |
 //! | `pages` | lists, page by page |
 //! | `resources` | registered resources |
 //! | `tickets` | tickets of those who wait |
 //! | `expiry` | what the sweep asks |
 
+mod batch_call;
 pub(super) mod batcher;
 mod decode;
 mod encode;
 pub(super) mod expiry;
 pub(super) mod pages;
 pub(super) mod resources;
-mod shared;
 pub(super) mod tickets;
 pub(super) mod transactions;
 
@@ -36,10 +36,10 @@ use crate::{
         codec::{Reader, Writer},
         functions,
         reservations::{
+            batch_call::{AskedItem, Pending, PendingCall, PendingItem, Waiter},
             batcher::Batched,
             decode::{decided, read_release_item, read_renewed, read_reserve_item},
             encode::{Ask, Item},
-            shared::{AskedItem, Pending, PendingCall, PendingItem, Waiter},
         },
     },
 };
@@ -178,7 +178,7 @@ impl Store {
                     }
                 }
             }
-            _ => (self.share(caller, ask(cost(items.len()))).await?, None),
+            _ => (self.call_batched(caller, ask(cost(items.len()))).await?, None),
         };
         reply.outcome(|reply| {
             let mut items = items.iter();
@@ -187,14 +187,14 @@ impl Store {
     }
 
     /// Makes a call for several items, in a batch with others of the tenant where calls are in flight.
-    async fn share(&self, caller: &Caller, ask: Ask) -> Result<Reply, StoreError> {
-        let Ask { function, cost, weight, waits, alone, shared } = ask;
+    async fn call_batched(&self, caller: &Caller, ask: Ask) -> Result<Reply, StoreError> {
+        let Ask { function, cost, weight, waits, alone, batched } = ask;
         if waits {
             caller.tenant_handle().note_tickets();
             return self.call(caller, Call::packed(function, alone).at_cost(cost)).await;
         }
         let pending = |reply_to| {
-            Pending::Call(PendingCall { caller: caller.clone(), function, cost, weight, packed: shared, reply_to })
+            Pending::Call(PendingCall { caller: caller.clone(), function, cost, weight, packed: batched, reply_to })
         };
         let (cost, _in_flight) = match self.batch::<Reply>(caller, weight, pending).await? {
             Batched::Unbatched { is_paid, in_flight } => (if is_paid { 0 } else { cost }, in_flight),

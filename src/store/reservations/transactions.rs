@@ -42,9 +42,10 @@ impl Store {
                 columns(group_wait(quantities(to, items), transaction.wait.as_ref()), items, caller)
             })
             .done();
-        let shared = Writer::default().text("G").sequence(&encoded).done();
-        let ask = Ask { function: &functions::TRANSACTIONS, cost: cost(weight), weight, waits, alone: encoded, shared };
-        let reply = self.share(caller, ask).await?;
+        let batched = Writer::default().text("G").sequence(&encoded).done();
+        let ask =
+            Ask { function: &functions::TRANSACTIONS, cost: cost(weight), weight, waits, alone: encoded, batched };
+        let reply = self.call_batched(caller, ask).await?;
         reply.outcome(|reply| {
             reply.whole(|reader| {
                 transactions

@@ -1,4 +1,4 @@
-//! The monitoring SDK of Celery workers, unchanged, pushing to a replica. `make test` installs it.
+//! `sluice-celery`, the published SDK, unchanged, in a real Celery worker that pushes to a replica. `make test` installs it.
 
 use std::{path::PathBuf, process::Stdio};
 

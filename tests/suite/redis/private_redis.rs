@@ -14,8 +14,8 @@ fn start(dir: &Path) -> Replica {
     Replica::start(&[("DATA_DIR", dir.to_str().unwrap())])
 }
 
-/// The processes whose command line or working directory is in this directory.
-fn processes_over(dir: &Path) -> Vec<u32> {
+/// Processes whose command line or working directory is in the directory: our redis-server. The service names it only in its environment.
+fn servers_of(dir: &Path) -> Vec<u32> {
     let dir = dir.canonicalize().unwrap();
     let named = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -37,7 +37,7 @@ async fn tenant(replica: &Replica) -> String {
 }
 
 #[tokio::test]
-async fn a_second_service_over_the_same_directory_is_refused_by_name_of_the_first() {
+async fn a_second_service_in_the_directory_is_refused_and_the_first_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let first = start(dir.path());
 
@@ -53,14 +53,14 @@ async fn killed_it_leaves_no_orphan_and_the_next_start_finds_everything() {
     let mut first = start(dir.path());
     let key = tenant(&first).await;
     let held = Client { replica: &first, key: &key }.acquire("w", "r", Some(600)).await;
-    eventually("it runs its own redis-server", || processes_over(dir.path()).len() == 1);
+    eventually("it runs its own redis-server", || servers_of(dir.path()).len() == 1);
     // Redis writes its file once a second; a kill may lose that second.
     let file = dir.path().join("redis");
-    eventually("the reservation is on the disk", || holds_token(&file, held["releaseToken"].as_str().unwrap()));
+    eventually("the reservation is on the disk", || is_on_disk(&file, held["releaseToken"].as_str().unwrap()));
 
     first.kill();
 
-    eventually("its redis-server is gone with it", || processes_over(dir.path()).is_empty());
+    eventually("its redis-server is gone with it", || servers_of(dir.path()).is_empty());
     let second = start(dir.path());
     second.ready().await;
     let at = Client { replica: &second, key: &key };
@@ -68,7 +68,7 @@ async fn killed_it_leaves_no_orphan_and_the_next_start_finds_everything() {
 }
 
 /// Whether a file under the directory contains this release token, in binary form.
-fn holds_token(dir: &Path, token: &str) -> bool {
+fn is_on_disk(dir: &Path, token: &str) -> bool {
     holds(dir, uuid::Uuid::try_parse(token).expect("a release token").as_bytes())
 }
 
@@ -95,12 +95,12 @@ async fn a_kill_and_a_start_at_once_never_run_two_servers_over_one_directory() {
         first = start(dir.path());
         first.ready().await;
         Client { replica: &first, key: &key }.acquire("w", &resource, None).await;
-        assert_eq!(processes_over(dir.path()).len(), 1);
+        assert_eq!(servers_of(dir.path()).len(), 1);
         let token = Client { replica: &first, key: &key }.reserve("w", &resource, None).await["releaseToken"]
             .as_str()
             .unwrap()
             .to_owned();
-        eventually("the reservation is on the disk", || holds_token(&dir.path().join("redis"), &token));
+        eventually("the reservation is on the disk", || is_on_disk(&dir.path().join("redis"), &token));
     }
     assert_eq!(Client { replica: &first, key: &key }.listed().await, ["r0", "r1", "r2"]);
 }
@@ -115,7 +115,7 @@ async fn on_sigterm_it_ends_in_order_and_loses_nothing() {
     first.signal("-TERM");
 
     assert_eq!(first.ended(), 0);
-    eventually("its redis-server is gone with it", || processes_over(dir.path()).is_empty());
+    eventually("its redis-server is gone with it", || servers_of(dir.path()).is_empty());
     let mut second = start(dir.path());
     second.ready().await;
     assert_eq!(Client { replica: &second, key: &key }.listed().await, ["the last one"]);

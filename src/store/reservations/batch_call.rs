@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a call in a batch is answered.
-pub(super) enum Shared<T> {
+pub(super) enum BatchReply<T> {
     Answer(T),
     /// It is to be made by itself; `is_paid`: its cost was counted.
     Unbatched {
@@ -29,7 +29,7 @@ pub(super) enum Shared<T> {
 }
 
 /// Where a call's answer goes.
-pub(super) type Waiter<T> = oneshot::Sender<Result<Shared<T>, StoreError>>;
+pub(super) type Waiter<T> = oneshot::Sender<Result<BatchReply<T>, StoreError>>;
 
 /// The answer to one item.
 type ItemAnswer<T> = Stamped<Outcome<T>>;
@@ -112,28 +112,28 @@ impl PendingItem {
     /// Decodes the next answer and hands it over; an error where it cannot be decoded.
     fn answer(self, reply: &Reply, reader: &mut Reader<'_>) -> Result<(), StoreError> {
         match self.asked {
-            AskedItem::Unreserve(claim, to) => hand_over(&claim, to, reply, reader),
-            AskedItem::Reserve(request, to) => hand_over(&request, to, reply, reader),
-            AskedItem::Renew(renewal, to) => hand_over(&renewal, to, reply, reader),
+            AskedItem::Unreserve(claim, to) => answer_item(&claim, to, reply, reader),
+            AskedItem::Reserve(request, to) => answer_item(&request, to, reply, reader),
+            AskedItem::Renew(renewal, to) => answer_item(&renewal, to, reply, reader),
         }
     }
 
     /// Hands over that the item is to be asked for by itself, or why the batch failed.
-    fn send_back(self, how: Result<bool, StoreError>) {
+    fn make_alone(self, how: Result<bool, StoreError>) {
         match self.asked {
-            AskedItem::Unreserve(_, to) => send_back(to, how),
-            AskedItem::Reserve(_, to) => send_back(to, how),
-            AskedItem::Renew(_, to) => send_back(to, how),
+            AskedItem::Unreserve(_, to) => make_alone(to, how),
+            AskedItem::Reserve(_, to) => make_alone(to, how),
+            AskedItem::Renew(_, to) => make_alone(to, how),
         }
     }
 }
 
 /// Hands over that a call is to be made by itself, and whether it was paid for; or why the batch failed. A caller that has given up needs no answer.
-fn send_back<T>(to: Waiter<T>, how: Result<bool, StoreError>) {
-    drop(to.send(how.map(|is_paid| Shared::Unbatched { is_paid })));
+fn make_alone<T>(to: Waiter<T>, how: Result<bool, StoreError>) {
+    drop(to.send(how.map(|is_paid| BatchReply::Unbatched { is_paid })));
 }
 
-fn hand_over<D: Decision>(
+fn answer_item<D: Decision>(
     item: &D,
     to: Waiter<ItemAnswer<D::Answer>>,
     reply: &Reply,
@@ -143,8 +143,8 @@ fn hand_over<D: Decision>(
     let failed = read.as_ref().err().cloned();
     let shared = read.and_then(|answer| {
         Ok(match answer {
-            Some(answer) => Shared::Answer(reply.stamped(answer?)),
-            None => Shared::Unbatched { is_paid: true },
+            Some(answer) => BatchReply::Answer(reply.stamped(answer?)),
+            None => BatchReply::Unbatched { is_paid: true },
         })
     });
     drop(to.send(shared));
@@ -224,7 +224,7 @@ impl Group {
             }
             Err(error) => Err(error),
         };
-        left.for_each(|item| item.send_back(how.clone()));
+        left.for_each(|item| item.make_alone(how.clone()));
     }
 }
 
@@ -233,8 +233,8 @@ impl Store {
     pub(super) async fn send_batch(&self, caller: &Caller, mut batch: Batch) {
         batch.drop_cancelled();
         if batch.len() <= 1 {
-            batch.items.into_iter().for_each(|item| item.send_back(Ok(false)));
-            batch.calls.into_iter().for_each(|call| send_back(call.reply_to, Ok(false)));
+            batch.items.into_iter().for_each(|item| item.make_alone(Ok(false)));
+            batch.calls.into_iter().for_each(|call| make_alone(call.reply_to, Ok(false)));
             return;
         }
         let (groups, calls) = (Group::of(batch.items), batch.calls);
@@ -260,18 +260,18 @@ impl Store {
         let is_refused = matches!(bytes, Err(StoreError::Refused { .. }));
         for group in groups {
             match next(&functions::SHARED) {
-                Err(_) if is_refused => group.items.into_iter().for_each(|item| item.send_back(Ok(false))),
+                Err(_) if is_refused => group.items.into_iter().for_each(|item| item.make_alone(Ok(false))),
                 reply => group.answer(self, reply),
             }
         }
         for call in calls {
             match next(call.function) {
-                Err(_) if is_refused => send_back(call.reply_to, Ok(false)),
+                Err(_) if is_refused => make_alone(call.reply_to, Ok(false)),
                 reply => {
                     if let Ok(reply) = &reply {
                         note_reply(&call.caller, reply, true);
                     }
-                    drop(call.reply_to.send(reply.map(Shared::Answer)));
+                    drop(call.reply_to.send(reply.map(BatchReply::Answer)));
                 }
             }
         }
