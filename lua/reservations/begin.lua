@@ -59,7 +59,7 @@ end
 -- Writes and publishes what was planned.
 function plan.write()
   if ticket_count > 0 then
-    tickets.write_staged()
+    tickets.write_planned()
     hand_over()
   end
   if DEFINITIONS then

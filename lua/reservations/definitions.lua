@@ -145,6 +145,12 @@ local function spelled(name)
   end
 end
 
+-- Whether a name is a slot beyond the capacity of its pool: while it is held, nobody else gets it any more.
+function definitions.is_beyond(name)
+  local _, slot, exists = resolve(name)
+  return slot and not exists
+end
+
 -- Where a name stands: its record (of a slot: the pool's) or nil; its index in the pool, as text; whether the pool has that index; of a name that
 -- is not registered but spells the path of one that is: that one.
 function resolve(name)

@@ -176,15 +176,27 @@ function groups.held(list)
   return held
 end
 
+-- Whether one of the items will be had by nobody who does not hold it.
+function groups.has_invalid(count)
+  for n = 1, count do
+    local status = statuses[n]
+    if status == 'NOT_VALID' or status == 'ALREADY_HELD' and definitions.is_beyond(names[n]) then
+      return true
+    end
+  end
+  return false
+end
+
 -- What is in the way of a group that was rolled back: status, kind, name, holder, end, of the first item that was refused; nil where one is not
 -- valid, for which nobody can wait.
 local function cause_of(count)
   local first
+  if groups.has_invalid(count) then
+    return nil
+  end
   for n = 1, count do
     local status = statuses[n]
-    if status == 'NOT_VALID' then
-      return nil
-    elseif not first and (status == 'ALREADY_HELD' or status == 'NOT_AVAILABLE') then
+    if not first and (status == 'ALREADY_HELD' or status == 'NOT_AVAILABLE') then
       first = { unpack_sequence(answers[answer_at[n]]) }
     end
   end
@@ -195,12 +207,13 @@ end
 local function wait_for(t, wish, list, method, count, wait, stands, changed, head)
   if stands and t then
     local text, held = concat(answers, '', head, answered), changed and groups.held(list) or {}
-    tickets.later(function()
-      tickets.grant(t, text, held, true)
-    end)
+    tickets.plan_grant(t, text, held)
   end
   local cause = wait and not stands and cause_of(count)
   if not cause then
+    if t and wait and not stands then
+      tickets.undo_again(t)
+    end
     return false
   end
   answered = head - 1
@@ -231,7 +244,7 @@ function plan_transactions(packed, at)
       if list then
         local is_in_line = t and t.status == 'W'
         if is_in_line and wait then
-          tickets.plan_priority(t, wait[2])
+          tickets.plan_again(t, list, wait)
         end
         lines.stand_at(is_in_line and t.order or wait and lines.order_of(wait[2]))
       end
@@ -254,9 +267,7 @@ function plan_transactions(packed, at)
       if is_waiting and is_waiting ~= true then
         return is_waiting, items_before
       elseif t and t.status == 'G' then
-        tickets.later(function()
-          tickets.claim(t)
-        end)
+        tickets.plan_claim(t)
       end
     end
     for n = 1, list and not is_waiting and count or 0 do

@@ -44,10 +44,12 @@ local function plan_one(packed, is_first)
     return head
   end
   local to, to_groups, to_kept = mark(), events.mark()
+  local to_deferred, to_settled = tickets.mark()
   local why, count, request = plan_call(packed, (unpack_limit(packed, 2, 0)))
   if why then
     undo(to)
     events.undo(to_groups, to_kept)
+    tickets.undo(to_deferred, to_settled)
     answered = head
     if why == 'TOO_MUCH_WORK' and not is_first then
       why = 'AGAIN' -- by itself it may not be too much

@@ -62,7 +62,7 @@ end
 
 -- Refuses to take something: publishes and answers it. `conflict` is what is in the way.
 local function refuse_take(name, tail, status, kind, conflict, holder, until_ms)
-  if asking and asking.is_silent and status ~= 'NOT_VALID' then
+  if asking and asking.is_silent and status ~= 'NOT_VALID' and not definitions.is_beyond(name) then
     asking.cause = { status, kind, conflict, holder or false, until_ms or false }
     return status
   end

@@ -55,6 +55,35 @@ function tree.refusal(record, requester)
   end
 end
 
+-- Adds to a list who else than the requester holds something in the way of his having the place of a record, at most so many of a place.
+function tree.add_strangers(holders, record, requester, most)
+  local function add_below(prefix)
+    local from, count = nil, 0
+    repeat
+      local member = find_member(prefix, nil, false, from)
+      local holder = member and match(member, '^%Z*%z(%Z*)%z%Z*$')
+      if holder and holder ~= requester then
+        holders[#holders + 1] = holder
+      end
+      from, count = holder and '[' .. prefix .. '\0' .. holder .. '\1', count + 1
+    until not holder or count == most
+  end
+  for n = 1, record.depth do
+    local packed = look(record.ancestors[n])
+    local holder = packed and reservation.holder(packed)
+    if holder and holder ~= requester then
+      holders[#holders + 1] = holder
+    end
+    local above = record.near % 2 == definitions.NEAR_POOL and record_of(record.ancestors[n])
+    if above and above.capacity > 1 and pools.is_held(above.name) then
+      add_below('s' .. above.name)
+    end
+  end
+  if record.children > 0 then
+    add_below('t' .. record.name)
+  end
+end
+
 -- Notes that a requester holds a thing at the place of a record, or (`change` is remove_index) no longer.
 function tree.index(change, record, requester, name)
   local rest = '\0' .. requester .. '\0' .. name

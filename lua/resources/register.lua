@@ -63,7 +63,7 @@ function register(keys, args)
   if waiting_count > 0 then
     definitions.reset()
     for item = 1, many do
-      note_free(names[item])
+      note_redefined(names[item])
     end
   end
   return plan.finish()

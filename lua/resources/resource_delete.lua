@@ -24,7 +24,7 @@ function resource_delete(keys, args)
   write_registry((drafts.total()))
   if waiting_count > 0 then
     definitions.reset()
-    note_free(name)
+    note_redefined(name)
   end
   return plan.finish()
 end

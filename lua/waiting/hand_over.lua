@@ -1,8 +1,8 @@
 -- hand_over: what becomes free goes to the first live ticket that it makes servable, in the same call. So no third can take it in between.
 --
--- gives  note_free, note_taken, hand_over, end_tickets, start_hand_over
+-- gives  note_free, note_taken, note_redefined, hand_over, end_tickets, start_hand_over
 -- Whoever asks later is refused what a ticket waits for (`lines.kept_for`), so a hand-over may go on in pieces: what is left stands in `tickets`
--- under PENDING, pairs of a line and where it goes on, and the next call or the sweep takes it up.
+-- under PENDING: per line its kind and name, where it goes on, and whether all of it is looked at. The next call or the sweep takes it up.
 local PENDING = '\0pending'
 local LIMITED = '\0limited' -- lines whose first would be served but for the limit of what is held: looked at whenever something is given back
 local AT_ONCE = '64'
@@ -10,9 +10,11 @@ local UNCLAIMED = '\170UNRESERVED\169UNCLAIMED\194\194'
 local WANTED = byte('w')
 local names, count = {}, 0
 local takers, taker_count = {}, 0
+local redefined, redefined_count = {}, 0
+local NEVER_SERVED = 'What is registered has changed, and it can no longer be had.'
 
 function start_hand_over()
-  count, taker_count = 0, 0
+  count, taker_count, redefined_count = 0, 0, 0
 end
 
 -- A requester took something: other tickets of its own may want no more than that.
@@ -27,7 +29,14 @@ function note_free(name)
   names[count] = name
 end
 
--- Takes for a ticket what it waits for. Answers whether it could, and what it holds then; or why not, where it is the limit of what is held: LIMIT.
+-- What is registered of a name has changed: who wants it is looked at, also behind those who cannot be served.
+function note_redefined(name)
+  redefined_count = redefined_count + 1
+  redefined[redefined_count] = name
+end
+
+-- Takes for a ticket what it waits for. Answers whether it could, and what it holds then; or why not: LIMIT where it is the limit of what is held,
+-- NOT_VALID where nobody can have it.
 local function take_for(t)
   if not t.method then
     local item = t.items[1]
@@ -35,7 +44,7 @@ local function take_for(t)
     if packed then
       return true, status == 'ACQUIRED' and { { physical, item[2] } } or {}
     end
-    return false, status
+    return false, definitions.is_beyond(item[1]) and 'NOT_VALID' or status
   end
   group_at = next_position()
   answer('\167APPLIED')
@@ -49,10 +58,10 @@ local function take_for(t)
     groups.emit_taken(t)
   end
   group_at = nil
-  return held and true or false, held
+  return held and true or false, held or groups.has_invalid(#t.items) and 'NOT_VALID'
 end
 
--- Serves a ticket if it can be. What is refused leaves nothing; the second answer is LIMIT where it is the limit of what is held that refuses.
+-- Serves a ticket if it can be. What is refused leaves nothing; the second answer says why, as that of `take_for`.
 local function serve(t)
   local to, answered_then, caller_then = mark(), answered, caller
   local to_groups, to_kept = events.mark()
@@ -99,35 +108,49 @@ local function is_end(prefix)
   return not record or slot or record.capacity == 1 or pools.free(record) <= 0
 end
 
-local function read_pending(list, seen, from)
+-- The lines of which a call serves tickets.
+local list, seen, from, is_whole = {}, {}, {}, {} -- kind and name of each; which they are; behind which ticket each goes on; which are looked at to their end
+local heads_of, limited = {}, {} -- the first of each, where it is known; lines whose first the limit of what is held refuses
+
+local function add_line(prefix)
+  if not seen[prefix] then
+    seen[prefix], list[#list + 1] = true, prefix
+  end
+end
+
+local function remove_line(at)
+  local prefix = table.remove(list, at)
+  seen[prefix], heads_of[prefix] = nil, nil
+end
+
+local function read_pending()
   local noted = call('HMGET', TICKETS, PENDING, LIMITED)
   spent = spent + 1
   if noted[1] then
-    local pairs_of = { unpack_sequence(noted[1]) }
-    for n = 1, #pairs_of, 2 do
-      list[#list + 1], seen[pairs_of[n]], from[pairs_of[n]] = pairs_of[n], true, pairs_of[n + 1] or nil
+    local parts = { unpack_sequence(noted[1]) }
+    for n = 1, #parts, 3 do
+      add_line(parts[n])
+      from[parts[n]], is_whole[parts[n]] = parts[n + 1] or nil, parts[n + 2] or nil
     end
   end
   if noted[2] and count > 0 then
     call('HDEL', TICKETS, LIMITED)
     local prefixes = { unpack_sequence(noted[2]) }
     for n = 1, #prefixes do
-      if not seen[prefixes[n]] then
-        list[#list + 1], seen[prefixes[n]] = prefixes[n], true
-      end
+      add_line(prefixes[n])
     end
   end
   return noted[1]
 end
 
-local function write_pending(was_there, list, from, limited)
+local function write_pending(was_there)
   if limited[1] then
     local before = call('HGET', TICKETS, LIMITED)
     call('HSET', TICKETS, LIMITED, (before or '') .. pack(unpack(limited)))
   end
   local left = {}
   for n = 1, #list do
-    left[#left + 1], left[#left + 2] = list[n], from[list[n]] or false
+    left[3 * n - 2], left[3 * n - 1], left[3 * n] = list[n], from[list[n]] or false, is_whole[list[n]] or false
   end
   if left[1] then
     call('HSET', TICKETS, PENDING, pack(unpack(left)))
@@ -138,88 +161,129 @@ local function write_pending(was_there, list, from, limited)
   return left[1] ~= nil
 end
 
+-- Adds the lines that what was noted may serve. `is_first`: it was noted before any ticket was looked at, so the lines begin anew; later it is only
+-- tickets behind that can be served by it.
+local function add_noted(is_first)
+  for n = 1, redefined_count do
+    local its = lines.served_by(redefined[n])
+    lines.add_like_slots(its, redefined[n])
+    for at = 1, #its do
+      add_line(its[at])
+      from[its[at]], heads_of[its[at]], is_whole[its[at]] = nil, nil, true
+    end
+  end
+  for n = 1, count do
+    local its = lines.served_by(names[n])
+    for at = 1, #its do
+      add_line(its[at])
+      if is_first then
+        from[its[at]] = nil
+      end
+    end
+  end
+  for n = 1, taker_count do
+    local prefix = 'r' .. takers[n]
+    from[prefix], heads_of[prefix] = nil, nil
+    add_line(prefix)
+  end
+  count, taker_count, redefined_count = 0, 0, 0
+end
+
+-- Of all lines the ticket that comes first, as its member and the number of its line; nil: there is none.
+local function first_of_all()
+  local best, best_at, best_key, n = nil, nil, nil, 1
+  while n <= #list do
+    local prefix = list[n]
+    local head = heads_of[prefix] or next_of(prefix, from[prefix])
+    heads_of[prefix] = head
+    if head then
+      local key = lines.key(head)
+      if not best or precedes(key, best_key) then
+        best, best_at, best_key = head, n, key
+      end
+      n = n + 1
+    else
+      remove_line(n)
+    end
+  end
+  return best, best_at
+end
+
+-- What is registered may have changed since a ticket came: then it stands in other lines.
+local function stand_anew(t)
+  local members, stays = lines.members(t), {}
+  if concat(members) == concat(t.lines) then
+    return
+  end
+  for n = 1, #members do
+    stays[members[n]] = true
+  end
+  for n = 1, #t.lines do
+    if not stays[t.lines[n]] then
+      note_free(lines.name(t.lines[n]))
+    end
+  end
+  lines.remove(t.lines)
+  lines.add(members)
+  t.lines = members
+  call('HSET', TICKETS, t.id, tickets.packed(t))
+end
+
 -- Whether the tenant may hold nothing more.
 local function is_full()
   return caller.held_limit > 0 and held_count >= caller.held_limit
 end
 
+-- Looks at the ticket `best`, which comes first of all and stands in line `at`.
+local function look_after(best, at)
+  local prefix = list[at]
+  local t = tickets.read(lines.ticket(best))
+  heads_of[prefix] = nil
+  if not t or t.status ~= 'W' then
+    call('ZREM', LINES, best)
+    return
+  elseif not tickets.is_alive(t) then
+    tickets.finish(t, now_ms >= t.wait_ends_ms and 'T' or 'L', FALSE)
+    heads_of = {}
+    return
+  elseif is_full() then
+    limited[#limited + 1] = prefix
+    remove_line(at)
+    return
+  end
+  stand_anew(t)
+  local is_served, why = serve(t)
+  if is_served then
+    heads_of = {}
+  elseif why == 'NOT_VALID' then
+    tickets.finish(t, 'C', FALSE, NEVER_SERVED)
+    heads_of = {}
+  else
+    if why == 'LIMIT' then
+      limited[#limited + 1] = prefix
+    end
+    if not is_whole[prefix] and is_end(prefix) then
+      remove_line(at)
+    else
+      from[prefix] = best
+    end
+  end
+end
+
 -- Serves who can be served now, in order, as far as one call may go. Answers whether more is to be done.
 function hand_over()
-  local list, seen, from, heads_of, limited = {}, {}, {}, {}, {}
-  local was_there = read_pending(list, seen, from)
-  local function add_noted()
-    for n = 1, count do
-      lines.add_served_by(names[n], list, seen)
-    end
-    for n = 1, taker_count do
-      local prefix = 'r' .. takers[n]
-      from[prefix], heads_of[prefix] = nil, nil
-      if not seen[prefix] then
-        seen[prefix], list[#list + 1] = true, prefix
-      end
-    end
-    count, taker_count = 0, 0
-  end
-  add_noted()
+  list, seen, from, is_whole, heads_of, limited = {}, {}, {}, {}, {}, {}
+  local was_there = read_pending()
+  add_noted(true)
   while list[1] and not is_piece_done() do
-    -- Of all lines the ticket that comes first.
-    local best, best_at, best_key, n = nil, nil, nil, 1
-    while n <= #list do
-      local prefix = list[n]
-      local head = heads_of[prefix] or next_of(prefix, from[prefix])
-      heads_of[prefix] = head
-      if head then
-        local key = lines.key(head)
-        if not best or precedes(key, best_key) then
-          best, best_at, best_key = head, n, key
-        end
-        n = n + 1
-      else
-        seen[prefix] = nil
-        table.remove(list, n)
-      end
-    end
+    local best, at = first_of_all()
     if not best then
       break
     end
-    local prefix = list[best_at]
-    local _, id = lines.parts(best)
-    local t = tickets.read(id)
-    heads_of[prefix] = nil
-    if not t or t.status ~= 'W' then
-      call('ZREM', LINES, best)
-    elseif not tickets.is_alive(t) then
-      tickets.finish(t, now_ms >= t.wait_ends_ms and 'T' or 'L', FALSE)
-      heads_of = {}
-    elseif is_full() then
-      limited[#limited + 1], seen[prefix] = prefix, nil
-      table.remove(list, best_at)
-    else
-      local is_served, why = serve(t)
-      if is_served then
-        heads_of = {}
-      else
-        if why == 'LIMIT' then
-          limited[#limited + 1] = prefix
-        end
-        local members = lines.members(t) -- what is registered may have changed since it came
-        if concat(members) ~= concat(t.lines) then
-          lines.remove(t.lines)
-          lines.add(members)
-          t.lines = members
-          call('HSET', TICKETS, t.id, tickets.packed(t))
-        end
-        if is_end(prefix) then
-          seen[prefix] = nil
-          table.remove(list, best_at)
-        else
-          from[prefix] = best
-        end
-      end
-    end
-    add_noted()
+    look_after(best, at)
+    add_noted(false)
   end
-  return write_pending(was_there, list, from, limited)
+  return write_pending(was_there)
 end
 
 -- Ends tickets whose time is over: nobody asked for them, their wait ended, what they got was not seen. Ended ones are forgotten.

@@ -14,26 +14,43 @@ local NO_ORDER = '\3\232' .. NEWEST -- of who has no ticket: priority 0, and aft
 local PRIORITY_MOST = 1000
 local AHEAD_MOST = 64 -- tickets for a pool that are looked at; behind so many nobody passes
 local LENGTH = 44 -- bytes of order, ticket and quantity
-lines.order = NO_ORDER
-local staged, is_staged = {}, false -- kind and name -> members of tickets that joined in this call
+local QUANTITY_MOST = 65535
+local SLOT_LINES_MOST = 500 -- lines of names that look like slots of one that is registered anew
+lines.order, lines.LAST = NO_ORDER, '\255' -- LAST: behind every ticket
+local changed, is_changed = {}, false -- kind and name -> member -> true: it joins in this call; false: it leaves. Written at the call's end
 
 function lines.order_of(priority, at)
   return put('>I2', PRIORITY_MOST - priority) .. (at and put('>I8', at) or NEWEST)
 end
 
--- Members that are in line for who asks later in this call, and are written at its end.
-function lines.stage(members)
-  is_staged = true
+-- For the rest of the call members are in line, or no longer.
+local function stage(members, is_there)
+  is_changed = true
   for n = 1, #members do
-    local prefix = sub(members[n], 1, -LENGTH - 2)
-    local line = staged[prefix] or {}
-    staged[prefix], line[#line + 1] = line, members[n]
+    local member = members[n]
+    local prefix = sub(member, 1, -LENGTH - 2)
+    local line = changed[prefix] or {}
+    changed[prefix] = line
+    if line[member] == not is_there then
+      line[member] = nil -- as it is written
+    else
+      line[member] = is_there
+    end
   end
+  spent = spent + #members / budget.turns
 end
 
-function lines.drop_staged()
-  if is_staged then
-    staged, is_staged = {}, false
+function lines.join(members)
+  stage(members, true)
+end
+
+function lines.leave(members)
+  stage(members, false)
+end
+
+function lines.start()
+  if is_changed then
+    changed, is_changed = {}, false
   end
 end
 
@@ -51,39 +68,74 @@ function lines.ticket(member)
   return sub(member, -34, -3)
 end
 
+-- The name of the line in which a member stands.
+function lines.name(member)
+  return sub(member, 2, -LENGTH - 2)
+end
+
 -- What members of different lines are compared by.
 function lines.key(member)
   return sub(member, -LENGTH, -3)
 end
 
--- Adds the staged members of a line that come before an order to a list.
-local function add_staged(list, prefix, order)
-  local line, to = staged[prefix], prefix .. '\0' .. order
-  for n = 1, line and #line or 0 do
-    if precedes(line[n], to) then
-      list[#list + 1] = line[n]
+-- Of the members of a line that come before an order: those that join, and how many leave, in this call.
+local function changes_before(prefix, order)
+  local joining, leaving, turns, to = {}, 0, 0, prefix .. '\0' .. order
+  for member, joins in pairs(changed[prefix] or {}) do
+    if precedes(member, to) then
+      if joins then
+        joining[#joining + 1] = member
+      else
+        leaving = leaving + 1
+      end
+    end
+    turns = turns + 1
+  end
+  spent = spent + turns / budget.turns
+  return joining, leaving
+end
+
+-- Members of a line that come before an order, those that joined in this call last; `count` of those that are written, where there are so many.
+function lines.range(prefix, count, order)
+  local joining, leaving = nil, 0
+  if is_changed then
+    joining, leaving = changes_before(prefix, order)
+  end
+  spent = spent + 1
+  local found = call('ZRANGE', LINES, '[' .. prefix .. '\0', '(' .. prefix .. '\0' .. order, 'BYLEX', 'LIMIT', '0', digits(count + leaving))
+  if not is_changed then
+    return found
+  end
+  local line, list = changed[prefix] or {}, {}
+  for n = 1, #found do
+    if line[found[n]] ~= false then
+      list[#list + 1] = found[n]
     end
   end
-  spent = spent + (line and #line or 0) / budget.turns
+  for n = 1, #joining do
+    list[#list + 1] = joining[n]
+  end
   return list
 end
 
 local function range(prefix, count)
-  spent = spent + 1
-  local found = call('ZRANGE', LINES, '[' .. prefix .. '\0', '(' .. prefix .. '\0' .. lines.order, 'BYLEX', 'LIMIT', '0', digits(count))
-  return is_staged and add_staged(found, prefix, lines.order) or found
+  return lines.range(prefix, count, lines.order)
 end
 
 -- How many tickets in a line come before who asks.
 function lines.ahead(prefix, order)
   spent, order = spent + 1, order or lines.order
   local count = call('ZLEXCOUNT', LINES, '[' .. prefix .. '\0', '(' .. prefix .. '\0' .. order)
-  return is_staged and count + #add_staged({}, prefix, order) or count
+  if not is_changed then
+    return count
+  end
+  local joining, leaving = changes_before(prefix, order)
+  return count + #joining - leaving
 end
 
 -- How many tickets want a name.
 function lines.waiting(name)
-  return waiting_count > 0 and LINES and lines.ahead('w' .. name, '\255') + lines.ahead('o' .. name, '\255') or 0
+  return waiting_count > 0 and LINES and lines.ahead('w' .. name, lines.LAST) + lines.ahead('o' .. name, lines.LAST) or 0
 end
 
 -- What tickets that come before want of a pool's slots; beyond any number where they are too many to look at.
@@ -102,7 +154,7 @@ end
 -- Whether tickets want slots of a pool by the slots' own names.
 function lines.has_slots(pool)
   spent = spent + 1
-  return call('ZLEXCOUNT', LINES, '[s' .. pool .. '\0', '(s' .. pool .. '\1') > 0 or is_staged
+  return call('ZLEXCOUNT', LINES, '[s' .. pool .. '\0', '(s' .. pool .. '\1') > 0 or is_changed
 end
 
 -- The lowest free slot of a pool that is not kept by its own name, where there are as many as wanted; or nil.
@@ -143,66 +195,77 @@ function lines.kept_for(name, physical, record, slot, quantity)
 end
 
 -- The lines in which a ticket for a name stands, without order: kind and name, with the quantity, added to a list.
-local function add_places(list, record, slot, name, quantity, passes)
-  list[#list + 1] = { (passes and 'o' or 'w') .. name, quantity }
+local function add_places(list, record, slot, name, passes)
+  list[#list + 1] = (passes and 'o' or 'w') .. name
   if slot then
-    list[#list + 1] = { 's' .. record.name, 0 }
+    list[#list + 1] = 's' .. record.name
   end
   for n = 1, record and record.depth or 0 do
-    list[#list + 1] = { (passes and 'e' or 'd') .. record.ancestors[n], 0 }
+    list[#list + 1] = (passes and 'e' or 'd') .. record.ancestors[n]
   end
 end
 
--- All members of a ticket: `wants` are pairs of name and quantity, in turn.
+-- All members of a ticket. Several requesters may want slots of one pool, and each has his own; what is taken along is shared.
 function lines.members(ticket)
-  local places, members, seen = {}, {}, {}
+  local places, members, quantities, wants = {}, {}, {}, ticket.overtake and 'o' or 'w'
   for n = 1, #ticket.items do
     local item = ticket.items[n]
     local record, slot = resolve(item[1])
     spent = spent + (#item[1] + #item[3]) / budget.step_bytes
-    add_places(places, record, slot, item[1], item[5], ticket.overtake)
+    quantities[wants .. item[1]] = min((quantities[wants .. item[1]] or 0) + item[5], QUANTITY_MOST)
+    add_places(places, record, slot, item[1], ticket.overtake)
     for block = 1, record and #record.blocks or 0 do
       local name = record.blocks[block]
       local blocker, blocker_slot = resolve(name)
-      add_places(places, blocker, blocker_slot, name, 1, ticket.overtake)
+      quantities[wants .. name] = quantities[wants .. name] or 1
+      add_places(places, blocker, blocker_slot, name, ticket.overtake)
     end
-    places[#places + 1] = { 'r' .. reservation.requester(item[3]), 0 }
+    places[#places + 1] = 'r' .. reservation.requester(item[3])
   end
+  local seen = {}
   for n = 1, #places do
-    local member = places[n][1] .. '\0' .. ticket.order .. ticket.id
-    if not seen[member] then
-      seen[member], members[#members + 1] = true, member .. put('>I2', places[n][2])
+    local place = places[n]
+    if not seen[place] then
+      seen[place], members[#members + 1] = true, place .. '\0' .. ticket.order .. ticket.id .. put('>I2', quantities[place] or 0)
     end
     spent = spent + 2
   end
   return members
 end
 
--- The lines, kind and name, in which those stand whom a thing that became free may serve, added to a list and a set.
-function lines.add_served_by(name, list, seen)
-  local function add(prefix)
-    if not seen[prefix] then
-      seen[prefix], list[#list + 1] = true, prefix
-    end
-  end
+-- The lines, kind and name, in which those stand whom a thing that became free may serve.
+function lines.served_by(name)
+  local list = { 'w' .. name, 'o' .. name }
   local record, slot = resolve(name)
-  add('w' .. name)
-  add('o' .. name)
   if record then
     if slot then
-      add('w' .. record.name)
-      add('o' .. record.name)
+      list[#list + 1], list[#list + 2] = 'w' .. record.name, 'o' .. record.name
     end
     if record.capacity > 1 then
-      add('s' .. record.name)
+      list[#list + 1] = 's' .. record.name
     end
-    add('d' .. record.name)
-    add('e' .. record.name)
+    list[#list + 1], list[#list + 2] = 'd' .. record.name, 'e' .. record.name
     for n = 1, record.depth do
-      add('w' .. record.ancestors[n])
-      add('o' .. record.ancestors[n])
+      list[#list + 1], list[#list + 2] = 'w' .. record.ancestors[n], 'o' .. record.ancestors[n]
     end
     spent = spent + record.depth / budget.turns
+  end
+  return list
+end
+
+-- Adds the lines of names that look like slots of a name, so many at most.
+function lines.add_like_slots(list, name)
+  for _, kind in ipairs({ 'w', 'o' }) do
+    local from, to = '[' .. kind .. name .. '_0', '(' .. kind .. name .. '_:'
+    for _ = 1, SLOT_LINES_MOST do
+      spent = spent + 1
+      local member = call('ZRANGE', LINES, from, to, 'BYLEX', 'LIMIT', '0', '1')[1]
+      if not member then
+        break
+      end
+      local prefix = sub(member, 1, -LENGTH - 2)
+      list[#list + 1], from = prefix, '[' .. prefix .. '\1'
+    end
   end
 end
 
@@ -218,4 +281,22 @@ end
 function lines.remove(members)
   spent = spent + #members / 2
   run_in_pieces('ZREM', LINES, members, #members)
+end
+
+-- Writes what the call has changed.
+function lines.write()
+  local joining, leaving = {}, {}
+  for _, line in pairs(changed) do
+    for member, joins in pairs(line) do
+      local list = joins and joining or leaving
+      list[#list + 1] = member
+    end
+  end
+  lines.start()
+  if leaving[1] then
+    lines.remove(leaving)
+  end
+  if joining[1] then
+    lines.add(joining)
+  end
 end

@@ -14,16 +14,50 @@ local WORDS = { T = 'TIMED_OUT', L = 'LAPSED', C = 'CANCELLED' }
 local BARE_TAIL = pack(false, false, false, false, 0) -- from the resource type on, of an event of several things
 local joined, joined_count = {}, 0
 local deferred, deferred_count = {}, 0
+local settled, settled_count = {}, 0
+local opened, is_opened = {}, false -- ticket -> table: each is one table during a call, so that all of the call sees what it plans
 
 function tickets.start()
-  joined_count, deferred_count = 0, 0
-  lines.drop_staged()
+  joined_count, deferred_count, settled_count = 0, 0, 0
+  if is_opened then
+    opened, is_opened = {}, false
+  end
+  lines.start()
 end
 
 -- What is to be written of tickets once nothing refuses the call any more.
-function tickets.later(action)
+local function later(action)
   deferred_count = deferred_count + 1
   deferred[deferred_count] = action
+end
+
+-- A ticket stands for its wish no longer, for the rest of the call; `action` is as in `later`.
+local function settle_later(t, action)
+  t.is_settled = true
+  settled_count = settled_count + 1
+  settled[settled_count] = t
+  if t.status == 'W' then
+    lines.leave(t.lines)
+    waiting_count = waiting_count - 1
+  end
+  later(action)
+end
+
+-- What a call that does not wait plans of tickets from here on can be taken back by `tickets.undo` with what this answers.
+function tickets.mark()
+  return deferred_count, settled_count
+end
+
+function tickets.undo(to_deferred, to_settled)
+  for n = settled_count, to_settled + 1, -1 do
+    local t = settled[n]
+    t.is_settled = false
+    if t.status == 'W' then
+      lines.join(t.lines)
+      waiting_count = waiting_count + 1
+    end
+  end
+  deferred_count, settled_count = to_deferred, to_settled
 end
 
 -- What is wished, by which the same wish is the same ticket: how, by whom, what.
@@ -36,6 +70,9 @@ function tickets.wish(method, items)
 end
 
 function tickets.read(id)
+  if opened[id] then
+    return opened[id]
+  end
   local text = TICKETS and call('HGET', TICKETS, id)
   spent = spent + 1
   if not text then
@@ -54,6 +91,7 @@ function tickets.read(id)
       end
     end
   end
+  opened[id], is_opened = t, true
   return t
 end
 
@@ -79,15 +117,15 @@ end
 
 -- The live ticket of a wish, or nil.
 function tickets.find(wish)
-  for n = 1, joined_count do
-    if joined[n].wish == wish then
+  for n = joined_count, 1, -1 do
+    if joined[n].wish == wish and not joined[n].is_settled then
       return joined[n]
     end
   end
   local id = ticket_count > 0 and call('HGET', TICKETS, 'k' .. wish)
   spent = spent + 1
   local t = id and tickets.read(id)
-  return t and (t.status == 'W' or t.status == 'G') and t or nil
+  return t and not t.is_settled and (t.status == 'W' or t.status == 'G') and t or nil
 end
 
 -- Until when a ticket that waits is asked for, unless its wait ends before.
@@ -145,53 +183,74 @@ function tickets.join(t, cause)
   t.status, t.order, t.since_ms, t.label, t.end_user, t.done_ms, t.answers, t.held = 'W', lines.order_of(t.priority, position + 1), now_ms,
     caller.packed_label, caller.end_user, false, false, false
   t.lines = lines.members(t)
-  lines.stage(t.lines)
+  lines.join(t.lines)
   take_with_lines()
   waiting_count, ticket_count = waiting_count + 1, ticket_count + 1
   joined_count = joined_count + 1
-  joined[joined_count] = t
+  joined[joined_count], opened[t.id], is_opened = t, t, true
   local status, kind, conflict, holder, until_ms = unpack(cause)
   emit_of(t, pack('WAITING', status, { kind, conflict, holder or '', until_ms or false }, 'RESERVE'), caller.packed_label,
     extra(t, false, tickets.place(t), t.wait_ends_ms))
 end
 
--- Writes the tickets that have joined in this call, and what else was deferred.
-function tickets.write_staged()
+-- Writes what the call has planned of tickets.
+function tickets.write_planned()
+  lines.write()
   for n = 1, deferred_count do
     deferred[n]()
   end
-  deferred_count = 0
-  lines.drop_staged()
   for n = 1, joined_count do
     local t = joined[n]
     if t.status == 'W' then
-      lines.add(t.lines)
       call('HSET', TICKETS, 'k' .. t.wish, t.id)
       tickets.write(t, alive_until(t))
     end
   end
-  joined_count = 0
+  joined_count, deferred_count, settled_count = 0, 0, 0
 end
 
--- Another priority gives a ticket another place; `ask_again` writes it.
-function tickets.plan_priority(t, priority)
-  if priority ~= t.priority then
-    t.lines_before, t.order_before = t.lines, t.order
-    t.priority, t.order = priority, lines.order_of(priority, take_apart('>I8', t.order, 3))
-    t.lines = lines.members(t)
+-- A ticket stands in other lines from here on.
+local function move(t, priority, order, members)
+  lines.leave(t.lines)
+  t.priority, t.order = priority, order
+  t.lines = members or lines.members(t)
+  lines.join(t.lines)
+  note_kept(t) -- what it kept at its place before may be for others now
+end
+
+-- The same wish is asked for again: another priority gives another place, another quantity or time to live counts from now on.
+function tickets.plan_again(t, list, wait)
+  local priority, quantity_differs, items_before = wait[2], false, {}
+  for n = 1, #list do
+    local item, asked = t.items[n], list[n]
+    quantity_differs = quantity_differs or item[5] ~= asked[5]
+    local tail = caller.end_user == t.end_user and asked[3] or item[3] -- the note; of somebody else it would be his label, too
+    items_before[n], t.items[n] = item, { item[1], item[2], tail, asked[4], asked[5] }
+  end
+  t.before = { t.priority, t.order, t.lines, items_before, t.keep_alive_ms }
+  t.keep_alive_ms = wait[3]
+  if priority ~= t.priority or quantity_differs then
+    move(t, priority, lines.order_of(priority, take_apart('>I8', t.order, 3)))
   end
 end
 
--- The same wish is asked for again: a later end counts. What it kept at its place before may be for others now.
-function tickets.ask_again(t, keep_alive_ms)
-  t.keep_alive_ms = keep_alive_ms
-  if t.lines_before then
-    lines.remove(t.lines_before)
-    lines.add(t.lines)
-    t.lines_before, t.order_before = nil, nil
-    note_kept(t)
+-- What is asked for now can be had by nobody: the ticket stays as it was.
+function tickets.undo_again(t)
+  local priority, order, members, items_before, keep_alive_ms = unpack(t.before)
+  t.items, t.keep_alive_ms = items_before, keep_alive_ms
+  if t.lines ~= members then
+    move(t, priority, order, members)
   end
-  tickets.write(t, alive_until(t))
+end
+
+-- It goes on waiting; a later end counts.
+function tickets.ask_again(t, wait_ends_ms)
+  t.wait_ends_ms = max(t.wait_ends_ms, wait_ends_ms)
+  later(function()
+    if t.status == 'W' then
+      tickets.write(t, alive_until(t))
+    end
+  end)
 end
 
 -- Its place among those who want the same: 1 is next.
@@ -200,14 +259,15 @@ function tickets.place(t)
   for n = 1, #t.items do
     ahead = max(ahead, lines.ahead('w' .. t.items[n][1], t.order))
   end
-  local is_ahead_of_itself = t.order_before and not t.overtake and precedes(t.order_before, t.order)
-  return is_ahead_of_itself and ahead or ahead + 1
+  return ahead + 1
 end
 
 -- It leaves the lines.
 local function leave(t)
-  lines.remove(t.lines_before or t.lines)
-  waiting_count = waiting_count - 1
+  if not t.is_settled then
+    lines.remove(t.lines)
+    waiting_count = waiting_count - 1
+  end
 end
 
 -- It was served: `answers` and what it took. `is_seen`: who asked is answered at once.
@@ -225,23 +285,34 @@ function tickets.grant(t, answers, held, is_seen)
   tickets.write(t, now_ms + (is_seen and FORGOTTEN_AFTER_MS or t.keep_alive_ms))
 end
 
+-- It was served by the call that asks for it again.
+function tickets.plan_grant(t, answers, held)
+  settle_later(t, function()
+    tickets.grant(t, answers, held, true)
+  end)
+end
+
 -- Who asked has seen what it got.
 function tickets.claim(t)
   tickets.grant(t, t.answers, t.held, true)
+end
+
+function tickets.plan_claim(t)
+  settle_later(t, function()
+    tickets.claim(t)
+  end)
 end
 
 -- A requester is shown what a ticket of this wish got.
 function tickets.claim_shown(method, items)
   local t = tickets.find(tickets.wish(method, items))
   if t and t.status == 'G' then
-    tickets.later(function()
-      tickets.claim(t)
-    end)
+    tickets.plan_claim(t)
   end
 end
 
--- It ends without what it waited for. `by`: who ended it, packed; FALSE: nobody.
-function tickets.finish(t, status, by)
+-- It ends without what it waited for. `by`: who ended it, packed; FALSE: nobody. `reason`: a sentence, or nil.
+function tickets.finish(t, status, by, reason)
   if t.status == 'W' then
     leave(t)
     note_kept(t)
@@ -249,7 +320,7 @@ function tickets.finish(t, status, by)
   t.status, t.done_ms = status, now_ms
   call('HDEL', TICKETS, 'k' .. t.wish)
   tickets.write(t, now_ms + FORGOTTEN_AFTER_MS)
-  emit_of(t, pack('WAIT_ENDED', WORDS[status], false, false), by, extra(t, now_ms - t.since_ms))
+  emit_of(t, pack('WAIT_ENDED', WORDS[status], reason or false, false), by, extra(t, now_ms - t.since_ms))
 end
 
 -- What a ticket got is given back: nobody has seen it.

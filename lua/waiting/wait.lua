@@ -4,59 +4,68 @@
 -- A wait, as it is sent: how long ms, priority, keep alive ms, ticket, and of a transaction whether it lets others pass.
 local CHAIN_MOST = 32 -- requesters of a circle
 local TICKETS_MOST = 64 -- tickets that are looked at in search of one
+local HOLDERS_MOST = 16 -- of those who hold something of a tree in the way of one name
 
--- Who else holds what a requester needs for a name, or nil.
-local function holder_in_way(requester, name)
+-- Adds to a list who else holds what a requester needs for a name.
+local function add_holders(holders, requester, name)
+  local record = resolve(name)
   local packed = look(name)
   local holder = packed and reservation.holder(packed)
   if holder and holder ~= requester then
-    return holder
+    holders[#holders + 1] = holder
   end
-  local record = resolve(name)
-  if not record then
-    return nil
+  if record then
+    tree.add_strangers(holders, record, requester, HOLDERS_MOST)
   end
-  local _, _, other = tree.refusal(record, requester)
-  if other then
-    return other
-  end
-  for n = 1, #record.blocks do
-    local block = look(record.blocks[n])
-    local user = block and reservation.holder(block)
-    if user and user ~= requester then
-      return user
-    end
-  end
+  return record
 end
 
--- Requesters who would wait for each other in a circle if this one waited for these items, or nil. Pools with several slots close no circle: any of
+-- Requesters who would wait for each other in a circle if these items were waited for, or nil. Pools with several slots close no circle: any of
 -- them may be given back.
-local function circle_of(requester, list)
-  local looked_at, seen = 0, {}
-  local function follow(who, wants, depth)
-    for n = 1, #wants do
-      local holder = holder_in_way(who, wants[n][1])
-      if holder == requester then
-        return { who }
-      elseif holder and not seen[holder] and depth < CHAIN_MOST then
-        seen[holder] = true
-        local members = call('ZRANGE', LINES, '[r' .. holder .. '\0', '(r' .. holder .. '\1', 'BYLEX', 'LIMIT', '0', digits(TICKETS_MOST))
-        spent = spent + 1
-        for at = 1, #members do
-          looked_at = looked_at + 1
-          local t = looked_at <= TICKETS_MOST and tickets.read(lines.ticket(members[at]))
-          if t and t.status == 'W' and (not t.method or t.method == 'ALL_OR_NONE') then
-            local chain = follow(holder, t.items, depth + 1)
-            if chain then
-              table.insert(chain, 1, who)
-              return chain
-            end
+local function circle_of(list)
+  local looked_at, seen, asking_too = 0, {}, {}
+  local follow
+
+  -- The same of what a requester waits for by the tickets that he has.
+  local function follow_tickets(who, depth)
+    local members = lines.range('r' .. who, TICKETS_MOST, lines.LAST)
+    for n = 1, #members do
+      looked_at = looked_at + 1
+      local t = looked_at <= TICKETS_MOST and tickets.read(lines.ticket(members[n]))
+      local chain = t and t.status == 'W' and (not t.method or t.method == 'ALL_OR_NONE') and follow(t.items, depth)
+      if chain then
+        return chain
+      end
+    end
+  end
+
+  function follow(items, depth)
+    for n = 1, #items do
+      local who, holders = reservation.requester(items[n][3]), {}
+      local record = add_holders(holders, who, items[n][1])
+      for block = 1, record and #record.blocks or 0 do
+        add_holders(holders, who, record.blocks[block])
+      end
+      for at = 1, #holders do
+        local holder = holders[at]
+        if asking_too[holder] then
+          return { who }
+        elseif not seen[holder] and depth < CHAIN_MOST then
+          seen[holder] = true
+          local chain = follow_tickets(holder, depth + 1)
+          if chain then
+            table.insert(chain, 1, who)
+            return chain
           end
         end
       end
     end
   end
-  return follow(requester, list, 1)
+
+  for n = 1, #list do
+    asking_too[reservation.requester(list[n][3])] = true
+  end
+  return follow(list, 1)
 end
 
 -- Takes its place or keeps it, and answers it. `t`: the ticket of the same wish, or nil. `cause`: what is in the way.
@@ -64,12 +73,9 @@ local function stand_in_line(t, method, list, wish, wait, cause)
   local wait_ms, priority, keep_alive_ms, id, overtake = unpack(wait)
   local wait_ends_ms = now_ms + wait_ms
   if t then
-    t.wait_ends_ms = max(t.wait_ends_ms, wait_ends_ms)
-    tickets.later(function()
-      tickets.ask_again(t, keep_alive_ms)
-    end)
+    tickets.ask_again(t, wait_ends_ms)
   else
-    local circle = (not method or method == 'ALL_OR_NONE') and circle_of(reservation.requester(list[1][3]), list)
+    local circle = (not method or method == 'ALL_OR_NONE') and circle_of(list)
     if circle then
       answer(pack('D', circle))
       return 'WOULD_DEADLOCK'
@@ -92,7 +98,7 @@ function take_or_wait(wait, name, token, tail, ttl_ms, quantity)
   local known = tickets.find(wish)
   local t = known and known.status == 'W' and known or nil
   if t then
-    tickets.plan_priority(t, wait[2])
+    tickets.plan_again(t, list, wait)
   end
   lines.stand_at(t and t.order or lines.order_of(wait[2]))
   asking = { is_silent = true, extra = t and tickets.extra(t, now_ms - t.since_ms) or nil }
@@ -101,15 +107,11 @@ function take_or_wait(wait, name, token, tail, ttl_ms, quantity)
   asking = nil
   lines.stand_at(nil)
   if packed and t then
-    local text, held = answers[answered], status == 'ACQUIRED' and { { physical, token } } or {}
-    tickets.later(function()
-      tickets.grant(t, text, held, true)
-    end)
-  end
-  if known and not t then
-    tickets.later(function() -- it was served, and this answer says what is left of that
-      tickets.claim(known)
-    end)
+    tickets.plan_grant(t, answers[answered], status == 'ACQUIRED' and { { physical, token } } or {})
+  elseif known and not t then
+    tickets.plan_claim(known) -- it was served, and this answer says what is left of that
+  elseif t and not cause then
+    tickets.undo_again(t)
   end
   if cause then
     return stand_in_line(t, false, list, wish, wait, cause)

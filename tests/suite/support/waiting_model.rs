@@ -1,6 +1,6 @@
 //! The reference model of waiting: one list of grants, one list of tickets, every rule by brute force.
 //!
-//! Names: `a`, `b`, `c` stand alone; `P` is a pool; `X` blocks `b`; `mid` and `side` stand below `root`, `leaf` below `mid`.
+//! Names: `a`, `b`, `c` stand alone; `P` is a pool; `X` blocks some of them; `mid` stands below `root`, `leaf` where it was moved to last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,9 @@ pub enum State {
     /// Served, and nobody has seen it.
     Granted,
     Claimed,
-    Ended,
+    Cancelled,
+    /// Nobody asked for it, or saw what it got.
+    Lapsed,
 }
 
 #[derive(Debug, Clone)]
@@ -57,27 +59,17 @@ pub struct WaitingModel {
     pub grants: Vec<Grant>,
     /// In the order in which they came.
     pub tickets: Vec<Ticket>,
+    /// What `X` takes along.
+    pub blocks: Vec<&'static str>,
+    /// What `leaf` stands below.
+    pub above_leaf: Vec<&'static str>,
+    /// Tickets that nobody asks for any more; the next call ends them.
+    pub dying: Vec<usize>,
 }
 
 /// The order of who has no ticket: after all of its priority that wait.
 pub fn last_of(priority: i64) -> Order {
     (-priority, usize::MAX)
-}
-
-fn ancestors(name: &str) -> &'static [&'static str] {
-    match name {
-        "mid" | "side" => &["root"],
-        "leaf" => &["root", "mid"],
-        _ => &[],
-    }
-}
-
-fn blocks(name: &str) -> &'static [&'static str] {
-    if name == "X" { &["b"] } else { &[] }
-}
-
-fn related(one: &str, other: &str) -> bool {
-    ancestors(one).contains(&other) || ancestors(other).contains(&one)
 }
 
 fn slot_of(name: &str) -> Option<usize> {
@@ -86,7 +78,45 @@ fn slot_of(name: &str) -> Option<usize> {
 
 impl WaitingModel {
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, grants: Vec::new(), tickets: Vec::new() }
+        Self {
+            capacity,
+            grants: Vec::new(),
+            tickets: Vec::new(),
+            blocks: vec!["b"],
+            above_leaf: vec!["root", "mid"],
+            dying: Vec::new(),
+        }
+    }
+
+    fn ancestors(&self, name: &str) -> &[&'static str] {
+        match name {
+            "mid" => &["root"],
+            "leaf" => &self.above_leaf,
+            _ => &[],
+        }
+    }
+
+    fn blocks(&self, name: &str) -> &[&'static str] {
+        if name == "X" { &self.blocks } else { &[] }
+    }
+
+    fn related(&self, one: &str, other: &str) -> bool {
+        self.ancestors(one).contains(&other) || self.ancestors(other).contains(&one)
+    }
+
+    /// Whether a name is a slot that the pool had when it was larger: nobody gets it any more.
+    fn is_beyond(&self, name: &str) -> bool {
+        slot_of(name).is_some_and(|slot| slot >= self.capacity)
+    }
+
+    /// Whether items with these statuses can be waited for.
+    pub fn can_wait(&self, wish: &Wish, statuses: &[&str]) -> bool {
+        let is_lost = |(status, (name, _)): (&&str, &(&str, usize))| match *status {
+            "NOT_VALID" => true,
+            "ALREADY_HELD" => self.is_beyond(name),
+            _ => false,
+        };
+        !statuses.iter().zip(&wish.items).any(is_lost)
     }
 
     /// Physical name -> holder.
@@ -115,7 +145,7 @@ impl WaitingModel {
         let wants = |at: usize| {
             let items = self.tickets[at].items.clone();
             let mut seen = BTreeSet::new();
-            let along: Vec<_> = items.iter().flat_map(|(name, _)| blocks(name)).map(|name| (*name, 1)).collect();
+            let along: Vec<_> = items.iter().flat_map(|(name, _)| self.blocks(name)).map(|name| (*name, 1)).collect();
             items.into_iter().chain(along).filter(move |(name, _)| seen.insert(*name))
         };
         before.flat_map(wants).collect()
@@ -169,8 +199,8 @@ impl WaitingModel {
                 () => Ok(vec![name.to_owned()]),
             };
         }
-        let in_way = held.iter().any(|(other, holder)| related(name, other) && *holder != requester);
-        let is_kept = is_wanted(name) || wanted.iter().any(|(other, _)| related(name, other));
+        let in_way = held.iter().any(|(other, holder)| self.related(name, other) && *holder != requester);
+        let is_kept = is_wanted(name) || wanted.iter().any(|(other, _)| self.related(name, other));
         if in_way || is_kept { Err("ALREADY_HELD") } else { Ok(vec![name.to_owned()]) }
     }
 
@@ -185,7 +215,7 @@ impl WaitingModel {
             Err(status) => return status,
         };
         let mut blockers = Vec::new();
-        for blocked in blocks(name) {
+        for blocked in self.blocks(name) {
             match self.choose(requester, blocked, 1, order) {
                 Ok(one) => blockers.extend(one),
                 Err(status) => return status,
@@ -228,23 +258,27 @@ impl WaitingModel {
         (stands, statuses)
     }
 
-    /// Serves whoever can be served, in order.
+    /// Serves whoever can be served, in order, and ends who never can be.
     pub fn hand_over(&mut self) {
-        while let Some(at) = self.waiting().into_iter().find(|at| self.serve(*at)) {
-            self.tickets[at].state = State::Granted;
+        while let Some((at, state)) = self.waiting().into_iter().find_map(|at| Some((at, self.serve(at)?))) {
+            self.tickets[at].state = state;
         }
     }
 
-    fn serve(&mut self, at: usize) -> bool {
+    /// What becomes of a ticket whose turn it is; `None`: it waits on.
+    fn serve(&mut self, at: usize) -> Option<State> {
         let ticket = &self.tickets[at];
         let wish = Wish { method: ticket.method, requester: ticket.requester, items: ticket.items.clone() };
         let before = self.grants.len();
-        let (stands, _) = self.carry_out(&wish, self.order(at));
+        let (stands, statuses) = self.carry_out(&wish, self.order(at));
         for grant in self.grants.iter_mut().skip(before).filter(|_| stands) {
             let item = wish.items.iter().position(|(name, _)| *name == grant.name).unwrap();
             grant.ticket = Some((at, item));
         }
-        stands
+        match stands {
+            true => Some(State::Granted),
+            false => (!self.can_wait(&wish, &statuses)).then_some(State::Cancelled),
+        }
     }
 
     /// The ticket that stands for a wish.
@@ -260,12 +294,23 @@ impl WaitingModel {
     /// Ends what has lapsed by then.
     pub fn lapse(&mut self, now_us: i64) {
         self.grants.retain(|grant| grant.deadline_ms.is_none_or(|deadline_ms| deadline_ms > now_us / 1000));
+        for at in std::mem::take(&mut self.dying) {
+            self.give_back(at);
+            self.tickets[at].state = State::Lapsed;
+        }
         self.hand_over();
+    }
+
+    /// What a ticket got and nobody saw is free again.
+    pub fn give_back(&mut self, at: usize) {
+        if self.tickets[at].state == State::Granted {
+            self.grants.retain(|grant| grant.ticket.is_none_or(|(of, _)| of != at));
+        }
     }
 
     /// Everybody else who holds what a requester needs for a name.
     fn holders_in_way(&self, requester: &str, name: &str) -> BTreeSet<&'static str> {
-        let in_way = |other: &str| other == name || related(other, name) || blocks(name).contains(&other);
+        let in_way = |other: &str| other == name || self.related(other, name) || self.blocks(name).contains(&other);
         self.held()
             .into_iter()
             .filter(|(other, holder)| in_way(other) && *holder != requester)
