@@ -58,12 +58,48 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
 fn start_log(config: &Config) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|error| format!("HOLDFAST_LOG={} cannot be read: {error}", config.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    let format =
-        config.log_format.unwrap_or(if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json });
+    let is_terminal = std::io::stderr().is_terminal();
+    // https://no-color.org
+    let has_colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(has_colours)
+        .with_writer(std::io::stderr);
+    let format = config.log_format.unwrap_or(if is_terminal { LogFormat::Text } else { LogFormat::Json });
     match format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Text => log.init(),
     }
+    std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Logs a panic as any other line. Of the place in the source only what is the same on every machine: the compiler names files of dependencies by
+/// where they were when it ran.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(|at| format!("{}:{}", file_of_crate(at.file()), at.line()));
+    let message = panic.payload_as_str().unwrap_or("without a message");
+    let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+    tracing::error!(place, thread, "panic, a bug: {message}");
+}
+
+/// The path of a source file from the folder of its crate on.
+fn file_of_crate(file: &str) -> &str {
+    match file.rfind("/src/") {
+        Some(at) => &file[file[..at].rfind('/').map_or(0, |slash| slash + 1)..],
+        None => file,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_source_does_not_show_where_it_was_compiled() {
+        let dependency = "/home/somebody/.cargo/registry/src/index-1/tokio-1.48.0/src/runtime/mod.rs";
+        assert_eq!(file_of_crate(dependency), "tokio-1.48.0/src/runtime/mod.rs");
+        assert_eq!(file_of_crate("src/http/mod.rs"), "src/http/mod.rs");
+    }
 }

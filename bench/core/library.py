@@ -43,7 +43,8 @@ def _maker(group: str, parts: list[Part]) -> str:
 
 
 def _registrations(version: str) -> str:
-    text = f"redis.register_function{{ function_name = 'hf_{version}_probe', flags = {{ 'no-writes', 'allow-oom' }}, callback = function()\n  return ''\nend }}\n"
+    rights = (ROOT / "src/store/rights.lua").read_text()
+    text = f"{rights}redis.register_function{{ function_name = 'hf_{version}_probe', flags = {{ 'no-writes', 'allow-oom' }}, callback = function(_, args)\n  return rights(args)\nend }}\n"
     for group, parts in groups().items():
         for part in parts:
             if part.function:

@@ -22,7 +22,7 @@ use crate::{
     monitor,
     redis::{Address, AddressError, PrivateRedis, PrivateRedisError, RedisHandles},
     replica::Replica,
-    store::{Callers, Store, StoreError},
+    store::{Callers, Namespace, Store, StoreError},
     sweeper,
     trust::Vault,
 };
@@ -95,7 +95,9 @@ fn redis_address(config: &Config) -> Result<Option<Address>, AppError> {
 /// # Errors
 /// What kept it from starting, in words that name the way out.
 pub async fn serve(config: Config, demo: bool) -> Result<(), AppError> {
-    let (private, address) = match redis_address(&config)? {
+    let address = redis_address(&config)?;
+    log_start(&config, address.as_ref());
+    let (private, address) = match address {
         Some(address) => (None, address),
         None => {
             let redis = PrivateRedis::start(&config.data_dir).await?;
@@ -111,6 +113,26 @@ pub async fn serve(config: Config, demo: bool) -> Result<(), AppError> {
         redis.stop().await;
     }
     served
+}
+
+/// The first line of the log: what runs here, by which settings.
+fn log_start(config: &Config, address: Option<&Address>) {
+    let private = || format!("private, in {}", config.data_dir.display());
+    let tiers = config.tiers_file.as_ref().map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = %config.listen,
+        redis = address.map_or_else(private, ToString::to_string),
+        prefix = config.prefix,
+        auth = if config.auth == Auth::Open { "open" } else { "required" },
+        admin = config.admin_key.is_some(),
+        tls = config.tls().is_some(),
+        tiers,
+        "holdfast starts"
+    );
+    if config.auth == Auth::Open {
+        tracing::warn!("HOLDFAST_AUTH=open: whoever reaches this address may do everything, without a credential");
+    }
 }
 
 /// What every thread of the replica shares.
@@ -137,9 +159,10 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     let tls = config.tls().map(|(certificate, key)| http::tls_acceptor(certificate, key)).transpose()?;
     let listener = Listener::bind(config.listen, config.workers)?;
     let url = format!("{}://{}", if tls.is_some() { "https" } else { "http" }, listener.address());
+    let namespace = Namespace::new(&config.prefix, address.database());
     let shared = Shared {
         address,
-        callers: Arc::new(Callers::new(config.tiers.clone(), config.known_credentials)),
+        callers: Arc::new(Callers::new(config.tiers.clone(), config.known_credentials, namespace)),
         replica: Arc::new(Replica::begin()),
         limiters: Arc::default(),
         vault: Arc::new(vault),

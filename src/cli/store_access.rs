@@ -10,7 +10,7 @@ use crate::{
         names::TenantId,
     },
     redis::{Address, TIMEOUT},
-    store::{Caller, Callers, Store, StoreError},
+    store::{Caller, Callers, Namespace, Store, StoreError},
 };
 
 /// Tenants of one page.
@@ -19,7 +19,9 @@ const PAGE: usize = 1_000;
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match error {
-            StoreError::Unreachable | StoreError::OutcomeUnknown { .. } => Exit::Unreachable,
+            StoreError::Unreachable | StoreError::Unusable { .. } | StoreError::OutcomeUnknown { .. } => {
+                Exit::Unreachable
+            }
             _ => Exit::Fault,
         };
         Self::new(exit, error.to_string())
@@ -48,9 +50,13 @@ pub(super) async fn open(config: &Config) -> Result<Store, Failure> {
             parse(&format!("redis+unix://{}", socket.display()))?
         }
     };
-    let store = Store::open(address, Arc::new(Callers::new(config.tiers.clone(), config.known_credentials)));
+    let shown = address.to_string();
+    let namespace = Namespace::new(&config.prefix, address.database());
+    let callers = Callers::new(config.tiers.clone(), config.known_credentials, namespace);
+    let store = Store::open(address, Arc::new(callers));
     if tokio::time::timeout(TIMEOUT, store.redis().connected()).await.is_err() {
-        return Err(StoreError::Unreachable.into());
+        let why = store.redis().failure().map_or_else(|| "no answer".to_owned(), |failure| failure.to_string());
+        return Err(Failure::new(Exit::Unreachable, format!("{shown} cannot be used: {why}")));
     }
     Ok(store)
 }

@@ -20,7 +20,9 @@ use ipnet::IpNet;
 pub use settings::{help, names};
 pub use values::origin_of;
 
-use crate::domain::{access::DEFAULT_KNOWN_CREDENTIALS, names::TenantId, queue::connection::BrokerHost, tier::Tiers};
+use crate::domain::{
+    access::DEFAULT_KNOWN_CREDENTIALS, names::TenantId, nearest::nearest, queue::connection::BrokerHost, tier::Tiers,
+};
 use settings::{OTHER_VARIABLES, SETTINGS};
 
 /// Prefix of every variable.
@@ -100,6 +102,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `REDIS_URL`; `None`: a private Redis.
     pub redis_url: Option<SecretText>,
+    /// `PREFIX`
+    pub prefix: String,
     /// `DATA_DIR`
     pub data_dir: PathBuf,
     /// `ADMIN_KEY`
@@ -108,7 +112,9 @@ pub struct Config {
     pub auth: Auth,
     /// `SECRET_KEY`: one or more secrets, the current one first.
     pub secret_keys: Option<Vec<SecretText>>,
-    /// `TIERS_FILE` over the defaults.
+    /// `TIERS_FILE`
+    pub tiers_file: Option<PathBuf>,
+    /// What the file says over the defaults.
     pub tiers: Tiers,
     /// `PUBLIC_URL`, as an origin.
     pub public_origin: Option<String>,
@@ -158,11 +164,15 @@ impl Config {
 
     fn parse(file: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut given = parse_file(file)?;
-        given.extend(
-            environment
-                .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value)))
-                .filter(|(_, value)| !value.is_empty()),
-        );
+        for (name, value) in environment {
+            let Some(name) = name.strip_prefix(PREFIX) else { continue };
+            if !is_known(name) && !is_service_link(name, &value) {
+                return Err(ConfigError(format!("there is no setting {PREFIX}{name}{}", suggestion(name, PREFIX))));
+            }
+            if !value.is_empty() {
+                given.insert(name.to_owned(), value);
+            }
+        }
         let mut config = Self::default();
         for setting in SETTINGS {
             if let Some(value) = given.get(setting.name).map(String::as_str).or(setting.default) {
@@ -218,10 +228,12 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             redis_url: None,
+            prefix: String::new(),
             data_dir: PathBuf::new(),
             admin_key: None,
             auth: Auth::Required,
             secret_keys: None,
+            tiers_file: None,
             tiers: Tiers::default(),
             public_origin: None,
             cors: Origins::Listed(Vec::new()),
@@ -239,6 +251,28 @@ impl Default for Config {
     }
 }
 
+/// Whether a name without the prefix is a setting, or a variable of another program of ours.
+fn is_known(name: &str) -> bool {
+    names().any(|known| known == name) || OTHER_VARIABLES.contains(&name)
+}
+
+/// Whether a variable is one of those that Kubernetes and Docker set in every container beside a service that is called `holdfast`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_port = name == "PORT" || name.starts_with("PORT_");
+    name.starts_with("SERVICE_HOST")
+        || name.starts_with("SERVICE_PORT")
+        || (is_port && (value.contains("://") || name.contains("_TCP") || name.contains("_UDP")))
+}
+
+/// What an error about an unknown name adds: the nearest setting, else all.
+fn suggestion(name: &str, prefix: &str) -> String {
+    let known: Vec<_> = names().collect();
+    match nearest(name, &known) {
+        Some(nearest) => format!("; did you mean {prefix}{nearest}?"),
+        None => format!("; there are {}", known.join(", ")),
+    }
+}
+
 /// Reads the settings of the file, by their names in upper case without the prefix.
 fn parse_file(file: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     let table: toml::Table = file.parse().map_err(|error| ConfigError(format!("{FILE}: {error}")))?;
@@ -246,9 +280,9 @@ fn parse_file(file: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     for (name, value) in table {
         let upper = name.to_uppercase();
         let known = upper.strip_prefix(PREFIX).unwrap_or(&upper).to_owned();
-        if !SETTINGS.iter().any(|setting| setting.name == known) && !OTHER_VARIABLES.contains(&known.as_str()) {
-            let names: Vec<_> = SETTINGS.iter().map(|setting| setting.name.to_lowercase()).collect();
-            return Err(ConfigError(format!("{FILE}: there is no setting \"{name}\"; there are {}", names.join(", "))));
+        if !is_known(&known) {
+            let suggestion = suggestion(&known, "").to_lowercase();
+            return Err(ConfigError(format!("{FILE}: there is no setting \"{name}\"{suggestion}")));
         }
         let text = match value {
             toml::Value::String(text) => text,
@@ -294,8 +328,44 @@ mod tests {
             "HOLDFAST_LISTEN=here must be an address and a port, like 127.0.0.1:8080"
         );
         assert!(config("", &[("DURABILITY", "durable")]).unwrap_err().contains("must be \"fast\""));
-        assert!(config("lisen = \"x\"", &[]).unwrap_err().contains("there is no setting \"lisen\""));
+        assert_eq!(
+            config("lisen = \"x\"", &[]).unwrap_err(),
+            "holdfast.toml: there is no setting \"lisen\"; did you mean listen?"
+        );
         assert!(config("", &[("TLS_CERT", "a.pem")]).unwrap_err().contains("HOLDFAST_TLS_KEY"));
+    }
+
+    #[test]
+    fn an_unknown_variable_is_refused_with_the_nearest_known_one() {
+        assert_eq!(
+            config("", &[("REDISURL", "redis://h")]).unwrap_err(),
+            "there is no setting HOLDFAST_REDISURL; did you mean HOLDFAST_REDIS_URL?"
+        );
+        assert!(config("", &[("COLOUR", "")]).unwrap_err().contains("there are LISTEN, REDIS_URL"));
+        assert!(config("", &[("PORT", "8080")]).is_err(), "it is LISTEN that is meant");
+        config("", &[("KEY", "a client's"), ("FENCE", "of holdfast run"), ("WORKERS", "")]).unwrap();
+        // What Kubernetes sets in containers beside a service that is called holdfast.
+        let links = [
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("SERVICE_PORT", "80"),
+            ("SERVICE_PORT_HTTP", "80"),
+            ("PORT", "tcp://10.0.0.1:80"),
+            ("PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("PORT_80_TCP_PROTO", "tcp"),
+            ("PORT_80_TCP_ADDR", "10.0.0.1"),
+        ];
+        config("", &links).unwrap();
+    }
+
+    #[test]
+    fn a_prefix_has_plain_characters() {
+        assert_eq!(
+            (config("", &[]).unwrap().prefix, config("", &[("PREFIX", "a.B-1_")]).unwrap().prefix),
+            ("hf".into(), "a.B-1_".into())
+        );
+        for wrong in ["a b", "a:b", "{a}", "*", &"a".repeat(33)] {
+            assert!(config("", &[("PREFIX", wrong)]).unwrap_err().contains("HOLDFAST_PREFIX"), "{wrong}");
+        }
     }
 
     #[test]

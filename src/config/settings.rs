@@ -64,6 +64,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Secret(|config, url| store(&mut config.redis_url, Ok(Some(SecretText(url.into()))))),
     },
     Setting {
+        name: "PREFIX",
+        help: "what keys and channels in Redis begin with; several installations on one Redis each have their own, or a database number each",
+        default: Some("hf"),
+        value: Value::Text(|config, prefix| {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+            let is_prefix = (1..=MAX_PREFIX).contains(&prefix.len()) && prefix.bytes().all(is_plain);
+            let rule = || format!("must have 1 to {MAX_PREFIX} letters, digits, or _ . -");
+            store(&mut config.prefix, is_prefix.then(|| prefix.to_owned()).ok_or_else(rule))
+        }),
+    },
+    Setting {
         name: "DATA_DIR",
         help: "directory of the private redis-server's files",
         default: Some("data"),
@@ -106,6 +117,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: None,
         value: Value::Text(|config, path| {
             let file = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+            config.tiers_file = Some(path.into());
             store(&mut config.tiers, tiers::parse(&file).map_err(|error| format!("cannot be used: {error}")))
         }),
     },
@@ -214,6 +226,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Text(|config, path| store(&mut config.tls_key, Ok(Some(path.into())))),
     },
 ];
+
+/// Longest `PREFIX`, in characters: each key begins with it.
+const MAX_PREFIX: usize = 32;
 
 /// A secret that people choose.
 fn secret(text: &str) -> Result<SecretText, String> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::domain::{
     closed_set::ClosedSet,
+    nearest::nearest,
     rate::Rate,
     tier::{Limits, Tier, Tiers},
 };
@@ -93,7 +94,7 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Bound<MIN, MAX> {
 /// # Errors
 /// What is wrong, with the line that it stands in.
 pub(super) fn parse(text: &str) -> Result<Tiers, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    let file: File = toml::from_str(text).map_err(|error| with_suggestion(error.to_string()))?;
     let mut tiers = Tiers::default();
     for (tier, row) in Tier::VALUES.iter().copied().zip([file.free, file.starter, file.pro, file.enterprise]) {
         if let Some(row) = row {
@@ -101,6 +102,16 @@ pub(super) fn parse(text: &str) -> Result<Tiers, String> {
         }
     }
     Ok(tiers)
+}
+
+/// The error with the nearest of the names that it lists, where one is unknown.
+fn with_suggestion(error: String) -> String {
+    let mut names = error.split_once("unknown field `").into_iter().flat_map(|(_, rest)| rest.split('`')).step_by(2);
+    let nearest = names.next().and_then(|unknown| nearest(unknown, &names.collect::<Vec<_>>()).map(str::to_owned));
+    match nearest {
+        Some(nearest) => format!("{}; did you mean {nearest}?\n", error.trim_end()),
+        None => error,
+    }
 }
 
 impl Row {
@@ -152,7 +163,9 @@ mod tests {
         for (text, line, rule) in [
             ("[Starter]\nburst = 5\n", "line 2", "from 10 to 1000000"),
             ("[Starter]\n\nresources = -1\n", "line 3", "or \"unlimited\""),
-            ("[Starter]\nrequests = 5\n", "line 2", "unknown field"),
+            ("[Starter]\nrequests = 5\n", "line 2", "did you mean requests_per_second?"),
+            ("[Starter]\nSseConnections = 5\n", "line 2", "did you mean sse_connections?"),
+            ("[starter]\n", "line 1", "did you mean Starter?"),
             ("[Gold]\n", "line 1", "unknown field"),
             ("[Free\n", "line 1", ""),
         ] {

@@ -5,6 +5,7 @@ pub mod closed_set;
 pub mod event;
 pub mod field_errors;
 pub mod names;
+pub mod nearest;
 pub mod platform;
 pub mod queue;
 pub mod rate;

@@ -20,7 +20,7 @@ use crate::{
         stream_slots::StreamSlots,
     },
     redis::Subscription,
-    store::{Partition, Stamped, Store, StoreError, TenantHandle},
+    store::{Stamped, Store, StoreError, TenantHandle},
     sync::lock,
 };
 
@@ -94,9 +94,7 @@ impl Hub {
     /// [`StoreError::Unreachable`] when Redis cannot be reached in time.
     pub(super) async fn subscribe(&self, tenant_handle: &TenantHandle) -> Result<(), StoreError> {
         match self.subscription.get() {
-            Some(subscription) => {
-                subscription.subscribe(&tenant_handle.partition().channel()).await.map_err(Into::into)
-            }
+            Some(subscription) => subscription.subscribe(&tenant_handle.channel()).await.map_err(Into::into),
             None => Err(StoreError::Unreachable),
         }
     }
@@ -275,7 +273,7 @@ impl Hub {
         partitions.extend(live_channels.values().map(|channel| channel.tenant_handle.partition()));
         drop(live_channels);
         partitions.extend(self.holds.partitions());
-        let needed = partitions.into_iter().map(Partition::channel).collect();
+        let needed = partitions.into_iter().map(|partition| self.store.namespace().channel(partition)).collect();
         self.subscription.get().iter().for_each(|subscription| subscription.retain(&needed));
     }
 }

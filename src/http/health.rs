@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use poem::{Request, Response, handler, http::StatusCode};
 use serde_json::json;
 
-use crate::http::pipeline::context::app;
+use crate::{http::pipeline::context::app, redis::ConnectFailure};
 
 /// Longest time since Redis last answered with which the replica counts as ready.
 const READY_WITHIN: Duration = Duration::from_secs(2);
@@ -16,19 +16,29 @@ pub(super) fn healthz() -> Response {
     json_answer(StatusCode::OK, json!({"status": "ok"}))
 }
 
-/// Readiness: Redis answered within 2 s, and the replica is not draining.
+/// Readiness: Redis can be used and answered within 2 s, and the replica is not draining.
 #[handler]
 pub(super) fn readyz(request: &Request) -> poem::Result<Response> {
     let app = app(request)?;
     let draining = app.replica.drain.is_cancelled();
     let redis = app.redis.answered_within(READY_WITHIN);
     let stepped = app.replica.clock_stepped.load(Ordering::Relaxed);
-    let ready = redis && !draining;
+    let failure = app.redis.failure();
+    let ready = redis && failure.is_none() && !draining;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok(json_answer(
-        status,
-        json!({"status": if ready { "ready" } else { "not ready" }, "redis": redis, "draining": draining, "redisClockStepped": stepped}),
-    ))
+    let mut body = json!({
+        "status": if ready { "ready" } else { "not ready" },
+        "redis": redis && failure.is_none(),
+        "draining": draining,
+        "redisClockStepped": stepped,
+    });
+    if let Some(failure) = failure {
+        // What is wrong with the server says how to mend it; why it is not reached is for the log, since that names the inner network.
+        let reason =
+            if matches!(failure, ConnectFailure::Unfit(_)) { failure.to_string() } else { "it is not reached".into() };
+        body["reason"] = format!("Redis cannot be used: {reason}").into();
+    }
+    Ok(json_answer(status, body))
 }
 
 /// Metrics in Prometheus' text format.

@@ -30,6 +30,13 @@ pub enum CommandError {
     #[error("redis cannot be reached")]
     Unreachable,
 
+    /// Redis is reached but must not be used; nothing was sent.
+    #[error("redis cannot be used: {why}")]
+    Unusable {
+        /// What is wrong with it, and how to mend it.
+        why: String,
+    },
+
     /// Redis answered that it cannot do this now; nothing changed.
     #[error("redis refuses: {code}")]
     Refused {
@@ -89,6 +96,21 @@ pub(super) fn diagnose(error: &RedisError, waited_ms: u64) -> Diagnosis {
         ErrorKind::ClusterConnectionNotFound => diagnosis(CommandError::Unreachable, false),
         _ if error.is_connection_refusal() => diagnosis(CommandError::Unreachable, error.is_unrecoverable_error()),
         _ => diagnosis(CommandError::OutcomeUnknown { waited_ms }, error.is_unrecoverable_error()),
+    }
+}
+
+/// Why an attempt to connect failed, in Redis' words or the system's. Neither repeats what was sent.
+pub(super) fn cause_of(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), detail) => {
+            let hint = match code {
+                "NOAUTH" => "; the address needs user:password@, or for sentinels ?sentinel_password=",
+                "WRONGPASS" => "; characters like @ / : % of a password are percent-encoded in the address",
+                _ => "",
+            };
+            format!("{}{hint}", without_arguments(&format!("{code} {}", detail.unwrap_or(""))).trim_end())
+        }
+        (None, _) => without_arguments(&error.to_string()),
     }
 }
 

@@ -24,12 +24,17 @@ pub struct FunctionLibrary {
     pub name: String,
     /// Its text, whose first line names it.
     pub text: String,
-    /// A function of it that does nothing: whoever may call it may call the others.
+    /// A function of it that names what the user may not do: whoever may call it may call the others.
     pub probe: String,
+    /// The same as a script.
+    pub probe_script: String,
 }
 
+/// The code of the error with which the probe names what the user may not do.
+const LACKS_RIGHTS: &str = "RIGHTS";
+
 /// Whether a server runs the functions of a library.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Availability {
     /// It has them, and its user may call them.
     Available,
@@ -39,12 +44,51 @@ pub(super) enum Availability {
     Unknown,
 }
 
-/// Loads a library on a connection's server, in a cluster on every primary, unless it is there; finds out whether its functions can be called.
-pub(super) async fn load(transport: &mut Transport, library: &FunctionLibrary) -> Availability {
-    let mut found = send(transport, &["FCALL", &library.probe, "0"]).await;
+/// What loading a library found out.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) availability: Availability,
+    /// What the user may not do of what the service needs, as ACL rules that would allow it.
+    pub(super) missing_rights: Option<String>,
+}
+
+/// Loads a library on a connection's server, in a cluster on every primary, unless it is there; finds out whether its functions can be called, and what
+/// else the user may not do. `arguments` are those of the probe.
+pub(super) async fn load(transport: &mut Transport, library: &FunctionLibrary, arguments: &[String]) -> Loaded {
+    let probe = |command, name| [command, name, "0"].into_iter().chain(arguments.iter().map(String::as_str));
+    let call: Vec<&str> = probe("FCALL", &library.probe).collect();
+    let (found, mut missing_rights) = without_rights(load_and_call(transport, library, &call).await);
+    let availability = availability(found);
+    if matches!(availability, Availability::Unavailable(_)) {
+        let script: Vec<&str> = probe("EVAL", &library.probe_script).collect();
+        missing_rights = match without_rights(send(transport, &script).await) {
+            (_, Some(missing)) => Some(missing),
+            (Err(CommandError::Failed { code, .. }), None) if code == "NOPERM" => {
+                Some("+fcall +function, or +eval +evalsha,".to_owned())
+            }
+            (_, None) => None,
+        };
+    }
+    Loaded { availability, missing_rights }
+}
+
+/// Splits the probe's answer: whether it ran, and what rights it misses.
+fn without_rights(found: Result<(), CommandError>) -> (Result<(), CommandError>, Option<String>) {
+    match found {
+        Err(CommandError::Failed { code, detail }) if code == LACKS_RIGHTS => (Ok(()), Some(detail)),
+        found => (found, None),
+    }
+}
+
+async fn load_and_call(
+    transport: &mut Transport,
+    library: &FunctionLibrary,
+    call: &[&str],
+) -> Result<(), CommandError> {
+    let mut found = send(transport, call).await;
     if found == Err(CommandError::MissingFunction) {
         let loaded = send(transport, &["FUNCTION", "LOAD", &library.text]).await;
-        found = send(transport, &["FCALL", &library.probe, "0"]).await;
+        found = send(transport, call).await;
         if found == Err(CommandError::MissingFunction) {
             // Loaded, maybe by somebody else meanwhile, and lost once more: the next call that misses it loads it again.
             let is_there =
@@ -52,6 +96,10 @@ pub(super) async fn load(transport: &mut Transport, library: &FunctionLibrary) -
             found = if is_there { Ok(()) } else { loaded };
         }
     }
+    found
+}
+
+fn availability(found: Result<(), CommandError>) -> Availability {
     match found {
         Ok(()) => Availability::Available,
         Err(CommandError::Refused { code }) if TAKES_NOTHING.contains(&code.as_str()) => {

@@ -17,8 +17,10 @@ use tokio::{
 use crate::{
     redis::{
         Address,
-        error::{CommandError, Diagnosis, diagnose},
-        functions::{self, Availability, FunctionLibrary},
+        error::{CommandError, Diagnosis, cause_of, diagnose},
+        functions::{self, Availability, FunctionLibrary, Loaded},
+        inspection::{self, Inspection, ServerInfo},
+        outage::Outage,
         pipelined::{Push, SendError},
         resp::Command,
         transport::{self, Transport, TransportError},
@@ -30,6 +32,8 @@ use crate::{
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// Delay between attempts to connect: short, since an attempt costs Redis little and nobody is served meanwhile.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Delay before a server that must not be used is looked at again: somebody has to mend it first.
+const UNFIT_RETRY_DELAY: Duration = Duration::from_millis(1_000);
 /// Interval of attempts to load the functions where they could not be, 3 s: rights are granted and memory is freed while we run.
 const LOAD_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -43,6 +47,8 @@ struct Inner {
     address: Address,
     /// Loaded on each new connection.
     library: &'static FunctionLibrary,
+    /// Arguments of the library's probe.
+    probe_arguments: Vec<String>,
     has_functions: AtomicBool,
     /// Single flight of loading; when it last ended.
     loaded: tokio::sync::Mutex<Instant>,
@@ -53,6 +59,24 @@ struct Inner {
     started: Instant,
     /// When Redis last answered a ping, in milliseconds since `started`; `u64::MAX`: never.
     answered_ms: AtomicU64,
+    /// Why there is no connection.
+    failure: Mutex<Option<ConnectFailure>>,
+}
+
+/// Why Redis cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// It is not reached, or refuses us: what the attempt to connect ended with.
+    Unreached(String),
+    /// It is reached, and must not be used: what is wrong, and how to mend it.
+    Unfit(String),
+}
+
+impl std::fmt::Display for ConnectFailure {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Unreached(why) | Self::Unfit(why)) = self;
+        to.write_str(why)
+    }
 }
 
 impl std::fmt::Debug for RedisHandle {
@@ -86,15 +110,22 @@ impl RedisHandles {
         let opened = lock(&self.opened);
         opened.len() >= self.expected && opened.iter().all(|handle| handle.answered_within(age))
     }
+
+    /// Why one of them has no connection.
+    #[must_use]
+    pub fn failure(&self) -> Option<ConnectFailure> {
+        lock(&self.opened).iter().find_map(RedisHandle::failure)
+    }
 }
 
 impl RedisHandle {
-    /// Starts to connect, on the present runtime, and reconnects until the last clone is gone.
+    /// Starts to connect, on the present runtime, and reconnects until the last clone is gone. `probe_arguments` are those of the library's probe.
     #[must_use]
-    pub fn open(address: Address, library: &'static FunctionLibrary) -> Self {
+    pub fn open(address: Address, library: &'static FunctionLibrary, probe_arguments: Vec<String>) -> Self {
         let inner = Arc::new(Inner {
             address,
             library,
+            probe_arguments,
             has_functions: AtomicBool::new(true),
             loaded: tokio::sync::Mutex::new(Instant::now()),
             current: Mutex::new(None),
@@ -102,6 +133,7 @@ impl RedisHandle {
             is_connected: watch::Sender::new(false),
             started: Instant::now(),
             answered_ms: AtomicU64::new(u64::MAX),
+            failure: Mutex::default(),
         });
         functions::note_vehicle();
         tokio::spawn(reconnect(Arc::downgrade(&inner)));
@@ -125,6 +157,20 @@ impl RedisHandle {
     pub fn answered_within(&self, age: Duration) -> bool {
         let answered = self.inner.answered_ms.load(Ordering::Relaxed);
         answered != u64::MAX && self.inner.started.elapsed().saturating_sub(Duration::from_millis(answered)) <= age
+    }
+
+    /// Why there is no connection; `None` while there is one, or the first attempt is under way.
+    #[must_use]
+    pub fn failure(&self) -> Option<ConnectFailure> {
+        lock(&self.inner.failure).clone()
+    }
+
+    /// What the server says of itself, in a cluster all nodes.
+    ///
+    /// # Errors
+    /// As [`CommandError`] says; a read changes nothing.
+    pub async fn server_info(&self) -> Result<ServerInfo, CommandError> {
+        Ok(ServerInfo::of(&self.send(&["INFO"][..]).await?))
     }
 
     /// Whether the server has the library: else what it holds is to be sent as scripts.
@@ -167,7 +213,7 @@ impl RedisHandle {
     /// Dropping the future does not take back a command that was sent.
     pub async fn send<C: Command + ?Sized>(&self, command: &C) -> Result<Value, CommandError> {
         let inner = &self.inner;
-        let Some((number, mut transport)) = lock(&inner.current).clone() else { return Err(CommandError::Unreachable) };
+        let Some((number, mut transport)) = lock(&inner.current).clone() else { return Err(inner.unusable()) };
         let since = Instant::now();
         let error: RedisError = match transport.send(since, command).await {
             Ok(Value::ServerError(error)) => error.into(),
@@ -197,8 +243,31 @@ impl Inner {
         self.is_connected.send_replace(is_connected);
     }
 
-    async fn load(&self, transport: &mut Transport) {
-        match functions::load(transport, self.library).await {
+    /// The error for a command while there is no connection.
+    fn unusable(&self) -> CommandError {
+        match &*lock(&self.failure) {
+            Some(ConnectFailure::Unfit(why)) => CommandError::Unusable { why: why.clone() },
+            Some(ConnectFailure::Unreached(_)) | None => CommandError::Unreachable,
+        }
+    }
+
+    /// Looks at the server of a new connection, and loads the library there.
+    async fn inspect(&self, transport: &mut Transport) -> Inspection {
+        let found = inspection::inspect(transport).await;
+        if found != Inspection::Fit {
+            return found;
+        }
+        match self.load(transport).await {
+            Some(missing) => Inspection::Unfit(inspection::lacks(&missing)),
+            None => Inspection::Fit,
+        }
+    }
+
+    /// Loads the library; what rights the user lacks.
+    async fn load(&self, transport: &mut Transport) -> Option<String> {
+        let Loaded { availability, missing_rights } =
+            functions::load(transport, self.library, &self.probe_arguments).await;
+        match availability {
             Availability::Available => {
                 if !self.has_functions.swap(true, Ordering::Relaxed) {
                     functions::note_functions();
@@ -207,6 +276,7 @@ impl Inner {
             Availability::Unavailable(why) => self.note_scripts(&why),
             Availability::Unknown => {}
         }
+        missing_rights
     }
 
     fn note_scripts(&self, why: &str) {
@@ -236,7 +306,7 @@ impl Drop for Inner {
 
 /// Connects and reconnects for as long as somebody holds the handle.
 async fn reconnect(inner: Weak<Inner>) {
-    let (mut is_outage_logged, mut number) = (false, 0);
+    let (mut outage, mut number) = (None::<Outage>, 0);
     while let Some(held) = inner.upgrade() {
         number += 1;
         let weak = inner.clone();
@@ -248,26 +318,27 @@ async fn reconnect(inner: Weak<Inner>) {
                 inner.disconnect(number);
             }
         };
-        match transport::connect(&held.address, on_push).await {
-            Ok(mut connection) => {
-                held.load(&mut connection).await;
-                held.note_answer();
-                held.set_current(Some((number, connection.clone())));
-                if is_outage_logged {
-                    tracing::info!("redis is reached again");
+        let failure = match transport::connect(&held.address, on_push).await {
+            Ok(mut connection) => match held.inspect(&mut connection).await {
+                Inspection::Fit => {
+                    held.note_answer();
+                    *lock(&held.failure) = None;
+                    held.set_current(Some((number, connection.clone())));
+                    outage = None;
+                    ping_until_broken(held, connection, &inner).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
+                    continue;
                 }
-                is_outage_logged = false;
-                ping_until_broken(held, connection, &inner).await;
-            }
-            Err(error) => {
-                if !is_outage_logged {
-                    tracing::warn!(error = error.category(), "redis cannot be reached; trying until it can");
-                }
-                is_outage_logged = true;
-                drop(held);
-            }
-        }
-        tokio::time::sleep(RETRY_DELAY).await;
+                Inspection::Unfit(why) => ConnectFailure::Unfit(why),
+                Inspection::Failed(why) => ConnectFailure::Unreached(why),
+            },
+            Err(error) => ConnectFailure::Unreached(cause_of(&error)),
+        };
+        outage.get_or_insert_with(Outage::begin).report(&held.address, &failure.to_string());
+        let delay = if matches!(failure, ConnectFailure::Unfit(_)) { UNFIT_RETRY_DELAY } else { RETRY_DELAY };
+        *lock(&held.failure) = Some(failure);
+        drop(held);
+        tokio::time::sleep(delay).await;
     }
 }
 

@@ -9,6 +9,8 @@
 //! | `pipelined/` | our own connection to one server, without TLS |
 //! | `resp` | RESP2: commands encoded, replies decoded |
 //! | `subscription` | the replica's pub/sub connection, on a thread of its own |
+//! | `inspection` | whether a server can be used: its version, what it keeps, the rights of its user |
+//! | `outage` | what the log says while it cannot |
 //! | `identity` | the names and addresses by which our Redis is recognised |
 //! | `private_server` | a redis-server as our child process |
 //! | `error` | why a command got no reply |
@@ -18,6 +20,8 @@ pub(crate) mod error;
 mod functions;
 pub(crate) mod handle;
 pub(crate) mod identity;
+pub(crate) mod inspection;
+mod outage;
 mod pipelined;
 pub(crate) mod private_server;
 pub(crate) mod resp;
@@ -29,8 +33,9 @@ use std::time::Duration;
 pub use address::{Address, AddressError};
 pub use error::CommandError;
 pub use functions::FunctionLibrary;
-pub use handle::{RedisHandle, RedisHandles};
+pub use handle::{ConnectFailure, RedisHandle, RedisHandles};
 pub use identity::names_in;
+pub use inspection::{MemoryUse, ServerInfo};
 pub use private_server::{PrivateRedis, PrivateRedisError};
 pub use resp::{Arguments, Command};
 pub use subscription::{Subscription, SubscriptionEvent};

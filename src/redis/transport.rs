@@ -16,12 +16,15 @@ use tokio::time::Instant;
 
 use crate::redis::{
     Address, TIMEOUT,
+    address::Credentials,
     pipelined::{PipelinedConnection, Push, SendError},
     resp::Command,
 };
 
 /// Timeout of an attempt to connect, with its handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Timeout of asking the sentinels who the primary is. Each of them may be away.
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(5_000);
 /// Backpressure of a connection of redis-rs: at most this many commands wait to be written; further callers wait.
 const MAX_QUEUED: usize = 1_024;
 
@@ -122,9 +125,10 @@ pub(super) async fn connect(
             let client = Client::open(server.clone())?;
             Ok(Transport::Tls(client.get_multiplexed_async_connection_with_config(&config).await?))
         }
-        Address::Sentinel { sentinels, name, username, password } => {
-            let mut sentinels = sentinel_client(sentinels, name, username.as_deref(), password.as_deref())?;
-            pipelined(sentinels.async_get_client().await?.get_connection_info(), on_push).await
+        Address::Sentinel { sentinels, name, database, primary_credentials, sentinel_credentials } => {
+            let mut sentinels = sentinel_client(sentinels, name, *database, primary_credentials, sentinel_credentials)?;
+            let primary = tokio::time::timeout(SENTINEL_TIMEOUT, sentinels.async_get_client());
+            pipelined(primary.await.map_err(|_| timed_out())??.get_connection_info(), on_push).await
         }
         Address::Cluster(nodes) => {
             let client = ClusterClient::builder(nodes.clone())
@@ -148,7 +152,11 @@ async fn pipelined(
     on_push: impl Fn(Push<'_>) + Send + Sync + 'static,
 ) -> Result<Transport, RedisError> {
     let opened = tokio::time::timeout(CONNECT_TIMEOUT, PipelinedConnection::open(server, on_push)).await;
-    Ok(Transport::Pipelined(opened.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??))
+    Ok(Transport::Pipelined(opened.map_err(|_| timed_out())??))
+}
+
+fn timed_out() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection within the time limit")
 }
 
 fn is_plain(server: &ConnectionInfo) -> bool {
@@ -159,15 +167,23 @@ fn is_plain(server: &ConnectionInfo) -> bool {
 fn sentinel_client(
     sentinels: &[ConnectionAddr],
     name: &str,
-    username: Option<&str>,
-    password: Option<&str>,
+    database: i64,
+    at_primary: &Credentials,
+    at_sentinels: &Credentials,
 ) -> Result<SentinelClient, RedisError> {
-    let mut builder = SentinelClientBuilder::new(sentinels.to_vec(), name, SentinelServerType::Master)?;
-    if let Some(username) = username {
+    let mut builder = SentinelClientBuilder::new(sentinels.to_vec(), name, SentinelServerType::Master)?
+        .set_client_to_redis_db(database);
+    if let Some(username) = &at_primary.username {
         builder = builder.set_client_to_redis_username(username);
     }
-    if let Some(password) = password {
+    if let Some(password) = &at_primary.password {
         builder = builder.set_client_to_redis_password(password);
+    }
+    if let Some(username) = &at_sentinels.username {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = &at_sentinels.password {
+        builder = builder.set_client_to_sentinel_password(password);
     }
     builder.build()
 }

@@ -9,6 +9,13 @@ pub enum StoreError {
     #[error("redis cannot be reached")]
     Unreachable,
 
+    /// Redis is reached but must not be used; nothing was sent.
+    #[error("redis cannot be used: {why}")]
+    Unusable {
+        /// What is wrong with it, and how to mend it.
+        why: String,
+    },
+
     /// Redis answered that it cannot do this now; nothing changed.
     #[error("redis refuses: {code}")]
     Refused {
@@ -56,6 +63,7 @@ impl From<CommandError> for StoreError {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::Unreachable => Self::Unreachable,
+            CommandError::Unusable { why } => Self::Unusable { why },
             CommandError::Refused { code } => Self::Refused { code },
             CommandError::OutcomeUnknown { waited_ms } => Self::OutcomeUnknown { waited_ms },
             // The text of the script was sent, and the server has forgotten it within the same command.

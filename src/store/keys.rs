@@ -1,6 +1,10 @@
 //! The names of keys, and which partition a tenant lives in. The data model is described in `lua/README.md`.
 
-use std::{fmt, io::Write, sync::LazyLock};
+use std::{
+    fmt,
+    io::Write,
+    sync::{Arc, LazyLock},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use redis::{RedisWrite, ToRedisArgs, ToSingleRedisArg};
@@ -40,24 +44,92 @@ impl Partition {
     pub(super) fn tag(self) -> &'static str {
         &TAGS[self.number()]
     }
+}
 
-    /// The channel on which its tenants' events are published.
+/// Where the data of one installation stands in a Redis that others may use, too: behind a prefix, in a database.
+///
+/// Databases separate keys but not channels, so a channel's name has both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace {
+    prefix: Arc<str>,
+    database: i64,
+}
+
+/// The prefix of keys and channels where no other is set.
+const DEFAULT_PREFIX: &str = "hf";
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self::new(DEFAULT_PREFIX, 0)
+    }
+}
+
+impl Namespace {
+    /// The data behind `prefix` in the database of that number.
     #[must_use]
-    pub fn channel(self) -> String {
-        format!("hf:{{{}}}:events", self.tag())
+    pub fn new(prefix: &str, database: i64) -> Self {
+        Self { prefix: prefix.into(), database }
     }
 
-    /// The index of its tenants by their earliest deadline.
-    #[must_use]
-    pub fn due(self) -> String {
-        format!("hf:{{{}}}:due", self.tag())
+    /// The number of the database.
+    pub(super) fn database(&self) -> i64 {
+        self.database
     }
 
-    /// The replicas that have streams of its tenants, with the time until which each counts as alive.
-    #[must_use]
-    pub fn replicas(self) -> String {
-        format!("hf:{{{}}}:replicas", self.tag())
+    /// What all keys and channels begin with, as a pattern.
+    pub(super) fn pattern(&self) -> String {
+        format!("{}:*", self.prefix)
     }
+
+    /// What a partition's keys begin with.
+    pub(super) fn partition_prefix(&self, partition: Partition) -> String {
+        format!("{}:{{{}}}:", self.prefix, partition.tag())
+    }
+
+    /// The channel on which the events of a partition's tenants are published.
+    #[must_use]
+    pub fn channel(&self, partition: Partition) -> String {
+        channel_behind(&self.partition_prefix(partition), self.database)
+    }
+
+    /// The index of a partition's tenants by their earliest deadline.
+    #[must_use]
+    pub fn due(&self, partition: Partition) -> String {
+        Key::new(&self.partition_prefix(partition), KeyKind::Due).to_string()
+    }
+
+    /// The replicas that have streams of a partition's tenants, with the time until which each counts as alive.
+    #[must_use]
+    pub fn replicas(&self, partition: Partition) -> String {
+        Key::new(&self.partition_prefix(partition), KeyKind::Replicas).to_string()
+    }
+
+    /// The directory's entry of a credential, by its hash; it holds the tenant's id.
+    pub(super) fn credential_entry(&self, hash: &str) -> String {
+        format!("{}:key:{hash}", self.prefix)
+    }
+
+    /// The directory's entry of a pair of issuer and audience; it holds the id of the tenant that registered it.
+    pub(super) fn issuer_entry(&self, issuer: &str, audience: &str) -> String {
+        // Lengths first, so that no two pairs read the same.
+        let hash = Sha256::digest(format!("{}:{issuer}{audience}", issuer.len()).as_bytes());
+        format!("{}:issuer:{}", self.prefix, URL_SAFE_NO_PAD.encode(hash))
+    }
+
+    /// Every connection that has a broker to watch: `tenant/connection`.
+    pub(super) fn connections(&self) -> String {
+        format!("{}:connections", self.prefix)
+    }
+
+    /// All tenants' ids, in their order.
+    pub(super) fn tenants(&self) -> String {
+        format!("{}:tenants", self.prefix)
+    }
+}
+
+/// The channel of the partition whose keys begin with `prefix`.
+pub(super) fn channel_behind(prefix: &str, database: i64) -> String {
+    format!("{prefix}events:{database}")
 }
 
 /// One hash tag per partition, chosen so that partitions are spread evenly over a cluster's slots: tag `i` falls into the `i`th of 128
@@ -92,11 +164,11 @@ fn slot(key: &[u8]) -> u16 {
 /// Whose a kind of key is: which prefix it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    /// One tenant's own: `hf:{tag}:tenant:kind`.
+    /// One tenant's own: `prefix:{tag}:tenant:kind`.
     Tenant,
-    /// Shared by the tenants of a partition: `hf:{tag}:kind`.
+    /// Shared by the tenants of a partition: `prefix:{tag}:kind`.
     Partition,
-    /// An entry of the directory, in a slot of its own: see [`issuer_entry`].
+    /// An entry of the directory, in a slot of its own: see [`Namespace::issuer_entry`].
     Directory,
 }
 
@@ -217,31 +289,10 @@ impl Key<'_> {
     }
 }
 
-/// The directory's entry of a credential, by its hash; it holds the tenant's id.
-pub(super) fn credential_entry(hash: &str) -> String {
-    format!("hf:key:{hash}")
-}
-
-/// The directory's entry of a pair of issuer and audience; it holds the id of the tenant that registered it.
-pub(super) fn issuer_entry(issuer: &str, audience: &str) -> String {
-    // Lengths first, so that no two pairs read the same.
-    let hash = Sha256::digest(format!("{}:{issuer}{audience}", issuer.len()).as_bytes());
-    format!("hf:issuer:{}", URL_SAFE_NO_PAD.encode(hash))
-}
-
-/// Every connection that has a broker to watch: `tenant/connection`.
-pub(super) const CONNECTIONS: &str = "hf:connections";
-
-/// A connection's member in that set.
+/// A connection's member in the set of those that have a broker.
 pub(super) fn watched_entry(tenant: &TenantId, connection: &str) -> String {
     format!("{tenant}/{connection}")
 }
-
-/// Libraries of functions: name → when it was last in use, in milliseconds since the Unix epoch.
-pub(super) const LIBRARIES: &str = "hf:libraries";
-
-/// All tenants' ids, in their order.
-pub(super) const TENANTS: &str = "hf:tenants";
 
 #[cfg(test)]
 mod tests {
@@ -266,6 +317,24 @@ mod tests {
         let handle = TenantHandle::new(TenantId::random());
         let tag = format!("{{{}}}", handle.partition().tag());
         assert!(handle.own_keys().all(|key| key.to_string().contains(&tag)));
-        assert!(handle.partition().channel().contains(&tag));
+        assert!(handle.channel().contains(&tag));
+    }
+
+    #[test]
+    fn no_two_installations_share_a_key_or_a_channel() {
+        let names = |namespace: &Namespace| {
+            let (tenant, partition) = (TenantId::default_tenant(), Partition::of(&TenantId::default_tenant()));
+            let handle = TenantHandle::within(namespace, tenant);
+            assert_eq!(handle.channel(), namespace.channel(partition));
+            assert_eq!(handle.key(KeyKind::Due).to_string(), namespace.due(partition));
+            let mut keys: Vec<_> = KeyKind::ALL.iter().map(|kind| handle.key(*kind).to_string()).collect();
+            keys.extend([namespace.credential_entry("h"), namespace.issuer_entry("i", "a"), namespace.connections()]);
+            (keys, namespace.channel(partition))
+        };
+        let (ours, on_another_database) = (names(&Namespace::default()), names(&Namespace::new("hf", 1)));
+        let with_another_prefix = names(&Namespace::new("blue", 0));
+        assert_ne!(ours.1, on_another_database.1);
+        assert_ne!(ours.1, with_another_prefix.1);
+        assert!(ours.0.iter().all(|key| !with_another_prefix.0.contains(key)));
     }
 }

@@ -6,12 +6,24 @@
 
 use std::{fmt::Write, sync::LazyLock};
 
-use crate::redis::FunctionLibrary;
+use crate::{
+    domain::names::TenantId,
+    redis::{Address, FunctionLibrary},
+    store::{
+        keys::{KeyKind, Namespace},
+        tenants::handle::TenantHandle,
+    },
+};
 
 /// Length of the version in the names of library and functions: hexadecimal digits of the SHA-1 of the text.
 const VERSION_DIGITS: usize = 8;
 /// Prefix of the library's name.
 pub(super) const LIBRARY_PREFIX: &str = "holdfast_";
+
+/// What the probe of the library does: it names what the user may not do.
+const RIGHTS: &str = include_str!("rights.lua");
+/// Flags of the probe: it runs on a full server, too.
+const PROBE_FLAGS: &str = "'no-writes', 'allow-oom'";
 
 /// A file of `lua/`.
 struct Part {
@@ -100,7 +112,7 @@ impl Library {
         let probe = |version: &str| format!("hf_{version}_probe");
         let registrations = |version: &str| {
             let mut text = format!(
-                "redis.register_function{{ function_name = '{}', flags = {{ 'no-writes', 'allow-oom' }}, callback = function()\n  return ''\nend }}\n",
+                "{RIGHTS}redis.register_function{{ function_name = '{}', flags = {{ {PROBE_FLAGS} }}, callback = function(_, args)\n  return rights(args)\nend }}\n",
                 probe(version)
             );
             for (group, lists) in GROUPS {
@@ -121,13 +133,23 @@ impl Library {
         let name = format!("{LIBRARY_PREFIX}{version}");
         let text = format!("#!lua name={name}\n{bodies}{}", registrations(&version));
         let probe = probe(&version);
-        Self { version, loaded: FunctionLibrary { name, text, probe } }
+        let probe_script =
+            format!("#!lua flags={}\n{RIGHTS}return rights(ARGV)\n", PROBE_FLAGS.replace(['\'', ' '], ""));
+        Self { version, loaded: FunctionLibrary { name, text, probe, probe_script } }
     }
 
     /// The name by which `FCALL` calls a function.
     pub(super) fn function_name(&self, function: &str) -> String {
         format!("hf_{}_{function}", self.version)
     }
+}
+
+/// The arguments of the library's probe: what `rights.lua` needs to know of this installation.
+pub(super) fn probe_arguments(namespace: &Namespace, address: &Address) -> Vec<String> {
+    let handle = TenantHandle::within(namespace, TenantId::default_tenant());
+    let key = handle.key(KeyKind::Meta).to_string();
+    let commands = [address.publish_command(), address.subscribe_command()].map(str::to_owned);
+    [namespace.pattern(), key, handle.channel()].into_iter().chain(commands).collect()
 }
 
 /// A function as a script, for servers or users without functions: the same parts, made anew by each call. `None`: no part is this function.

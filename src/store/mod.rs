@@ -40,7 +40,7 @@ pub use events::notification::{Notification, Payload};
 pub use events::platform::{CompanyRemoval, PublishOutcome, PutCompanyOutcome};
 pub use events::stream_slots::{ReplicaId, StreamId, StreamKind};
 pub use functions::{FUNCTIONS, Function};
-pub use keys::{Key, KeyKind, PARTITIONS, Partition};
+pub use keys::{Key, KeyKind, Namespace, PARTITIONS, Partition};
 pub use library::function_library;
 pub use queues::connections::CreatedConnection;
 pub use queues::jobs::JobPage;
@@ -59,7 +59,7 @@ pub use tenants::rate_state::{RateSnapshot, RateState};
 pub use tenants::sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
 
 use call::Arg;
-use library::LIBRARY;
+use library::{LIBRARY, probe_arguments};
 use reply::Reply;
 use reservations::batcher::Batcher;
 
@@ -80,13 +80,20 @@ impl Store {
     /// A store over a connection of this runtime, which starts to connect, and the callers that the whole replica has cached.
     #[must_use]
     pub fn open(address: Address, callers: Arc<Callers>) -> Self {
-        Self { redis: RedisHandle::open(address, &LIBRARY.loaded), callers, batcher: Arc::default() }
+        let arguments = probe_arguments(callers.namespace(), &address);
+        Self { redis: RedisHandle::open(address, &LIBRARY.loaded, arguments), callers, batcher: Arc::default() }
     }
 
     /// The connection.
     #[must_use]
     pub fn redis(&self) -> &RedisHandle {
         &self.redis
+    }
+
+    /// Where its data stands.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        self.callers.namespace()
     }
 
     /// The cached callers.

@@ -240,6 +240,10 @@ impl From<StoreError> for ApiError {
                 );
             }
             StoreError::Unreachable => "Redis cannot be reached; nothing was changed. Try again.".to_owned(),
+            StoreError::Unusable { .. } => {
+                "This service cannot use its Redis; nothing was changed. Its operator finds why in /readyz and in the log."
+                    .to_owned()
+            }
             StoreError::Refused { code } => {
                 format!("Redis refuses to do this now ({code}); nothing was changed. Try again.")
             }
@@ -251,7 +255,7 @@ impl From<StoreError> for ApiError {
             }
         };
         match error {
-            StoreError::Unreachable | StoreError::Refused { .. } => {
+            StoreError::Unreachable | StoreError::Unusable { .. } | StoreError::Refused { .. } => {
                 tracing::warn!(%error, "no answer from redis");
                 Self::unavailable(message)
             }

@@ -54,8 +54,10 @@ impl IoTask {
             is_timer_set: false,
         };
         // Whichever way it ends, the callers learn the same: no reply will come.
-        let _ = std::future::poll_fn(|context| task.poll(context)).await;
-        task.shared.close();
+        match std::future::poll_fn(|context| task.poll(context)).await {
+            Ok(()) => task.shared.close(),
+            Err(error) => task.shared.fail(error),
+        }
         (task.on_push)(Push::Ended);
     }
 

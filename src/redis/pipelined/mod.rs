@@ -15,6 +15,7 @@ use tokio::{
     time::Instant,
 };
 
+use futures_util::future::try_join_all;
 use io_task::{Incoming, IoTask};
 use shared::{NotEnqueued, Outgoing, Shared};
 
@@ -80,26 +81,25 @@ impl PipelinedConnection {
         Ok(connection)
     }
 
-    /// Authenticates, selects the database, and names the client library.
+    /// Authenticates, selects the database, and names the client library, in one round trip: a link may be 300 ms long.
     async fn handshake(&self, server: &ConnectionInfo) -> Result<(), RedisError> {
         let settings = server.redis_settings();
-        if let Some(password) = settings.password() {
-            let name = settings.username();
-            let auth: Vec<_> = ["AUTH"].into_iter().chain(name).chain([password]).collect();
-            self.request(&auth).await?.extract_error()?;
-        }
-        if settings.db() != 0 {
-            self.request(&["SELECT", &settings.db().to_string()]).await?.extract_error()?;
-        }
+        let database = settings.db().to_string();
+        let auth = settings
+            .password()
+            .map(|password| ["AUTH"].into_iter().chain(settings.username()).chain([password]).collect::<Vec<_>>());
+        let select = (settings.db() != 0).then(|| vec!["SELECT", &database]);
+        let needed = auth.into_iter().chain(select).collect::<Vec<_>>();
         // For CLIENT LIST. Servers before 7.2 answer with an error, which changes nothing.
-        for (what, value) in [("LIB-NAME", "holdfast"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
-            self.request(&["CLIENT", "SETINFO", what, value]).await?;
-        }
-        Ok(())
+        let names = [("LIB-NAME", "holdfast"), ("LIB-VER", env!("CARGO_PKG_VERSION"))]
+            .map(|(what, value)| vec!["CLIENT", "SETINFO", what, value]);
+        let replies = try_join_all(needed.iter().chain(&names).map(|command| self.request(command))).await?;
+        replies.into_iter().take(needed.len()).try_for_each(|reply| reply.extract_error().map(drop))
     }
 
     async fn request(&self, command: &[&str]) -> io::Result<Value> {
-        self.send(Instant::now(), command).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let sent = self.send(Instant::now(), command).await;
+        sent.map_err(|_| self.0.0.failure().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
     }
 
     /// Sends a command and waits for its reply, [`TIMEOUT`](crate::redis::TIMEOUT) from `since` on, the present moment. An error of Redis
@@ -153,11 +153,12 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // CLIENT SETINFO twice, each waited for.
-            for _ in 0..2 {
-                assert!(stream.read(&mut [0; 256]).await.unwrap() > 0);
-                stream.write_all(b"-ERR unknown subcommand\r\n").await.unwrap();
+            // CLIENT SETINFO twice, in one piece.
+            let mut handshake = Vec::new();
+            while handshake.windows(7).filter(|bytes| *bytes == b"SETINFO").count() < 2 {
+                assert!(stream.read_buf(&mut handshake).await.unwrap() > 0);
             }
+            stream.write_all(b"-ERR unknown subcommand\r\n-ERR unknown subcommand\r\n").await.unwrap();
             for (after, reply) in replies {
                 tokio::time::sleep(after).await;
                 stream.write_all(reply).await.unwrap();

@@ -56,6 +56,8 @@ pub(super) struct State {
     /// Callers that wait for a reply, in the order of their commands, which is the order of the replies.
     pub(super) waiting: VecDeque<Waiter>,
     pub(super) is_closed: bool,
+    /// Why the connection ended, if it failed.
+    failure: Option<io::Error>,
 }
 
 /// A caller that waits for its reply.
@@ -145,6 +147,17 @@ impl Shared {
             self.task.wake();
         }
         Ok(replied)
+    }
+
+    /// Why the connection ended, if it failed. Told once.
+    pub(super) fn failure(&self) -> Option<io::Error> {
+        self.state().failure.take()
+    }
+
+    /// Closes a connection that failed.
+    pub(super) fn fail(&self, error: io::Error) {
+        self.state().failure = Some(error);
+        self.close();
     }
 
     /// Closes the connection: those who wait get no reply.

@@ -11,6 +11,7 @@ use crate::{
     domain::{access::DEFAULT_KNOWN_CREDENTIALS, names::TenantId, tier::Tiers},
     store::{
         callers::{Bearer, Secret, caller::Caller},
+        keys::Namespace,
         tenants::{handle::TenantHandle, handles::TenantHandles},
     },
     sync::lock,
@@ -36,25 +37,27 @@ pub struct Callers {
     system: Cache<TenantId, Caller>,
     anonymous: Mutex<Option<Caller>>,
     handles: TenantHandles,
+    namespace: Namespace,
 }
 
 impl Default for Callers {
     fn default() -> Self {
-        Self::new(Tiers::default(), DEFAULT_KNOWN_CREDENTIALS)
+        Self::new(Tiers::default(), DEFAULT_KNOWN_CREDENTIALS, Namespace::default())
     }
 }
 
 impl Callers {
-    /// An empty cache of at most `capacity` credentials; `tiers` are the limits of the tenants.
+    /// An empty cache of at most `capacity` credentials; `tiers` are the limits of the tenants, whose data stands in `namespace`.
     #[must_use]
-    pub fn new(tiers: Tiers, capacity: usize) -> Self {
+    pub fn new(tiers: Tiers, capacity: usize, namespace: Namespace) -> Self {
         Self {
             tiers: Arc::new(tiers),
             known: Cache::new(capacity),
             unknown: Cache::new(CACHED_UNKNOWN),
             system: Cache::new(CACHED_SYSTEM_CALLERS),
             anonymous: Mutex::default(),
-            handles: TenantHandles::new(capacity),
+            handles: TenantHandles::new(capacity, namespace.clone()),
+            namespace,
         }
     }
 
@@ -100,6 +103,11 @@ impl Callers {
     /// Caches the caller that acts for its tenant on behalf of the service itself.
     pub(super) fn insert_system(&self, caller: &Caller) {
         self.system.insert(caller.tenant().id.clone(), caller.clone());
+    }
+
+    /// Where the data stands.
+    pub(in crate::store) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// The limits of the tiers.

@@ -69,7 +69,7 @@ impl Caller {
         let encoded = Writer::default()
             .boolean(field.as_deref().is_some_and(|field| field.starts_with("s:")))
             .maybe_int(field.is_some().then_some(version))
-            .text(&tenant_handle.partition().channel())
+            .text(&tenant_handle.channel())
             .text(publish)
             .int(limits.history as i64)
             .int(limits.history_bytes as i64)

@@ -7,7 +7,6 @@ use crate::{
     store::{
         Store, StoreError,
         callers::{Bearer, caller::Caller},
-        keys::credential_entry,
         tenants::{TenantState, api_keys::read_key, handle::TenantHandle},
     },
 };
@@ -53,7 +52,8 @@ impl Store {
     async fn look_up(&self, bearer: &Bearer) -> Result<Option<Caller>, StoreError> {
         let tenant = match bearer {
             Bearer::Key(secret) | Bearer::Session(secret) | Bearer::Ingest(secret) => {
-                let tenant = self.redis.send(redis::cmd("GET").arg(credential_entry(secret.hash()))).await?;
+                let tenant =
+                    self.redis.send(redis::cmd("GET").arg(self.namespace().credential_entry(secret.hash()))).await?;
                 redis::from_redis_value::<Option<String>>(tenant)
                     .ok()
                     .flatten()

@@ -117,7 +117,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; the next heartbeat makes up for it.
     pub async fn send_heartbeat(&self, partition: Partition, replica: &ReplicaId) -> Result<(), StoreError> {
-        let key = partition.replicas();
+        let key = self.namespace().replicas(partition);
         let keys = std::iter::once(Key::from(key.as_str()));
         let args = [Arg::Text(replica.as_str()), Arg::Number(REPLICA_TTL.as_millis() as i64)];
         self.eval(Invocation::new(&functions::REPLICA_BEAT, keys, &args)).await.map(|_| ())

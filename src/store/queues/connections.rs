@@ -15,10 +15,7 @@ use crate::{
     },
     store::{
         Arg, Caller, INGEST_KEY_PREFIX, KeyKind, Limited, Secret, Stamped, Store, StoreError, TenantHandle,
-        codec::Reader,
-        functions,
-        keys::{CONNECTIONS, credential_entry, watched_entry},
-        tenants::api_keys::random_text,
+        codec::Reader, functions, keys::watched_entry, tenants::api_keys::random_text,
     },
 };
 
@@ -67,9 +64,13 @@ impl Store {
             self.ask(&functions::CONNECTION_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
         if let Limited::Done(_) = stamped.answer {
             let tenant = &caller.tenant().id;
-            self.redis.send(redis::cmd("SET").arg(credential_entry(secret.hash())).arg(tenant.as_str())).await?;
+            self.redis
+                .send(redis::cmd("SET").arg(self.namespace().credential_entry(secret.hash())).arg(tenant.as_str()))
+                .await?;
             if sealed_url.is_some() {
-                self.redis.send(redis::cmd("SADD").arg(CONNECTIONS).arg(watched_entry(tenant, id))).await?;
+                self.redis
+                    .send(redis::cmd("SADD").arg(self.namespace().connections()).arg(watched_entry(tenant, id)))
+                    .await?;
             }
         }
         let created = |created_ms| {
@@ -108,7 +109,7 @@ impl Store {
         let with_broker = connections.iter().filter(|(connection, _)| connection.sealed_url.is_some());
         let entries: Vec<_> = with_broker.map(|(connection, _)| watched_entry(tenant, &connection.id)).collect();
         if !entries.is_empty() {
-            self.redis.send(redis::cmd("SADD").arg(CONNECTIONS).arg(entries)).await?;
+            self.redis.send(redis::cmd("SADD").arg(self.namespace().connections()).arg(entries)).await?;
         }
         Ok(Stamped { now_us: stamped.now_us, position: stamped.position, answer: connections })
     }
@@ -122,9 +123,13 @@ impl Store {
         match reply.status() {
             "OK" => {
                 let hash = reply.whole(|reader| reader.text().map(str::to_owned))?;
-                self.redis.send(redis::cmd("DEL").arg(credential_entry(&hash))).await?;
+                self.redis.send(redis::cmd("DEL").arg(self.namespace().credential_entry(&hash))).await?;
                 self.redis
-                    .send(redis::cmd("SREM").arg(CONNECTIONS).arg(watched_entry(&caller.tenant().id, id)))
+                    .send(
+                        redis::cmd("SREM")
+                            .arg(self.namespace().connections())
+                            .arg(watched_entry(&caller.tenant().id, id)),
+                    )
                     .await?;
                 Ok(reply.stamped(true))
             }

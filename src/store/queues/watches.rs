@@ -12,11 +12,7 @@ use crate::{
             connection::{BrokerError, Connection, WatchHealth},
         },
     },
-    store::{
-        ReplicaId, Store, StoreError, functions,
-        keys::{CONNECTIONS, watched_entry},
-        queues::connections::decode_connection,
-    },
+    store::{ReplicaId, Store, StoreError, functions, keys::watched_entry, queues::connections::decode_connection},
 };
 
 /// Duration of a lease. With the interval of the replicas' polls it bounds the takeover of a killed watcher's connections to 10 s.
@@ -80,7 +76,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; reading changes nothing.
     pub async fn connections_to_watch(&self) -> Result<Vec<(TenantId, String)>, StoreError> {
-        let reply = self.redis.send(redis::cmd("SMEMBERS").arg(CONNECTIONS)).await?;
+        let reply = self.redis.send(redis::cmd("SMEMBERS").arg(self.namespace().connections())).await?;
         let entries: Vec<String> = redis::from_redis_value(reply)
             .map_err(|_| StoreError::UnexpectedReply { function: "connections", got: "no set".into() })?;
         let parse = |entry: &String| {
@@ -95,7 +91,9 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; repeating is harmless.
     pub async fn unlist_connection(&self, tenant: &TenantId, connection: &str) -> Result<(), StoreError> {
-        self.redis.send(redis::cmd("SREM").arg(CONNECTIONS).arg(watched_entry(tenant, connection))).await?;
+        self.redis
+            .send(redis::cmd("SREM").arg(self.namespace().connections()).arg(watched_entry(tenant, connection)))
+            .await?;
         Ok(())
     }
 

@@ -74,8 +74,10 @@ impl Store {
     ) -> Result<DueTenants, StoreError> {
         let unexpected = || StoreError::UnexpectedReply { function: "due_tenants", got: "another shape".into() };
         let read = async |last: usize| -> Result<Vec<(String, f64)>, StoreError> {
-            let first =
-                self.redis.send(redis::cmd("ZRANGE").arg(partition.due()).arg(0).arg(last).arg("WITHSCORES")).await?;
+            let first = self
+                .redis
+                .send(redis::cmd("ZRANGE").arg(self.namespace().due(partition)).arg(0).arg(last).arg("WITHSCORES"))
+                .await?;
             redis::from_redis_value(first).map_err(|_| unexpected())
         };
         // Mostly nothing is due, and the first says so.

@@ -5,10 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::access::{ApiKey, Scopes},
-    store::{
-        Arg, Caller, Limited, Secret, Stamped, Store, StoreError, TenantHandle, codec::Reader, functions,
-        keys::credential_entry,
-    },
+    store::{Arg, Caller, Limited, Secret, Stamped, Store, StoreError, TenantHandle, codec::Reader, functions},
 };
 
 /// Prefix of API keys.
@@ -81,7 +78,11 @@ impl Store {
             self.ask(&functions::KEY_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
         if let Limited::Done(_) = created.answer {
             self.redis
-                .send(redis::cmd("SET").arg(credential_entry(secret.hash())).arg(caller.tenant().id.as_str()))
+                .send(
+                    redis::cmd("SET")
+                        .arg(self.namespace().credential_entry(secret.hash()))
+                        .arg(caller.tenant().id.as_str()),
+                )
                 .await?;
         }
         let key =
@@ -120,9 +121,13 @@ impl Store {
         }
         let (old, key) = reply.whole(|reader| Some((reader.text()?.to_owned(), read_key(id, reader.bytes()?)?.1)))?;
         self.redis
-            .send(redis::cmd("SET").arg(credential_entry(secret.hash())).arg(caller.tenant().id.as_str()))
+            .send(
+                redis::cmd("SET")
+                    .arg(self.namespace().credential_entry(secret.hash()))
+                    .arg(caller.tenant().id.as_str()),
+            )
             .await?;
-        self.redis.send(redis::cmd("DEL").arg(credential_entry(&old))).await?;
+        self.redis.send(redis::cmd("DEL").arg(self.namespace().credential_entry(&old))).await?;
         Ok(reply.stamped(Some(NewKey { key, text })))
     }
 
@@ -135,7 +140,7 @@ impl Store {
         match reply.status() {
             "OK" => {
                 let hash = reply.whole(|reader| reader.text().map(str::to_owned))?;
-                self.redis.send(redis::cmd("DEL").arg(credential_entry(&hash))).await?;
+                self.redis.send(redis::cmd("DEL").arg(self.namespace().credential_entry(&hash))).await?;
                 Ok(reply.stamped(KeyRemoval::Removed))
             }
             "NOT_FOUND" => Ok(reply.stamped(KeyRemoval::NotFound)),

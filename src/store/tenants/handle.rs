@@ -12,7 +12,7 @@ use crate::{
     domain::names::TenantId,
     store::{
         functions::{Function, KeyExtent},
-        keys::{Key, KeyKind, Partition},
+        keys::{Key, KeyKind, Namespace, Partition, channel_behind},
         reservations::batcher::Traffic,
         tenants::rate_state::RateState,
     },
@@ -31,6 +31,8 @@ pub struct TenantHandle {
     partition: Partition,
     /// The prefix of its keys. A key is put together where it is written, since a replica caches thousands of tenants.
     prefix: Box<str>,
+    /// The number of its database, which the channel's name has.
+    database: i64,
     latest: AtomicI64,
     /// The highest position that an evicted handle of the partition had; this tenant may have been that one.
     evicted_floor: i64,
@@ -42,15 +44,22 @@ pub struct TenantHandle {
 }
 
 impl TenantHandle {
-    /// The handle of a tenant of which nothing was seen yet.
+    /// The handle of a tenant of which nothing was seen yet, in the namespace of an installation that is alone.
     #[must_use]
     pub fn new(tenant: TenantId) -> Self {
+        Self::within(&Namespace::default(), tenant)
+    }
+
+    /// The same within a namespace.
+    #[must_use]
+    pub fn within(namespace: &Namespace, tenant: TenantId) -> Self {
         let partition = Partition::of(&tenant);
-        let prefix = format!("hf:{{{}}}:{tenant}:", partition.tag()).into();
+        let prefix = format!("{}{tenant}:", namespace.partition_prefix(partition)).into();
         Self {
             tenant,
             partition,
             prefix,
+            database: namespace.database(),
             latest: AtomicI64::new(0),
             evicted_floor: 0,
             rate_state: RateState::default(),
@@ -79,12 +88,17 @@ impl TenantHandle {
     /// The key of that kind.
     #[must_use]
     pub fn key(&self, kind: KeyKind) -> Key<'_> {
-        let prefix = if kind.is_partitions() {
-            &self.prefix[..self.prefix.len() - self.tenant.as_str().len() - 1]
-        } else {
-            &self.prefix
-        };
-        Key::new(prefix, kind)
+        Key::new(if kind.is_partitions() { self.partition_prefix() } else { &self.prefix }, kind)
+    }
+
+    /// The channel on which its events are published.
+    #[must_use]
+    pub fn channel(&self) -> String {
+        channel_behind(self.partition_prefix(), self.database)
+    }
+
+    fn partition_prefix(&self) -> &str {
+        &self.prefix[..self.prefix.len() - self.tenant.as_str().len() - 1]
     }
 
     /// The keys of a function, in its order, for a tenant of which `has_definitions` is known.

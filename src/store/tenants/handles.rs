@@ -19,7 +19,7 @@ use std::{
 use crate::{
     domain::names::TenantId,
     store::{
-        keys::{PARTITIONS, Partition},
+        keys::{Namespace, PARTITIONS, Partition},
         tenants::handle::TenantHandle,
     },
     sync::lock,
@@ -30,6 +30,7 @@ use crate::{
 pub(in crate::store) struct TenantHandles {
     /// Capacity beside the handles in use.
     capacity: usize,
+    namespace: Namespace,
     state: Mutex<State>,
 }
 
@@ -44,10 +45,10 @@ struct State {
 
 impl TenantHandles {
     /// An empty cache that keeps about `capacity` handles beside those in use.
-    pub(in crate::store) fn new(capacity: usize) -> Self {
+    pub(in crate::store) fn new(capacity: usize, namespace: Namespace) -> Self {
         let evicted_floors = vec![0; usize::from(PARTITIONS)];
         let state = State { handles: HashMap::new(), evicted_floors, evict_at: capacity };
-        Self { capacity, state: Mutex::new(state) }
+        Self { capacity, namespace, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -70,7 +71,7 @@ impl TenantHandles {
             // A quarter more, so that the scan of all handles is a small part of the cost of each insertion.
             state.evict_at = self.capacity.max(state.handles.len()) / 4 * 5;
         }
-        let handle = TenantHandle::new(tenant.clone());
+        let handle = TenantHandle::within(&self.namespace, tenant.clone());
         let evicted_floor = state.evicted_floors[handle.partition().number()];
         let handle = Arc::new(handle.with_evicted_floor(evicted_floor));
         state.handles.insert(tenant.clone(), handle.clone());
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn handles_in_use_stay_and_the_others_are_bounded() {
-        let handles = TenantHandles::new(CAPACITY);
+        let handles = TenantHandles::new(CAPACITY, Namespace::default());
         let used: Vec<_> = (0..2 * CAPACITY).map(|_| handles.get_or_insert(&TenantId::random())).collect();
         used.iter().for_each(|handle| handle.note_position(7));
         for _ in 0..100 * CAPACITY {
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_floor_of_an_evicted_handle_stays_as_a_bound() {
-        let handles = TenantHandles::new(CAPACITY);
+        let handles = TenantHandles::new(CAPACITY, Namespace::default());
         let tenant = TenantId::random();
         handles.get_or_insert(&tenant).note_position(7_000);
         assert_eq!(handles.get_or_insert(&tenant).floor(), 7_000, "known exactly");
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_position_of_a_tenant_that_is_not_cached_raises_the_bound() {
-        let handles = TenantHandles::new(CAPACITY);
+        let handles = TenantHandles::new(CAPACITY, Namespace::default());
         let tenant = TenantId::random();
         handles.note_position(&tenant, 9_000);
         assert_eq!(handles.get_or_insert(&tenant).floor(), -9_000);

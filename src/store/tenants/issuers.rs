@@ -11,11 +11,11 @@ use crate::{
         names::TenantId,
     },
     store::{
-        Arg, Reply, Stamped, Store, StoreError, TenantHandle,
+        Arg, Reply, Stamped, Store, StoreError,
         call::Invocation,
         codec::Reader,
         functions::{self, Function},
-        keys::{Key, issuer_entry},
+        keys::Key,
         tenants::IssuerChange,
     },
 };
@@ -54,7 +54,7 @@ impl Store {
         id: &TenantId,
     ) -> Result<Option<Stamped<(Tenant, Option<Issuer>)>>, StoreError> {
         // Not through the cache: anybody may name a tenant here.
-        let state = self.tenant_state(&TenantHandle::new(id.clone()), "").await?;
+        let state = self.tenant_state(&self.fresh_handle(id), "").await?;
         Ok(state.map(|state| state.stamped(|state| (state.tenant, state.issuer))))
     }
 
@@ -63,7 +63,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a read changes nothing.
     pub async fn tenant_of_issuer(&self, issuer: &str, audience: &str) -> Result<Option<TenantId>, StoreError> {
-        let found = self.redis.send(redis::cmd("GET").arg(issuer_entry(issuer, audience))).await?;
+        let found = self.redis.send(redis::cmd("GET").arg(self.namespace().issuer_entry(issuer, audience))).await?;
         Ok(redis::from_redis_value::<Option<String>>(found)
             .ok()
             .flatten()
@@ -109,7 +109,7 @@ impl Store {
 
     /// Claims a pair for a tenant; `false` if it is another tenant's.
     async fn claim(&self, id: &TenantId, issuer: &str, audience: &str) -> Result<bool, StoreError> {
-        let entry = issuer_entry(issuer, audience);
+        let entry = self.namespace().issuer_entry(issuer, audience);
         let reply = self.eval_entry(&functions::ISSUER_CLAIM, &entry, &[id.as_str(), ""]).await?;
         if reply.status() == "OK" {
             return Ok(true);
@@ -126,7 +126,7 @@ impl Store {
     /// Removes the directory's entry of an issuer that the tenant does not trust any more.
     pub(in crate::store) async fn drop_pair(&self, id: &TenantId, issuer: &Issuer) -> Result<(), StoreError> {
         if let Some((iss, aud)) = issuer.pair() {
-            self.eval_entry(&functions::ISSUER_DROP, &issuer_entry(iss, aud), &[id.as_str()]).await?;
+            self.eval_entry(&functions::ISSUER_DROP, &self.namespace().issuer_entry(iss, aud), &[id.as_str()]).await?;
         }
         Ok(())
     }

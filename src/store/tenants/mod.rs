@@ -25,7 +25,6 @@ use crate::{
         Arg, NewKey, Reply, Secret, Stamped, Store, StoreError, TenantHandle,
         call::Invocation,
         functions::{self, Function},
-        keys::{TENANTS, credential_entry},
         tenants::{
             api_keys::{KEY_PREFIX, random_text},
             issuers::read_issuer,
@@ -171,8 +170,10 @@ impl Store {
         if reply.status() != "OK" {
             return Ok(None);
         }
-        self.redis.send(redis::cmd("ZADD").arg(TENANTS).arg(0).arg(id.as_str())).await?;
-        self.redis.send(redis::cmd("SET").arg(credential_entry(secret.hash())).arg(id.as_str())).await?;
+        self.redis.send(redis::cmd("ZADD").arg(self.namespace().tenants()).arg(0).arg(id.as_str())).await?;
+        self.redis
+            .send(redis::cmd("SET").arg(self.namespace().credential_entry(secret.hash())).arg(id.as_str()))
+            .await?;
         let created_ms = reply.now_us / 1000;
         let key = ApiKey { id: key_id, label: "default".into(), scopes, created_ms, used_ms: None };
         Ok(Some((
@@ -194,7 +195,7 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a read changes nothing.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Stamped<Tenant>>, StoreError> {
-        let state = self.tenant_state(&TenantHandle::new(id.clone()), "").await?;
+        let state = self.tenant_state(&self.fresh_handle(id), "").await?;
         Ok(state.map(|state| Stamped { now_us: state.now_us, position: state.position, answer: state.tenant }))
     }
 
@@ -206,7 +207,16 @@ impl Store {
         let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
         let ids = self
             .redis
-            .send(redis::cmd("ZRANGE").arg(TENANTS).arg(from).arg("+").arg("BYLEX").arg("LIMIT").arg(0).arg(limit + 1))
+            .send(
+                redis::cmd("ZRANGE")
+                    .arg(self.namespace().tenants())
+                    .arg(from)
+                    .arg("+")
+                    .arg("BYLEX")
+                    .arg("LIMIT")
+                    .arg(0)
+                    .arg(limit + 1),
+            )
             .await?;
         let mut ids: Vec<String> = redis::from_redis_value(ids)
             .map_err(|_| StoreError::UnexpectedReply { function: "tenants", got: "no list".into() })?;
@@ -246,7 +256,7 @@ impl Store {
                 [id, kind.name(), issuer.as_deref().unwrap_or(""), audience.as_deref().unwrap_or(""), sealed]
             }
         };
-        let (publish, channel) = (self.redis.publish_command(), handle.partition().channel());
+        let (publish, channel) = (self.redis.publish_command(), handle.channel());
         let settings = [tier, require_registration, id.as_str(), publish, &channel];
         let issuer = [issuer_id, kind, issuer, audience, sealed];
         let args = [&settings[..], &issuer, &[&default_ttl_ms, &max_ttl_ms]].concat();
@@ -258,26 +268,31 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done in part. Repeating finishes it.
     pub async fn delete_tenant(&self, id: &TenantId) -> Result<bool, StoreError> {
-        let handle = TenantHandle::new(id.clone());
+        let handle = self.fresh_handle(id);
         let issuer = self.tenant_state(&handle, "").await?.and_then(|state| state.issuer);
         let reply = self
             .eval_at(
                 &functions::TENANT_DELETE,
                 &handle,
-                &[id.as_str(), self.redis.publish_command(), &handle.partition().channel()],
+                &[id.as_str(), self.redis.publish_command(), &handle.channel()],
             )
             .await?;
         let found = reply.status() == "OK";
         if found {
             for hash in reply.each(|reader| reader.text().map(str::to_owned))? {
-                self.redis.send(redis::cmd("DEL").arg(credential_entry(&hash))).await?;
+                self.redis.send(redis::cmd("DEL").arg(self.namespace().credential_entry(&hash))).await?;
             }
         }
         if let Some(issuer) = issuer {
             self.drop_pair(id, &issuer).await?;
         }
-        self.redis.send(redis::cmd("ZREM").arg(TENANTS).arg(id.as_str())).await?;
+        self.redis.send(redis::cmd("ZREM").arg(self.namespace().tenants()).arg(id.as_str())).await?;
         Ok(found)
+    }
+
+    /// A handle that the cache does not keep, of a tenant that may not be there.
+    pub(in crate::store) fn fresh_handle(&self, tenant: &TenantId) -> TenantHandle {
+        TenantHandle::within(self.namespace(), tenant.clone())
     }
 
     /// The handle of a tenant.

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::{
-    Arg, Caller, Secret, Stamped, Store, StoreError, functions, keys::credential_entry, tenants::api_keys::random_text,
-};
+use crate::store::{Arg, Caller, Secret, Stamped, Store, StoreError, functions, tenants::api_keys::random_text};
 
 /// Prefix of sessions' texts.
 pub const SESSION_PREFIX: &str = "hf_sess_";
@@ -46,7 +44,7 @@ impl Store {
         let args = [Arg::Text(secret.hash()), Arg::Number(idle_ms), Arg::Number(longest_ms), Arg::Number(MAX_SESSIONS)];
         let reply = self.ask(&functions::SESSION_CREATE, caller, &args).await?;
         let entry = redis::cmd("SET")
-            .arg(credential_entry(secret.hash()))
+            .arg(self.namespace().credential_entry(secret.hash()))
             .arg(caller.tenant().id.as_str())
             .arg("EX")
             .arg(SESSION_LONGEST.as_secs())
@@ -62,7 +60,9 @@ impl Store {
     pub async fn end_session(&self, session: &Caller) -> Result<Stamped<()>, StoreError> {
         let stamped = self.ask_at_cost(0, &functions::SESSION_END, session, &[]).await?.stamped(());
         if let Some(field) = session.credential() {
-            self.redis.send(redis::cmd("DEL").arg(credential_entry(field.trim_start_matches("s:")))).await?;
+            self.redis
+                .send(redis::cmd("DEL").arg(self.namespace().credential_entry(field.trim_start_matches("s:"))))
+                .await?;
         }
         Ok(stamped)
     }

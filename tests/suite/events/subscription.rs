@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use holdfast::{
     domain::names::TenantId,
     redis::{Address, Subscription, SubscriptionEvent},
-    store::Partition,
+    store::{Namespace, Partition},
 };
 use serde_json::json;
 
@@ -54,10 +54,11 @@ async fn frequent_notifications_are_batched_and_single_ones_are_not_delayed() {
     let redis = Redis::start(dir.path(), &[]);
     let (subscription, received) = listen(&redis);
     let partition = Partition::of(&TenantId::random());
-    subscription.subscribe(&partition.channel()).await.unwrap();
+    subscription.subscribe(&Namespace::default().channel(partition)).await.unwrap();
     let mut connection = redis.connection();
-    let mut publish =
-        |what: usize| redis::cmd("PUBLISH").arg(partition.channel()).arg(what).exec(&mut connection).unwrap();
+    let mut publish = |what: usize| {
+        redis::cmd("PUBLISH").arg(Namespace::default().channel(partition)).arg(what).exec(&mut connection).unwrap()
+    };
 
     // Single notifications, each after a silence. A busy machine may delay some, not all of them.
     let delays = (0..20).map(|number| {

@@ -10,7 +10,7 @@ use holdfast::{
         },
         tier::Tier,
     },
-    store::{JobPage, Notification, ObservationCounts, ObserveOutcome, Partition, Payload, WatchLease},
+    store::{JobPage, Namespace, Notification, ObservationCounts, ObserveOutcome, Partition, Payload, WatchLease},
 };
 
 use crate::support::store_bench::Bench;
@@ -30,7 +30,7 @@ impl ObservationBench {
         let bench = Bench::start(tier).await;
         let lease = bench.connection();
         let mut subscription = bench.redis.connection();
-        let channel = Partition::of(&bench.tenant.id).channel();
+        let channel = Namespace::default().channel(Partition::of(&bench.tenant.id));
         // By hand: the library's own guard unsubscribes when it is dropped.
         redis::cmd("SUBSCRIBE").arg(channel).query::<redis::Value>(&mut subscription).unwrap();
         subscription.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -53,7 +53,7 @@ impl ObservationBench {
     pub fn published(&mut self) -> Vec<QueueChange> {
         let mut published = Vec::new();
         let end = "end of the published changes";
-        let channel = Partition::of(&self.bench.tenant.id).channel();
+        let channel = Namespace::default().channel(Partition::of(&self.bench.tenant.id));
         redis::cmd("PUBLISH").arg(channel).arg(end).query::<()>(&mut self.bench.redis.connection()).unwrap();
         loop {
             let (_, _, payload): (String, String, Vec<u8>) =

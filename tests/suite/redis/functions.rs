@@ -1,9 +1,12 @@
 //! The library of functions on real servers: persisted, replicated, mended where it is lost, beside other builds' libraries.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use holdfast::{
     domain::{names::TenantId, tier::Tier},
-    store::{FUNCTIONS, Function, KeyKind, Partition, TenantHandle},
+    redis::Address,
+    store::{Callers, FUNCTIONS, Function, KeyKind, Partition, Store, TenantHandle},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -30,13 +33,16 @@ fn version() -> &'static str {
     function("reserve").loaded_as().split('_').nth(1).unwrap()
 }
 
-/// The libraries that a server has, sorted.
+/// Prefix of the libraries that note when others were last in use.
+const NOTE: &str = "holdfastuse_";
+
+/// The libraries that a server has, sorted; without the notes of their use, which replicas make by themselves.
 pub(super) fn libraries(redis: &Redis) -> Vec<String> {
     let text: Vec<std::collections::BTreeMap<String, redis::Value>> = redis.ask("FUNCTION LIST");
     let name = |library: &std::collections::BTreeMap<String, redis::Value>| {
         redis::from_redis_value::<String>(library["library_name"].clone()).unwrap()
     };
-    let mut names: Vec<_> = text.iter().map(name).collect();
+    let mut names: Vec<_> = text.iter().map(name).filter(|name| !name.starts_with(NOTE)).collect();
     names.sort();
     names
 }
@@ -209,9 +215,21 @@ async fn two_builds_stand_side_by_side_and_only_what_nobody_uses_is_removed() {
     let bench = Bench::start(Tier::Pro).await;
     let redis = &bench.redis;
     let hour_ms = 3_600_000;
-    let note =
-        |name: &str, ago_ms: i64| redis.ask::<()>(&format!("HSET hf:libraries {name} {}", bench.now_ms() - ago_ms));
-    let noted = |name: &str| redis.ask::<Option<i64>>(&format!("HGET hf:libraries {name}"));
+    let note = |version: &str, ago_ms: i64| {
+        let name = format!("{NOTE}{version}");
+        let text = format!(
+            "#!lua name={name}\n-- last used at {}\nredis.register_function('{name}', function() return 1 end)",
+            bench.now_ms() - ago_ms
+        );
+        redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(text).exec(&mut redis.connection()).unwrap();
+    };
+    let noted = |version: &str| {
+        let mut list = redis::cmd("FUNCTION");
+        list.arg("LIST").arg("LIBRARYNAME").arg(format!("{NOTE}{version}")).arg("WITHCODE");
+        let found: Vec<std::collections::BTreeMap<String, redis::Value>> = list.query(&mut redis.connection()).unwrap();
+        let text: String = redis::from_redis_value(found.first()?["library_code"].clone()).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("-- last used at ")?.parse::<i64>().ok())
+    };
     let read = async |version: &str| {
         let keys =
             [KeyKind::Meta, KeyKind::Keys].map(|kind| TenantHandle::new(bench.tenant.id.clone()).key(kind).to_string());
@@ -240,10 +258,15 @@ async fn two_builds_stand_side_by_side_and_only_what_nobody_uses_is_removed() {
     all.sort();
 
     // When this build notes its use, then all stay, and who was not noted has a day from now on.
-    note("holdfast_22222222", 23 * hour_ms);
+    note("22222222", 23 * hour_ms);
     bench.store.note_library_use().await.unwrap();
+    // Nor does an installation on another database remove any, which has never seen them in use.
+    let address = Address::parse(&format!("{}?db=1", redis.url())).unwrap();
+    let other = Store::open(address, Arc::new(Callers::default()));
+    other.redis().connected().await;
+    other.note_library_use().await.unwrap();
     assert_eq!(libraries(redis), all);
-    for name in [ours().as_str(), "holdfast_11111111"] {
+    for name in [version(), "11111111"] {
         assert!(noted(name).is_some_and(|at_ms| at_ms > bench.now_ms() - hour_ms), "{name}");
     }
     assert_eq!(noted("others"), None);
@@ -252,14 +275,14 @@ async fn two_builds_stand_side_by_side_and_only_what_nobody_uses_is_removed() {
     bench.reserve(&[wanted("w", "r", 60)]).await;
 
     // When two were last used more than a day ago, then they go; ours never, whatever the note says.
-    for name in ["holdfast_11111111", "holdfast_44444444", ours().as_str()] {
+    for name in ["11111111", "44444444", version()] {
         note(name, 24 * hour_ms + 60_000);
     }
     bench.store.note_library_use().await.unwrap();
     all.retain(|name| name != "holdfast_11111111");
     assert_eq!(libraries(redis), all);
-    assert_eq!((noted("holdfast_11111111"), noted("holdfast_44444444")), (None, None));
-    assert!(noted(&ours()).is_some_and(|at_ms| at_ms > bench.now_ms() - hour_ms));
+    assert_eq!((noted("11111111"), noted("44444444")), (None, None));
+    assert!(noted(version()).is_some_and(|at_ms| at_ms > bench.now_ms() - hour_ms));
     assert!(read("22222222").await.is_ok());
     bench.reserve(&[wanted("w", "s", 60)]).await;
 }

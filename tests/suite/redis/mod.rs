@@ -1,6 +1,9 @@
 //! Redis topologies, transports, outages, the private server; a replica's start and end.
 
+mod addresses;
 mod functions;
+mod inspection;
+mod installations;
 mod outages;
 mod private_redis;
 pub mod replicas;

@@ -149,7 +149,7 @@ fn only_entry(folder: &Path) -> PathBuf {
 }
 
 /// The folder of the Python packages that `make` installs for the tests.
-fn packages() -> PathBuf {
+pub(super) fn packages() -> PathBuf {
     only_entry(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/.venv/lib")).join("site-packages")
 }
 

@@ -10,6 +10,7 @@ use std::{
 use holdfast::{domain::names::TenantId, store::Partition};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
@@ -26,17 +27,22 @@ pub fn node(dir: &Path, port: u16, options: &[&str]) -> Redis {
 }
 
 /// A sentinel that monitors the primary at a port under the name `house`.
-struct Sentinel {
+pub(super) struct Sentinel {
     child: Child,
-    port: u16,
+    pub(super) port: u16,
 }
 
 impl Sentinel {
     fn start(dir: &Path, primary: u16) -> Self {
+        Self::start_with(dir, primary, "bind 127.0.0.1\n")
+    }
+
+    /// Starts one with further lines in its configuration.
+    pub(super) fn start_with(dir: &Path, primary: u16, lines: &str) -> Self {
         let port = free_port();
         let file = dir.join(format!("sentinel-{port}.conf"));
         let text = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor house 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds house 1000\n\
+            "port {port}\n{lines}dir {}\nsentinel monitor house 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds house 1000\n\
              sentinel failover-timeout house 5000\n",
             dir.display()
         );
@@ -121,6 +127,57 @@ impl SentinelSetup {
         self.first.kill();
         eventually("the other is promoted", || self.second.info("replication", "role").as_deref() == Some("master"));
     }
+}
+
+/// A TCP proxy to a port, on which everything takes its time, each way.
+pub(super) struct FarAway {
+    pub(super) port: u16,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl FarAway {
+    pub(super) async fn start(port: u16, each_way: Duration) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own_port = listener.local_addr().unwrap().port();
+        let accepting = tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    // As long as TCP's own handshake takes.
+                    tokio::time::sleep(2 * each_way).await;
+                    let far = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    let (near, far) = (near.into_split(), far.into_split());
+                    tokio::join!(carry(near.0, far.1, each_way), carry(far.0, near.1, each_way));
+                });
+            }
+        });
+        Self { port: own_port, accepting }
+    }
+}
+
+impl Drop for FarAway {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Carries bytes on, each piece `delay` after it came.
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, delay: Duration) {
+    let (pieces, mut coming) = tokio::sync::mpsc::unbounded_channel::<(tokio::time::Instant, Vec<u8>)>();
+    let reading = async move {
+        let mut piece = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = from.read(&mut piece).await {
+            let _ = pieces.send((tokio::time::Instant::now() + delay, piece[..read].to_vec()));
+        }
+    };
+    let writing = async move {
+        while let Some((at, piece)) = coming.recv().await {
+            tokio::time::sleep_until(at).await;
+            if to.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(reading, writing);
 }
 
 #[tokio::test]

@@ -79,7 +79,11 @@ async fn batches_keep_as_many_events_as_the_tier_says_and_not_many_more() {
     tiers.of_mut(Tier::Enterprise).history = KEPT as u64;
     let store = Store::open(
         Address::parse(&bench.redis.url()).unwrap(),
-        Arc::new(Callers::new(tiers, holdfast::domain::access::DEFAULT_KNOWN_CREDENTIALS)),
+        Arc::new(Callers::new(
+            tiers,
+            holdfast::domain::access::DEFAULT_KNOWN_CREDENTIALS,
+            holdfast::store::Namespace::default(),
+        )),
     );
     tokio::time::timeout(TIMEOUT, store.redis().connected()).await.expect("redis is reached");
     let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();

@@ -64,7 +64,11 @@ async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Call
     change(&mut tiers);
     let store = Store::open(
         Address::parse(&bench.redis.url()).unwrap(),
-        Arc::new(Callers::new(tiers, holdfast::domain::access::DEFAULT_KNOWN_CREDENTIALS)),
+        Arc::new(Callers::new(
+            tiers,
+            holdfast::domain::access::DEFAULT_KNOWN_CREDENTIALS,
+            holdfast::store::Namespace::default(),
+        )),
     );
     tokio::time::timeout(TIMEOUT, store.redis().connected()).await.expect("redis is reached");
     let caller = store.caller(&Bearer::Key(Secret::of(&bench.key.text))).await.unwrap().unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::DateTime;
 use holdfast::{
     domain::{names::TenantId, tier::Tier},
-    store::{DueTenants, Partition},
+    store::{DueTenants, Namespace, Partition},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -295,7 +295,11 @@ async fn what_is_not_due_is_not_read() {
     let partition = Partition::of(&bench.tenant.id);
     let clock = bench.store.clock().await.unwrap();
     let put = |deadline_ms: i64| {
-        bench.redis.ask::<()>(&format!("ZADD {} {deadline_ms} {}", partition.due(), TenantId::random().as_str()))
+        bench.redis.ask::<()>(&format!(
+            "ZADD {} {deadline_ms} {}",
+            Namespace::default().due(partition),
+            TenantId::random().as_str()
+        ))
     };
     let told = || bench.redis.info("stats", "total_net_output_bytes").unwrap().parse::<i64>().unwrap();
     let look = async || {

@@ -15,6 +15,9 @@ use crate::support::{
 /// At the end of a test, the counts of at most this many tenants are checked.
 const TENANTS_CHECKED: usize = 500;
 
+/// The only option of a server that has no DEBUG to enable.
+const NO_DEBUG_COMMAND: &str = "no debug command";
+
 /// A redis-server process over a directory of its own, on a Unix socket.
 pub struct Redis {
     program: PathBuf,
@@ -28,6 +31,13 @@ impl Redis {
         Self::start_program(Path::new("redis-server"), dir, options)
     }
 
+    /// Starts a server before version 7, which does not know every option that the others are given.
+    pub fn start_old(program: &Path, dir: &Path) -> Self {
+        let options = [NO_DEBUG_COMMAND.to_owned()];
+        let child = Self::spawn(program, dir, &options);
+        Self { program: program.to_owned(), child, dir: dir.to_owned(), options: options.to_vec() }
+    }
+
     /// Starts a server of another version, or a Valkey.
     pub fn start_program(program: &Path, dir: &Path, options: &[&str]) -> Self {
         std::fs::create_dir_all(dir).unwrap();
@@ -39,8 +49,16 @@ impl Redis {
     fn spawn(program: &Path, dir: &Path, options: &[String]) -> Child {
         let socket = dir.join("redis.sock");
         let _ = std::fs::remove_file(&socket);
-        let child = bound_to_test(program.to_str().expect("a path in UTF-8"))
-            .args(["--port", "0", "--save", "", "--unixsocketperm", "700", "--enable-debug-command", "yes"])
+        let mut command = bound_to_test(program.to_str().expect("a path in UTF-8"));
+        command.args(["--port", "0", "--save", "", "--unixsocketperm", "700"]);
+        let options = match options {
+            [only] if only == NO_DEBUG_COMMAND => &[],
+            options => {
+                command.args(["--enable-debug-command", "yes"]);
+                options
+            }
+        };
+        let child = command
             .arg("--unixsocket")
             .arg(&socket)
             .arg("--dir")
@@ -99,12 +117,12 @@ impl Redis {
     }
 
     /// Each key's serialised value, and whether it expires; without what every call may change: the rate's state, when API keys were
-    /// last used, when a limit was last published; and without the libraries in use, which replicas note by themselves.
+    /// last used, when a limit was last published.
     pub fn snapshot(&self) -> BTreeMap<String, (Vec<u8>, bool)> {
         let mut connection = self.connection();
         let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
         keys.into_iter()
-            .filter(|key| !key.ends_with(":used") && key != "hf:libraries")
+            .filter(|key| !key.ends_with(":used"))
             .map(|key| {
                 if key.ends_with(":meta") {
                     let mut fields: BTreeMap<String, Vec<u8>> =

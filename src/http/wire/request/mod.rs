@@ -1,7 +1,6 @@
 //! JSON bodies of requests: extractors with limits of size, time and memory, and errors with the path of each field.
 
 mod list;
-mod nearest;
 mod parse;
 mod read;
 

@@ -7,8 +7,11 @@ use serde::{Deserializer, de};
 use serde_json::value::RawValue;
 
 use crate::{
-    domain::field_errors::{FieldError, FieldErrors},
-    http::wire::{error::ApiError, request::nearest::nearest},
+    domain::{
+        field_errors::{FieldError, FieldErrors},
+        nearest::nearest,
+    },
+    http::wire::error::ApiError,
 };
 
 /// Bytes of a text from the body that an error quotes.

@@ -1,7 +1,8 @@
-//! The known field that a misspelt one was probably meant to be.
+//! The known name that a misspelt one was probably meant to be.
 
 /// The nearest of `known`: another spelling of the same words, a part of the other, or a few letters apart.
-pub(super) fn nearest<'a>(field: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(field: &str, known: &[&'a str]) -> Option<&'a str> {
     // No known name is longer; a longer one is not even compared.
     if field.len() > MAX_COMPARED_BYTES {
         return None;
