@@ -123,7 +123,7 @@ bench-streams: ## measure event streams beside a bare epoll loop and their peers
 	bench/streams.py $(PARTS)
 
 need-test:
-	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv valgrind curl
+	scripts/need cargo rustfmt clippy cc redis-server setpriv nginx chromium node npm python-venv valgrind curl jq openssl postgres
 
 # The folder's time is what cargo looks at, so it is made anew.
 $(WEB): $(WEB_SOURCES)

@@ -1,9 +1,10 @@
-//! Errors, unknown fields, the OpenAPI document, pages, clients, examples, open mode, secrets.
+//! Errors, unknown fields, the OpenAPI document, pages, clients, examples, the guide, open mode, secrets.
 
 mod browser;
 mod clients;
 mod errors;
 mod examples;
+mod guide;
 mod open_mode;
 mod openapi;
 pub mod secrets;
