@@ -87,11 +87,11 @@ async fn a_user_who_may_neither_call_functions_nor_run_scripts_is_refused() {
     becomes_ready_and_serves(&replica).await;
 }
 
-/// The rules that README names for a user of Redis are enough.
+/// The rules that docs/redis.md names for a user of Redis are enough.
 #[tokio::test]
 async fn the_rights_of_the_documents_are_enough() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let rules = readme.lines().find_map(|line| line.trim().strip_prefix("ACL SETUSER holdfast on >PASSWORD ")).unwrap();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/redis.md")).unwrap();
+    let rules = page.lines().find_map(|line| line.trim().strip_prefix("ACL SETUSER holdfast on >PASSWORD ")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (_redis, replica) = replica_of_user(rules, dir.path());
     becomes_ready_and_serves(&replica).await;
