@@ -98,18 +98,8 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
 #[test]
 fn every_setting_that_a_document_names_is_one() {
     // Read by make, the tests and the command line, not by the service.
-    let elsewhere = [
-        "LONG",
-        "READ_ONLY_SECONDS",
-        "URL",
-        "KEY",
-        "PROFILE",
-        "FENCE",
-        "RESOURCE",
-        "REQUESTER",
-        "SLOT",
-        "EXPIRES_AT",
-    ];
+    let elsewhere =
+        ["LONG", "READ_ONLY_SECONDS", "URL", "KEY", "PROFILE", "FENCE", "RESOURCE", "REQUESTER", "SLOT", "EXPIRES_AT"];
     let names: BTreeSet<_> = config::names().chain(elsewhere).collect();
     let others = ["compose.yaml", "Dockerfile", "Makefile", "CHANGELOG.md"].map(str::to_owned);
     for document in documents().iter().chain(&others) {

@@ -36,7 +36,7 @@ async fn until_waiting(at: &Client<'_>, resource: &str, count: i64) {
 async fn a_redis_that_is_killed_and_comes_back_keeps_every_place() {
     // With one connection to Redis, a replica that serves again serves every call.
     let durable = ["--appendonly", "yes", "--appendfsync", "always"];
-    let mut world = World::<2>::with(&durable, &[("HOLDFAST_WORKERS", "1")]).await;
+    let mut world = World::<2>::with(&durable, &[("WORKERS", "1")]).await;
     let tenant = world.tenant().await;
     let held = world.at(&tenant).acquire("w0", "r", None).await;
     let url = world.replicas[1].url.clone();

@@ -85,9 +85,8 @@ fn single() -> impl Strategy<Value = Wish> {
 fn group() -> impl Strategy<Value = Wish> {
     let method = prop::sample::select(&["ALL_OR_NONE", "ALL_OR_NONE", "AS_MANY_AS_POSSIBLE", "FIRST"][..]);
     let names = prop::sample::subsequence(&NAMES[..], 1..4).prop_shuffle();
-    (method, prop::sample::select(&REQUESTERS[..]), names, quantity()).prop_map(
-        |(method, requester, names, quantity)| with_quantity(several(method, requester, &names), quantity),
-    )
+    (method, prop::sample::select(&REQUESTERS[..]), names, quantity())
+        .prop_map(|(method, requester, names, quantity)| with_quantity(several(method, requester, &names), quantity))
 }
 
 fn wait() -> impl Strategy<Value = Wait> {
@@ -461,8 +460,10 @@ impl Pair<'_> {
 
     /// The tenant's key of a kind.
     fn key(&self, kind: &str) -> String {
-        let keys: Vec<String> =
-            redis::cmd("KEYS").arg(format!("*{}{kind}", self.tenant.id)).query(&mut self.world.redis.connection()).unwrap();
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("*{}{kind}", self.tenant.id))
+            .query(&mut self.world.redis.connection())
+            .unwrap();
         keys.into_iter().next().unwrap_or_else(|| kind.into())
     }
 
@@ -593,7 +594,11 @@ fn calls_that_see_what_they_plan() -> Vec<Vec<Op>> {
             Op::Transactions(vec![all("w1", &["b", "c"], wait(0)), all("w2", &["c"], wait(0))]),
         ],
         // A lower one lets go of it at once.
-        vec![take("w0", "b"), queue("w1", "X", 5), Op::Batch(vec![(one("w1", "X"), wait(-5)), (one("w0", "X"), wait(0))])],
+        vec![
+            take("w0", "b"),
+            queue("w1", "X", 5),
+            Op::Batch(vec![(one("w1", "X"), wait(-5)), (one("w0", "X"), wait(0))]),
+        ],
         // The same ticket twice leaves one place.
         vec![
             take("w0", "a"),
@@ -620,11 +625,7 @@ fn calls_that_see_what_they_plan() -> Vec<Vec<Op>> {
             queue("w1", "P", 1),
         ],
         // A circle is told where all of it is asked for in one call.
-        vec![
-            take("w0", "a"),
-            take("w1", "b"),
-            Op::Batch(vec![(one("w0", "b"), wait(0)), (one("w1", "a"), wait(0))]),
-        ],
+        vec![take("w0", "a"), take("w1", "b"), Op::Batch(vec![(one("w0", "b"), wait(0)), (one("w1", "a"), wait(0))])],
         // A ticket that is served in the call keeps no more than it took.
         vec![
             take("w0", "a"),
