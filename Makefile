@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve growth replicas idle start peers
 .PHONY: help run build web fmt check lint doc test test-long test-hour need-test \
-	bench bench-build bench-tools bench-core bench-functions bench-streams $(BENCH_PARTS:%=bench-%)
+	bench bench-build bench-tools bench-core bench-functions bench-streams bench-waiting $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -111,6 +111,12 @@ bench-tools: $(PEER_NODE) $(PEER_PYTHON) ## install the peers: etcd, ZooKeeper, 
 bench-core: ## count what the decision core costs Redis, in instructions; writes bench/results/<date>-core.md; ROWS="C2 C8" only prints these
 	scripts/need redis-server setpriv valgrind python3
 	PYTHONPATH=bench python3 -B -m core $(or $(ROWS),--save)
+
+# WAITING=... passes options, as in WAITING='--hand-overs 1000000'. PROFILE=fast builds sooner; the report says which it was.
+bench-waiting: $(PEER_PYTHON) ## measure hand-overs to those who wait beside peers; PARTS="latency cost" only prints these
+	scripts/need cargo cc redis-server setpriv python3
+	$(if $(HOLDFAST),,cargo build --profile $(PROFILE) --locked)
+	PYTHONPATH=bench python3 -B -m waiting --profile $(PROFILE) --holdfast $(or $(HOLDFAST),$(TARGET)/$(PROFILE)/holdfast) $(WAITING) $(or $(PARTS),--save)
 
 bench-functions: ## measure what each function costs Redis
 	scripts/need cargo cc redis-server setpriv

@@ -113,12 +113,16 @@ def webdis(servers: Servers, redis: Redis) -> Peer:
     return Peer("webdis", "HTTP, EVALSHA of the reference pair", NO_ORDER, PER_CALL, through("webdis", server, "--scripts", *scripts))
 
 
-def etcd(servers: Servers) -> list[Peer]:
+def start_etcd(servers: Servers) -> Server:
     port, other = free_port(), free_port()
     client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{other}"
     words = ["etcd", "--data-dir", servers.dir / "etcd", "--listen-client-urls", client, "--advertise-client-urls", client, "--log-level", "error"]
     words += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
-    server = servers.listening(Server, port, *words)
+    return servers.listening(Server, port, *words)
+
+
+def etcd(servers: Servers) -> list[Peer]:
+    server = start_etcd(servers)
     lease = server.call("POST", "/v3/lease/grant", body={"TTL": "3600"})[1]["ID"]
     lacks = "limits, pools, trees; a lease per name would cost a third call. It does write to disk before it answers, and has revisions and a watch"
     return [
@@ -127,13 +131,17 @@ def etcd(servers: Servers) -> list[Peer]:
     ]
 
 
-def zookeeper(servers: Servers) -> list[Peer]:
+def start_zookeeper(servers: Servers) -> int:
     port = free_port()
     file = servers.dir / "zoo.cfg"
     here = f"dataDir={servers.dir}/zookeeper\nclientPort={port}\nclientPortAddress=127.0.0.1\n"
     file.write_text(f"tickTime=2000\n{here}maxClientCnxns=0\nadmin.enableServer=false\n")
     options = [f"-Dzookeeper.log.dir={servers.dir}", "-Dzookeeper.root.logger=ERROR,CONSOLE", "-Xmx1g"]
-    servers.listening(Server, port, "java", *options, "-cp", f"/etc/zookeeper/conf:{ZOOKEEPER}", "org.apache.zookeeper.server.quorum.QuorumPeerMain", file)
+    return servers.listening(Server, port, "java", *options, "-cp", f"/etc/zookeeper/conf:{ZOOKEEPER}", "org.apache.zookeeper.server.quorum.QuorumPeerMain", file).port
+
+
+def zookeeper(servers: Servers) -> list[Peer]:
+    port = start_zookeeper(servers)
     run = lambda what: by_itself(PYTHON, "zookeeper.py", port, what)
     lacks = "a time to live (a session instead), history, limits, pools. It does write to disk before it answers, and has fences (zxid) and watches"
     return [

@@ -22,6 +22,7 @@ TIERS = f"""[{TIER}]
 requests_per_second = 100000
 burst = 1000000
 concurrent_reservations = 100000000
+waiting_tickets = 100000000
 """
 
 
@@ -164,8 +165,8 @@ class Servers:
             settings["WORKERS"] = str(workers)
         return {f"HOLDFAST_{name}": value for name, value in settings.items()}
 
-    def replica(self, redis: Redis, workers: int | None = None) -> Server:
-        port = free_port()
+    def replica(self, redis: Redis, workers: int | None = None, port: int | None = None) -> Server:
+        port = port or free_port()
         replica = self.listening(Server, port, self.holdfast, "serve", env=self.environment(redis, port, workers))
         until("a replica ready", lambda: replica.call("GET", "/readyz")[0] == 200)
         return replica

@@ -112,10 +112,10 @@ function events.refuse_group(request, tail, extra)
   said_before = nil
 end
 
--- A refusal: published for those who listen now, never kept, without a position. `cause`: what is in the way, or false.
-function events.refuse(kind, status, cause, request, requester, resource_type, name, extra)
+-- A refusal: published for those who listen now, never kept, without a position. `cause`: what is in the way, or false; `its_note`: of who asked.
+function events.refuse(kind, status, cause, request, requester, resource_type, name, its_note)
   add_whole(caller.head .. pack(false, false, false, now_ms, false, kind, status, cause, request, caller.label, requester, resource_type,
-    caller.label, caller.end_user, false, 0, extra or false, name), false)
+    caller.label, caller.end_user, its_note or false, 0, false, name), false)
   said_before = nil
 end
 

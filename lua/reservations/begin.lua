@@ -47,9 +47,15 @@ end
 -- call may do, or nil.
 function plan.prepare()
   plan.start()
+  plan.has_prepared = due and due <= now_ms or unsettled > 0
   if due and due <= now_ms and end_lapsed() or unsettled > 0 and DEFINITIONS and settle() then
     return outcome('AGAIN')
   end
+end
+
+-- What a call is answered that would take too much: what was done before it is done now, so the same call takes less.
+function plan.too_much()
+  return plan.has_prepared and 'AGAIN' or 'TOO_MUCH_WORK'
 end
 
 function plan.head()

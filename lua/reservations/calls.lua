@@ -101,7 +101,7 @@ function calls.refusal(why, count, request)
   elseif why == 'TTL' then
     return outcome('TTL', caller.greatest_ttl_ms)
   end
-  return outcome(why)
+  return outcome(why == 'TOO_MUCH_WORK' and plan.too_much() or why)
 end
 
 -- Ends a call that is refused, or finishes it where `why` is nil.

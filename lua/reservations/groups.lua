@@ -216,8 +216,10 @@ local function wait_for(t, wish, list, method, count, wait, stands, changed, hea
     end
     return false
   end
+  local answered_then = answered
   answered = head - 1
   local why = wait_for_group(t, method, list, wish, wait, cause)
+  answered = answered_then -- what became of the items stands behind it
   return why == 'WAITING_LIMIT' and why or is_too_much() and 'TOO_MUCH_WORK' or true
 end
 
@@ -270,14 +272,12 @@ function plan_transactions(packed, at)
         tickets.plan_claim(t)
       end
     end
-    for n = 1, list and not is_waiting and count or 0 do
+    for n = 1, list and count or 0 do
       if statuses[n] == 'ALREADY_HAD' then
         tickets.claim_shown(false, { list[n] })
       end
     end
-    if is_waiting then
-      answers[head] = answers[answered]
-    elseif not stands then
+    if not is_waiting and not stands then
       answers[head] = ROLLED_BACK
     end
     if not is_waiting and (changed or not stands) then

@@ -20,9 +20,9 @@
 --                  item and how it waits, see wait.lua), then columns (see items.lua): names, tokens to give, tails, times to live
 -- returns       OK, now_us, position, then per item: fence, deadline_ms or false, now_ms: acquired, and it stands alone | A, fence, deadline_ms or
 --               false, now_ms, place, physical name: acquired | H, packed reservation, physical name: ALREADY_HAD | status, kind of what is in
---               the way, its name, holder or false, deadline_ms or false | W, ticket, place, wait ends ms, expected ms or false, then why it
---               cannot be had: status, kind, name, holder or false, deadline_ms or false: it waits | D, array of requesters: they would wait for
---               each other
+--               the way, its name, holder or false, deadline_ms or false, the holder's note or false, how many wait for it: it is refused | W,
+--               ticket, place, wait ends ms, expected ms or false, requester of who is next or false, then as refused: it waits
+--               | D, array of requesters: they would wait for each other
 --               | LIMIT, now_us, position, limit type, limit, held, earliest deadline_ms or false | TTL, now_us, position, greatest ttl in ms
 --               | TOO_MUCH_WORK, now_us, position | AGAIN, now_us, position | STALE, now_us, 0 | KEYS: name those of tickets, too | RATE, now_us, position, rate, wait_us
 -- cost          O(items * (depth + blocks) * log held)

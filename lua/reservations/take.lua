@@ -60,17 +60,29 @@ function refuse_ttl()
   return 'TTL'
 end
 
+-- The note with which a name is held, or false.
+local function note_of(name)
+  local packed = look(name)
+  if not packed then
+    return false
+  end
+  local _, _, _, _, _, _, _, _, _, note_text = unpack_limit(packed, 9, 0)
+  return note_text
+end
+
 -- Refuses to take something: publishes and answers it. `conflict` is what is in the way.
 local function refuse_take(name, tail, status, kind, conflict, holder, until_ms)
+  local holder_note = holder and note_of(conflict)
   if asking and asking.is_silent and status ~= 'NOT_VALID' and not definitions.is_beyond(name) then
-    asking.cause = { status, kind, conflict, holder or false, until_ms or false }
+    asking.cause = { status, kind, conflict, holder or false, until_ms or false, holder_note, 0 }
     return status
   end
-  local _, requester, resource_type = unpack_limit(tail, 2, 0)
+  local _, requester, resource_type, _, _, its_note = unpack_limit(tail, 5, 0)
   if not group_at then
-    events.refuse('RESERVE_FAILED', status, { kind, conflict, holder or '', until_ms or false }, 'RESERVE', requester, resource_type, name)
+    events.refuse('RESERVE_FAILED', status, { kind, conflict, holder or '', until_ms or false }, 'RESERVE', requester, resource_type, name, its_note)
   end
-  answer(pack(status, kind, conflict, holder or false, until_ms or false))
+  local ahead = waiting_count > 0 and kind ~= 'kept' and lines.ahead('w' .. name) or 0
+  answer(pack(status, kind, conflict, holder or false, until_ms or false, holder_note, ahead))
   return status
 end
 

@@ -42,7 +42,7 @@ function register(keys, args)
   for item = 1, many do
     local why, which = drafts.register(names[item], unpack(definitions_of[item]))
     if is_too_much() or why == 'TOO_MUCH_WORK' then
-      return close_call('TOO_MUCH_WORK')
+      return close_call(plan.too_much())
     elseif why then
       return close_call('CONFLICT', item - 1, why, which)
     end

@@ -80,9 +80,9 @@ end
 
 -- Of the members of a line that come before an order: those that join, and how many leave, in this call.
 local function changes_before(prefix, order)
-  local joining, leaving, turns, to = {}, 0, 0, prefix .. '\0' .. order
+  local joining, leaving, turns = {}, 0, 0
   for member, joins in pairs(changed[prefix] or {}) do
-    if precedes(member, to) then
+    if precedes(sub(member, -LENGTH), order) then
       if joins then
         joining[#joining + 1] = member
       else
@@ -120,6 +120,18 @@ end
 
 local function range(prefix, count)
   return lines.range(prefix, count, lines.order)
+end
+
+-- The member of a line that comes first of those before an order, or nil.
+function lines.first(prefix, order)
+  local members = lines.range(prefix, 1, order)
+  local first = members[1]
+  for n = 2, #members do
+    if precedes(lines.key(members[n]), lines.key(first)) then
+      first = members[n]
+    end
+  end
+  return first
 end
 
 -- How many tickets in a line come before who asks.

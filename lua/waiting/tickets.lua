@@ -176,7 +176,7 @@ local function emit_of(t, said, by, more)
   events.speak_as(caller.packed_label)
 end
 
--- A new ticket takes its place. `cause`: status, kind, name, holder and end of what is in the way.
+-- A new ticket takes its place. `cause`: status, kind, name, holder and end of what is in the way. Answers as `tickets.place`.
 function tickets.join(t, cause)
   next_position()
   position = position - 1 -- the event takes it
@@ -189,8 +189,10 @@ function tickets.join(t, cause)
   joined_count = joined_count + 1
   joined[joined_count], opened[t.id], is_opened = t, t, true
   local status, kind, conflict, holder, until_ms = unpack(cause)
+  local place, next_requester = tickets.place(t)
   emit_of(t, pack('WAITING', status, { kind, conflict, holder or '', until_ms or false }, 'RESERVE'), caller.packed_label,
-    extra(t, false, tickets.place(t), t.wait_ends_ms))
+    extra(t, false, place, t.wait_ends_ms))
+  return place, next_requester
 end
 
 -- Writes what the call has planned of tickets.
@@ -253,13 +255,18 @@ function tickets.ask_again(t, wait_ends_ms)
   end)
 end
 
--- Its place among those who want the same: 1 is next.
+-- Its place among those who want the same: 1 is next; and the requester of who is next, false where it is this one.
 function tickets.place(t)
-  local ahead = 0
+  local most, line = 0, nil
   for n = 1, #t.items do
-    ahead = max(ahead, lines.ahead('w' .. t.items[n][1], t.order))
+    local ahead = lines.ahead('w' .. t.items[n][1], t.order)
+    if ahead > most then
+      most, line = ahead, 'w' .. t.items[n][1]
+    end
   end
-  return ahead + 1
+  local first = line and lines.first(line, t.order)
+  local before = first and tickets.read(lines.ticket(first))
+  return most + 1, before and reservation.requester(before.items[1][3]) or false
 end
 
 -- It leaves the lines.
@@ -431,6 +438,6 @@ end
 -- A ticket as it is answered.
 function tickets.row(t)
   local waits = t.status == 'W'
-  return pack(t.status, t.since_ms, t.wait_ends_ms, t.priority, t.method or false, t.done_ms or false, waits and tickets.place(t) or false,
+  return pack(t.status, t.since_ms, t.wait_ends_ms, t.priority, t.method or false, t.done_ms or false, waits and (tickets.place(t)) or false,
     waits and tickets.expected(t) or false, t.items, t.answers or false)
 end

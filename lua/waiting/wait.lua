@@ -71,9 +71,10 @@ end
 -- Takes its place or keeps it, and answers it. `t`: the ticket of the same wish, or nil. `cause`: what is in the way.
 local function stand_in_line(t, method, list, wish, wait, cause)
   local wait_ms, priority, keep_alive_ms, id, overtake = unpack(wait)
-  local wait_ends_ms = now_ms + wait_ms
+  local wait_ends_ms, place, next_requester = now_ms + wait_ms, nil, nil
   if t then
     tickets.ask_again(t, wait_ends_ms)
+    place, next_requester = tickets.place(t)
   else
     local circle = (not method or method == 'ALL_OR_NONE') and circle_of(list)
     if circle then
@@ -84,10 +85,9 @@ local function stand_in_line(t, method, list, wish, wait, cause)
     end
     t = { id = id, method = method, items = list, wish = wish, priority = priority, keep_alive_ms = keep_alive_ms, wait_ends_ms = wait_ends_ms,
       overtake = overtake or false }
-    tickets.join(t, cause)
+    place, next_requester = tickets.join(t, cause)
   end
-  local status, kind, conflict, holder, until_ms = unpack(cause)
-  answer(pack('W', t.id, tickets.place(t), t.wait_ends_ms, tickets.expected(t) or false, status, kind, conflict, holder or false, until_ms or false))
+  answer(pack('W', t.id, place, t.wait_ends_ms, tickets.expected(t) or false, next_requester, unpack(cause, 1, 7)))
   return 'WAITING'
 end
 

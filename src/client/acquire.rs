@@ -13,7 +13,7 @@ use crate::client::{
     clock::BootInstant,
     error::ClientError,
     reservations::Client,
-    shapes::{ReserveItem, Transaction, WaitFields},
+    shapes::{ReserveItem, Status, Transaction, WaitFields},
     tickets::{Ticket, TicketStatus, release_items},
 };
 
@@ -257,8 +257,8 @@ impl Attempt<'_> {
     }
 
     fn report(&mut self, answer: &Answer) {
-        let blocked: Vec<_> = answer.acquired.results.iter().filter(|result| !result.status.is_held()).collect();
-        // A transaction that waits has no results of its items.
+        let is_in_way = |status: Status| !status.is_held() && !matches!(status, Status::RolledBack | Status::Skipped);
+        let blocked: Vec<_> = answer.acquired.results.iter().filter(|result| is_in_way(result.status)).collect();
         let names = match blocked.as_slice() {
             [] => self.items.iter().map(|item| item.resource.as_str()).collect(),
             blocked => blocked.iter().map(|result| result.resource.as_str()).collect(),
@@ -267,7 +267,10 @@ impl Attempt<'_> {
         (self.progress)(Progress::Waiting {
             names,
             holder: first.and_then(|first| Some((first.holder.as_deref()?, first.holder_expires_at))),
-            explanation: first.map_or(answer.explanation.as_str(), |first| &first.explanation),
+            // Of a transaction the sentence is of all of it.
+            explanation: first
+                .filter(|_| answer.explanation.is_empty())
+                .map_or(&answer.explanation, |first| &first.explanation),
             place: answer.place,
             expected_by: answer.expected_by,
         });

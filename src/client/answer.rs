@@ -59,7 +59,7 @@ impl Answer {
                 let results: Vec<ReserveResult> = reply.parse()?;
                 let complete = results.iter().all(|result| result.status.is_held());
                 let waiting = || results.iter().filter(|result| result.status == Status::Waiting);
-                let tickets = waiting().filter_map(|result| result.ticket.clone()).collect();
+                let tickets: Vec<_> = waiting().filter_map(|result| result.ticket.clone()).collect();
                 let first = waiting().next();
                 let (place, expected_by) =
                     (first.and_then(|result| result.place), first.and_then(|result| result.expected_by));
@@ -70,12 +70,14 @@ impl Answer {
                 let Some(one) = one.into_iter().next() else {
                     return Err(reply.unexpected("a transaction has no result"));
                 };
-                let tickets = one.ticket.filter(|_| one.status == "WAITING").into_iter().collect();
+                let tickets: Vec<_> = one.ticket.filter(|_| one.status == "WAITING").into_iter().collect();
                 (one.results, one.status == "APPLIED", tickets, one.place, one.expected_by, one.explanation)
             }
         };
         let held = || results.iter().filter(|result| result.status.is_held());
         let had = held().any(|result| result.status == Status::AlreadyHad);
+        // A transaction that waits shows what its requester had, and has taken nothing.
+        let takes_nothing = matches!(mode, Mode::Transaction(_)) && !tickets.is_empty();
 
         Ok(Self {
             explanation,
@@ -87,7 +89,7 @@ impl Answer {
                 body,
                 sent: reply.sent,
                 fresh: !had && !uncertain,
-                had_before: had && !uncertain && !reply.repeated,
+                had_before: takes_nothing || had && !uncertain && !reply.repeated,
                 results,
             },
         })

@@ -129,7 +129,7 @@ impl Items {
 pub struct TransactionOutcome<'t> {
     /// Whether it was carried out; if not, it changed nothing.
     pub status: TransactionStatus,
-    /// Outcomes of its items; none where it waits.
+    /// Outcomes of its items; where it waits, as if it had been rolled back.
     pub results: Results<'t>,
     /// Its place in line, where it waits.
     pub place: Option<Place>,

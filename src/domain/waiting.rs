@@ -91,6 +91,8 @@ pub struct Place {
     pub ends_ms: i64,
     /// When it is served if every holder keeps it to its deadline and everybody ahead for the whole time to live; `None` where one of them has none.
     pub expected_ms: Option<i64>,
+    /// The requester of the first in line; `None` where that is this one.
+    pub next_requester: Option<String>,
     /// What is in the way.
     pub conflict: Conflict,
 }

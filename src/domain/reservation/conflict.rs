@@ -27,6 +27,8 @@ pub struct Holder {
     pub requester: String,
     /// Until when, in milliseconds since the Unix epoch; `None`: until it is released.
     pub until_ms: Option<i64>,
+    /// What the holder says about it.
+    pub note: Option<String>,
 }
 
 impl Holder {
@@ -37,12 +39,13 @@ impl Holder {
     }
 
     fn explain_as(&self, what: &str) -> String {
-        let holder = &self.requester;
+        let note = self.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+        let holder = format!("\"{}\"{note}", self.requester);
         match self.until_ms.map(|ms| iso(instant(ms))) {
-            Some(until) => format!(
-                "{what} is held by \"{holder}\" until {until}; try again then, or wait for it with waitSeconds."
-            ),
-            None => format!("{what} is held by \"{holder}\" without an end; wait for its release with waitSeconds."),
+            Some(until) => {
+                format!("{what} is held by {holder} until {until}; try again then, or wait for it with waitSeconds.")
+            }
+            None => format!("{what} is held by {holder} without an end; wait for its release with waitSeconds."),
         }
     }
 }
@@ -58,6 +61,8 @@ pub enum Conflict {
         resource: String,
         /// The holder.
         holder: Holder,
+        /// How many wait for it.
+        ahead: i64,
     },
     /// Every slot of a pool is held: of the pool that was asked for, or of one that is taken along.
     PoolFull {
@@ -65,6 +70,8 @@ pub enum Conflict {
         pool: String,
         /// When the first slot becomes free, in milliseconds since the Unix epoch; `None`: when one is released.
         free_ms: Option<i64>,
+        /// How many wait for one.
+        ahead: i64,
     },
     /// The name needs registration and has none.
     Unregistered {
@@ -101,13 +108,32 @@ impl Conflict {
             "path" => Self::Path { resource },
             "kept" => Self::Kept { resource, ahead: until_ms.unwrap_or(1) },
             "quantity" => Self::Quantity { resource },
-            _ if holder.is_empty() => Self::PoolFull { pool: resource, free_ms: until_ms },
+            _ if holder.is_empty() => Self::PoolFull { pool: resource, free_ms: until_ms, ahead: 0 },
             _ => Self::Held {
                 relation: Relation::of_name(kind)?,
                 resource,
-                holder: Holder { requester: holder, until_ms },
+                holder: Holder { requester: holder, until_ms, note: None },
+                ahead: 0,
             },
         })
+    }
+
+    /// The same, with what the holder says about it.
+    #[must_use]
+    pub fn with_note(mut self, said: Option<String>) -> Self {
+        if let Self::Held { holder, .. } = &mut self {
+            holder.note = said;
+        }
+        self
+    }
+
+    /// The same, where so many wait for it already.
+    #[must_use]
+    pub fn behind(mut self, waiting: i64) -> Self {
+        if let Self::Held { ahead, .. } | Self::PoolFull { ahead, .. } = &mut self {
+            *ahead = waiting;
+        }
+        self
     }
 
     /// The status that clients read.
@@ -146,23 +172,35 @@ impl Conflict {
     /// A sentence: what is in the way, for somebody who waits for it.
     #[must_use]
     pub fn explain_briefly(&self) -> String {
-        let sentence = self.explain();
+        let sentence = self.explain_itself();
         let (what, _) = sentence.split_once(';').unwrap_or((sentence.trim_end_matches('.'), ""));
         format!("{what}.")
     }
 
-    /// A sentence: what is in the way, and what to do about it.
+    /// What is in the way, what to do about it, and how many wait already.
     #[must_use]
     pub fn explain(&self) -> String {
+        let sentence = self.explain_itself();
         match self {
-            Self::Held { relation: Relation::Itself, resource, holder } => holder.explain(resource),
-            Self::Held { relation, resource, holder } => {
+            Self::Held { ahead: 1, .. } | Self::PoolFull { ahead: 1, .. } => format!("{sentence} 1 waits already."),
+            Self::Held { ahead: 2.., .. } | Self::PoolFull { ahead: 2.., .. } => {
+                let (Self::Held { ahead, .. } | Self::PoolFull { ahead, .. }) = self else { return sentence };
+                format!("{sentence} {ahead} wait already.")
+            }
+            _ => sentence,
+        }
+    }
+
+    fn explain_itself(&self) -> String {
+        match self {
+            Self::Held { relation: Relation::Itself, resource, holder, .. } => holder.explain(resource),
+            Self::Held { relation, resource, holder, .. } => {
                 holder.explain_as(&format!("The {} \"{resource}\"", relation.name()))
             }
-            Self::PoolFull { pool, free_ms: Some(free_ms) } => {
+            Self::PoolFull { pool, free_ms: Some(free_ms), .. } => {
                 format!("No slot of \"{pool}\" is free; the earliest ends at {}.", iso(instant(*free_ms)))
             }
-            Self::PoolFull { pool, free_ms: None } => {
+            Self::PoolFull { pool, free_ms: None, .. } => {
                 format!("No slot of \"{pool}\" is free; wait for a release with waitSeconds.")
             }
             Self::Unregistered { resource } => format!(

@@ -40,6 +40,7 @@ pub(super) struct ReserveItem {
     /// Shown wherever the holder is shown. At most 1,024 bytes.
     pub(super) note: Option<String>,
     /// Slots of a pool, 1 to 1,000: all or none, under one token, fence and time to live. 1 without it.
+    /// A wish that waits already keeps its place when it is asked for again, with the quantity and the time to live of the last time.
     #[serde(default, deserialize_with = "whole_number")]
     pub(super) quantity: Option<i64>,
     /// Seconds to wait where it cannot be had now, 1 to 86,400: then it is `WAITING`, with a ticket. Without it, it is refused.
@@ -194,12 +195,14 @@ impl ReserveResult {
     }
 }
 
-/// A sentence: what is in the way, and how many are before.
+/// A sentence: what is in the way, how many are before, and who of these comes first.
 pub(super) fn explain_place(place: &Place) -> String {
-    let ahead = match place.place - 1 {
-        0 => "nobody is before you".to_owned(),
-        1 => "1 is before you".to_owned(),
-        ahead => format!("{ahead} are before you"),
+    let ahead = match (place.place - 1, &place.next_requester) {
+        (0, _) => "nobody is before you".to_owned(),
+        (1, None) => "1 is before you".to_owned(),
+        (1, Some(next)) => format!("1 is before you: \"{next}\""),
+        (ahead, None) => format!("{ahead} are before you"),
+        (ahead, Some(next)) => format!("{ahead} are before you, first \"{next}\""),
     };
     format!("{} You wait for it; {ahead}.", place.conflict.explain_briefly())
 }

@@ -150,8 +150,10 @@ async fn hold_for(app: &App, caller: &Caller, tickets: &[TicketId], time: Durati
 
 /// The place of a ticket by now, in the way of which is what was before.
 fn place_now(before: Place, ticket: &Ticket) -> Place {
+    let place = ticket.place.unwrap_or(before.place);
     Place {
-        place: ticket.place.unwrap_or(before.place),
+        place,
+        next_requester: before.next_requester.filter(|_| place > 1),
         ends_ms: ticket.ends_ms,
         expected_ms: ticket.expected_ms,
         ..before
@@ -214,10 +216,8 @@ pub(super) async fn held_transactions(
             (now_us, position) = (found.now_us, found.position);
             *result = match found.answer {
                 Some(ticket) if ticket.status == TicketStatus::Waiting => {
-                    let place = Some(place_now(place, &ticket));
-                    let results = Results::Reserve(Vec::new());
-                    let status = TransactionStatus::Waiting;
-                    TransactionResult::of(transaction, TransactionOutcome { status, results, place, circle: vec![] })
+                    result.move_to(&place_now(place, &ticket));
+                    continue;
                 }
                 Some(Ticket { wish: Wish::Transaction { method, requests, outcomes: Some(got) }, .. }) => {
                     granted(method, requests, got)

@@ -23,6 +23,7 @@ use crate::{
             ItemOutcome, Items, Method, Results, Transaction, TransactionOutcome, TransactionStatus, TransactionType,
             check_sizes,
         },
+        waiting::Place,
     },
     http::{
         app_state::{AppState, Tag},
@@ -300,7 +301,7 @@ pub(super) struct TransactionResult {
     status: Word<TransactionStatus>,
     /// The status word, or why it was rolled back.
     explanation: String,
-    /// Outcomes of its items, in order; none where it waits.
+    /// Outcomes of its items, in order; where it waits, as if it had been rolled back: who is in the way of which.
     results: Vec<TransactionItemResult>,
     /// Of `WAITING`: the ticket; ask for it at least every `keepAliveSeconds`.
     ticket: Option<String>,
@@ -338,18 +339,16 @@ impl TransactionResult {
                 _ => None,
             }),
         };
-        let explanation = match (outcome.status, conflict, &outcome.place) {
-            (TransactionStatus::RolledBack, Some(conflict), _) => format!("Nothing was changed. {conflict}"),
-            (TransactionStatus::WouldDeadlock, ..) => explain_circle(&outcome.circle),
-            (_, _, Some(place)) => explain_place(place),
-            (status, ..) => status.name().into(),
+        let explanation = match (outcome.status, conflict) {
+            (TransactionStatus::RolledBack, Some(conflict)) => format!("Nothing was changed. {conflict}"),
+            (TransactionStatus::WouldDeadlock, _) => explain_circle(&outcome.circle),
+            (status, _) => status.name().into(),
         };
-        let place = outcome.place;
-        Self {
-            ticket: place.as_ref().map(|place| place.ticket.to_string()),
-            wait_expires_at: place.as_ref().map(|place| instant(place.ends_ms)),
-            expected_by: place.as_ref().and_then(|place| place.expected_ms).map(instant),
-            place: place.map(|place| place.place),
+        let mut result = Self {
+            ticket: None,
+            wait_expires_at: None,
+            expected_by: None,
+            place: None,
             method: Word(method),
             request_type: Word(request_type),
             status: Word(outcome.status),
@@ -358,7 +357,18 @@ impl TransactionResult {
                 Results::Reserve(results) => results.into_iter().map(reserve_result).collect(),
                 Results::Unreserve(results) => results.into_iter().map(unreserve_result).collect(),
             },
-        }
+        };
+        outcome.place.iter().for_each(|place| result.move_to(place));
+        result
+    }
+
+    /// It waits at this place.
+    pub(super) fn move_to(&mut self, place: &Place) {
+        self.explanation = explain_place(place);
+        self.ticket = Some(place.ticket.to_string());
+        self.place = Some(place.place);
+        self.wait_expires_at = Some(instant(place.ends_ms));
+        self.expected_by = place.expected_ms.map(instant);
     }
 }
 

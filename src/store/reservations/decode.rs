@@ -91,7 +91,8 @@ pub(super) fn read_reserve_item(
 fn read_conflict(reader: &mut Reader<'_>, status: &str) -> Option<Conflict> {
     let (kind, resource) = (reader.text()?, reader.text()?.to_owned());
     let (holder, until_ms) = (reader.maybe_text()?.unwrap_or_default(), reader.maybe_int()?);
-    let conflict = Conflict::of_parts(kind, resource, holder, until_ms)?;
+    let (note, ahead) = (reader.maybe_text()?, reader.int()?);
+    let conflict = Conflict::of_parts(kind, resource, holder, until_ms)?.with_note(note).behind(ahead);
     (conflict.status() == ReserveStatus::of_name(status)?).then_some(conflict)
 }
 
@@ -99,12 +100,14 @@ fn read_conflict(reader: &mut Reader<'_>, status: &str) -> Option<Conflict> {
 pub(super) fn read_place(reader: &mut Reader<'_>) -> Option<crate::domain::waiting::Place> {
     let ticket = TicketId::parse(reader.text()?)?;
     let (place, ends_ms, expected_ms) = (reader.int()?, reader.int()?, reader.maybe_int()?);
+    let next_requester = reader.maybe_text()?;
     let status = reader.text()?;
     Some(crate::domain::waiting::Place {
         ticket,
         place,
         ends_ms,
         expected_ms,
+        next_requester,
         conflict: read_conflict(reader, status)?,
     })
 }
@@ -151,7 +154,7 @@ pub(super) fn decided<T>(outcome: ItemOutcome<T>) -> Option<T> {
 }
 
 fn read_holder(reader: &mut Reader<'_>) -> Option<Holder> {
-    Some(Holder { requester: reader.text()?.into(), until_ms: reader.maybe_int()? })
+    Some(Holder { requester: reader.text()?.into(), until_ms: reader.maybe_int()?, note: None })
 }
 
 /// A reservation as it is kept.

@@ -51,18 +51,15 @@ impl Store {
                 transactions
                     .iter()
                     .map(|transaction| {
+                        let (mut place, mut circle) = (None, Vec::new());
                         let status = match reader.text()? {
                             "W" => {
-                                let place = Some(read_place(reader)?);
-                                return Some(TransactionOutcome {
-                                    place,
-                                    ..without_results(TransactionStatus::Waiting)
-                                });
+                                place = Some(read_place(reader)?);
+                                TransactionStatus::Waiting
                             }
                             "D" => {
-                                let circle = reader.texts()?;
-                                let outcome = without_results(TransactionStatus::WouldDeadlock);
-                                return Some(TransactionOutcome { circle, ..outcome });
+                                circle = reader.texts()?;
+                                TransactionStatus::WouldDeadlock
                             }
                             status => TransactionStatus::of_name(status)?,
                         };
@@ -80,7 +77,7 @@ impl Store {
                                     .collect::<Option<_>>()?,
                             ),
                         };
-                        Some(TransactionOutcome { status, results, place: None, circle: Vec::new() })
+                        Some(TransactionOutcome { status, results, place, circle })
                     })
                     .collect()
             })
@@ -93,9 +90,4 @@ fn items_of(items: &Items) -> Vec<Item<'_>> {
         Items::Reserve(requests) => requests.iter().map(Item::Reserve).collect(),
         Items::Unreserve(claims) => claims.iter().map(Item::Unreserve).collect(),
     }
-}
-
-/// The outcome of a transaction of which no item was tried.
-fn without_results<'t>(status: TransactionStatus) -> TransactionOutcome<'t> {
-    TransactionOutcome { status, results: Results::Reserve(Vec::new()), place: None, circle: Vec::new() }
 }

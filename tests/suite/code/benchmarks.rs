@@ -19,6 +19,12 @@ fn the_report_says_what_was_measured() {
 }
 
 #[test]
+fn the_ledger_of_waiting_finds_faults() {
+    let (succeeded, _, said) = python(&["unittest", "waiting.test_ledger"]);
+    assert!(succeeded && said.contains("Ran "), "{said}");
+}
+
+#[test]
 fn the_core_is_measured_by_calls_that_succeed() {
     let (succeeded, _, said) = python(&["unittest", "core.test_core"]);
     assert!(succeeded && said.contains("Ran "), "{said}");

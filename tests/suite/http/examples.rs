@@ -103,14 +103,24 @@ async fn the_shell_example_holds_a_resource_while_its_command_runs() {
     assert_eq!(reserved["resource"], "deploy lock");
     events.expect("RENEWED").await;
 
-    // When somebody else wants it, that one is refused and names the holder.
-    let mut second = Example::start(&world, &tenant, &[HOLD, "deploy lock", "true"], &[]);
+    // When others want it, who does not wait is refused and names the holder, and who waits stands in line.
+    let mut second = Example::start(&world, &tenant, &[HOLD, "deploy lock", "true"], &[("HOLD_WAIT", "0")]);
     assert_eq!(second.ended(), Some(75));
     second.complains(reserved["requester"].as_str().unwrap());
+    let mut third = Example::start(&world, &tenant, &[HOLD, "deploy lock", "true"], &[]);
+    events.expect("WAITING").await;
 
-    // Then it is free as soon as the command ends, whose exit code is handed on.
+    // Then it is the next one's as soon as the command ends, whose exit code is handed on.
     std::fs::write(&done, "").unwrap();
     assert_eq!(first.ended(), Some(7), "{}", first.complaints());
+    let next = loop {
+        let (kind, event, _) = events.event().await;
+        if kind == "RESERVED" {
+            break event;
+        }
+    };
+    assert!(next["ticket"].is_string() && next["requester"] != reserved["requester"], "{next}");
+    assert_eq!(third.ended(), Some(0), "{}", third.complaints());
     assert!(world.at(&tenant).listed().await.is_empty());
 }
 

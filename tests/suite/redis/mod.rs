@@ -8,5 +8,5 @@ mod outages;
 mod private_redis;
 pub mod replicas;
 mod scripts;
-mod topologies;
+pub mod topologies;
 mod transports;

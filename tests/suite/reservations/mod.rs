@@ -12,5 +12,6 @@ mod resources;
 mod shapes;
 mod transactions;
 mod waiting;
+mod waiting_clients;
 mod waiting_failures;
 mod waiting_property;

@@ -310,3 +310,75 @@ async fn first_and_as_many_wait_and_a_group_that_overtakes_keeps_nothing() {
     at.unreserve("w0", "b", &b["releaseToken"]).await;
     assert_eq!(ticket(&at, &passes).await["status"], "ACQUIRED");
 }
+
+#[tokio::test]
+async fn what_can_no_longer_be_had_is_waited_for_no_longer() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let register = async |capacity: i64| {
+        let definition = json!([{"name": "P", "capacity": capacity}]);
+        assert_eq!(at.post("/Resource/register", definition).await.status, 200);
+    };
+    register(3).await;
+    at.acquire("w0", "P_0", None).await;
+    at.acquire("w0", "P_2", None).await;
+    let mut events = at.events("?types=WAIT_ENDED").await;
+    events.head().await;
+    // Behind one who can be served later stand those who never can once the pool is smaller.
+    let first = wait_for(&at, "w1", "P_0", json!({})).await;
+    let slot = wait_for(&at, "w2", "P_2", json!({})).await;
+    let all = json!([{"requester": "w3", "resource": "P", "quantity": 3, "waitSeconds": 60}]);
+    let (answer, _) = tokio::join!(at.post("/Reservation/reserve?hold=30", all), async {
+        until("all wait", || async {
+            at.get("/Reservation/waiting").await.body["waiting"].as_array().unwrap().len() == 3
+        })
+        .await;
+        register(2).await;
+    });
+    assert_eq!(answer.statuses(), ["NOT_VALID"]);
+    for _ in 0..2 {
+        let ended = events.expect("WAIT_ENDED").await;
+        assert_eq!(ended["explanation"], "CANCELLED", "{ended}");
+        assert!(ended["reason"].as_str().unwrap().contains("registered"), "{ended}");
+    }
+    assert_eq!(ticket(&at, &slot).await["status"], "CANCELLED");
+    assert_eq!(ticket(&at, &first).await["status"], "WAITING");
+    // What they kept is for others now, and nobody waits for what he cannot have.
+    assert_eq!(at.reserve("w4", "P", None).await["status"], "ACQUIRED");
+    assert_eq!(wait_for(&at, "w2", "P_2", json!({})).await["status"], "ALREADY_HELD");
+}
+
+#[tokio::test]
+async fn who_is_in_the_way_is_said_of_each_thing_that_a_transaction_waits_for() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let mut events = at.events("?types=RESERVE_FAILED").await;
+    events.head().await;
+    let item = json!([{"requester": "w0", "resource": "a", "ttlSeconds": 600, "note": "moves the data"}]);
+    let held = at.post("/Reservation/reserve", item).await.body[0].clone();
+    let had = at.acquire("g", "b", None).await;
+    wait_for(&at, "w1", "a", json!({})).await;
+    let group = json!([{"method": "ALL_OR_NONE", "requestType": "RESERVE", "waitSeconds": 60, "requests": [
+        {"requester": "g", "resource": "a"}, {"requester": "g", "resource": "b"}, {"requester": "g", "resource": "c"}]}]);
+    for hold in ["", "?hold=1"] {
+        let waiting = at.post(&format!("/Reservation/transactions{hold}"), group.clone()).await.body[0].clone();
+        assert_eq!((&waiting["status"], &waiting["place"]), (&json!("WAITING"), &json!(2)), "{waiting}");
+        let explanation = waiting["explanation"].as_str().unwrap();
+        let start = "\"a\" is held by \"w0\" (moves the data) until ";
+        assert!(explanation.starts_with(start), "{explanation}");
+        assert!(explanation.ends_with(" You wait for it; 1 is before you: \"w1\"."), "{explanation}");
+        let results = waiting["results"].as_array().unwrap();
+        let statuses: Vec<_> = results.iter().map(|result| result["status"].as_str().unwrap()).collect();
+        assert_eq!(statuses, ["ALREADY_HELD", "ALREADY_HAD", "ROLLED_BACK"]);
+        assert_eq!((&results[0]["holder"], &results[0]["holderExpiresAt"]), (&json!("w0"), &held["expiresAt"]));
+        assert_eq!((&results[1]["releaseToken"], &results[2]["releaseToken"]), (&had["releaseToken"], &Value::Null));
+    }
+    // Who does not wait is told how many do.
+    let item = json!([{"requester": "w2", "resource": "a", "note": "in vain"}]);
+    let refused = at.post("/Reservation/reserve", item).await.body[0].clone();
+    assert!(refused["explanation"].as_str().unwrap().ends_with(" 2 wait already."), "{refused}");
+    let failed = events.expect("RESERVE_FAILED").await;
+    assert_eq!((&failed["requester"], &failed["note"]), (&json!("w2"), &json!("in vain")), "{failed}");
+}
