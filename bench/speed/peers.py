@@ -155,4 +155,4 @@ def redlock(redis: Redis) -> Peer:
 
 
 def redis_py(redis: Redis) -> Peer:
-    return Peer("redis-py Lock", "asyncio, straight to Redis", NO_EVENTS, PER_PAIR, by_itself(PYTHON, "redis_lock.py", redis.port))
+    return Peer("redis-py Lock", "asyncio, straight to Redis", NO_EVENTS, PER_PAIR, by_itself(PYTHON, "redis_py_lock.py", redis.port))

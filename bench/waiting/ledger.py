@@ -27,6 +27,8 @@ class Ledger:
     touched: set[str] = field(default_factory=set)
 
     def note(self, event: dict) -> None:
+        if event["id"] is None:
+            return  # a refusal, which changes nothing
         position, kind, resource = int(event["id"]), event["type"], event["resource"]
         if position > self.last + 1:
             self.between_calls()

@@ -225,7 +225,7 @@ local function stand_anew(t)
   end
   lines.remove(t.lines)
   lines.add(members)
-  t.lines = members
+  t.lines, heads_of = members, {}
   call('HSET', TICKETS, t.id, tickets.packed(t))
 end
 
