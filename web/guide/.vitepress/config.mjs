@@ -51,6 +51,7 @@ export default defineConfig({
     search: { provider: "local" },
     outline: { level: [2, 3] },
     externalLinkIcon: true,
+    notFound: { title: "No such page", quote: "The search in the head of the page may know where it is.", linkText: "To the start" },
     nav: [
       { text: "Guide", link: "/quick-start", activeMatch: "^/(?!recipes|clients|command-line|api)." },
       { text: "Recipes", link: "/recipes/", activeMatch: "^/recipes/" },
