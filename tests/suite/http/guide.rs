@@ -1,13 +1,14 @@
-//! The guide: every command of `docs/` is run, and prints what its page says. `tests/docs/run.py` says how.
+//! The guide: every command of `docs/` is run, and prints what its page says (`tests/docs/run.py` says how); the site that is
+//! built of it, in a real Chromium (`tests/browser/guide.mjs`).
 
 use std::{
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use crate::support::{
     source::root,
-    world::{bound_to_test, without_settings},
+    world::{World, bound_to_test, without_settings},
 };
 
 fn check(pages: &[&Path]) -> Output {
@@ -17,19 +18,23 @@ fn check(pages: &[&Path]) -> Output {
     command.args(pages).current_dir(root()).output().expect("python3 is there")
 }
 
+fn text(ran: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
+}
+
 /// What the runner says of one page, and whether it is content.
 fn said_of(page: &str) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("page.md");
     std::fs::write(&path, page).unwrap();
     let ran = check(&[&path]);
-    (ran.status.success(), String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr))
+    (ran.status.success(), text(&ran))
 }
 
 #[test]
 fn every_command_of_the_guide_prints_what_its_page_says() {
     let ran = check(&[]);
-    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{}", text(&ran));
 }
 
 /// A page that is right: the values of its run differ from those that it shows, and are in the same places.
@@ -78,4 +83,19 @@ fn a_page_that_says_something_else_is_noticed() {
         let (right, said) = said_of(&page);
         assert!(!right && said.contains(fault), "{fault:?} in {said}");
     }
+}
+
+#[tokio::test]
+async fn the_guide_is_read_and_searched_in_a_browser_without_anything_from_elsewhere() {
+    let packages = root().join("tests/browser/node_modules/playwright-core");
+    let site = root().join("web/dist/guide/index.html");
+    assert!(packages.exists() && site.exists(), "run `make test`, or `npm ci` in tests/browser and `make web`");
+    let world = World::<1>::start().await;
+    let ran = bound_to_test("node")
+        .arg(root().join("tests/browser/guide.mjs"))
+        .env("HOLDFAST_URL", &world.replicas[0].url)
+        .stdin(Stdio::null())
+        .output()
+        .expect("node starts");
+    assert!(ran.status.success(), "{}", text(&ran));
 }

@@ -1,4 +1,5 @@
 // The guide: docs/ as a site below /guide/, searchable offline, without inline scripts.
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { defineConfig } from "vitepress";
@@ -17,6 +18,9 @@ const vueOfThisFolder = {
     return importer?.endsWith(".md") && /^vue(\/|$)/.test(id) ? this.resolve(id, here, { skipSelf: true }) : null;
   },
 };
+
+const docs = new URL("../../../docs/", import.meta.url);
+const isThere = (link) => link.endsWith("/") || existsSync(new URL(`.${link}.md`, docs));
 
 export default defineConfig({
   srcDir: "../../docs",
@@ -59,6 +63,7 @@ export default defineConfig({
       { component: "OwnPage", props: { text: "API", href: "/docs" } },
       { component: "OwnPage", props: { text: "Dashboard", href: "/" } },
     ],
+    // Pages that are not there are left out; check.mjs finds those that are in no entry.
     sidebar: [
       {
         text: "Begin",
@@ -85,6 +90,8 @@ export default defineConfig({
         items: [
           { text: "The command line", link: "/command-line" },
           { text: "Python", link: "/clients/python" },
+          { text: "TypeScript", link: "/clients/typescript" },
+          { text: "Agents (MCP)", link: "/recipes/agents" },
           { text: "Any language", link: "/api" },
         ],
       },
@@ -118,6 +125,6 @@ export default defineConfig({
           { text: "Questions", link: "/faq" },
         ],
       },
-    ],
+    ].map((group) => ({ ...group, items: group.items.filter(({ link }) => isThere(link)) })),
   },
 });
