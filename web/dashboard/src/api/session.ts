@@ -1,0 +1,50 @@
+// Who is signed in, and what the key behind the session may do.
+
+import { computed, signal } from '@preact/signals';
+
+import { call, callWithPosition, whenSignedOut, Refusal } from './client';
+import type { Scope, Session } from './types';
+
+const SESSION = '/api/v1/session';
+
+/** The session; null: signed out; undefined: not known yet. */
+export const session = signal<Session | null | undefined>(undefined);
+
+/** Why the person was signed out, if it was not they themselves. */
+export const signedOutBecause = signal<string | null>(null);
+
+export const scopes = computed<ReadonlySet<Scope>>(() => new Set(session.value?.scopes));
+
+/** Whether the signed-in key has a scope: an action is offered where it has. */
+export function may(scope: Scope): boolean {
+  return scopes.value.has(scope);
+}
+
+whenSignedOut(() => {
+  if (session.value) signedOutBecause.value = 'You were signed out: the session ended, or its key was revoked.';
+  session.value = null;
+});
+
+/** Asks who is signed in. Null: nobody. @returns the tenant's latest position, with what is used of the limits */
+export async function readSession(): Promise<number | null> {
+  try {
+    const answer = await callWithPosition<Session>('GET', SESSION);
+    session.value = answer.body;
+    return answer.position;
+  } catch (fault) {
+    if (fault instanceof Refusal && fault.status === 401) return null;
+    throw fault;
+  }
+}
+
+/** @throws {Refusal} the key is not known @throws {Unreachable} there was no answer */
+export async function signIn(apiKey: string): Promise<void> {
+  session.value = await call<Session>('POST', SESSION, { body: { apiKey } });
+  signedOutBecause.value = null;
+}
+
+export async function signOut(): Promise<void> {
+  await call('DELETE', SESSION);
+  signedOutBecause.value = null;
+  session.value = null;
+}

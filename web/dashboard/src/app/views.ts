@@ -1,0 +1,23 @@
+// The views of the dashboard, in the order of their links. Each is a folder of `src/views/`, loaded when it is first shown.
+
+import type { ComponentType } from 'preact';
+
+import type { Scope } from '../api/types';
+
+export interface View {
+  /** Its place in the address, and its folder. */
+  path: string;
+  /** The words of its link. */
+  title: string;
+  /** Goes there, after `g`. */
+  key: string;
+  /** What the key must be allowed to do for the view to be offered. */
+  scope: Scope;
+  load: () => Promise<{ default: ComponentType }>;
+}
+
+export const VIEWS: readonly View[] = [
+  { path: 'reservations', title: 'Reservations', key: 'r', scope: 'read', load: () => import('../views/reservations') },
+];
+
+export const FIRST_VIEW = 'reservations';

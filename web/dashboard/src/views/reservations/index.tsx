@@ -1,0 +1,76 @@
+// All that is held now.
+
+import type { JSX } from 'preact';
+
+import { setParameters, parameter } from '../../app/router';
+import { serverNowMs } from '../../api/clock';
+import type { Row } from '../../live/board';
+import { board } from '../../live/store';
+import { hasList } from '../../live/truth';
+import { count, plural } from '../../ui/format';
+import { Command, Empty } from '../../ui/parts';
+import { Table } from '../../ui/table';
+import { COLUMNS } from './columns';
+import { writeSort } from './order';
+import { filter, isFiltered, shown, shownVersion, sort } from './rows';
+
+const FRESH_MS = 1_600;
+const openRow = parameter('row');
+
+export default function Reservations(): JSX.Element {
+  const version = shownVersion.value;
+  const openName = openRow.value;
+  return (
+    <>
+      <Toolbar />
+      <div class="split">
+        <div class="pane">
+          {shown.rows.length > 0 || !hasList.value
+            ? (
+              <Table label="Reservations" columns={COLUMNS} rows={shown.rows} version={version} keyOf={nameOf} sort={sort.value}
+                onSort={(chosen) => setParameters({ sort: writeSort(chosen) })} openKey={openName}
+                onOpen={(row) => setParameters({ row: row.resource }, 'push')} classOf={freshness} />
+            )
+            : <Nothing />}
+        </div>
+      </div>
+    </>
+  );
+}
+
+const nameOf = (row: Row): string => row.resource;
+const freshness = (row: Row): string => (serverNowMs() - Date.parse(row.reservedAt) < FRESH_MS ? 'fresh' : '');
+
+function Toolbar(): JSX.Element {
+  shownVersion.value;
+  const { search, requester, type, end } = filter.value;
+  return (
+    <div class="toolbar">
+      <h1>Reservations</h1>
+      <p class="tally" id="tally">
+        {isFiltered.value ? <><strong>{count(shown.rows.length)}</strong> of {count(board.size)} held</> : <><strong>{count(board.size)}</strong> held</>}
+      </p>
+      <input class="search" type="search" aria-label="Search reservations" placeholder="Search names, holders, notes…" value={search}
+        onInput={(input) => setParameters({ q: input.currentTarget.value })} />
+      <label>Ends
+        <select value={end} onChange={(change) => setParameters({ end: change.currentTarget.value })}>
+          <option value="">at any time</option><option value="some">some time</option><option value="never">never</option>
+        </select>
+      </label>
+      {requester !== '' && <button type="button" onClick={() => setParameters({ holder: null })}>Holder: {requester} ×</button>}
+      {type !== '' && <button type="button" onClick={() => setParameters({ type: null })}>Type: {type} ×</button>}
+    </div>
+  );
+}
+
+function Nothing(): JSX.Element {
+  if (board.size > 0) return <Empty title={`None of ${plural(board.size, 'reservation')} matches.`} />;
+  return (
+    <Empty title="Nothing is reserved.">
+      <p>Reserve something, and it appears here by itself:</p>
+      <Command text={`curl -X POST ${location.origin}/api/v1/Reservation/reserve \\
+  -H "X-Api-Key: $HOLDFAST_KEY" -H 'Content-Type: application/json' \\
+  -d '[{"requester":"me","resource":"demo","ttlSeconds":60}]'`} />
+    </Empty>
+  );
+}
