@@ -6,7 +6,7 @@
 --   1 meta         hash    the tenant's state
 --   2 history      list    the kept events
 -- args
---   1 caller       see core/caller.lua; its version is false
+--   1 caller       see core/caller.lua; its version is false where a replica reads for its subscribers
 --   2 call         packed: cost, floor, the position after which the page begins, most entries of the page
 -- returns       OK, now_us, position, position of the last kept event, then packed entries: each one or several events, of which the first ones may
 --               stand before that position

@@ -3,24 +3,17 @@
 use std::sync::LazyLock;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use poem::{Request, Response, error::NotFoundError, handler, http::header};
+use poem::{Request, Response, handler, http::header};
 use sha2::{Digest, Sha256};
 
 use crate::http::{assets::Site, openapi};
 
-/// Names and contents of the dashboard's files.
-macro_rules! files {
-    ($($name:literal)*) => { &[$(($name, include_bytes!(concat!("../../dashboard/", $name)))),*] };
-}
-
-static FILES: &[(&str, &[u8])] = files!(
-    "index.html" "style.css" "icon.svg"
-    "app.js" "api.js" "follow.js" "sse.js" "board.js" "table.js" "log.js" "describe.js" "announcer.js" "clock.js" "commands.js" "painter.js" "words.js"
-);
-
-/// Content security policy of the dashboard: only our own files, no inline script or style, so that a resource's name cannot become code.
-const DASHBOARD_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+/// The dashboard. Only our own files, no inline script or style, and no text that becomes markup or code: a resource's name is text.
+const DASHBOARD: Site = Site {
+    folder: "dashboard",
+    policy: "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+        base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+};
 /// Content security policy of the interactive document, without its scripts and styles: they stand in the page, and are allowed by
 /// their hashes.
 const DOCS_POLICY: &str = "default-src 'none'; connect-src 'self'; img-src 'self' data:; \
@@ -41,20 +34,20 @@ pub(super) fn guide(request: &Request) -> poem::Result<Response> {
 
 /// The dashboard.
 #[handler]
-pub(super) fn index() -> poem::Result<Response> {
-    named("index.html")
+pub(super) fn index(request: &Request) -> poem::Result<Response> {
+    DASHBOARD.serve("", request)
 }
 
 /// One of the dashboard's files.
 #[handler]
 pub(super) fn file(request: &Request) -> poem::Result<Response> {
-    named(request.raw_path_param("file").unwrap_or_default())
+    DASHBOARD.serve(request.raw_path_param("file").unwrap_or_default(), request)
 }
 
-/// The icon, at the path that browsers request by themselves.
+/// The icon, at the paths that browsers and pages request.
 #[handler]
-pub(super) fn icon() -> poem::Result<Response> {
-    named("icon.svg")
+pub(super) fn icon(request: &Request) -> poem::Result<Response> {
+    DASHBOARD.serve("icon.svg", request)
 }
 
 /// The OpenAPI document.
@@ -94,17 +87,6 @@ fn inline_sources(page: &str) -> String {
         rest = behind;
     }
     format!("; script-src{scripts}; style-src{styles}")
-}
-
-fn named(name: &str) -> poem::Result<Response> {
-    let (name, content) = FILES.iter().find(|(known, _)| *known == name).ok_or(NotFoundError)?;
-    let kind = match name.rsplit_once('.') {
-        Some((_, "html")) => "text/html; charset=utf-8",
-        Some((_, "css")) => "text/css; charset=utf-8",
-        Some((_, "svg")) => "image/svg+xml",
-        _ => "text/javascript; charset=utf-8",
-    };
-    Ok(page(kind, DASHBOARD_POLICY, *content))
 }
 
 fn page(kind: &str, policy: &'static str, content: impl Into<poem::Body>) -> Response {

@@ -1,341 +1,424 @@
-// The dashboard in a real Chromium, against a running server.
-//
-//   HOLDFAST_URL=http://127.0.0.1:8080 HOLDFAST_KEY=hf_live_... node tests/browser/dashboard.mjs
-//
-// The key needs the scopes read and write, and a tier with room for two event streams and ten reservations. Prints a line per
-// check and stops at the first that fails, with exit code 1. Every wait is for a state, with a limit on patience.
+// The dashboard in a real Chromium against two replicas: signing in, every view and every action.
 
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
-import { chromium } from 'playwright-core';
-import { theBoardLetsTheGreaterFenceWin, theStreamParserReadsEveryLineEndAtEveryCut } from './parts.mjs';
 
-const SERVER = needed('HOLDFAST_URL').replace(/\/$/, '');
-const KEY = needed('HOLDFAST_KEY');
-const BROWSER = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const FLAGS = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
-const PATIENCE_MS = 10_000;
-// What the page promises for a change made elsewhere. Where other work keeps the machine busy, AT_ONCE_MS in the environment allows more.
-const AT_ONCE_MS = Number(process.env.AT_ONCE_MS ?? 1_000);
-const RECONNECT_MS = 20_000; // the server may ask for 5 s, and a place on the stream may take a few to come free
+import { answer, becomes, openTab, openWindow, rowOf, rows, show, signIn } from './support/browser.mjs';
+import { run } from './support/checks.mjs';
+import { KEY, named, release, REPLICAS, reserve, send } from './support/service.mjs';
+
+const [HERE, ELSEWHERE] = REPLICAS;
+const elsewhere = { replica: ELSEWHERE };
+// What the page promises for a change made elsewhere is a second; other tests share the machine.
+const AT_ONCE_MS = 5_000;
 const LONG_S = 3_600;
 
+await run([
+  ['the page forbids inline code, inline styles and other hosts', thePolicyIsStrict],
+  ['a wrong key is told in words for people, and shows nothing', aWrongKeyIsTold],
+  ['signing in lasts over reloads and new tabs, and keeps no secret', signingInLasts],
+  ['signing out ends it in every tab', signingOutEndsIt],
+  ['what happens elsewhere is seen without a reload', whatHappensElsewhereIsSeen],
+  ['markup in a name is shown as text', markupIsText],
+  ['search, sort and filter stand in the address', theViewIsInTheAddress],
+  ['a drawer tells the history, who waits, and who was refused', aDrawerTellsAll],
+  ['a reservation, and all of a holder, are released by force with a reason', releasesByForce],
+  ['everything is released behind a typed confirmation', resetIsTyped],
+  ['who waits is seen with place and times, and can be cancelled', waitingIsSeen],
+  ['pools, trees and blockers are seen, registered, changed and forgotten', resourcesAreManaged],
+  ['a file is planned before it is registered', aFileIsPlanned],
+  ['events are live, pause, are filtered, and reach back', eventsAreLive],
+  ['an action is offered where the scope allows it', actionsFollowScopes],
+  ['the keyboard reaches everything', theKeyboardReachesEverything],
+]);
 
-const run = randomUUID().slice(0, 8); // names of this run alone, so that a tenant may be used again
-const named = (name) => `${name}-${run}`;
-const HOSTILE = `<img src=x onerror=alert(1)> ${run}`;
-
-const CHECKS = [
-  ['the page forbids inline scripts and styles', thePageForbidsInlineScriptsAndStyles],
-  ['a wrong key shows the error and no table', aWrongKeyShowsTheErrorAndNoTable],
-  ['the right key shows what is held', theRightKeyShowsWhatIsHeld],
-  ['the key is kept nowhere unless asked', theKeyIsKeptNowhereUnlessAsked],
-  ['a reservation appears by itself within a second', aReservationAppears],
-  ['a renewal moves its countdown', aRenewalMovesItsCountdown],
-  ['a release removes it', aReleaseRemovesIt],
-  ['what lapses disappears by itself', whatLapsesDisappears],
-  ['markup in a name is shown as text', markupInANameIsShownAsText],
-  ['a transaction shows all its changes', aTransactionShowsAllItsChanges],
-  ['a refusal is told in the log alone', aRefusalIsToldInTheLogAlone],
-  ['the log lists the events', theLogListsTheEvents],
-  ['the filter narrows table and log', theFilterNarrowsTableAndLog],
-  ['it catches up after an outage', itCatchesUpAfterAnOutage],
-  ['it never reloaded', itNeverReloaded],
-  ['the stream parser reads every line end at every cut', ({ page }) => theStreamParserReadsEveryLineEndAtEveryCut(page)],
-  ['the board lets the greater fence win', ({ page }) => theBoardLetsTheGreaterFenceWin(page)],
-  ['a key kept in the tab survives a reload, and a disconnect forgets it', aKeptKeySurvivesAReload],
-  ['/docs lists reserve', theDocumentationListsReserve],
-];
-
-/** Holds of this run by resource, with what is needed to give them back. */
-const holds = new Map();
-
-// --- the checks -----------------------------------------------------------------------------------------------------------
-
-async function thePageForbidsInlineScriptsAndStyles({ page }) {
-  const answer = await page.goto(`${SERVER}/`);
-  assert.equal(answer.status(), 200);
-  const policy = answer.headers()['content-security-policy'] ?? '';
-  assert.match(policy, /default-src 'none'/);
-  assert.match(policy, /script-src 'self'(;|$)/);
-  assert.match(policy, /style-src 'self'(;|$)/);
-  assert.doesNotMatch(policy, /unsafe-inline|unsafe-eval/);
+async function open(browser, path = '', { key = KEY, ...options } = {}) {
+  const context = await openWindow(browser, options);
+  const page = await openTab(context, `${HERE}/${path}`);
+  await signIn(page, key);
+  await becomes(page, 'live');
+  return { context, page };
 }
 
-async function aWrongKeyShowsTheErrorAndNoTable({ page, console }) {
-  await console.expecting(/status of 401/, async () => {
-    await signIn(page, 'hf_live_this_is_not_a_key');
-    await page.locator('#sign-in-error').waitFor();
-    await page.locator('#connection[data-state="refused"]').waitFor();
-  });
-  assert.notEqual((await page.locator('#sign-in-error').textContent()).trim(), '');
-  assert.equal(await page.locator('#reservations').isVisible(), false);
+async function thePolicyIsStrict(browser) {
+  const context = await openWindow(browser);
+  const page = await context.newPage();
+  const answered = await page.goto(`${HERE}/`);
+  assert.equal(answered.status(), 200);
+  const policy = answered.headers()['content-security-policy'] ?? '';
+  for (const part of [/default-src 'none'/, /script-src 'self'(;|$)/, /style-src 'self'(;|$)/, /require-trusted-types-for 'script'/]) assert.match(policy, part);
+  assert.doesNotMatch(policy, /unsafe-|https?:/);
+  const foreign = await page.evaluate(() => performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host).filter((host) => host !== location.host));
+  assert.deepEqual(foreign, []);
+  return context;
 }
 
-async function theRightKeyShowsWhatIsHeld({ page }) {
-  const forEver = named('before for ever');
-  const forAnHour = named('before for an hour');
-  await reserve({ resource: forEver, requester: named('early'), note: 'ask Ada first' });
-  await reserve({ resource: forAnHour, requester: named('early'), ttlSeconds: LONG_S });
-
-  await signIn(page, KEY);
-  await becomesLive(page, PATIENCE_MS);
-  await rowOf(page, forEver).waitFor();
-  const row = await rowOf(page, forEver).innerText();
-  assert.match(row, /ask Ada first/);
-  assert.match(row, /no expiry/);
-  assert.match(await rowOf(page, forAnHour).innerText(), /\b59 m \d\d s|\b1 h 00 m/);
-  assert.equal(await page.locator('#sign-in').isVisible(), false);
+async function aWrongKeyIsTold(browser) {
+  const context = await openWindow(browser);
+  const page = await openTab(context, `${HERE}/`);
+  await signIn(page, 'hf_live_this_is_not_a_key');
+  const told = await page.getByRole('alert').filter({ hasText: /\w/ }).textContent();
+  assert.match(told, /key is not known/);
+  assert.doesNotMatch(told, /header|X-Api-Key|Bearer/);
+  assert.equal(await page.getByRole('grid').count(), 0);
+  assert.equal(await page.locator('#key').evaluate((field) => field === document.activeElement), true, 'the key can be typed again at once');
+  return context;
 }
 
-async function theKeyIsKeptNowhereUnlessAsked({ page }) {
+async function signingInLasts(browser) {
+  const { context, page } = await open(browser);
   const places = await page.evaluate(() => [
     location.href, document.cookie, JSON.stringify(sessionStorage), JSON.stringify(localStorage), document.documentElement.outerHTML,
-    document.getElementById('key').value, ...performance.getEntriesByType('resource').map((entry) => entry.name),
+    ...[...document.querySelectorAll('input')].map((field) => field.value), ...performance.getEntriesByType('resource').map((entry) => entry.name),
   ]);
   assert.equal(places.some((place) => place.includes(KEY)), false, 'the key is in the page, its storage or an address');
-}
-
-async function aReservationAppears({ page }) {
-  const resource = named('live');
-  await reserve({ resource, requester: named('worker'), ttlSeconds: LONG_S });
-  await rowOf(page, resource).waitFor({ timeout: AT_ONCE_MS });
-  const row = await rowOf(page, resource).innerText();
-  assert.match(row, new RegExp(named('worker')));
-  assert.match(row, new RegExp(String(holds.get(resource).fencingToken)));
-}
-
-async function aRenewalMovesItsCountdown({ page }) {
-  const resource = named('live');
-  await call('renew', [{ ...heldBy(resource), ttlSeconds: 48 * LONG_S }]);
-  await rowOf(page, resource).filter({ hasText: /1 d 23 h|2 d 0 h/ }).waitFor({ timeout: AT_ONCE_MS });
-}
-
-async function aReleaseRemovesIt({ page }) {
-  const resource = named('live');
-  await release(resource);
-  await rowOf(page, resource).waitFor({ state: 'detached', timeout: AT_ONCE_MS });
-}
-
-async function whatLapsesDisappears({ page }) {
-  const resource = named('short');
-  await reserve({ resource, requester: named('worker'), ttlSeconds: 1 });
-  await rowOf(page, resource).waitFor({ timeout: AT_ONCE_MS });
-  await rowOf(page, resource).waitFor({ state: 'detached', timeout: PATIENCE_MS });
-  holds.delete(resource);
-}
-
-async function markupInANameIsShownAsText({ page }) {
-  await reserve({ resource: HOSTILE, requester: HOSTILE, note: HOSTILE });
-  await rowOf(page, HOSTILE).waitFor({ timeout: AT_ONCE_MS });
-  await eventOf(page, 'RESERVED', HOSTILE).waitFor({ timeout: AT_ONCE_MS });
-  assert.equal(await page.locator('main img').count(), 0, 'a name became an element');
-}
-
-async function aTransactionShowsAllItsChanges({ page }) {
-  const resources = [named('both-left'), named('both-right')];
-  const requests = resources.map((resource) => ({ resource, requester: named('pair') }));
-  const [transaction] = await call('transactions', [{ method: 'ALL_OR_NONE', requestType: 'RESERVE', requests }]);
-  assert.equal(transaction.status, 'APPLIED');
-  for (const grant of transaction.results) holds.set(grant.resource, grant);
-  for (const resource of resources) await rowOf(page, resource).waitFor({ timeout: AT_ONCE_MS });
-  await eventOf(page, 'TRANSACTION_APPLIED', resources[0]).waitFor({ timeout: AT_ONCE_MS });
-}
-
-async function aRefusalIsToldInTheLogAlone({ page }) {
-  const resource = named('both-left');
-  const [answer] = await call('reserve', [{ resource, requester: named('late') }]);
-  assert.equal(answer.status, 'ALREADY_HELD');
-  await eventOf(page, 'RESERVE_FAILED', resource).waitFor({ timeout: AT_ONCE_MS });
-  assert.match(await rowOf(page, resource).innerText(), new RegExp(named('pair')));
-}
-
-async function theLogListsTheEvents({ page }) {
-  for (const [type, name] of [['RESERVED', 'live'], ['RENEWED', 'live'], ['UNRESERVED', 'live'], ['RESERVED', 'short'], ['RESERVATION_EXPIRED', 'short'], ['UNRESERVED', 'short']]) {
-    assert.equal(await eventOf(page, type, named(name)).count(), 1, `${type} of ${name} should be listed once`);
-  }
-  const first = page.locator('#events li').first();
-  assert.equal(await first.getAttribute('data-type'), 'RESERVE_FAILED', 'the newest should be on top');
-}
-
-async function theFilterNarrowsTableAndLog({ page }) {
-  const [kept, other] = [named('both-left'), HOSTILE];
-  await page.locator('#filter').fill(kept.toUpperCase());
-  await rowOf(page, other).waitFor({ state: 'detached' });
-  await eventOf(page, 'RESERVED', other).waitFor({ state: 'detached' });
-  assert.equal(await rowOf(page, kept).count(), 1);
-
-  await page.locator('#filter').fill(named('pair')); // a requester
-  await rowOf(page, named('both-right')).waitFor();
-  await page.locator('#filter').fill(`nobody ${run}`);
-  await page.locator('#reservations-unmatched').waitFor();
-  await page.locator('#filter').fill('');
-  await rowOf(page, other).waitFor();
-}
-
-async function itCatchesUpAfterAnOutage({ page, context, console }) {
-  const [gone, arrived] = [named('both-right'), named('while away')];
-  console.tolerate(/net::ERR_INTERNET_DISCONNECTED/); // a try made meanwhile
-  await context.setOffline(true);
-  await page.locator('#connection[data-state="reconnecting"]').waitFor();
-  await release(gone);
-  await reserve({ resource: arrived, requester: named('worker') });
-  assert.equal(await rowOf(page, gone).count(), 1, 'the page cannot know yet');
-  await context.setOffline(false);
-  await becomesLive(page, RECONNECT_MS);
-  await rowOf(page, arrived).waitFor({ timeout: AT_ONCE_MS });
-  await rowOf(page, gone).waitFor({ state: 'detached', timeout: AT_ONCE_MS });
-  assert.equal(await eventOf(page, 'RESERVED', arrived).count(), 1, 'what was missed is told once');
-  assert.equal(await eventOf(page, 'UNRESERVED', gone).count(), 1, 'what was missed is told once');
-}
-
-async function itNeverReloaded({ loads }) {
-  assert.equal(loads(), 1);
-}
-
-async function aKeptKeySurvivesAReload({ page }) {
-  await page.locator('#disconnect').click();
-  await page.locator('#sign-in').waitFor();
-  await page.locator('#keep').check();
-  await signIn(page, KEY);
-  await becomesLive(page, RECONNECT_MS);
   await page.reload();
-  await becomesLive(page, RECONNECT_MS);
-  await rowOf(page, named('while away')).waitFor();
+  await becomes(page, 'live');
+  const second = await openTab(context, `${HERE}/`);
+  await becomes(second, 'live');
+  return context;
+}
 
-  await page.locator('#disconnect').click();
-  await page.locator('#sign-in').waitFor();
+async function signingOutEndsIt(browser) {
+  const { context, page } = await open(browser);
+  const second = await openTab(context, `${HERE}/`);
+  await becomes(second, 'live');
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.locator('#key').waitFor();
+  await second.locator('#key').waitFor();
   await page.reload();
-  await page.locator('#sign-in').waitFor();
+  await page.locator('#key').waitFor();
+  return context;
 }
 
-async function theDocumentationListsReserve({ page }) {
-  const answer = await page.goto(`${SERVER}/docs`);
-  assert.equal(answer.status(), 200);
-  await page.locator('.opblock-post', { has: page.locator('[data-path$="/Reservation/reserve"]') }).first().waitFor();
-}
-
-// --- the page -------------------------------------------------------------------------------------------------------------
-
-async function signIn(page, key) {
-  await page.locator('#key').fill(key);
-  await page.locator('#connect').click();
-}
-
-async function becomesLive(page, timeout) {
-  await page.locator('#connection[data-state="live"]').waitFor({ timeout });
-}
-
-function rowOf(page, resource) {
-  return page.locator('#reservations tbody tr', { has: page.locator('th').getByText(resource, { exact: true }) });
-}
-
-function eventOf(page, type, text) {
-  return page.locator(`#events li[data-type="${type}"]`).filter({ hasText: text });
-}
-
-/** What Chromium's console and the policy reported. Anything but what a check expects fails the run. */
-function watchConsole(page) {
-  const complaints = [];
-  const tolerated = [];
-  const hear = (text) => tolerated.some((pattern) => pattern.test(text)) || complaints.push(text);
-  page.on('console', (message) => message.type() === 'error' && hear(message.text()));
-  page.on('pageerror', (error) => hear(String(error)));
-  page.on('dialog', (dialog) => {
-    hear(`a dialog: ${dialog.message()}`);
-    dialog.dismiss();
-  });
-  return {
-    complaints,
-    hear,
-    /** From now on, such a message is no complaint. */
-    tolerate(pattern) {
-      tolerated.push(pattern);
-    },
-    /** One such message is due by `during`; it is waited for, since the console may lag behind the page. */
-    async expecting(pattern, during) {
-      tolerated.push(pattern);
-      const said = page.waitForEvent('console', (message) => pattern.test(message.text()));
-      await Promise.all([said, during()]);
-      tolerated.pop();
-    },
-  };
-}
-
-// --- the server -----------------------------------------------------------------------------------------------------------
-
-async function call(what, body) {
-  const response = await fetch(`${SERVER}/api/v1/Reservation/${what}`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json', 'X-Api-Key': KEY },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(PATIENCE_MS),
-  });
-  const text = await response.text();
-  assert.equal(response.status, 200, `${what} answered ${response.status}: ${text}`);
-  return JSON.parse(text);
-}
-
-async function reserve(item) {
-  const [grant] = await call('reserve', [item]);
-  assert.equal(grant.status, 'ACQUIRED', JSON.stringify(grant));
-  holds.set(item.resource, grant);
-}
-
-function heldBy(resource) {
-  const { requester, releaseToken } = holds.get(resource);
-  return { resource, requester, releaseToken };
-}
-
-async function release(resource) {
-  const [answer] = await call('unreserve', [heldBy(resource)]);
-  assert.equal(answer.status, 'RELINQUISHED', JSON.stringify(answer));
-  holds.delete(resource);
-}
-
-function needed(name) {
-  const value = process.env[name];
-  if (!value) {
-    console.error(`${name} is not set: the address of a running server, and an API key of it, are needed`);
-    process.exit(2);
+async function whatHappensElsewhereIsSeen(browser) {
+  const { context, page } = await open(browser);
+  const second = await openTab(context, `${HERE}/`);
+  await becomes(second, 'live');
+  const [name, requester] = [named('live'), named('worker')];
+  const grant = await reserve({ resource: name, requester, ttlSeconds: LONG_S, note: 'ask Ada first' }, elsewhere);
+  for (const tab of [page, second]) {
+    await rowOf(tab, name).waitFor({ timeout: AT_ONCE_MS });
+    const text = await rowOf(tab, name).innerText();
+    for (const part of [requester, 'ask Ada first', String(grant.fencingToken)]) assert.ok(text.includes(part), text);
+    assert.match(text, /\b59 m \d\d s|\b1 h 00 m/);
   }
-  return value;
+
+  await send('POST', '/Reservation/renew', [{ resource: name, requester, releaseToken: grant.releaseToken, ttlSeconds: 48 * LONG_S }], elsewhere);
+  for (const tab of [page, second]) await rowOf(tab, name).filter({ hasText: /1 d 23 h|2 d 0 h/ }).waitFor({ timeout: AT_ONCE_MS });
+  await release(grant, elsewhere);
+  for (const tab of [page, second]) await rowOf(tab, name).waitFor({ state: 'detached', timeout: AT_ONCE_MS });
+
+  const short = named('short');
+  await reserve({ resource: short, requester, ttlSeconds: 5 }, elsewhere);
+  await rowOf(page, short).locator('time', { hasText: /^[1-5] s$/ }).waitFor({ timeout: AT_ONCE_MS });
+  for (const tab of [page, second]) await rowOf(tab, short).waitFor({ state: 'detached' });
+
+  // A transaction, of which each change is a row, with its note.
+  const pair = [named('both-left'), named('both-right')];
+  const [transaction] = await send('POST', '/Reservation/transactions', [
+    { method: 'ALL_OR_NONE', requestType: 'RESERVE', requests: pair.map((resource) => ({ resource, requester, ttlSeconds: LONG_S })) },
+  ], elsewhere);
+  for (const tab of [page, second]) for (const resource of pair) await rowOf(tab, resource).waitFor({ timeout: AT_ONCE_MS });
+  for (const result of transaction.results) await release(result, elsewhere);
+  for (const tab of [page, second]) for (const resource of pair) await rowOf(tab, resource).waitFor({ state: 'detached', timeout: AT_ONCE_MS });
+  assert.deepEqual([page.loads, second.loads], [1, 1], 'nothing was reloaded');
+  return context;
 }
 
-// --- the run --------------------------------------------------------------------------------------------------------------
+async function markupIsText(browser) {
+  const { context, page } = await open(browser);
+  const hostile = `<img src=x onerror=alert(1)> ${named('x')}`;
+  const images = await page.locator('img').count();
+  const grant = await reserve({ resource: hostile, requester: hostile, note: hostile, ttlSeconds: LONG_S });
+  await rowOf(page, hostile).click();
+  await page.getByRole('complementary').getByRole('heading', { level: 2 }).filter({ hasText: hostile }).waitFor();
+  await page.getByRole('complementary').getByText('reserved').first().waitFor();
+  assert.equal(await page.locator('img').count(), images, 'a name became an element');
+  await release(grant);
+  return context;
+}
 
-async function main() {
-  const browser = await chromium.launch({ executablePath: BROWSER, args: FLAGS });
-  let current = 'start';
-  try {
-    const context = await browser.newContext();
-    context.setDefaultTimeout(PATIENCE_MS);
-    const page = await context.newPage();
-    const heard = watchConsole(page);
-    let loadCount = 0;
-    page.on('load', () => (loadCount += 1));
-    await page.exposeFunction('policyViolated', (what) => heard.hear(what));
-    await page.addInitScript(() => {
-      document.addEventListener('securitypolicyviolation', (violation) => {
-        window.policyViolated(`the policy forbids ${violation.blockedURI} by ${violation.effectiveDirective}`);
-      });
-    });
-    for (const [name, check] of CHECKS) {
-      current = name;
-      await check({ page, context, console: heard, loads: () => loadCount });
-      assert.deepEqual(heard.complaints, [], 'the console and the policy have nothing to say');
-      console.log(`ok: ${name}`);
-    }
-  } catch (fault) {
-    console.error(`FAILED: ${current}\n${fault.message}`);
-    process.exitCode = 1;
-  } finally {
-    await browser.close();
-    await Promise.allSettled([...holds.keys()].map(release)); // the tenant is left as it was found
+async function theViewIsInTheAddress(browser) {
+  const { context, page } = await open(browser);
+  const [one, other] = [await reserve({ resource: named('alpha'), requester: named('ada'), ttlSeconds: LONG_S }), await reserve({ resource: named('beta'), requester: named('bob') })];
+  await rowOf(page, one.resource).waitFor();
+  await page.getByRole('searchbox').fill(named('AL').slice(0, 2) + one.resource.slice(2));
+  await rowOf(page, other.resource).waitFor({ state: 'detached' });
+  await page.getByRole('searchbox').fill(named('ada').split('-')[1]); // of this run: both
+  await rowOf(page, other.resource).waitFor();
+  await page.getByLabel('Ends').selectOption('never');
+  await rowOf(page, one.resource).waitFor({ state: 'detached' });
+  await page.getByRole('columnheader', { name: 'Resource' }).getByRole('button').click();
+  const shared = page.url();
+  assert.match(shared, /end=never/);
+  assert.match(shared, /sort=resource/);
+
+  const second = await openTab(context, shared);
+  await becomes(second, 'live');
+  await rowOf(second, other.resource).waitFor();
+  assert.equal(await rowOf(second, one.resource).count(), 0);
+  await second.getByLabel('Ends').selectOption('');
+  await rowOf(second, one.resource).waitFor();
+  const order = await second.locator('.body [role="rowheader"]').allInnerTexts();
+  assert.deepEqual(order, [...order].sort(), 'sorted by name');
+  await second.getByRole('columnheader', { name: 'Resource' }).getByRole('button').click();
+  await second.locator('[aria-sort="descending"]').waitFor();
+  await release(one);
+  await release(other);
+  return context;
+}
+
+async function aDrawerTellsAll(browser) {
+  const resource = named('contended');
+  const first = await reserve({ resource, requester: named('first'), ttlSeconds: LONG_S });
+  await release(first);
+  const held = await reserve({ resource, requester: named('second'), ttlSeconds: LONG_S, note: 'until noon' });
+  const { context, page } = await open(browser, `#/reservations?row=${encodeURIComponent(resource)}`);
+  const drawer = page.getByRole('complementary');
+  await drawer.getByRole('link', { name: named('second') }).waitFor();
+  const history = drawer.getByRole('region', { name: 'History' });
+  await history.getByRole('listitem').filter({ hasText: named('first') }).filter({ hasText: 'released' }).waitFor();
+  assert.equal(await history.getByRole('listitem').count(), 3, 'reserved, released, reserved');
+
+  await send('POST', '/Reservation/reserve', [{ resource, requester: named('refused') }], elsewhere);
+  await drawer.getByRole('region', { name: 'Refusals' }).getByRole('listitem').filter({ hasText: named('refused') }).filter({ hasText: 'is held by' }).waitFor();
+  const [wish] = await send('POST', '/Reservation/reserve', [{ resource, requester: named('patient'), waitSeconds: 600, keepAliveSeconds: 600 }], elsewhere);
+  await drawer.getByRole('region', { name: 'Waiting' }).getByRole('listitem').filter({ hasText: named('patient') }).waitFor();
+  await send('DELETE', `/Reservation/tickets/${wish.ticket}`);
+  await drawer.getByText('Nobody waits for it.').waitFor();
+  await release(held);
+  await drawer.getByText('Free now').waitFor();
+  await page.keyboard.press('Escape');
+  await drawer.waitFor({ state: 'detached' });
+  return context;
+}
+
+async function releasesByForce(browser) {
+  const requester = named('stuck');
+  const names = ['one', 'two', 'three'].map((name) => named(`stuck-${name}`));
+  for (const resource of names) await reserve({ resource, requester });
+  const { context, page } = await open(browser);
+  await rowOf(page, names[0]).click();
+  await page.getByRole('button', { name: 'Release by force…' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Release by force' }).click();
+  assert.equal(await page.getByRole('dialog').count(), 1, 'a reason is needed');
+  await answer(page, 'Release by force', { Reason: 'stuck since Monday' });
+  await rowOf(page, names[0]).waitFor({ state: 'detached' });
+  await page.getByRole('status').filter({ hasText: `Released ${names[0]}` }).waitFor();
+
+  await rowOf(page, names[1]).click();
+  await page.getByRole('button', { name: 'Release all 2 of this holder…' }).click();
+  const action = page.getByRole('dialog').getByRole('button', { name: 'Release 2' });
+  await page.getByRole('dialog').getByLabel('Reason').fill('its machine is gone');
+  assert.equal(await action.isDisabled(), true, 'before the name is typed');
+  await answer(page, 'Release 2', { [`Type ${requester} to confirm`]: requester });
+  for (const name of names) await rowOf(page, name).waitFor({ state: 'detached' });
+
+  await show(page, 'Events');
+  const forced = rows(page, names[0]).filter({ hasText: 'released by force' });
+  await forced.waitFor();
+  assert.match(await forced.innerText(), /stuck since Monday · by default/);
+  return context;
+}
+
+async function resetIsTyped(browser) {
+  const { context, page } = await open(browser);
+  const resource = named('before the reset');
+  await reserve({ resource, requester: named('w') }, elsewhere);
+  await rowOf(page, resource).waitFor();
+  await page.getByRole('button', { name: 'Release everything…' }).click();
+  const action = page.getByRole('dialog').getByRole('button', { name: 'Release everything' });
+  assert.equal(await action.isDisabled(), true);
+  await page.getByLabel('Type test to confirm').fill('tes');
+  assert.equal(await action.isDisabled(), true);
+  await page.getByLabel('Type test to confirm').fill('test');
+  await action.click();
+  await page.getByText('Nothing is reserved.').waitFor();
+  const list = await send('GET', '/Reservation/activeReservations');
+  assert.deepEqual(list.reservations, []);
+  return context;
+}
+
+async function waitingIsSeen(browser) {
+  const { context, page } = await open(browser, '#/waiting');
+  await page.getByText('Nobody waits.').waitFor();
+  const resource = named('press');
+  const held = await reserve({ resource, requester: named('holder'), ttlSeconds: 600 });
+  const wait = (name, more) => send('POST', '/Reservation/reserve', [
+    { resource, requester: named(name), ttlSeconds: 60, waitSeconds: 900, keepAliveSeconds: 900, ...more },
+  ], elsewhere);
+  await wait('slow');
+  await wait('hurried', { priority: 5, note: 'hotfix' });
+  const hurried = rows(page, named('hurried'));
+  await hurried.filter({ hasText: 'next' }).filter({ hasText: 'hotfix' }).waitFor();
+  await hurried.locator('[data-column="priority"]', { hasText: /^5$/ }).waitFor();
+  await hurried.locator('[data-column="expected"]', { hasText: /^(9|10) m \d\d s$/ }).waitFor(); // when the holder's time is up
+  await rows(page, named('slow')).locator('[data-column="place"]', { hasText: /^2$/ }).waitFor();
+
+  await hurried.click();
+  await page.getByRole('button', { name: 'Cancel this wait…' }).click();
+  await answer(page, 'Cancel the wait');
+  await hurried.waitFor({ state: 'detached' });
+  await rows(page, named('slow')).filter({ hasText: 'next' }).waitFor();
+  await page.keyboard.press('Escape');
+  await release(held);
+  await page.getByText('Nobody waits.').waitFor();
+  await send('POST', '/Reservation/forceRelease', { resource, reason: 'the check is over' });
+  return context;
+}
+
+async function resourcesAreManaged(browser) {
+  const { context, page } = await open(browser, '#/resources');
+  await page.getByText('Nothing is registered.').waitFor();
+  const [pool, root, leaf, light] = ['gpu', 'plant', 'robot', 'light'].map(named);
+  await page.getByRole('button', { name: 'Register…' }).click();
+  await answer(page, 'Register', { Name: pool, Capacity: '0' });
+  await page.getByRole('dialog').getByRole('alert').filter({ hasText: 'capacity' }).waitFor();
+  await answer(page, 'Register', { Capacity: '4' });
+  await rowOf(page, pool).filter({ hasText: '0 of 4' }).waitFor();
+  await page.getByRole('button', { name: 'Register…' }).click();
+  await answer(page, 'Register', { Name: leaf, 'Stands under': root, 'Takes with it': light });
+  await rowOf(page, leaf).filter({ hasText: light }).waitFor();
+
+  const slot = await reserve({ resource: pool, requester: named('trainer'), quantity: 2, ttlSeconds: LONG_S }, elsewhere);
+  await rowOf(page, pool).filter({ hasText: '2 of 4' }).filter({ hasText: named('trainer') }).waitFor({ timeout: AT_ONCE_MS });
+  const robot = await reserve({ resource: leaf, requester: named('operator'), ttlSeconds: LONG_S }, elsewhere);
+  await rowOf(page, leaf).filter({ hasText: 'held' }).filter({ hasText: named('operator') }).waitFor({ timeout: AT_ONCE_MS });
+  await rowOf(page, root).filter({ hasText: 'held below' }).waitFor();
+  await page.getByLabel('Show').selectOption('free');
+  await rowOf(page, leaf).waitFor({ state: 'detached' });
+  await page.getByLabel('Show').selectOption('');
+
+  await rowOf(page, pool).click();
+  const drawer = page.getByRole('complementary');
+  await drawer.getByRole('link', { name: `${pool}_0, held by ${named('trainer')}` }).waitFor();
+  assert.equal(await drawer.getByRole('img', { name: /, free$/ }).count(), 2);
+  await drawer.getByRole('button', { name: 'Forget…' }).click();
+  await answer(page, 'Forget', { [`Type ${pool} to confirm`]: pool });
+  await page.getByRole('dialog').getByRole('alert').waitFor(); // it is held
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+  await release({ ...slot, resource: pool });
+  await rowOf(page, pool).filter({ hasText: '0 of 4' }).waitFor({ timeout: AT_ONCE_MS });
+
+  await drawer.getByRole('button', { name: 'Edit…' }).click();
+  await answer(page, 'Change', { Capacity: '6' });
+  await rowOf(page, pool).filter({ hasText: '0 of 6' }).waitFor();
+  await drawer.getByRole('button', { name: 'Forget…' }).click();
+  await answer(page, 'Forget', { [`Type ${pool} to confirm`]: pool });
+  await rowOf(page, pool).waitFor({ state: 'detached' });
+  await release(robot);
+  return context;
+}
+
+async function aFileIsPlanned(browser) {
+  const present = named('staging');
+  await send('POST', '/Resource/register', [{ name: present, capacity: 2 }]);
+  const { context, page } = await open(browser, '#/resources');
+  await rowOf(page, present).waitFor();
+  await page.getByRole('button', { name: 'Plan a file…' }).click();
+  const dialog = page.getByRole('dialog');
+  const text = dialog.getByLabel('Definitions, as TOML or JSON');
+  await text.fill(`[[resource]]\nname = "${present}"\ncapcity = 3`);
+  await dialog.getByRole('alert').filter({ hasText: 'no field "capcity"' }).waitFor();
+  await text.fill(`[[resource]]\nname = "${present}"\ncapacity = 3\n[[resource]]\nname = "${named('fresh')}"`);
+  await dialog.getByText('1 to create, 1 to change, 0 unchanged').waitFor();
+  await dialog.getByText('capacity 2 → 3').waitFor();
+  const registered = await send('GET', `/Resource/${present}`);
+  assert.equal(registered.capacity, 2, 'a plan changes nothing');
+  await dialog.getByRole('button', { name: 'Register 2' }).click();
+  await rowOf(page, named('fresh')).waitFor();
+  assert.equal((await send('GET', `/Resource/${present}`)).capacity, 3);
+  return context;
+}
+
+async function eventsAreLive(browser) {
+  const [before, resource, who] = [named('before'), named('seen'), named('worker')];
+  await release(await reserve({ resource: before, requester: who }));
+  const { context, page } = await open(browser, '#/events');
+  await rows(page, before).filter({ hasText: 'released' }).waitFor(); // from the history
+  const grant = await reserve({ resource, requester: who, ttlSeconds: 1 }, elsewhere);
+  await rows(page, resource).filter({ hasText: 'reserved' }).waitFor({ timeout: AT_ONCE_MS });
+  await rows(page, resource).filter({ hasText: 'expired' }).waitFor();
+  assert.equal(await rows(page, resource).count(), 2, 'an expiry is told once');
+  assert.match(await rows(page).first().innerText(), /expired/, 'the newest is on top');
+
+  await page.getByRole('button', { name: 'Pause' }).click();
+  const later = await reserve({ resource: named('later'), requester: who }, elsewhere);
+  await page.getByRole('button', { name: 'Go on (1 new)' }).waitFor();
+  assert.equal(await rows(page, named('later')).count(), 0);
+  await page.getByRole('button', { name: 'Go on (1 new)' }).click();
+  await rows(page, named('later')).waitFor();
+
+  await send('POST', '/Reservation/reserve', [{ resource: named('later'), requester: named('late') }]);
+  await page.getByLabel('Show').selectOption('refusals');
+  await rows(page, named('late')).filter({ hasText: 'refused' }).waitFor();
+  assert.equal(await rows(page, resource).count(), 0);
+  await page.getByLabel('Show').selectOption('');
+  await page.getByRole('searchbox').fill(resource);
+  await rows(page, named('later')).first().waitFor({ state: 'detached' });
+  await rows(page, resource).first().click();
+  await page.getByRole('complementary').getByLabel('The event as JSON').filter({ hasText: String(grant.fencingToken) }).waitFor();
+  await release(later);
+  return context;
+}
+
+async function actionsFollowScopes(browser) {
+  const reader = await send('POST', '/keys', { label: named('reader'), scopes: ['read'] });
+  const held = await reserve({ resource: named('looked at'), requester: named('w'), ttlSeconds: LONG_S });
+  const { context, page } = await open(browser, '', { key: reader.apiKey });
+  await rowOf(page, held.resource).click();
+  await page.getByRole('complementary').getByText('Held since').waitFor();
+  assert.equal(await page.getByRole('button', { name: /Release|force/ }).count(), 0);
+  await show(page, 'Resources');
+  assert.equal(await page.getByRole('button', { name: 'Register…' }).count(), 0);
+  await release(held);
+  // A key that is revoked signs its sessions out.
+  await send('DELETE', `/keys/${reader.id}`);
+  await page.locator('#key').waitFor();
+  await page.getByRole('alert').filter({ hasText: 'You were signed out' }).waitFor();
+  return context;
+}
+
+async function theKeyboardReachesEverything(browser) {
+  const { context, page } = await open(browser);
+  const grants = [];
+  for (let n = 0; n < 3; n++) grants.push(await reserve({ resource: named(`key-${n}`), requester: named('w') }));
+  await rowOf(page, grants[2].resource).waitFor();
+  await page.keyboard.press('t');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('j');
+  const active = page.locator('[data-active="true"]');
+  await active.filter({ hasText: grants[1].resource }).waitFor();
+  const grid = page.getByRole('grid');
+  assert.equal(await grid.getAttribute('aria-activedescendant'), await active.getAttribute('id'));
+  await page.keyboard.press('Enter');
+  const drawer = page.getByRole('complementary');
+  await drawer.getByRole('heading', { name: grants[1].resource }).waitFor();
+  assert.equal(await drawer.evaluate((panel) => panel.contains(document.activeElement)), true, 'the drawer has the focus');
+  await page.keyboard.press('Escape');
+  await drawer.waitFor({ state: 'detached' });
+  assert.equal(await grid.evaluate((element) => element === document.activeElement), true, 'and gives it back');
+
+  await page.keyboard.press('/');
+  await page.keyboard.type(grants[0].resource);
+  await rowOf(page, grants[2].resource).waitFor({ state: 'detached' });
+  await page.getByRole('searchbox').fill('');
+  await page.getByRole('searchbox').blur();
+  for (const [key, title] of [['w', 'Waiting'], ['s', 'Resources'], ['e', 'Events'], ['r', 'Reservations']]) {
+    await page.keyboard.press('g');
+    await page.keyboard.press(key);
+    await page.getByRole('heading', { level: 1, name: title }).waitFor();
   }
-}
+  await page.keyboard.press('?');
+  await page.getByRole('dialog', { name: 'Keys' }).getByText('Go to Waiting').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
 
-await main();
+  // Every control has a place in the order of Tab and a name.
+  const nameless = await page.evaluate(() => [...document.querySelectorAll('button, a, input, select')]
+    .filter((control) => control.tabIndex < 0 || !(control.getAttribute('aria-label') || control.textContent || control.labels?.length))
+    .map((control) => control.outerHTML));
+  assert.deepEqual(nameless, []);
+  for (const grant of grants) await release(grant);
+  return context;
+}

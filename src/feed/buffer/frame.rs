@@ -187,6 +187,16 @@ impl Frame {
         &self.buffer[SIZE_LINE_BYTES..self.buffer.len() - CRLF.len()]
     }
 
+    /// The JSON of its `data` line.
+    #[must_use]
+    pub fn data(&self) -> &str {
+        const DATA: &[u8] = b"\ndata: ";
+        // The type above it has no line break, so the first one that data follows is the right one.
+        let lines = self.bytes();
+        let begin = lines.windows(DATA.len()).position(|part| part == DATA).map_or(lines.len(), |at| at + DATA.len());
+        std::str::from_utf8(&lines[begin..]).unwrap_or_default().trim_end_matches('\n')
+    }
+
     /// The same lines as one chunk of HTTP/1.1, and the offset at which they begin in it.
     pub(in crate::feed) fn chunk(&self) -> (Bytes, usize) {
         (self.buffer.slice(self.chunk_start..), SIZE_LINE_BYTES - self.chunk_start)
@@ -232,6 +242,14 @@ mod tests {
             let (chunk, start) = builder.finish();
             assert_eq!(chunk, chunk_of(&frame.bytes().repeat(3)));
             assert_eq!(&chunk[start..chunk.len() - 2], frame.bytes().repeat(3));
+        }
+    }
+
+    #[test]
+    fn the_data_of_a_frame_is_its_json_alone() {
+        for position in [None, Some(7)] {
+            let frame = Frame::new(position, "data: x", Subject::Stream, &["{\"a\":\"\\ndata: \"", "}"]);
+            assert_eq!(frame.data(), "{\"a\":\"\\ndata: \"}");
         }
     }
 

@@ -1,6 +1,7 @@
-//! Routes of events: the stream, publishing, companies.
+//! Routes of events: the stream, the history, publishing, companies.
 
 pub(super) mod companies;
+mod history;
 mod publish;
 pub(super) mod response;
 pub(super) mod schema;

@@ -9,8 +9,10 @@ use crate::{
     feed::{Filter, Frame, Start, StreamOutcome},
     http::{
         app_state::{AppState, Tag},
-        auth::{Authorized, Write, authorize_stream},
+        auth::{Authorized, Read, Write, authorize_stream},
         events::{
+            history,
+            history::EventHistory,
             publish,
             publish::{OneOrMany, PublishedIds},
             response::{EventStreamResponse, LAST_EVENT_ID, or_reconnect},
@@ -61,11 +63,36 @@ impl Events {
         last_event_id: Query<Option<String>>,
     ) -> Result<EventStreamResponse, ApiError> {
         let header = request.headers().get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("unreadable").to_owned());
-        let filter = Filter::parse(&types.0, &resources.0, &companies.0)
-            .map_err(|error| ApiError::field(error.list, error.to_string()));
+        let filter = parse_filter(&types.0, &resources.0, &companies.0);
         let last_event_id = header.or(last_event_id.0).filter(|id| !id.is_empty());
         let stream = open(request, api_key.0.as_deref(), filter, last_event_id.as_deref()).await;
         or_reconnect(request, stream)
+    }
+
+    /// Read what happened within the last hour, page by page.
+    ///
+    /// The same events as the stream's, with the same filters, oldest first, as far as the tier's history reaches. A position is a time:
+    /// microseconds since the Unix epoch, so `after` may be a moment, too. Follow `nextAfter` until it is null. Refusals are live only
+    /// and not here.
+    #[oai(path = "/events/history", method = "get", operation_id = "eventHistory")]
+    #[allow(clippy::too_many_arguments, reason = "each is a parameter of the API")]
+    async fn history(
+        &self,
+        caller: Authorized<Read>,
+        app_state: AppState,
+        /// Only what happened after this position. Without it all that is kept.
+        after: Query<Option<i64>>,
+        /// Most events that are looked at for the page, 1 to 1,000; 100 without it. Events that were published together count as one.
+        limit: Query<Option<i64>>,
+        /// Only events of these types: a comma list, or repeated. Without it all.
+        types: Query<Vec<String>>,
+        /// Only events of these resources: a comma list, or repeated; a comma in a name as `\,`; a trailing `*` makes a prefix.
+        resources: Query<Vec<String>>,
+        /// Only platform events of these companies, by slug or id: a comma list, or repeated.
+        companies: Query<Vec<String>>,
+    ) -> Result<Answer<EventHistory>, ApiError> {
+        let filter = parse_filter(&types.0, &resources.0, &companies.0);
+        history::history(app_state.store(), &caller.0, filter, after.0, limit.0).await
     }
 
     /// Publish events of your own platform to the tenant's stream: one, or up to 1,000.
@@ -83,6 +110,10 @@ impl Events {
     ) -> Result<Answer<PublishedIds, 202>, ApiError> {
         publish::publish(&caller.0, app_state.store(), body.0).await
     }
+}
+
+fn parse_filter(types: &[String], resources: &[String], companies: &[String]) -> Result<Filter, ApiError> {
+    Filter::parse(types, resources, companies).map_err(|error| ApiError::field(error.list, error.to_string()))
 }
 
 async fn open(

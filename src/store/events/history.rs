@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::store::{
-    Arg, Key, KeyKind, Notification, Partition, Store, StoreError, TenantHandle,
+    Arg, Caller, Key, KeyKind, Notification, Partition, Reply, Stamped, Store, StoreError, TenantHandle,
     call::{Call, Invocation},
     codec::Writer,
     events::stream_slots::{REPLICA_TTL, ReplicaId},
@@ -53,6 +53,23 @@ pub struct TenantHead {
     pub ended: Vec<String>,
 }
 
+/// Reads the events after `from` out of a reply.
+fn read_page(reply: &Reply, from: i64) -> Result<Replay, StoreError> {
+    let mut reader = reply.items();
+    let read = (|| {
+        let last = reader.int()?;
+        let mut notifications = Vec::new();
+        while reader.left() > 0 {
+            notifications.extend(Notification::read_kept(reader.bytes()?)?);
+        }
+        // The first entry may begin before the page does.
+        let after = from.max(reply.now_us - RETENTION_US);
+        notifications.retain(|notification| notification.positions().is_some_and(|(_, position)| position > after));
+        Some(Replay { now_us: reply.now_us, position: reply.position, last, notifications })
+    })();
+    read.ok_or_else(|| reply.unexpected())
+}
+
 impl Store {
     /// The tenant's events after `from`, none older than an hour: at most `limit` entries of the history, of which one may hold up to 32 events of a
     /// batch. `None`: the tenant is gone.
@@ -71,19 +88,18 @@ impl Store {
             Err(StoreError::Unauthorized) => return Ok(None),
             reply => reply?,
         };
-        let mut reader = reply.items();
-        let read = (|| {
-            let last = reader.int()?;
-            let mut notifications = Vec::new();
-            while reader.left() > 0 {
-                notifications.extend(Notification::read_kept(reader.bytes()?)?);
-            }
-            // The first entry may begin before the page does.
-            let after = from.max(reply.now_us - RETENTION_US);
-            notifications.retain(|notification| notification.positions().is_some_and(|(_, position)| position > after));
-            Some(Replay { now_us: reply.now_us, position: reply.position, last, notifications })
-        })();
-        read.map(Some).ok_or_else(|| reply.unexpected())
+        read_page(&reply, from).map(Some)
+    }
+
+    /// The same, as a call of the tenant's own.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a read changes nothing.
+    pub async fn history(&self, caller: &Caller, from: i64, limit: usize) -> Result<Stamped<Replay>, StoreError> {
+        let packed = Writer::default().int(from).int(limit as i64).done();
+        let reply = self.call(caller, Call::packed(&functions::REPLAY, packed)).await?;
+        let page = read_page(&reply, from)?;
+        Ok(Stamped { now_us: reply.now_us, position: reply.position, answer: page })
     }
 
     /// The heads of tenants of one partition, in the order of the queries.

@@ -33,7 +33,6 @@ const PATHS: &[&str] = &[
     "scripts/",
     "docs/",
     "deploy/",
-    "dashboard/",
     "web/",
     "examples/",
     "openapi/",

@@ -3,6 +3,7 @@
 mod event_fields;
 mod fanout;
 mod filters;
+mod history;
 mod memory;
 mod platform;
 mod resume;

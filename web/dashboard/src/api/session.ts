@@ -13,6 +13,9 @@ export const session = signal<Session | null | undefined>(undefined);
 /** Why the person was signed out, if it was not they themselves. */
 export const signedOutBecause = signal<string | null>(null);
 
+/** Whose data it is; null: nobody is signed in. Changes only with the tenant, unlike the session, which is read again and again. */
+export const tenantId = computed(() => session.value?.tenantId ?? null);
+
 export const scopes = computed<ReadonlySet<Scope>>(() => new Set(session.value?.scopes));
 
 /** Whether the signed-in key has a scope: an action is offered where it has. */

@@ -18,6 +18,9 @@ export interface View {
 
 export const VIEWS: readonly View[] = [
   { path: 'reservations', title: 'Reservations', key: 'r', scope: 'read', load: () => import('../views/reservations') },
+  { path: 'waiting', title: 'Waiting', key: 'w', scope: 'read', load: () => import('../views/waiting') },
+  { path: 'resources', title: 'Resources', key: 's', scope: 'read', load: () => import('../views/resources') },
+  { path: 'events', title: 'Events', key: 'e', scope: 'read', load: () => import('../views/events') },
 ];
 
 export const FIRST_VIEW = 'reservations';

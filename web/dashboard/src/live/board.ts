@@ -13,6 +13,8 @@ export interface Row extends Reservation {
 export interface BoardListener {
   /** A row came, went, or was replaced; one of the two may be null. */
   changed(before: Row | null, after: Row | null): void;
+  /** Many rows came at once, none of which was there. */
+  filled(rows: readonly Row[]): void;
   /** All is new. */
   replaced(): void;
 }
@@ -49,10 +51,23 @@ export class Board {
 
   /** Rows of the list that was begun. A name may recur among its pages: the greater fence wins. */
   fill(reservations: Reservation[]): void {
+    const fresh: Row[] = [];
     for (const row of reservations) {
       const known = this.#rows.get(row.resource);
-      if (!known || row.fencingToken >= known.fencingToken) this.#put(row);
+      if (!known) {
+        this.#rows.set(row.resource, row);
+        fresh.push(row);
+      } else if (row.fencingToken >= known.fencingToken) {
+        this.#tellFilled(fresh.splice(0)); // it may be among them
+        this.#put(row);
+      }
     }
+    this.#tellFilled(fresh);
+  }
+
+  #tellFilled(rows: readonly Row[]): void {
+    if (rows.length === 0) return;
+    for (const listener of this.#listeners) listener.filled(rows);
   }
 
   /**

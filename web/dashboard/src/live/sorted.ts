@@ -13,7 +13,7 @@ export class SortedRows<Row> {
     this.#matches = matches;
   }
 
-  /** In order. Not to be changed; the same array as long as its rows change singly. */
+  /** In order. Not to be changed; it may be the same array after a change. */
   get rows(): readonly Row[] {
     return this.#rows;
   }
@@ -26,6 +26,20 @@ export class SortedRows<Row> {
     this.#compare = compare;
     this.#matches = matches;
     this.fill(rows);
+  }
+
+  /** Many new rows: merged in one pass, since inserting each would move all behind it. */
+  add(rows: readonly Row[]): void {
+    const fresh = rows.filter(this.#matches).sort(this.#compare);
+    if (fresh.length === 0) return;
+    const [old, merged] = [this.#rows, [] as Row[]];
+    let at = 0;
+    for (const row of fresh) {
+      while (at < old.length && this.#compare(old[at] as Row, row) < 0) merged.push(old[at++] as Row);
+      merged.push(row);
+    }
+    while (at < old.length) merged.push(old[at++] as Row);
+    this.#rows = merged;
   }
 
   changed(before: Row | null, after: Row | null): void {

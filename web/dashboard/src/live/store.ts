@@ -3,12 +3,12 @@
 // A lost stream resumes at the last position that it confirmed. Only when the server says that it cannot (RESET_CURSOR) is the
 // list read again.
 
-import { effect, signal } from '@preact/signals';
+import { effect, signal, untracked } from '@preact/signals';
 
 import { serverNowMs } from '../api/clock';
 import { call, Refusal } from '../api/client';
 import { inWords } from '../api/errors';
-import { readSession, session, signedOutBecause } from '../api/session';
+import { readSession, session, signedOutBecause, tenantId } from '../api/session';
 import type { Shape } from '../api/types';
 import { Board } from './board';
 import { eventOf, forgetEvents, keepEvent, type StreamEvent } from './events';
@@ -27,7 +27,8 @@ export const board = new Board();
 /** Changes when what is held has, at most ten times a second. */
 export const boardVersion = signal(0);
 
-board.listen({ changed: () => paintSoon(boardVersion), replaced: () => paintSoon(boardVersion) });
+const isChanged = (): void => paintSoon(boardVersion);
+board.listen({ changed: isChanged, filled: isChanged, replaced: isChanged });
 
 /** Where the stream resumes; null: the list comes first. */
 let cursor: string | null = null;
@@ -100,7 +101,6 @@ async function readList(stop: AbortSignal): Promise<void> {
 }
 
 let running: AbortController | null = null;
-let tenantId: string | null = null;
 
 function start(): void {
   const own = new AbortController();
@@ -133,12 +133,13 @@ function forget(): void {
 /** Follows whoever is signed in, from now on. */
 export function followSession(): void {
   effect(() => {
-    const current = session.value?.tenantId ?? null;
-    if (current === tenantId) return;
-    tenantId = current;
-    stop();
-    forget();
-    if (current !== null) start();
+    const current = tenantId.value;
+    // What starting reads is no reason to start again.
+    untracked(() => {
+      stop();
+      forget();
+      if (current !== null) start();
+    });
   });
   restWhileHidden();
   void readSession().catch(retryFirstRead);

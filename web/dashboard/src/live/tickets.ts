@@ -24,6 +24,10 @@ export const hasMoreTickets = signal(false);
 export const ticketsFault = signal<Error | null>(null);
 
 let tickets = new Map<string, Ticket>();
+/** Grows when all is forgotten: what was being read then is of somebody else. */
+let era = 0;
+let isReading = false;
+/** Whether something happened that the reading under way may not know. */
 let isStale = true;
 let planned: ReturnType<typeof setTimeout> | undefined;
 let notBefore = 0;
@@ -36,8 +40,9 @@ export function allTickets(): ReadonlyMap<string, Ticket> {
 export function forgetTickets(): void {
   clearTimeout(planned);
   planned = undefined;
+  era += 1;
+  isReading = false;
   tickets = new Map();
-  isStale = true;
   paintSoon(ticketsVersion);
 }
 
@@ -72,13 +77,19 @@ function ticketOf(event: StreamEvent, ticket: string): Ticket {
 
 /** Reads them again, when it is due. */
 export function readTicketsSoon(): void {
+  if (isStale && planned !== undefined) return; // it is planned already
   isStale = true;
-  if (planned !== undefined) return;
-  planned = setTimeout(read, Math.max(0, notBefore - performance.now()));
+  if (!isReading) plan(notBefore - performance.now());
+}
+
+function plan(delayMs: number): void {
+  clearTimeout(planned);
+  planned = setTimeout(() => void read(), Math.max(0, delayMs));
 }
 
 async function read(): Promise<void> {
-  const began = performance.now();
+  const [began, begunIn] = [performance.now(), era];
+  isReading = true;
   isStale = false;
   try {
     const found = new Map<string, Ticket>();
@@ -88,18 +99,23 @@ async function read(): Promise<void> {
       for (const ticket of page.waiting) found.set(ticket.ticket, ticket);
       cursor = page.nextCursor ?? null;
     } while (cursor !== null && found.size < MOST);
+    if (era !== begunIn) return;
     hasMoreTickets.value = cursor !== null;
     tickets = found;
     ticketsFault.value = null;
     paintSoon(ticketsVersion);
   } catch (fault) {
     if (!(fault instanceof Unreachable || fault instanceof Refusal)) throw fault;
-    ticketsFault.value = fault;
+    if (era === begunIn) ticketsFault.value = fault;
   } finally {
-    const took = performance.now() - began;
-    notBefore = performance.now() + Math.max(SHORTEST_PAUSE_MS, took * PAUSE_PER_READING);
-    planned = undefined;
-    if (isStale) readTicketsSoon();
-    else if (tickets.size > 0) planned = setTimeout(read, Math.max(EXPECTATIONS_AGE_MS, took * PAUSE_PER_READING));
+    if (era === begunIn) planNext(performance.now() - began);
   }
+}
+
+function planNext(tookMs: number): void {
+  isReading = false;
+  const pauseMs = Math.max(SHORTEST_PAUSE_MS, tookMs * PAUSE_PER_READING);
+  notBefore = performance.now() + pauseMs;
+  if (isStale) plan(pauseMs);
+  else if (tickets.size > 0) plan(Math.max(EXPECTATIONS_AGE_MS, pauseMs));
 }

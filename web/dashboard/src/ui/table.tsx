@@ -1,7 +1,7 @@
 // A table of any length: only the rows in sight are drawn. A grid for screen readers, reached by Tab, walked with the arrows,
 // opened with Enter. On a phone each row becomes a card of two lines.
 
-import { Component, createRef, type ComponentChildren, type JSX } from 'preact';
+import { Component, createRef, type ComponentChildren, type JSX, type RefObject } from 'preact';
 import { useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 import { isNarrow } from '../app/theme';
@@ -51,14 +51,16 @@ export function Table<Row>(props: TableProps<Row>): JSX.Element {
   const [activeKey, setActiveKey] = useState<string | null>(null);
   const narrow = isNarrow.value;
   const rowHeight = narrow ? CARD_HEIGHT : ROW_HEIGHT;
+  const width = useWidth(scroll);
   const virtual = useVirtualRows(rows.length, rowHeight, scroll);
-  const shown = narrow ? columns.filter((column) => column.onPhone !== 'none') : columns;
+  const shown = narrow ? columns.filter((column) => column.onPhone !== 'none') : fitting(columns, width);
   const active = useActiveRow(rows, keyOf, activeKey);
 
   // The height of all rows, and the tracks of each: by the object model, since the policy allows no styles in attributes.
   const body = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
-    scroll.current?.style.setProperty('--tracks', columns.map((column) => column.width).join(' '));
+    scroll.current?.style.setProperty('--tracks', shown.map((column) => column.width).join(' '));
+    scroll.current?.style.setProperty('--least', `${leastWidth(shown as Column<never>[])}px`);
     body.current?.style.setProperty('height', `${rows.length * rowHeight}px`);
   });
 
@@ -112,6 +114,36 @@ export function Table<Row>(props: TableProps<Row>): JSX.Element {
       </div>
     </div>
   );
+}
+
+function useWidth(element: RefObject<HTMLElement | null>): number {
+  const [width, setWidth] = useState(Infinity);
+  useLayoutEffect(() => {
+    if (element.current === null) return;
+    setWidth(element.current.clientWidth);
+    const observer = new ResizeObserver(([entry]) => { if (entry) setWidth(entry.contentRect.width); });
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, []);
+  return width;
+}
+
+const GAP = 14; // px, as in table.css
+const SIDES = 36;
+const REM = 16;
+
+/** The width that columns need at least, in pixels. */
+function leastWidth(columns: Column<never>[]): number {
+  return columns.reduce((sum, column) => sum + GAP + REM * Number.parseFloat(column.width.replace('minmax(', '')), SIDES - GAP);
+}
+
+/** Beside a drawer there is room for less: what the drawer tells anyway is left out, from the last column on. */
+function fitting<Row>(columns: Column<Row>[], width: number): Column<Row>[] {
+  const left = [...columns];
+  for (let at = columns.length - 1; at >= 0 && leastWidth(left as Column<never>[]) > width; at--) {
+    if (columns[at]?.onPhone === 'none') left.splice(at, 1);
+  }
+  return left;
 }
 
 /** The active row stays the same one while others come and go; one that went gives its place to the next. */

@@ -4,13 +4,16 @@ import type { JSX } from 'preact';
 
 import { setParameters, parameter } from '../../app/router';
 import { serverNowMs } from '../../api/clock';
+import { may } from '../../api/session';
 import type { Row } from '../../live/board';
 import { board } from '../../live/store';
 import { hasList } from '../../live/truth';
 import { count, plural } from '../../ui/format';
 import { Command, Empty } from '../../ui/parts';
 import { Table } from '../../ui/table';
+import { reset } from './actions';
 import { COLUMNS } from './columns';
+import { Detail } from './detail';
 import { writeSort } from './order';
 import { filter, isFiltered, shown, shownVersion, sort } from './rows';
 
@@ -33,6 +36,7 @@ export default function Reservations(): JSX.Element {
             )
             : <Nothing />}
         </div>
+        {openName !== '' && <Detail name={openName} />}
       </div>
     </>
   );
@@ -59,6 +63,8 @@ function Toolbar(): JSX.Element {
       </label>
       {requester !== '' && <button type="button" onClick={() => setParameters({ holder: null })}>Holder: {requester} ×</button>}
       {type !== '' && <button type="button" onClick={() => setParameters({ type: null })}>Type: {type} ×</button>}
+      <span class="spacer" />
+      {may('admin') && board.size > 0 && <button type="button" onClick={() => void reset()}>Release everything…</button>}
     </div>
   );
 }

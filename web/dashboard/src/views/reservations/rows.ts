@@ -22,7 +22,11 @@ const orderings = signal(0);
 /** Changes when the shown rows have. */
 export const shownVersion = computed(() => boardVersion.value + orderings.value);
 
-board.listen({ changed: (before, after) => shown.changed(before, after), replaced: () => shown.fill(board.rows()) });
+board.listen({
+  changed: (before, after) => shown.changed(before, after),
+  filled: (rows) => shown.add(rows),
+  replaced: () => shown.fill(board.rows()),
+});
 effect(() => {
   shown.order(orderOf(sort.value), matcherOf(filter.value), board.rows());
   orderings.value = orderings.peek() + 1;
