@@ -17,3 +17,13 @@ export type EventChange = Shape<'EventChange'>;
 export type EventType = Shape<'EventType'>;
 export type ErrorBody = Shape<'ErrorBody'>;
 export type ErrorCode = Shape<'ErrorCode'>;
+
+export type Connection = Shape<'ConnectionRow'>;
+export type Job = Shape<'JobRow'>;
+export type JobDetails = Shape<'JobWithDetails'>;
+export type JobState = Shape<'JobState'>;
+export type Queue = Shape<'QueueRow'>;
+export type Worker = Shape<'WorkerRow'>;
+export type ApiKey = Shape<'Key'>;
+export type Tenant = Shape<'Tenant'>;
+export type Tier = Shape<'Tier'>;

@@ -21,6 +21,7 @@ export const VIEWS: readonly View[] = [
   { path: 'waiting', title: 'Waiting', key: 'w', scope: 'read', load: () => import('../views/waiting') },
   { path: 'resources', title: 'Resources', key: 's', scope: 'read', load: () => import('../views/resources') },
   { path: 'events', title: 'Events', key: 'e', scope: 'read', load: () => import('../views/events') },
+  { path: 'queues', title: 'Queues', key: 'q', scope: 'read', load: () => import('../views/queues') },
 ];
 
 export const FIRST_VIEW = 'reservations';

@@ -1,0 +1,83 @@
+// What a view reads from the API by itself, and reads again: what was read stays in sight until the next answer is there.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+
+import { serverNowMs } from '../api/clock';
+import { Refusal } from '../api/client';
+
+export interface Reading<T> {
+  /** The last answer; undefined before the first. */
+  value: T | undefined;
+  /** When it came, on the server's clock. */
+  asOfMs: number;
+  /** Why the latest try failed; null: it did not. */
+  fault: unknown;
+  /** Reads again: soon, and however often it is called, no more often than `soonMs` apart. */
+  again: () => void;
+}
+
+export interface Pace {
+  /** Shortest time between two readings that `again` asked for. */
+  soonMs: number;
+  /** A reading without being asked, after that time. */
+  everyMs: number;
+}
+
+const NOTHING = { value: undefined, asOfMs: 0, fault: null };
+
+/**
+ * Reads now, whenever one of `keys` is another one, and at the pace.
+ *
+ * @param keys what the reading is of: another one forgets the answer
+ */
+export function useReading<T>(read: (signal: AbortSignal) => Promise<T>, keys: readonly unknown[], pace: Pace): Reading<T> {
+  const [state, setState] = useState<Omit<Reading<T>, 'again'> & { of: string }>({ ...NOTHING, of: '' });
+  const of = JSON.stringify(keys);
+  const asked = useRef<() => void>(() => {});
+  const current = useRef(read);
+  current.current = read;
+
+  useEffect(() => {
+    const stop = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let dueAtMs = 0; // of the planned reading, on the page's own clock
+    let isReading = false;
+    let isWanted = false;
+    let notBeforeMs = 0;
+    const plan = (waitMs: number): void => {
+      clearTimeout(timer);
+      dueAtMs = performance.now() + waitMs;
+      timer = setTimeout(() => void run(), waitMs);
+    };
+    const run = async (): Promise<void> => {
+      isReading = true;
+      isWanted = false;
+      let pauseMs = pace.everyMs;
+      try {
+        const value = await current.current(stop.signal);
+        if (stop.signal.aborted) return;
+        setState({ value, asOfMs: serverNowMs(), fault: null, of });
+      } catch (fault) {
+        if (stop.signal.aborted) return;
+        if (fault instanceof Refusal && fault.retryAfterMs > 0) pauseMs = fault.retryAfterMs;
+        setState((before) => ({ ...(before.of === of ? before : { ...NOTHING, of }), fault }));
+      }
+      isReading = false;
+      notBeforeMs = performance.now() + pace.soonMs;
+      plan(isWanted ? Math.min(pace.soonMs, pauseMs) : pauseMs);
+    };
+    asked.current = () => {
+      isWanted = true;
+      const waitMs = Math.max(0, notBeforeMs - performance.now());
+      if (!isReading && performance.now() + waitMs < dueAtMs) plan(waitMs);
+    };
+    void run();
+    return () => {
+      stop.abort();
+      clearTimeout(timer);
+    };
+  }, [of, pace.soonMs, pace.everyMs]);
+
+  const again = useRef(() => asked.current()).current;
+  return { ...(state.of === of ? state : NOTHING), again };
+}

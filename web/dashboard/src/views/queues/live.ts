@@ -1,0 +1,136 @@
+// What the stream of one connection tells, between two readings of the lists.
+
+import { signal, type Signal } from '@preact/signals';
+import { useEffect, useState } from 'preact/hooks';
+
+import { inWords, Refusal } from '../../api/errors';
+import type { JobState, Shape } from '../../api/types';
+import { paintSoon } from '../../live/paint';
+import type { Frame } from '../../live/sse';
+import { keepStream } from '../../live/stream';
+
+type WorkerState = Shape<'WorkerState'>;
+
+interface Frames {
+  'job:state_change': { id: string; name: string; state: JobState; previousState: JobState | null; timestamp: string };
+  'worker:heartbeat': { id: string; hostname: string; state: WorkerState; activeJobs: number };
+  'worker:state_change': { id: string; hostname: string; state: WorkerState; previousState: WorkerState | null; timestamp: string };
+  'queue:snapshot': { name: string; depth: number | null; consumers: number | null };
+  gap: { from: string; to: string; reason: string };
+}
+
+export type LiveState = 'connecting' | 'open' | 'lost';
+
+const RATE_WINDOW_MS = 60_000;
+const MOST_ENDS = 20_000; // of the last minute
+const MOST_JOBS = 5_000; // whose latest state is kept: more than a page ever shows
+const ENDED: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled']);
+
+export class LiveConnection {
+  /** Changes when something below has, at most ten times a second. */
+  readonly version = signal(0);
+  /** Changes when the lists are worth reading again. */
+  readonly changes = signal(0);
+  readonly state: Signal<LiveState> = signal<LiveState>('connecting');
+  /** Why the stream was lost, for people. */
+  readonly why = signal<string | null>(null);
+  readonly gap = signal<Frames['gap'] | null>(null);
+  readonly queues = new Map<string, Frames['queue:snapshot']>();
+  readonly workers = new Map<string, Frames['worker:heartbeat']>();
+  /** The latest change of each job by its id. */
+  readonly jobs = new Map<string, Frames['job:state_change']>();
+  readonly openedAtMs = performance.now();
+  #ends: { atMs: number; isFailed: boolean }[] = [];
+
+  /** Jobs that ended within the last minute. */
+  ended(): { all: number; failed: number } {
+    const from = performance.now() - RATE_WINDOW_MS;
+    const recent = this.#ends.filter((end) => end.atMs >= from);
+    return { all: recent.length, failed: recent.filter((end) => end.isFailed).length };
+  }
+
+  hear(frame: Frame): void {
+    const read = frameOf(frame);
+    if (read === null) return;
+    switch (read.type) {
+      case 'job:state_change': this.#job(read.data); break;
+      case 'worker:heartbeat': this.workers.set(read.data.id, read.data); break;
+      case 'worker:state_change': this.#worker(read.data); break;
+      case 'queue:snapshot':
+        if (!this.queues.has(read.data.name)) paintSoon(this.changes);
+        this.queues.set(read.data.name, read.data);
+        break;
+      case 'gap':
+        this.gap.value = read.data;
+        paintSoon(this.changes);
+        break;
+    }
+    paintSoon(this.version);
+  }
+
+  #job(change: Frames['job:state_change']): void {
+    this.jobs.delete(change.id); // the latest stand last
+    this.jobs.set(change.id, change);
+    if (this.jobs.size > MOST_JOBS) this.jobs.delete(this.jobs.keys().next().value ?? '');
+    if (ENDED.has(change.state)) {
+      this.#ends.push({ atMs: performance.now(), isFailed: change.state === 'failed' });
+      if (this.#ends.length > MOST_ENDS) this.#ends = this.#ends.slice(MOST_ENDS / 2);
+    }
+    paintSoon(this.changes);
+  }
+
+  #worker(change: Frames['worker:state_change']): void {
+    const known = this.workers.get(change.id);
+    this.workers.set(change.id, { id: change.id, hostname: change.hostname, state: change.state, activeJobs: change.state === 'offline' ? 0 : (known?.activeJobs ?? 0) });
+    paintSoon(this.changes);
+  }
+}
+
+type Read = { [Type in keyof Frames]: { type: Type; data: Frames[Type] } }[keyof Frames];
+const KNOWN: ReadonlySet<string> = new Set(['job:state_change', 'worker:heartbeat', 'worker:state_change', 'queue:snapshot', 'gap']);
+
+/** A type of a later version is passed over, and so is what cannot be read. */
+function frameOf({ type, text }: Frame): Read | null {
+  if (!KNOWN.has(type)) return null;
+  try {
+    return { type, data: JSON.parse(text) } as Read;
+  } catch {
+    return null;
+  }
+}
+
+/** Follows a connection for as long as it is shown. */
+export function useLive(connectionId: string): LiveConnection {
+  const [live, setLive] = useState(() => new LiveConnection());
+  useEffect(() => {
+    const own = new LiveConnection();
+    const stop = new AbortController();
+    setLive(own);
+    void keepStream(listenerOf(own, connectionId), stop.signal).catch((fault: unknown) => {
+      own.state.value = 'lost';
+      own.why.value = fault instanceof Refusal && fault.status === 404 ? 'This connection was deleted.' : inWords(fault);
+    });
+    return () => stop.abort();
+  }, [connectionId]);
+  return live;
+}
+
+function listenerOf(live: LiveConnection, connectionId: string): Parameters<typeof keepStream>[0] {
+  let resumeFrom: string | null = null;
+  return {
+    begin: () => Promise.resolve({ path: `/api/events/stream?connectionId=${encodeURIComponent(connectionId)}`, resumeFrom }),
+    opened() {
+      live.state.value = 'open';
+      live.why.value = null;
+      paintSoon(live.changes); // nothing is replayed: what happened meanwhile stands in the lists
+    },
+    heard(frames, lastEventId) {
+      resumeFrom = lastEventId ?? resumeFrom;
+      for (const frame of frames) live.hear(frame);
+    },
+    lost(why) {
+      live.state.value = 'lost';
+      live.why.value = why === null ? null : inWords(why);
+    },
+  };
+}
