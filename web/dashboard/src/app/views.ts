@@ -22,6 +22,7 @@ export const VIEWS: readonly View[] = [
   { path: 'resources', title: 'Resources', key: 's', scope: 'read', load: () => import('../views/resources') },
   { path: 'events', title: 'Events', key: 'e', scope: 'read', load: () => import('../views/events') },
   { path: 'queues', title: 'Queues', key: 'q', scope: 'read', load: () => import('../views/queues') },
+  { path: 'usage', title: 'Usage', key: 'u', scope: 'read', load: () => import('../views/usage') },
 ];
 
 export const FIRST_VIEW = 'reservations';
