@@ -23,6 +23,7 @@ export const VIEWS: readonly View[] = [
   { path: 'events', title: 'Events', key: 'e', scope: 'read', load: () => import('../views/events') },
   { path: 'queues', title: 'Queues', key: 'q', scope: 'read', load: () => import('../views/queues') },
   { path: 'usage', title: 'Usage', key: 'u', scope: 'read', load: () => import('../views/usage') },
+  { path: 'charts', title: 'Charts', key: 'c', scope: 'read', load: () => import('../views/charts') },
 ];
 
 export const FIRST_VIEW = 'reservations';
