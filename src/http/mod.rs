@@ -7,6 +7,7 @@ mod assets;
 mod auth;
 mod events;
 mod health;
+mod mcp;
 mod openapi;
 mod pages;
 mod pipeline;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::http::{
     events::{companies::Companies, schema::event_schemas, stream::Events},
+    mcp,
     queues::{
         connections::Connections, ingest::Ingest, jobs::Jobs, queue_list::Queues, stream::QueueEvents, workers::Workers,
     },
@@ -180,6 +181,9 @@ pub(super) fn methods_of(path: &str) -> String {
             })
             .collect()
     });
+    if path == mcp::PATH {
+        return "POST".into();
+    }
     let Some(rest) = path.strip_prefix("/api/v1/").or_else(|| path.strip_prefix("/api/")) else { return "GET".into() };
     let segments: Vec<_> = rest.trim_end_matches('/').split('/').collect();
     let fits = |known: &[String]| {

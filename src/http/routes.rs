@@ -12,9 +12,12 @@ use poem_openapi::{
 };
 
 use crate::http::{
-    health, openapi,
+    health,
+    mcp::{self, Mcp},
+    openapi,
     openapi::{API, Api, MONITOR, Monitor},
     pages,
+    reservations::{Reservations, tickets::Tickets},
 };
 
 /// Endpoints by path and method.
@@ -38,6 +41,7 @@ impl OpenApi for Everything {
     fn add_routes(self, table: &mut Table) {
         add(table, API, openapi::api());
         add(table, MONITOR, openapi::monitor_api());
+        table.insert(mcp::PATH.to_owned(), HashMap::from([(Method::POST, Mcp::new(routes_of_tools()).boxed())]));
         add_page(table, "/healthz", health::healthz);
         add_page(table, "/readyz", health::readyz);
         add_page(table, "/metrics", health::metrics_text);
@@ -48,6 +52,25 @@ impl OpenApi for Everything {
         add_page(table, "/", pages::index);
         add_page(table, "/dashboard/*file", pages::file);
         add_page(table, "/favicon.ico", pages::icon);
+    }
+}
+
+/// The routes that tools of agents stand for: the same endpoints once more, under the same paths.
+fn routes_of_tools() -> BoxEndpoint<'static> {
+    OpenApiService::new(Tools, "Holdfast", env!("CARGO_PKG_VERSION")).into_endpoint()
+}
+
+struct Tools;
+
+impl OpenApi for Tools {
+    fn meta() -> Vec<MetaApi> {
+        Vec::new()
+    }
+
+    fn register(_: &mut Registry) {}
+
+    fn add_routes(self, table: &mut Table) {
+        add(table, API, (Reservations, Tickets));
     }
 }
 

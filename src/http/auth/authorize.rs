@@ -30,26 +30,34 @@ pub(in crate::http) async fn authorize(
     scope: Option<Scope>,
     api_key_parameter: Option<&str>,
 ) -> Result<Caller, ApiError> {
-    let app = app(request)?;
-    let caller = match Credential::find(request.headers(), api_key_parameter) {
-        // Whoever sends credentials of another kind means somebody, who is not known here.
-        Credential::None
-            if app.config.auth == config::Auth::Open && !request.headers().contains_key(header::AUTHORIZATION) =>
-        {
-            origin::check_open_call(request, app)?;
-            app.store.caller(&Bearer::Anonymous).await?.ok_or_else(ApiError::unauthorized)?
-        }
-        Credential::None => return Err(ApiError::unauthorized()),
-        Credential::Unreadable => return Err(count_failure(request, app, ApiError::unauthorized())),
-        Credential::KeyOrToken(text) => authenticate(request, app, credential::key_or_token(&app.vault, text)).await?,
-        Credential::Session(text) => authenticate_session(request, app, text).await?,
-    };
-    admit(request, app, &caller)?;
+    let caller = identify(request, api_key_parameter).await?;
+    admit(request, app(request)?, &caller)?;
     if let Some(scope) = scope.filter(|scope| !caller.scopes().allow(*scope)) {
         let message = format!("This credential does not have the scope \"{}\"; use one that has.", scope.name());
         return Err(ApiError::new(Code::Forbidden, message));
     }
     Ok(caller)
+}
+
+/// Authenticates a request, without counting it against the tenant's rate.
+///
+/// # Errors
+/// 401 without a valid credential, 403 from a wrong page, 429 when the address tries too many.
+pub(in crate::http) async fn identify(request: &Request, api_key_parameter: Option<&str>) -> Result<Caller, ApiError> {
+    let app = app(request)?;
+    match Credential::find(request.headers(), api_key_parameter) {
+        // Whoever sends credentials of another kind means somebody, who is not known here.
+        Credential::None
+            if app.config.auth == config::Auth::Open && !request.headers().contains_key(header::AUTHORIZATION) =>
+        {
+            origin::check_open_call(request, app)?;
+            app.store.caller(&Bearer::Anonymous).await?.ok_or_else(ApiError::unauthorized)
+        }
+        Credential::None => Err(ApiError::unauthorized()),
+        Credential::Unreadable => Err(count_failure(request, app, ApiError::unauthorized())),
+        Credential::KeyOrToken(text) => authenticate(request, app, credential::key_or_token(&app.vault, text)).await,
+        Credential::Session(text) => authenticate_session(request, app, text).await,
+    }
 }
 
 /// Authorizes a stream, with the scope `read`. Its key may stand in the query, since a browser's `EventSource` cannot

@@ -9,7 +9,7 @@ mod extractors;
 mod limiters;
 pub(super) mod origin;
 
-pub(in crate::http) use authorize::{authenticate, authenticate_sign_out, authorize, authorize_stream};
+pub(in crate::http) use authorize::{authenticate, authenticate_sign_out, authorize, authorize_stream, identify};
 pub(in crate::http) use credential::{COOKIE, SECURE_COOKIE, api_key};
 pub(in crate::http) use extractors::{Admin, Administrator, AnyScope, Authorized, Read, Write};
 pub use limiters::Limiters;

@@ -6,7 +6,7 @@ use poem::{
 };
 
 use crate::{
-    config::origin_of,
+    config::{Origins, origin_of},
     http::{
         App,
         wire::error::{ApiError, Code},
@@ -54,8 +54,8 @@ fn is_own(request: &Request, app: &App, origin: &str) -> bool {
     }
 }
 
-/// Whether an origin is that of a `Host`, with or without the default port. The scheme is the origin's, since TLS may end in
-/// front; where it ends here, only https is ours.
+/// Whether an origin is that of a `Host`, with or without the default port. The scheme is the origin's, since TLS may
+/// end in front; where it ends here, only https is ours.
 fn is_of_host(origin: &str, host: &str, has_tls: bool) -> bool {
     let Some((scheme, _)) = origin.split_once("://") else { return false };
     (scheme == "https" || !has_tls) && origin_of(&format!("{scheme}://{host}")).as_deref() == Some(origin)
@@ -91,6 +91,28 @@ pub(in crate::http) fn check_cookie_call(request: &Request, app: &App) -> Result
         return Ok(());
     }
     Err(foreign(request, app, "A session changes things only from a page of this service; elsewhere send an API key."))
+}
+
+/// Checks a call of the agents' endpoint, whatever its credential, as its protocol asks for: a page elsewhere may
+/// call only where the operator listed its origin, so that no page reaches a service by a name that it points here
+/// (DNS rebinding).
+///
+/// # Errors
+/// 403 for a page of another origin.
+pub(in crate::http) fn check_agents_page(request: &Request, app: &App) -> Result<(), ApiError> {
+    let origin = request.headers().get(header::ORIGIN);
+    let is_listed = match &app.config.cors {
+        Origins::Listed(listed) => {
+            origin.is_some_and(|origin| listed.iter().any(|known| known.as_bytes() == origin.as_bytes()))
+        }
+        Origins::Any => false,
+    };
+    if is_listed || Page::of(request, app) != Page::Foreign {
+        return Ok(());
+    }
+    let message =
+        "Agents call from programs, from pages of this service, and of origins listed in HOLDFAST_CORS_ORIGINS.";
+    Err(foreign(request, app, message))
 }
 
 /// Checks a call without a credential in open mode: only this machine may call, neither through a proxy, nor by a host

@@ -29,12 +29,16 @@ pub(super) struct AccessLog {
 
 impl AccessLog {
     pub(super) fn begin(request: &Request) -> Self {
-        Self {
-            begun: Instant::now(),
-            id: request_id(request.headers()),
-            method: request.method().clone(),
-            path: request.uri().path().to_owned(),
-        }
+        Self::begin_as(request_id(request.headers()), request)
+    }
+
+    /// The entry of a request that has the id of another.
+    pub(super) fn begin_as(id: HeaderValue, request: &Request) -> Self {
+        Self { begun: Instant::now(), id, method: request.method().clone(), path: request.uri().path().to_owned() }
+    }
+
+    pub(super) fn id(&self) -> &HeaderValue {
+        &self.id
     }
 
     pub(super) fn method(&self) -> &Method {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use poem::Request;
+use poem::{Request, http::HeaderValue};
 
 use crate::{
     http::{
@@ -17,6 +17,8 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct RequestContext {
     app: Arc<App>,
+    /// The request's id.
+    id: HeaderValue,
     found: Arc<Found>,
 }
 
@@ -30,8 +32,12 @@ struct Found {
 }
 
 impl RequestContext {
-    pub(super) fn new(app: Arc<App>) -> Self {
-        Self { app, found: Arc::default() }
+    pub(super) fn new(app: Arc<App>, id: HeaderValue) -> Self {
+        Self { app, id, found: Arc::default() }
+    }
+
+    pub(super) fn id(&self) -> &HeaderValue {
+        &self.id
     }
 
     /// The caller that was admitted while the request was handled, if one was.

@@ -7,10 +7,11 @@ use poem::{
     http::{HeaderValue, Method, StatusCode, header},
 };
 
-use crate::config::Origins;
+use crate::{config::Origins, http::mcp};
 
 const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Last-Event-ID, X-Api-Key, X-Request-Id";
+const ALLOWED_HEADERS: &str =
+    "Authorization, Content-Type, Last-Event-ID, Mcp-Method, Mcp-Name, Mcp-Protocol-Version, X-Api-Key, X-Request-Id";
 const EXPOSED_HEADERS: &str =
     "Holdfast-Position, Holdfast-Time, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";
 /// How long a browser may cache a preflight's response, in seconds.
@@ -29,8 +30,10 @@ impl CrossOrigin {
         let Some(origin) = request.headers().get(header::ORIGIN) else { return Self { allowed: None, varies: false } };
         let path = request.uri().path();
         let is_api = path.starts_with("/api/") || path.starts_with("/auth/");
-        let is_open = is_api && !path.starts_with("/api/v1/admin/");
+        let is_open = path == mcp::PATH || is_api && !path.starts_with("/api/v1/admin/");
         let allowed = match origins {
+            // The agents' endpoint answers only pages that somebody chose to list.
+            Origins::Any if path == mcp::PATH => None,
             Origins::Any => Some(HeaderValue::from_static("*")),
             Origins::Listed(listed) => {
                 listed.iter().any(|known| known.as_bytes() == origin.as_bytes()).then(|| origin.clone())

@@ -1,7 +1,7 @@
 //! Errors of routing, of parameters and of bugs, mapped to the one error body of the API.
 
 use poem::{
-    Error, IntoResponse, Response,
+    Error, IntoResponse, PathPattern, Response,
     error::{MethodNotAllowedError, NotFoundError, ParsePathError, ResponseError},
     http::{Method, StatusCode},
 };
@@ -12,19 +12,29 @@ use crate::http::{
     wire::error::{ApiError, Code},
 };
 
+const BUG: &str = "This is a bug in Holdfast; the log has its details under the request's id.";
+
 /// The response of a route, or to its error. `path` is the request's path as it came.
 pub(super) fn to_response(result: poem::Result<impl IntoResponse>, method: &Method, path: &str) -> Response {
     let error = match result {
         Ok(response) => return response.into_response(),
         Err(error) => error,
     };
-    let mapped = as_api_error(&error, method, path);
+    // The route's pattern, by which the request is counted, comes with the error.
+    let pattern = error.data::<PathPattern>().cloned();
+    let error = to_api_error(error, method, path);
     let is_queue_monitor = path.starts_with("/api/") && !path.starts_with("/api/v1/");
-    match mapped.as_ref().or(error.downcast_ref()) {
-        // Clients of the queue monitor read the documentation's address under another name.
-        Some(error) if is_queue_monitor => error.as_monitor_response(),
-        Some(error) => error.as_response(),
-        None => error.into_response(),
+    // Clients of the queue monitor read the documentation's address under another name.
+    let mut response = if is_queue_monitor { error.as_monitor_response() } else { error.as_response() };
+    pattern.into_iter().for_each(|pattern| response.set_data(pattern));
+    response
+}
+
+/// An error of a route as one of the API.
+pub(super) fn to_api_error(error: Error, method: &Method, path: &str) -> ApiError {
+    match as_api_error(&error, method, path) {
+        Some(error) => error,
+        None => error.downcast().unwrap_or_else(|_| ApiError::new(Code::Internal, BUG)),
     }
 }
 
@@ -47,7 +57,7 @@ fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> 
         ApiError::field("", error.to_string())
     } else {
         tracing::error!(%error, "a request failed with an unexpected error");
-        ApiError::new(Code::Internal, "This is a bug in Holdfast; the log has its details under the request's id.")
+        ApiError::new(Code::Internal, BUG)
     })
 }
 

@@ -14,7 +14,7 @@ pub(super) mod request_head;
 use std::sync::Arc;
 
 use poem::{
-    Request, Response,
+    Endpoint, PathPattern, Request, Response,
     endpoint::BoxEndpoint,
     error::ResponseError,
     http::{HeaderMap, HeaderValue, StatusCode, Version, header},
@@ -63,7 +63,7 @@ impl Pipeline {
         if let Some(response) = origin.preflight(&request) {
             return (log.end(origin.add_headers(response)), false);
         }
-        let context = RequestContext::new(self.app.clone());
+        let context = RequestContext::new(self.app.clone(), log.id().clone());
         request.set_data(context.clone());
         let mut response = error_mapping::to_response(self.routes.call(request).await, log.method(), log.path());
         if let Some(caller) = context.admitted() {
@@ -87,6 +87,33 @@ impl Pipeline {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         (log.end(response), false)
+    }
+}
+
+/// Serves a call that another request carries: with that request's caller and id, logged and counted under its own
+/// route.
+///
+/// # Errors
+/// What would be answered with a status of 400 or more.
+pub(in crate::http) async fn serve_within(
+    routes: &BoxEndpoint<'static>,
+    outer: &Request,
+    mut request: Request,
+) -> Result<Response, ApiError> {
+    let context = outer.data::<RequestContext>().cloned();
+    let context = context.ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))?;
+    let log = AccessLog::begin_as(context.id().clone(), &request);
+    request.set_data(context);
+    match routes.call(request).await {
+        Ok(response) => Ok(log.end(response)),
+        Err(error) => {
+            let pattern = error.data::<PathPattern>().cloned();
+            let error = error_mapping::to_api_error(error, log.method(), log.path());
+            let mut response = error.as_response();
+            pattern.into_iter().for_each(|pattern| response.set_data(pattern));
+            log.end(response);
+            Err(error)
+        }
     }
 }
 

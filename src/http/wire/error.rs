@@ -212,6 +212,10 @@ impl ApiError {
         self
     }
 
+    pub(in crate::http) fn code(&self) -> Code {
+        self.code
+    }
+
     pub(in crate::http) fn status(&self) -> StatusCode {
         self.code.status()
     }

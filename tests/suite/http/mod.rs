@@ -1,5 +1,6 @@
-//! Errors, unknown fields, the OpenAPI document, pages, clients, examples, the guide, open mode, secrets.
+//! Agents, errors, unknown fields, the OpenAPI document, pages, clients, examples, the guide, open mode, secrets.
 
+mod agents;
 mod browser;
 mod clients;
 mod errors;

@@ -23,6 +23,13 @@ impl<T, const MAX: usize> Default for List<T, MAX> {
     }
 }
 
+impl<'de, T: Deserialize<'de>, const MAX: usize> List<T, MAX> {
+    /// The list of these items, of which nothing has been read yet.
+    pub(in crate::http) fn of_items<A: de::SeqAccess<'de>>(items: A) -> Result<Self, A::Error> {
+        de::Visitor::visit_seq(ListVisitor::<T, MAX>(PhantomData), items)
+    }
+}
+
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_seq(ListVisitor::<T, MAX>(PhantomData))

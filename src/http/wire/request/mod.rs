@@ -18,6 +18,8 @@ use crate::{
 };
 
 pub(in crate::http) use list::{List, ListVisitor, MAX_EXACT, whole_number};
+pub(in crate::http) use nearest::nearest;
+pub(in crate::http) use parse::{parse, unknown_message as unknown_field_message};
 pub(in crate::http) use read::drain;
 
 /// Largest body, in bytes.
@@ -56,20 +58,7 @@ impl<'a, T: DeserializeOwned + Type + Send + 'static, const LIMIT: usize> ApiExt
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let body = body.take()?;
-        let length = request
-            .headers()
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if !is_json(request) {
-            drain(body).await;
-            return Err(unsupported().into());
-        }
-        if length.is_some_and(|length| length > LIMIT) {
-            drain(body).await;
-            return Err(read::too_large(LIMIT).into());
-        }
-        Ok(Self(read_json(request, body, LIMIT).await?))
+        Ok(Self(json_body(request, body.take()?, LIMIT).await?))
     }
 }
 
@@ -113,20 +102,33 @@ impl<'a, T: DeserializeOwned + Type + Send + 'static> ApiExtractor<'a> for Maybe
     }
 }
 
-/// Reads and parses a body.
-async fn read_json<T: DeserializeOwned + Send + 'static>(
+/// Reads and parses a body of at most `limit` bytes.
+///
+/// # Errors
+/// 415 for another kind, 413 for a larger one, 400 for one that is not a `T`, and what reading it says.
+pub(in crate::http) async fn json_body<T: DeserializeOwned + Send + 'static>(
     request: &Request,
     body: poem::Body,
     limit: usize,
 ) -> Result<T, ApiError> {
+    let length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if !is_json(request) {
+        drain(body).await;
+        return Err(unsupported());
+    }
+    if length.is_some_and(|length| length > limit) {
+        drain(body).await;
+        return Err(read::too_large(limit));
+    }
     parse_json(read::read(request, body, limit).await?).await
 }
 
 async fn parse_json<T: DeserializeOwned + Send + 'static>(bytes: Vec<u8>) -> Result<T, ApiError> {
     if bytes.len() <= PARSED_INLINE_BYTES {
-        return parse::parse(&bytes);
+        return parse(&bytes);
     }
-    let parsed = tokio::task::spawn_blocking(move || parse::parse(&bytes)).await;
+    let parsed = tokio::task::spawn_blocking(move || parse(&bytes)).await;
     parsed.unwrap_or_else(|_| Err(ApiError::new(Code::Internal, "The body could not be parsed.")))
 }
 

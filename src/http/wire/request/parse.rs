@@ -112,7 +112,8 @@ fn unknown_field(text: &str) -> Option<(&str, Vec<&str>)> {
     Some((field, known.split('`').skip(1).step_by(2).collect()))
 }
 
-fn unknown_message(field: &str, known: &[&str]) -> String {
+/// What is wrong with a field that is none of `known`: with the nearest of them, or all.
+pub(in crate::http) fn unknown_message(field: &str, known: &[&str]) -> String {
     match nearest(field, known) {
         Some(near) => format!("is no field here; did you mean {near}?"),
         None if known.is_empty() => "is no field here; the object has none".to_owned(),
