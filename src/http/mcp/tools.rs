@@ -6,13 +6,16 @@ use poem::http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use crate::http::{
-    mcp::{
-        message::Fault,
-        schema::{Side, standalone},
+use crate::{
+    domain::nearest::nearest,
+    http::{
+        mcp::{
+            message::Fault,
+            schema::{Side, standalone},
+        },
+        openapi,
+        wire::request::parse,
     },
-    openapi,
-    wire::request::{nearest, parse},
 };
 
 /// Argument that holds the items of an operation whose body is a list: a tool's arguments are an object.

@@ -6,9 +6,9 @@ use poem::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::http::{
-    mcp::message::Fault,
-    wire::request::{nearest, parse},
+use crate::{
+    domain::nearest::nearest,
+    http::{mcp::message::Fault, wire::request::parse},
 };
 
 /// Versions with a handshake, the oldest first.

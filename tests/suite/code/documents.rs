@@ -25,19 +25,8 @@ fn documents() -> Vec<String> {
 }
 
 /// How a path that stands in backticks in a document begins.
-const PATHS: &[&str] = &[
-    "src/",
-    "tests/",
-    "lua/",
-    "bench/",
-    "scripts/",
-    "docs/",
-    "deploy/",
-    "web/",
-    "examples/",
-    "openapi/",
-    ".github/",
-];
+const PATHS: &[&str] =
+    &["src/", "tests/", "lua/", "bench/", "scripts/", "docs/", "deploy/", "web/", "examples/", "openapi/", ".github/"];
 
 /// The texts between backticks, code blocks aside.
 fn in_backticks(text: &str) -> Vec<&str> {

@@ -18,7 +18,6 @@ use crate::{
 };
 
 pub(in crate::http) use list::{List, ListVisitor, MAX_EXACT, whole_number};
-pub(in crate::http) use nearest::nearest;
 pub(in crate::http) use parse::{parse, unknown_message as unknown_field_message};
 pub(in crate::http) use read::drain;
 
