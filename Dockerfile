@@ -5,7 +5,21 @@
 # from its own image.
 
 ARG RUST_VERSION=1.95
+ARG NODE_VERSION=22
 ARG DEBIAN_VERSION=bookworm
+
+# The pages that the binary serves. The packages first, on manifests alone, for the same reason as below.
+FROM node:${NODE_VERSION}-${DEBIAN_VERSION}-slim AS web
+WORKDIR /build
+COPY web/package.json web/package-lock.json web/.npmrc web/
+COPY web/dashboard/package.json web/dashboard/
+COPY web/guide/package.json web/guide/
+COPY web/reference/package.json web/reference/
+RUN cd web && npm ci --ignore-scripts --no-audit --no-fund
+COPY web web
+COPY docs docs
+COPY openapi openapi
+RUN cd web && npm run build
 
 FROM rust:${RUST_VERSION}-slim-${DEBIAN_VERSION} AS build
 WORKDIR /build
@@ -20,6 +34,7 @@ RUN mkdir -p src tests/suite bench \
 
 # Cargo compares modification times, and the real sources may be older than the empty ones just built.
 COPY . .
+COPY --from=web /build/web/dist web/dist
 RUN touch src/main.rs src/lib.rs \
     && cargo build --release --locked
 
