@@ -10,24 +10,29 @@ use crate::{
     store::Store,
 };
 
-/// Groups of operations in the document.
+/// Groups of operations in the document, in the order in which people need them.
 #[derive(Tags)]
 pub(super) enum Tag {
-    /// Claim named things, hold them, renew them, give them back.
+    /// Claim named things, hold them for a time to live, renew them, give them back; see who holds what.
     Reservations,
-    /// Pools, blockers, trees: what is registered.
+    /// Wait in a fair queue for what cannot be had now: ask for a ticket, cancel it, see who waits. A wait begins with `waitSeconds` in
+    /// `reserve` or `transactions`.
+    Waiting,
+    /// Register what is more than a name: pools with a capacity, blockers that are taken along, trees.
     Resources,
-    /// Server-sent events: of reservations and of the tenant's own platform.
+    /// Watch everything that happens, as server-sent events that resume without a hole.
     Events,
-    /// The queue monitor: jobs, workers and queues of Celery and BullMQ, live.
-    Queues,
-    /// The tenant's API keys.
+    /// Put events of your own into the same stream, and name the companies that they are about.
+    Publishing,
+    /// The tenant's API keys, their scopes and their rotation.
     Keys,
-    /// Exchange of a JWT or a key for a short-lived token.
-    Tokens,
-    /// Sign-in of browsers.
+    /// Sign in with a key from a browser; see the tier and how much of it is used.
     Sessions,
-    /// Tenants, for the service's administrator.
+    /// Exchange a JWT of your own issuer, or a key, for a token of 15 minutes.
+    Tokens,
+    /// The queue monitor: jobs, workers and queues of Celery and BullMQ, watched or pushed.
+    Queues,
+    /// Tenants and the issuers that they trust, for the administrator of the service, with the admin key.
     Administration,
 }
 

@@ -47,6 +47,7 @@ impl OpenApi for Everything {
         add_page(table, "/metrics", health::metrics_text);
         add_page(table, "/openapi.json", pages::openapi_json);
         add_page(table, "/docs", pages::docs);
+        add_page(table, "/docs/*path", pages::docs);
         add_page(table, "/guide", pages::guide);
         add_page(table, "/guide/*path", pages::guide);
         add_page(table, "/", pages::index);

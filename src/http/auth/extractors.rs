@@ -28,7 +28,7 @@ use crate::{
 
 /// Description of sessions as a scheme of authentication.
 const SESSION_SCHEME: &str =
-    "A session: see `POST /session`. Where browsers come by https the cookie is `__Host-holdfast_session`.";
+    "A session: see `POST /api/v1/session`. Where browsers come by https the cookie is `__Host-holdfast_session`.";
 /// Header of the service's admin key.
 const ADMIN_KEY: &str = "X-Admin-Key";
 

@@ -26,7 +26,7 @@ use crate::{
 
 pub(in crate::http) struct Companies;
 
-#[OpenApi(tag = "Tag::Events")]
+#[OpenApi(tag = "Tag::Publishing")]
 impl Companies {
     /// Register a company under a slug, or change it. Without an `id` it keeps the one that it has, or gets a random one.
     #[oai(path = "/companies/:slug", method = "put", operation_id = "putCompany")]

@@ -18,7 +18,7 @@ use crate::{
         platform::{self, Company, NewEvent},
     },
     http::{
-        events::schema::{KnownData, PublishItemDescribed},
+        events::schema::PublishItemDescribed,
         wire::{
             error::ApiError,
             outcome::answer,
@@ -153,7 +153,6 @@ impl Type for OneOrMany {
 
     fn register(registry: &mut Registry) {
         PublishItemDescribed::register(registry);
-        KnownData::register(registry);
     }
 
     fn as_raw_value(&self) -> Option<&Self> {

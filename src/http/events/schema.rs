@@ -16,9 +16,7 @@ use poem_openapi::{
 /// The schemas of event data. The document needs them added: no route refers to them, since the body of a stream is text.
 pub(in crate::http) fn event_schemas() -> BTreeMap<String, MetaSchema> {
     let mut registry = Registry::new();
-    ReservationEvent::register(&mut registry);
-    PlatformEvent::register(&mut registry);
-    ResetCursor::register(&mut registry);
+    StreamEvent::register(&mut registry);
     registry.schemas
 }
 
@@ -90,7 +88,7 @@ pub(super) struct EventChange {
     pool: Option<String>,
 }
 
-/// The data of an event of the tenant's own platform: see `POST /events`.
+/// The data of an event of the tenant's own platform: see `POST /api/v1/events`.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 #[allow(dead_code, reason = "it only describes")]
@@ -99,8 +97,7 @@ pub(super) struct PlatformEvent {
     id: String,
     r#type: String,
     company_id: Option<String>,
-    /// As it was published: of `decision`, `trade`, `score` and `season` usually a `DecisionData`, `TradeData`, `ScoreData` or
-    /// `SeasonData`.
+    /// As it was published: any JSON. `PublishItem` says what is usual for `decision`, `trade`, `score` and `season`.
     data: Any<serde_json::Value>,
     timestamp: DateTime<Utc>,
 }
@@ -116,97 +113,54 @@ pub(super) struct ResetCursor {
     as_of: i64,
 }
 
+/// The data of the first event of a stream, which has no type (`message` to a browser).
+#[derive(Object)]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) struct Connected {
+    /// `connected`.
+    r#type: String,
+    /// Redis' clock as the stream was opened.
+    timestamp: DateTime<Utc>,
+}
+
+/// The data of an event of `GET /api/v1/events`, one line of JSON; the line `event:` says which it is.
+#[derive(Union)]
+#[allow(dead_code, reason = "it only describes")]
+pub(super) enum StreamEvent {
+    Reservation(ReservationEvent),
+    Platform(PlatformEvent),
+    Reset(ResetCursor),
+    Connected(Connected),
+}
+
 /// An event to publish.
 #[derive(Object)]
 #[oai(rename = "PublishItem", rename_all = "camelCase")]
 #[allow(dead_code, reason = "it only describes")]
 pub(super) struct PublishItemDescribed {
     /// A small letter, then up to 63 of small letters, digits, `.`, `_`, `:` and `-`. Not `open`, `error`, `message`, `connected` or
-    /// `heartbeat`. `decision`, `trade`, `score` and `season` are described; others are your own.
+    /// `heartbeat`. `decision`, `trade`, `score` and `season` are described in `data`; others are your own.
     r#type: String,
     /// The company's id, registered or not; null where none is meant.
     company_id: Option<String>,
     /// Instead of the id: the slug of a registered company.
     company: Option<String>,
-    /// At most 16 KiB of JSON, handed on as it is. For the described types one of those shapes, which is not checked.
-    data: KnownData,
+    /// Any JSON of at most 16 KiB, handed on as it is.
+    ///
+    /// Four types have a usual shape, which is not checked:
+    ///
+    /// | type | data |
+    /// | --- | --- |
+    /// | `decision` | a round of decisions was completed: `round` (a number), `agent`, `action`, `reasoning` |
+    /// | `trade` | something was bought or sold: `tokenSymbol`, `side` (`buy`, `sell`), `amount` and `price` (decimal numbers as text) |
+    /// | `score` | a score was updated: `score`, `previousScore`, `rank` (numbers) |
+    /// | `season` | a season or an epoch began or ended: `season`, `epoch` (numbers), `phase` (`started`, `ended`) |
+    data: Any<serde_json::Value>,
     /// When it happened; without it the moment of publishing.
     timestamp: Option<DateTime<Utc>>,
     /// 1 to 256 bytes: within an hour the same id publishes once.
     dedupe_id: Option<String>,
 }
-
-/// The data of a described type, or anything else.
-#[derive(Union)]
-#[allow(dead_code, reason = "it only describes")]
-pub(super) enum KnownData {
-    Decision(DecisionData),
-    Trade(TradeData),
-    Score(ScoreData),
-    Season(SeasonData),
-    Own(OwnData),
-}
-
-/// `decision`: an agent's round of decisions was completed.
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-#[allow(dead_code, reason = "it only describes")]
-pub(super) struct DecisionData {
-    /// Which round.
-    round: Option<i64>,
-    /// Who decided.
-    agent: Option<String>,
-    /// What was decided.
-    action: Option<String>,
-    /// Why, in words.
-    reasoning: Option<String>,
-}
-
-/// `trade`: a token was bought or sold.
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-#[allow(dead_code, reason = "it only describes")]
-pub(super) struct TradeData {
-    /// `$ALPHA`
-    token_symbol: Option<String>,
-    /// `buy` or `sell`.
-    side: Option<String>,
-    /// A decimal number as a string.
-    amount: Option<String>,
-    /// A decimal number as a string.
-    price: Option<String>,
-}
-
-/// `score`: a company's score was updated.
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-#[allow(dead_code, reason = "it only describes")]
-pub(super) struct ScoreData {
-    /// The new score.
-    score: Option<f64>,
-    /// The one before.
-    previous_score: Option<f64>,
-    /// Its place among all.
-    rank: Option<i64>,
-}
-
-/// `season`: a season or epoch began or ended.
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-#[allow(dead_code, reason = "it only describes")]
-pub(super) struct SeasonData {
-    /// Which season.
-    season: Option<i64>,
-    /// Which epoch of it.
-    epoch: Option<i64>,
-    /// `started` or `ended`.
-    phase: Option<String>,
-}
-
-/// Your own shape: any JSON.
-#[derive(Object)]
-#[allow(dead_code, reason = "it only describes")]
-pub(super) struct OwnData {}
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,7 @@ use crate::{
 
 pub(in crate::http) struct Events;
 
-#[OpenApi(tag = "Tag::Events")]
+#[OpenApi]
 impl Events {
     /// Watch everything that happens to the tenant, as server-sent events.
     ///
@@ -40,12 +40,12 @@ impl Events {
     /// was lost for good, `event: RESET_CURSOR` says so whatever the filter, with `{"reason":"unknown"|"too_old"|"lost","asOf":...}`:
     /// read activeReservations again; the stream goes on from `asOf`.
     ///
-    /// Reservation events carry every key of a `ReservationEvent`; events of your own platform are those of `POST /events`.
+    /// Reservation events carry every key of a `ReservationEvent`; events of your own platform are those of `POST /api/v1/events`.
     ///
     /// Filters, of at most 200 names each: with several of them an event must pass each. Values that name nothing match nothing. `resources` lets a transaction
     /// pass if one of its changes matches, a slot also by its pool's name, `RESET` always, and platform events never. `companies`
     /// lets only events of those companies pass.
-    #[oai(path = "/events", method = "get", operation_id = "events")]
+    #[oai(path = "/events", method = "get", operation_id = "events", tag = "Tag::Events")]
     #[allow(clippy::too_many_arguments, reason = "each is a parameter of the API")]
     async fn events(
         &self,
@@ -74,7 +74,7 @@ impl Events {
     /// The same events as the stream's, with the same filters, oldest first, as far as the tier's history reaches. A position is a time:
     /// microseconds since the Unix epoch, so `after` may be a moment, too. Follow `nextAfter` until it is null. Refusals are live only
     /// and not here.
-    #[oai(path = "/events/history", method = "get", operation_id = "eventHistory")]
+    #[oai(path = "/events/history", method = "get", operation_id = "eventHistory", tag = "Tag::Events")]
     #[allow(clippy::too_many_arguments, reason = "each is a parameter of the API")]
     async fn history(
         &self,
@@ -101,7 +101,7 @@ impl Events {
     /// once. All or none is published. `type` is your own word, or one of those described here: `decision`, `trade`, `score`,
     /// `season`. With a `dedupeId`, repeating the call is safe: within an hour the first event's id comes back and nothing is published
     /// twice.
-    #[oai(path = "/events", method = "post", operation_id = "publish")]
+    #[oai(path = "/events", method = "post", operation_id = "publish", tag = "Tag::Publishing")]
     async fn publish(
         &self,
         caller: Authorized<Write>,

@@ -1,15 +1,23 @@
-//! The parts of the API, and the OpenAPI document that describes them.
+//! The parts of the API, and the OpenAPI document that describes them: poem-openapi derives it, [`assemble`] adds what it cannot say.
+
+mod assemble;
+mod errors;
+mod examples;
+mod fields;
+mod streams;
 
 use std::sync::LazyLock;
 
-use poem_openapi::{LicenseObject, OpenApiService};
-use serde_json::{Value, json};
+use poem_openapi::OpenApiService;
+use serde_json::Value;
 
 use crate::http::{
     events::{companies::Companies, schema::event_schemas, stream::Events},
     mcp,
+    openapi::assemble::assemble,
     queues::{
-        connections::Connections, ingest::Ingest, jobs::Jobs, queue_list::Queues, stream::QueueEvents, workers::Workers,
+        connections::Connections, ingest::Ingest, jobs::Jobs, queue_list::Queues, schema::queue_event_schemas,
+        stream::QueueEvents, workers::Workers,
     },
     reservations::{Reservations, resources::Resources, tickets::Tickets, transactions::Transactions},
     tenants::{admin::Tenants, api_keys::Keys, session::Sessions, token_exchange::Exchange},
@@ -17,155 +25,68 @@ use crate::http::{
 
 /// Introduction of the document.
 const DESCRIPTION: &str = "\
-Named resources are reserved for a requester, held, renewed, released or expired, atomically; everything that happens is pushed \
-to the tenant's subscribers as server-sent events.\n\n\
+Reservations over HTTP, seen live: named resources are reserved for a requester, held for a time to live, renewed, waited for, released or \
+expired, atomically; everything that happens is pushed to the tenant's subscribers as server-sent events.\n\n\
+Send an API key in the header `X-Api-Key`; a page of this service that is signed in needs none. Begin with `reserve`.\n\n\
 Times are ISO 8601 UTC with three decimals, by Redis' clock, the only one that decides. A *position* is a number per tenant that \
 only grows: the id of an event, the fencing token of a grant, and where a stream resumes. A field set to null is absent; a field that \
-is not described here is refused and named, but in what other programs push (`POST /events`, `POST /ingest`), where it is ignored. \
+is not described here is refused and named, but in what other programs push (`POST /api/v1/events`, `POST /api/ingest`), where it is \
+ignored. In answers every key is always there, null where it does not apply. \
 Whole numbers may be written as 60 or 60.0. A failed renewal emits no event.\n\n\
 # Limits\n\nEvery route but the administrator's and the sign-out counts against the tenant's rate, over all replicas together: a call costs 1, \
 and 1 more for each further 100 items begun. `RateLimit-Policy` and `RateLimit` say in every answer how much is left; both are absent \
 where there is no limit, and where the caller was not recognised. A refused call changes nothing but the count. Wrong credentials are \
 limited per address, with the same 429 without `tier`.\n\n\
-A body has at most 1 MiB, of `POST /events` and `POST /ingest` 16 MiB, and 16 KiB where no credential comes before it; it must arrive at \
-16 KiB/s or faster after the first 30 s. A list is refused at its first item too many, and an error names at most 20 faults. \
+A body has at most 1 MiB, of `POST /api/v1/events` and `POST /api/ingest` 16 MiB, and 16 KiB where no credential comes before it; it must \
+arrive at 16 KiB/s or faster after the first 30 s. A list is refused at its first item too many, and an error names at most 20 faults. \
 Where a replica has no room for a large body, or for a connection, it answers 503.\n\n\
 # The queue monitor\n\nIts routes stand under `/api` instead of `/api/v1`, because its clients know them so: `/api/events/stream`, `/api/ingest`, \
 `/api/jobs`, `/api/workers`, `/api/queues`. Their errors carry `docsUrl` also as `docs_url`. What clients push and what a broker's watcher sees \
 may come late, twice and in any order: a job's state follows from the times at which things happened, and what subscribers see of it only goes forward.\n\n\
-# Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`; programs read `error.code`.";
+# Errors\n\nEvery answer with a status of 400 or more has the one body described as `ErrorBody`. Programs read `error.code`; `message` says to people \
+what is wrong and what to do, and `details` names each fault of the input with its path.\n\n{errors}";
 
 /// The parts of the API under [`API`].
 pub(super) type Api =
-    (Reservations, Tickets, Transactions, Resources, Events, Companies, Connections, Keys, Exchange, Sessions, Tenants);
+    (Reservations, Transactions, Tickets, Resources, Events, Companies, Keys, Sessions, Exchange, Connections, Tenants);
 
 /// Prefix of the API's paths.
 pub(super) const API: &str = "/api/v1";
 
 pub(super) fn api() -> Api {
-    (Reservations, Tickets, Transactions, Resources, Events, Companies, Connections, Keys, Exchange, Sessions, Tenants)
+    (Reservations, Transactions, Tickets, Resources, Events, Companies, Keys, Sessions, Exchange, Connections, Tenants)
 }
 
 fn service() -> OpenApiService<Api, ()> {
-    OpenApiService::new(api(), "Holdfast", env!("CARGO_PKG_VERSION"))
-        .summary("Reservations over HTTP, seen live")
-        .description(DESCRIPTION)
-        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
-        .server(API)
+    let description = DESCRIPTION.replace("{errors}", &errors::table());
+    OpenApiService::new(api(), "Holdfast", env!("CARGO_PKG_VERSION")).description(description)
 }
 
 /// The parts of the queue monitor, under [`MONITOR`]: its clients know its paths without a version.
-pub(super) type Monitor = (QueueEvents, Ingest, Jobs, Workers, Queues);
+pub(super) type Monitor = (QueueEvents, Jobs, Workers, Queues, Ingest);
 
 /// Prefix of the queue monitor's paths.
 pub(super) const MONITOR: &str = "/api";
 
 pub(super) fn monitor_api() -> Monitor {
-    (QueueEvents, Ingest, Jobs, Workers, Queues)
+    (QueueEvents, Jobs, Workers, Queues, Ingest)
 }
 
 fn monitor() -> OpenApiService<Monitor, ()> {
-    OpenApiService::new(monitor_api(), "Holdfast", env!("CARGO_PKG_VERSION")).server(MONITOR)
-}
-
-/// Adds the queue monitor's document: its operations, each with the prefix of its path, and the schemas that they refer to.
-fn merge(document: &mut Value, monitor: &Value) {
-    for (part, has_operations) in
-        [("/paths", true), ("/components/schemas", false), ("/components/securitySchemes", false)]
-    {
-        let added = monitor.pointer(part).and_then(Value::as_object).cloned().unwrap_or_default();
-        let Some(target) = document.pointer_mut(part).and_then(Value::as_object_mut) else { continue };
-        for (name, mut value) in added {
-            if has_operations {
-                for operation in value.as_object_mut().into_iter().flat_map(|methods| methods.values_mut()) {
-                    operation["servers"] = json!([{"url": MONITOR}]);
-                }
-            }
-            target.entry(name).or_insert(value);
-        }
-    }
+    OpenApiService::new(monitor_api(), "Holdfast", env!("CARGO_PKG_VERSION"))
 }
 
 /// The document as it is served and committed.
-///
-/// Three things are added that the derivation cannot know: the schemas of event data, to which no route refers; which fields
-/// of requests are required (in our types they are optional, so that one answer names every missing field); and that
-/// optional fields may be null.
 pub fn document() -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-        let mut document: Value = serde_json::from_str(&service().spec()).unwrap_or_default();
-        merge(&mut document, &serde_json::from_str(&monitor().spec()).unwrap_or_default());
-        let mut schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
-        if let Some(schemas) = &mut schemas {
-            schemas.extend(event_schemas().into_iter().map(|(name, schema)| (name, json!(schema))));
-        }
-        for (name, schema) in schemas.into_iter().flatten() {
-            complete(name, schema);
-        }
+        let derived = |text: String| serde_json::from_str(&text).unwrap_or_default();
+        let described = event_schemas().into_iter().chain(queue_event_schemas()).chain(errors::schemas());
+        let document = assemble(derived(service().spec()), derived(monitor().spec()), described);
         let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
         text.push('\n');
         text
     });
     &DOCUMENT
-}
-
-/// The document as an interactive page.
-pub(super) fn page() -> String {
-    let service = service();
-    // The page contains the derived document as text; the completed one replaces it.
-    service
-        .swagger_ui_html()
-        .replace(&service.spec(), document())
-        .replace("<title>Swagger UI</title>", "<title>Holdfast API</title>")
-}
-
-/// Required fields of requests, by schema.
-const REQUIRED: &[(&str, &[&str])] = &[
-    ("ReserveItem", &["requester", "resource"]),
-    ("UnreserveItem", &["requester", "resource", "releaseToken"]),
-    ("RenewItem", &["requester", "resource", "releaseToken", "ttlSeconds"]),
-    ("CheckRequest", &["resources"]),
-    ("ForceReleaseRequest", &["resource"]),
-    ("FenceRequest", &["resource", "fencingToken"]),
-    ("TransactionRequest", &["method", "requestType", "requests"]),
-    ("ResourceDefinition", &["name"]),
-    ("NewKeyRequest", &["label"]),
-    ("CompanyRequest", &["name"]),
-    ("NewConnectionRequest", &["name", "framework"]),
-    ("NewTenantRequest", &["name", "tier"]),
-    ("SignInRequest", &["apiKey"]),
-    ("IngestRequest", &["events"]),
-    ("IngestEvent", &["type", "timestamp", "framework"]),
-    ("IngestJob", &["externalId", "name", "state"]),
-    ("IngestWorker", &["externalId", "state"]),
-    ("IngestQueue", &["name"]),
-];
-
-/// Adds to a schema which fields are required, and that the others may be null.
-fn complete(name: &str, schema: &mut Value) {
-    let mut required: Vec<String> =
-        schema["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(Into::into)).collect();
-    let of_request = REQUIRED.iter().find(|(schema, _)| *schema == name).map_or(&[][..], |(_, fields)| fields);
-    required.extend(of_request.iter().map(|name| (*name).to_owned()));
-    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        for (name, property) in properties {
-            // A described reference has its description twice: beside it, and as a schema of its own, which says nothing else.
-            if let Some(parts) = property.get_mut("allOf").and_then(Value::as_array_mut) {
-                parts.retain(|part| part.as_object().is_none_or(|part| part.keys().any(|key| key != "description")));
-            }
-            if required.contains(name) {
-                continue;
-            }
-            // In OpenAPI 3.0 nothing may stand beside a reference.
-            if property.get("$ref").is_some() {
-                *property = json!({"allOf": [property]});
-            }
-            property["nullable"] = json!(true);
-        }
-    }
-    if !required.is_empty() {
-        schema["required"] = json!(required);
-    }
 }
 
 /// Methods of a path, as `Allow` lists them.
@@ -184,8 +105,7 @@ pub(super) fn methods_of(path: &str) -> String {
     if path == mcp::PATH {
         return "POST".into();
     }
-    let Some(rest) = path.strip_prefix("/api/v1/").or_else(|| path.strip_prefix("/api/")) else { return "GET".into() };
-    let segments: Vec<_> = rest.trim_end_matches('/').split('/').collect();
+    let segments: Vec<_> = path.trim_end_matches('/').split('/').skip(1).collect();
     let fits = |known: &[String]| {
         known.len() == segments.len()
             && known.iter().zip(&segments).all(|(known, given)| known.starts_with('{') || known == given)

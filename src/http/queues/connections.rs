@@ -151,7 +151,7 @@ impl From<NewConnectionRequest> for ConnectionRequest {
 /// A connection. Its secrets, the broker's address and the ingest key, are never shown.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "Connection", rename_all = "camelCase")]
 struct ConnectionRow {
     id: String,
     name: String,
@@ -171,7 +171,7 @@ struct ConnectionRow {
 /// Health of a connection's watch.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "ConnectionHealth", rename_all = "camelCase")]
 struct HealthRow {
     /// Whether a replica watches the connection now. After a replica was lost, another one watches it within 10 s.
     watched: bool,

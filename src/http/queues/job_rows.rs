@@ -17,7 +17,7 @@ use crate::{
 /// A job.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "Job", rename_all = "camelCase")]
 pub(in crate::http) struct JobRow {
     id: Uuid,
     /// The framework's own id.
@@ -69,7 +69,7 @@ impl From<Job> for JobRow {
 /// A job with everything that is known of it.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "JobDetails", rename_all = "camelCase")]
 pub(in crate::http) struct JobWithDetails {
     #[serde(flatten)]
     #[oai(flatten)]
@@ -138,6 +138,7 @@ impl Serialize for ExtensionMap {
 
 /// Entry of a job into a state.
 #[derive(Debug, Serialize, Object)]
+#[oai(rename = "StateTransition")]
 pub(in crate::http) struct StateTransitionRow {
     state: Word<JobState>,
     #[serde(with = "wire")]
@@ -160,7 +161,7 @@ pub(in crate::http) struct JobList {
 /// Where the list goes on.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "CursorPagination", rename_all = "camelCase")]
 pub(in crate::http) struct Cursors {
     /// Null at the end.
     pub(super) next_cursor: Option<String>,

@@ -8,5 +8,6 @@ pub(super) mod jobs;
 mod paging;
 mod params;
 pub(super) mod queue_list;
+pub(super) mod schema;
 pub(super) mod stream;
 pub(super) mod workers;

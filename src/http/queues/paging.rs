@@ -39,7 +39,7 @@ impl Paging {
 /// Which page this is, of how many.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "PagePagination", rename_all = "camelCase")]
 pub(in crate::http) struct Pages {
     page: u64,
     limit: u64,

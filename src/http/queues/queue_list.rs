@@ -144,7 +144,7 @@ fn average_wait_ms(queue: &Queue) -> Option<f64> {
 /// A queue.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "Queue", rename_all = "camelCase")]
 pub(in crate::http) struct QueueRow {
     id: Uuid,
     name: String,
@@ -201,6 +201,7 @@ pub(in crate::http) struct HealthBar {
 
 /// Counts of the jobs that ended within an interval.
 #[derive(Debug, Serialize, Object)]
+#[oai(rename = "TimeBucket")]
 pub(in crate::http) struct Bucket {
     #[serde(with = "wire")]
     start: DateTime<Utc>,

@@ -34,7 +34,7 @@ impl QueueEvents {
     /// while nobody has reported them. Whatever the filter, `heartbeat` `{timestamp}` comes every 15 s, and `gap` `{from, to, reason}`
     /// after a time of which events may be missing: `handover` to another replica, `slow` reading, an `interrupted` connection.
     ///
-    /// The events have no ids and are not replayed: after a reconnect read `GET /jobs` again. (One constant `id` at the start only
+    /// The events have no ids and are not replayed: after a reconnect read `GET /api/jobs` again. (One constant `id` at the start only
     /// makes a browser say that it reconnects.)
     #[oai(path = "/events/stream", method = "get", operation_id = "queueEvents")]
     async fn events(

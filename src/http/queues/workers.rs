@@ -134,7 +134,7 @@ fn matches_state(worker: &Worker, state: WorkerState) -> bool {
 /// A worker.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "Worker", rename_all = "camelCase")]
 pub(in crate::http) struct WorkerRow {
     id: Uuid,
     /// The framework's own id.

@@ -6,7 +6,7 @@ use futures_util::stream;
 use poem::{Body as PoemBody, IntoResponse, Response};
 use poem_openapi::{
     ApiResponse, Object,
-    registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
+    registry::{MetaResponses, Registry},
     types::Type,
 };
 use serde::Serialize;
@@ -21,7 +21,7 @@ use crate::{
         error::ApiError,
         headers::{self, HOLDFAST_POSITION, HOLDFAST_TIME},
         pagination::{ListQuery, PageSizes},
-        response::Answer,
+        response::{Answer, stamped},
     },
     store::{Caller, Page, PageCursor, Stamped, Store},
 };
@@ -127,17 +127,7 @@ impl IntoResponse for Listing {
 
 impl ApiResponse for Listing {
     fn meta() -> MetaResponses {
-        let content =
-            vec![MetaMediaType { content_type: "application/json", schema: ActiveReservations::schema_ref() }];
-        MetaResponses {
-            responses: vec![MetaResponse {
-                description: "The list.",
-                status: Some(200),
-                status_range: None,
-                content,
-                headers: vec![],
-            }],
-        }
+        MetaResponses { responses: vec![stamped::<ActiveReservations>(200)] }
     }
 
     fn register(registry: &mut Registry) {

@@ -39,7 +39,7 @@ const PAGE_SIZES: PageSizes = PageSizes { default: 100, max: MAX_BATCH };
 
 pub(in crate::http) struct Tickets;
 
-#[OpenApi(tag = "Tag::Reservations")]
+#[OpenApi(tag = "Tag::Waiting")]
 impl Tickets {
     /// Show a ticket: its place in line, or what became of it.
     ///
@@ -252,7 +252,7 @@ fn granted(
 /// A ticket.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "Ticket", rename_all = "camelCase")]
 struct TicketResult {
     ticket: String,
     status: Word<TicketStatus>,
@@ -320,7 +320,7 @@ impl TicketResult {
 /// One who waits.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename_all = "camelCase")]
+#[oai(rename = "WaitingTicket", rename_all = "camelCase")]
 struct WaitingRow {
     ticket: String,
     /// Who asked for it; null where its items have several requesters.

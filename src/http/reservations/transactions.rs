@@ -318,6 +318,7 @@ pub(super) struct TransactionResult {
 /// Outcome of one item, as reserve or unreserve answers it.
 #[derive(Debug, Serialize, Union)]
 #[serde(untagged)]
+#[oai(one_of)]
 enum TransactionItemResult {
     Reserve(Box<ReserveResult>),
     Unreserve(UnreserveResult),

@@ -54,7 +54,7 @@ closed_set! {
 
 impl Code {
     /// The HTTP status that a code is answered with.
-    pub(super) fn status(self) -> StatusCode {
+    pub(in crate::http) fn status(self) -> StatusCode {
         match self {
             Self::ValidationError | Self::TooMuchWork => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,

@@ -9,15 +9,14 @@ use poem::{
 };
 use poem_openapi::{
     ApiResponse, Object,
-    registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
-    types::Type,
+    registry::{MetaResponses, Registry},
 };
 use serde_json::{Map, Value};
 
 use crate::{
     domain::{
-        closed_set::ClosedSet,
         field_errors::FieldError,
+        reservation::TokenStatus,
         tier::{LimitType, Tier},
     },
     http::wire::{
@@ -97,28 +96,12 @@ fn shortened(text: &str) -> Cow<'_, str> {
 }
 
 impl ApiResponse for ApiError {
+    /// None: which errors an operation gives is said in `http::openapi::errors`, where all operations share their descriptions.
     fn meta() -> MetaResponses {
-        let mut responses: Vec<MetaResponse> = Vec::new();
-        for code in Code::VALUES {
-            let status = code.status();
-            // Of several codes with one status, the first describes it.
-            if !responses.iter().any(|response| response.status == Some(status.as_u16())) {
-                let content = vec![MetaMediaType { content_type: "application/json", schema: ErrorBody::schema_ref() }];
-                responses.push(MetaResponse {
-                    description: code.meaning(),
-                    status: Some(status.as_u16()),
-                    status_range: None,
-                    content,
-                    headers: vec![],
-                });
-            }
-        }
-        MetaResponses { responses }
+        MetaResponses { responses: Vec::new() }
     }
 
-    fn register(registry: &mut Registry) {
-        ErrorBody::register(registry);
-    }
+    fn register(_: &mut Registry) {}
 }
 
 /// The body of every answer with a status of 400 or more.
@@ -127,16 +110,26 @@ impl ApiResponse for ApiError {
 pub(in crate::http) struct ErrorBody {
     /// What went wrong.
     error: ErrorDetail,
-    /// Whether a higher tier allows more.
+    /// Of 429, and of a 403 that a higher tier would allow: whether a higher tier allows more.
     upgrade_required: Option<bool>,
-    /// Which limit was reached.
+    /// Of 429: which limit was reached.
     limit_type: Option<Word<LimitType>>,
-    /// That limit.
+    /// Of 429: that limit.
     limit: Option<i64>,
     /// The tenant's tier.
     tier: Option<Word<Tier>>,
-    /// When to try again, in seconds.
+    /// When to try again, in seconds: of every 429 and 503, as in the header `Retry-After`.
     retry_after: Option<i64>,
+    /// Of `INVALID_RELEASE_TOKEN`: an item per request, in its order.
+    results: Option<Vec<TokenFault>>,
+}
+
+/// What was wrong with one request of a call that was refused for a release token.
+#[derive(Debug, Object)]
+pub(in crate::http) struct TokenFault {
+    resource: String,
+    requester: String,
+    status: Word<TokenStatus>,
 }
 
 /// What went wrong.
@@ -149,7 +142,10 @@ pub(in crate::http) struct ErrorDetail {
     message: String,
     /// Where it is explained.
     docs_url: String,
-    /// Each error of the input, with its path.
+    /// The same address, on the paths of the queue monitor alone.
+    #[oai(rename = "docs_url")]
+    docs_url_of_monitor: Option<String>,
+    /// Each error of the input, with its path; at most 20.
     details: Vec<ErrorFault>,
 }
 

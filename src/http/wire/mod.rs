@@ -1,7 +1,7 @@
 //! Bodies, answers and errors as they stand on the wire.
 
 pub(super) mod error;
-mod error_response;
+pub(super) mod error_response;
 pub(super) mod headers;
 pub(super) mod outcome;
 pub(super) mod pagination;

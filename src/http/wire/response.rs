@@ -36,25 +36,13 @@ impl<T: Serialize + Send, const STATUS: u16> IntoResponse for Answer<T, STATUS> 
 
 impl<T: Type, const STATUS: u16> ApiResponse for Answer<T, STATUS> {
     fn meta() -> MetaResponses {
-        let header = |name: &str, description: &str| MetaHeader {
-            name: name.into(),
-            description: Some(description.into()),
-            required: true,
-            deprecated: false,
-            schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("integer", "int64"))),
-        };
-        let headers = vec![
-            header("Holdfast-Time", "Redis' clock in microseconds since the Unix epoch, as the call read it."),
-            header("Holdfast-Position", "The tenant's latest position: where a stream may start without a hole."),
-        ];
-        MetaResponses { responses: vec![MetaResponse { headers, ..described::<T>(STATUS, "Done.") }] }
+        MetaResponses { responses: vec![stamped::<T>(STATUS)] }
     }
 
     fn register(registry: &mut Registry) {
         T::register(registry);
     }
 }
-
 /// JSON without clock and position: of the administrator's routes, which no single script answers.
 pub(in crate::http) struct Plain<T, const STATUS: u16 = 200>(pub(in crate::http) T);
 
@@ -113,4 +101,17 @@ fn json(status: u16, body: &impl Serialize) -> Response {
 fn described<T: Type>(status: u16, description: &'static str) -> MetaResponse {
     let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
     MetaResponse { description, status: Some(status), status_range: None, content, headers: vec![] }
+}
+
+/// The description of an answer with clock and position. The document describes the headers once for all.
+pub(in crate::http) fn stamped<T: Type>(status: u16) -> MetaResponse {
+    let header = |name: &str| MetaHeader {
+        name: name.into(),
+        description: None,
+        required: true,
+        deprecated: false,
+        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::ANY)),
+    };
+    let headers = vec![header("Holdfast-Time"), header("Holdfast-Position")];
+    MetaResponse { headers, ..described::<T>(status, "Done.") }
 }

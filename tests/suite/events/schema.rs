@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::{
+    document,
     sse::Seen,
-    world::{Client, World, run},
+    world::{Client, World},
 };
 
 /// Types that a reservation's event can have.
@@ -25,80 +26,24 @@ const TYPES: [&str; 12] = [
     "WAIT_ENDED",
 ];
 
-/// The OpenAPI document, and the properties for which a value was seen.
-struct Document {
-    schemas: Value,
+/// Properties of the document's schemas for which a value was seen.
+#[derive(Default)]
+struct Properties {
     seen: BTreeSet<String>,
 }
 
-impl Document {
-    fn printed() -> Self {
-        let document: Value = serde_json::from_str(&run(&["openapi"], &[]).unwrap()).unwrap();
-        Self { schemas: document["components"]["schemas"].clone(), seen: BTreeSet::new() }
+impl Properties {
+    /// Asserts that an object is as a schema says, and remembers which keys had a value.
+    fn assert_object(&mut self, schema: &str, object: &Value) {
+        document::assert_is(schema, object, "the event");
+        let valued = object.as_object().unwrap().iter().filter(|(_, value)| !value.is_null());
+        self.seen.extend(valued.map(|(key, _)| format!("{schema}.{key}")));
     }
 
-    fn properties(&self, name: &str) -> BTreeSet<String> {
-        let properties = self.schemas[name]["properties"].as_object().unwrap_or_else(|| panic!("no schema {name}"));
-        properties.keys().cloned().collect()
-    }
-
-    /// Asserts that an object has the keys of a schema and no others, and values of their types.
-    fn assert_object(&mut self, name: &str, object: &Value) {
-        let keys: BTreeSet<String> = object.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(self.properties(name), keys, "{name}: {object}");
-        for (key, value) in object.as_object().unwrap() {
-            let place = format!("{name}.{key}");
-            if !value.is_null() {
-                self.seen.insert(place.clone());
-            }
-            let schema = self.schemas[name]["properties"][key].clone();
-            self.assert_value(&place, &schema, value);
-        }
-    }
-
-    fn assert_value(&mut self, place: &str, schema: &Value, value: &Value) {
-        if value.is_null() && schema["nullable"] == true {
-            return;
-        }
-        if let Some(reference) = schema["$ref"].as_str() {
-            return self.assert_reference(place, reference, value);
-        }
-        if let Some(all) = schema["allOf"].as_array() {
-            // A part that only describes, beside the reference of an optional field, matches anything.
-            let mut parts = all.iter().filter(|part| part.as_object().unwrap().keys().ne(["description"])).peekable();
-            assert!(parts.peek().is_some(), "{place} has no schema");
-            return parts.for_each(|part| self.assert_value(place, part, value));
-        }
-        if let Some(words) = schema["enum"].as_array() {
-            assert!(words.contains(value), "{place}: {value} is none of {words:?}");
-        }
-        match schema["type"].as_str() {
-            Some("string") => {
-                let text = value.as_str().unwrap_or_else(|| panic!("{place}: {value} is no string"));
-                if schema["format"] == "date-time" {
-                    chrono::DateTime::parse_from_rfc3339(text).unwrap_or_else(|error| panic!("{place}: {error}"));
-                }
-            }
-            Some("integer") => assert!(value.is_i64(), "{place}: {value} is no integer"),
-            Some("array") => {
-                for item in value.as_array().unwrap_or_else(|| panic!("{place}: {value} is no array")) {
-                    self.assert_value(place, &schema["items"], item);
-                }
-            }
-            // JSON that clients publish, of any type.
-            None => assert_eq!(place, "PlatformEvent.data"),
-            other => panic!("{place}: the test does not know the type {other:?}"),
-        }
-    }
-
-    fn assert_reference(&mut self, place: &str, reference: &str, value: &Value) {
-        let name = reference.rsplit('/').next().unwrap();
-        match self.schemas[name].get("properties") {
-            Some(_) => self.assert_object(name, value),
-            None => {
-                let schema = self.schemas[name].clone();
-                self.assert_value(place, &schema, value);
-            }
+    /// Asserts that each key of a schema had a value once.
+    fn assert_all_seen(&self, schema: &str) {
+        for key in document::DOCUMENT["components"]["schemas"][schema]["properties"].as_object().unwrap().keys() {
+            assert!(self.seen.contains(&format!("{schema}.{key}")), "{schema}.{key} was never sent");
         }
     }
 }
@@ -149,23 +94,23 @@ async fn every_reservation_event_is_as_described() {
 
     // When every type of event was sent; the reset comes once the short reservation has expired.
     cause_every_event(&at).await;
-    let (mut document, mut missing) = (Document::printed(), BTreeSet::from(TYPES));
+    let (mut properties, mut missing) = (Properties::default(), BTreeSet::from(TYPES));
     while !missing.is_empty() {
         if missing.len() == 1 && missing.contains("RESET") {
             assert_eq!(at.post("/Reservation/reset", json!({})).await.status, 200);
         }
         let (kind, event, _) = stream.event().await;
         assert_eq!(event["type"], kind);
-        document.assert_object("ReservationEvent", &event);
+        properties.assert_object("ReservationEvent", &event);
+        for change in event["changes"].as_array().into_iter().flatten() {
+            properties.assert_object("EventChange", change);
+        }
         missing.remove(kind.as_str());
     }
 
     // Then none differed from its schema, and every field had a value in one of them.
-    for schema in ["ReservationEvent", "EventChange"] {
-        for property in document.properties(schema) {
-            assert!(document.seen.contains(&format!("{schema}.{property}")), "{schema}.{property} was never sent");
-        }
-    }
+    properties.assert_all_seen("ReservationEvent");
+    properties.assert_all_seen("EventChange");
 }
 
 #[tokio::test]
@@ -173,7 +118,7 @@ async fn every_other_event_is_as_described() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
-    let mut document = Document::printed();
+    let mut properties = Properties::default();
 
     let mut stream = at.events("").await;
     stream.head().await;
@@ -182,14 +127,12 @@ async fn every_other_event_is_as_described() {
         json!([{"type": "trade", "companyId": "c-1", "data": trade}, {"type": "own", "data": [1, "a", null]}]);
     assert_eq!(at.post("/events", published).await.status, 202);
     for kind in ["trade", "own"] {
-        document.assert_object("PlatformEvent", &stream.expect(kind).await);
+        properties.assert_object("PlatformEvent", &stream.expect(kind).await);
     }
-    for property in document.properties("PlatformEvent") {
-        assert!(document.seen.contains(&format!("PlatformEvent.{property}")), "{property} was never sent");
-    }
+    properties.assert_all_seen("PlatformEvent");
 
     let mut reset = at.events("?lastEventId=1").await;
     assert!(matches!(reset.next().await, Some(Seen::Retry(_))));
     assert!(matches!(reset.next().await, Some(Seen::Event { kind, .. }) if kind == "message"));
-    document.assert_object("ResetCursor", &reset.expect("RESET_CURSOR").await);
+    properties.assert_object("ResetCursor", &reset.expect("RESET_CURSOR").await);
 }

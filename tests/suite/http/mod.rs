@@ -3,10 +3,12 @@
 mod agents;
 mod browser;
 mod clients;
+mod document;
 mod errors;
 mod examples;
 mod guide;
 mod open_mode;
 mod openapi;
+mod reference;
 pub mod secrets;
 mod unknown_fields;

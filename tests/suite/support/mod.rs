@@ -1,6 +1,7 @@
 //! Shared by the tests: replicas, servers, streams, the reference model, the project's own files.
 
 pub mod brokers;
+pub mod document;
 pub mod redis_server;
 pub mod reference_model;
 pub mod source;

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::support::world::TIMEOUT;
+use crate::support::{document, world::TIMEOUT};
 
 /// Everything on a stream: what a browser hands to its listeners, and what it processes silently.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +106,8 @@ impl Parser {
 pub struct EventStream {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
+    /// Path of the request, by which the document describes the events.
+    path: String,
     seen: mpsc::UnboundedReceiver<Seen>,
     reading: tokio::task::JoinHandle<()>,
 }
@@ -123,7 +125,8 @@ impl EventStream {
             request = request.header(*name, *value);
         }
         let response = request.send().await.expect("an answer");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let (status, headers, path) =
+            (response.status().as_u16(), response.headers().clone(), response.url().path().to_owned());
         let (to, seen) = mpsc::unbounded_channel();
         let reading = tokio::spawn(async move {
             let (mut parser, mut chunks) = (Parser::default(), response.bytes_stream());
@@ -135,7 +138,7 @@ impl EventStream {
                 }
             }
         });
-        Self { status, headers, seen, reading }
+        Self { status, headers, path, seen, reading }
     }
 
     /// Whatever comes next; `None` when the stream has ended.
@@ -148,7 +151,13 @@ impl EventStream {
     /// # Errors
     /// When nothing came in time.
     pub async fn next_within(&mut self, timeout: Duration) -> Result<Option<Seen>, tokio::time::error::Elapsed> {
-        tokio::time::timeout(timeout, self.seen.recv()).await
+        let seen = tokio::time::timeout(timeout, self.seen.recv()).await;
+        if let Ok(Some(Seen::Event { kind, data, .. })) = &seen
+            && self.status == 200
+        {
+            document::check_event(&self.path, kind, data);
+        }
+        seen
     }
 
     /// Reads the beginning of an open stream, one block of `retry`, `connected` and `id`; returns the position that it starts from.

@@ -14,7 +14,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{redis_server::Redis, sse::EventStream};
+use crate::support::{document, redis_server::Redis, sse::EventStream};
 
 pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
 /// Timeout of every wait for a state, 20 s. Generous, because tests share the machine; only a failing test waits for it.
@@ -343,32 +343,39 @@ impl Answer {
 
 /// Sends one request, with a client of its own: a shared connection pool would hang on killed replicas.
 pub async fn call(method: Method, url: &str, key: Option<&str>, body: Option<Value>) -> Answer {
-    let mut request = reqwest::Client::new().request(method, url).timeout(TIMEOUT);
+    let mut request = reqwest::Client::new().request(method.clone(), url).timeout(TIMEOUT);
     if let Some(key) = key {
         request = request.header("x-api-key", key);
     }
     if let Some(body) = body {
         request = request.json(&body);
     }
-    answer(request.send().await.expect("an answer")).await
+    answer_to(Some(&method), request.send().await.expect("an answer")).await
 }
 
+/// Reads an answer, which must be one that the OpenAPI document has.
 pub async fn answer(response: reqwest::Response) -> Answer {
-    let (status, headers) = (response.status(), response.headers().clone());
+    answer_to(None, response).await
+}
+
+/// The same, where the method is known.
+pub async fn answer_to(method: Option<&Method>, response: reqwest::Response) -> Answer {
+    let (status, headers, url) = (response.status(), response.headers().clone(), response.url().clone());
     let text = response.text().await.expect("a whole body");
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    document::check(method, &url, status.as_u16(), &headers, &body);
     Answer { status, headers, body }
 }
 
 /// A call of the admin API: `path` is what follows `/api/v1/admin/tenants`.
 pub async fn admin(replica: &Replica, method: Method, path: &str, body: Option<Value>) -> Answer {
     let mut request = reqwest::Client::new()
-        .request(method, format!("{}/api/v1/admin/tenants{path}", replica.url))
+        .request(method.clone(), format!("{}/api/v1/admin/tenants{path}", replica.url))
         .header("x-admin-key", ADMIN_KEY);
     if let Some(body) = body {
         request = request.json(&body);
     }
-    answer(request.send().await.expect("an answer")).await
+    answer_to(Some(&method), request.send().await.expect("an answer")).await
 }
 
 /// Sends bytes over a new TCP connection; returns everything until the other side closes.

@@ -46,6 +46,7 @@ impl Ingest {
 
 /// What became of the events.
 #[derive(Debug, Serialize, Object)]
+#[oai(rename = "IngestResult")]
 pub(in crate::http) struct Ingested {
     /// New events.
     accepted: u64,
