@@ -4,6 +4,7 @@ pub mod access;
 pub mod closed_set;
 pub mod event;
 pub mod field_errors;
+pub mod json_text;
 pub mod names;
 pub mod nearest;
 pub mod platform;

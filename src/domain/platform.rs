@@ -6,6 +6,8 @@ use crate::domain::names;
 
 /// Largest data of an event, as compact JSON, in bytes.
 pub const MAX_DATA_BYTES: usize = 16 << 10;
+/// Deepest nesting of lists and objects in the data of an event, 64: readers of several languages stop at 100.
+pub const MAX_DATA_NESTING: usize = 64;
 /// Longest type of an event, in characters.
 const MAX_TYPE_CHARS: usize = 64;
 /// Types with a meaning of their own on a stream: in the browser's EventSource, or among our frames.

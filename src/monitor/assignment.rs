@@ -33,7 +33,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// Among all replicas each connection has one watcher.
 pub async fn run(store: Store, config: Arc<Config>, vault: Arc<Vault>, replica: Arc<Replica>) {
-    let guard = Arc::new(BrokerGuard { allowed: config.broker_hosts.clone(), store: store.clone() });
+    let guard = Arc::new(BrokerGuard { config, store: store.clone() });
     let mut monitor = QueueMonitor {
         store,
         guard,

@@ -6,9 +6,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::queue::{
-        Framework,
-        connection::{BrokerError, Connection},
+    domain::{
+        names::TenantId,
+        queue::{
+            Framework,
+            connection::{BrokerError, Connection},
+        },
     },
     monitor::{
         broker::{Broker, BrokerAddress, BrokerGuard},
@@ -39,7 +42,7 @@ pub(super) async fn watch(
     let lease_lost = tokio::select! {
         () = stop.cancelled() => false,
         () = reporter.renew_until_lost() => true,
-        () = reconnect_until_lost(&acquired.connection, &reporter, &guard, &vault) => true,
+        () = reconnect_until_lost(&acquired, &reporter, &guard, &vault) => true,
     };
     if !lease_lost {
         reporter.release().await;
@@ -49,11 +52,12 @@ pub(super) async fn watch(
 }
 
 /// Returns when the lease is lost.
-async fn reconnect_until_lost(connection: &Connection, reporter: &Reporter, guard: &Arc<BrokerGuard>, vault: &Vault) {
+async fn reconnect_until_lost(acquired: &AcquiredWatch, reporter: &Reporter, guard: &Arc<BrokerGuard>, vault: &Vault) {
+    let (connection, tenant) = (&acquired.connection, &acquired.lease.tenant);
     let (mut backoff, mut last_error) = (MIN_BACKOFF, None);
     loop {
         let began = Instant::now();
-        let Err(end) = connect_and_watch(connection, reporter, guard, vault).await;
+        let Err(end) = connect_and_watch(connection, tenant, reporter, guard, vault).await;
         let error = match end {
             WatchEnd::LeaseLost => return,
             WatchEnd::Broker(error) => error,
@@ -74,6 +78,7 @@ async fn reconnect_until_lost(connection: &Connection, reporter: &Reporter, guar
 
 async fn connect_and_watch(
     connection: &Connection,
+    tenant: &TenantId,
     reporter: &Reporter,
     guard: &Arc<BrokerGuard>,
     vault: &Vault,
@@ -84,7 +89,7 @@ async fn connect_and_watch(
         .and_then(|sealed| vault.unseal(&connection.id, sealed))
         .ok_or(BrokerError::Address)?;
     let address = BrokerAddress::parse(&url).ok_or(BrokerError::Address)?;
-    let broker = Broker::connect(&address, guard.clone()).await?;
+    let broker = Broker::connect(&address, tenant, guard.clone()).await?;
     match connection.framework {
         Framework::Celery => celery::watch(&broker, &connection.options, address.database(), reporter).await,
         Framework::BullMq => bullmq::watch(&broker, &connection.options, reporter).await,

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::{
     domain::{
         field_errors::{FieldError, FieldErrors},
+        json_text::nesting,
         names,
         platform::{self, Company, NewEvent},
     },
@@ -96,6 +97,10 @@ fn data(raw: Option<&RawValue>) -> Result<String, String> {
     let line = platform::one_line(raw.ok_or("is required")?.get());
     if line.len() > platform::MAX_DATA_BYTES {
         return Err(format!("is {} bytes long; at most {} are allowed", line.len(), platform::MAX_DATA_BYTES));
+    }
+    let nesting = nesting(&line);
+    if nesting > platform::MAX_DATA_NESTING {
+        return Err(format!("is nested {nesting} levels deep; at most {} are allowed", platform::MAX_DATA_NESTING));
     }
     Ok(line)
 }

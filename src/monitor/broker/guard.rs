@@ -2,15 +2,19 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
-use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
 use crate::{
-    domain::queue::connection::{BrokerError, BrokerHost},
-    monitor::broker::error::classify,
+    config::Config,
+    domain::{
+        names::TenantId,
+        queue::connection::{BrokerError, BrokerHost},
+    },
+    monitor::broker::{BrokerConnection, TIMEOUT},
     redis::names_in,
     store::Store,
 };
@@ -22,14 +26,15 @@ const MAX_ADDRESSES: usize = 4;
 
 /// Checks a broker before and after it is connected: the operator's list, the resolved addresses, and that it is not our own Redis.
 pub(in crate::monitor) struct BrokerGuard {
-    pub(in crate::monitor) allowed: Vec<BrokerHost>,
+    /// Says which brokers each tenant may have watched.
+    pub(in crate::monitor) config: Arc<Config>,
     pub(in crate::monitor) store: Store,
 }
 
 impl BrokerGuard {
-    /// Resolves a broker's name to addresses that may be connected to.
-    pub(super) async fn resolve(&self, broker: &BrokerHost) -> Result<Vec<SocketAddr>, BrokerError> {
-        if !self.allowed.contains(broker) {
+    /// Resolves the name of a broker of a tenant to addresses that may be connected to.
+    pub(super) async fn resolve(&self, tenant: &TenantId, broker: &BrokerHost) -> Result<Vec<SocketAddr>, BrokerError> {
+        if !self.config.brokers_of(tenant).contains(broker) {
             return Err(BrokerError::NotAllowed);
         }
         let lookup = tokio::net::lookup_host((broker.host.as_str(), broker.port));
@@ -49,16 +54,12 @@ impl BrokerGuard {
     }
 
     /// Asks a connected server who it is, and refuses our own Redis under whatever name it was reached.
-    pub(super) async fn check_identity(
-        &self,
-        connection: &mut MultiplexedConnection,
-        tls: bool,
-    ) -> Result<(), BrokerError> {
+    pub(super) async fn check_identity(&self, connection: &mut BrokerConnection) -> Result<(), BrokerError> {
         // While our own Redis does not answer, a broker cannot be distinguished from it; the connection is retried.
         let own = self.store.redis().own_names().await.map_err(|_| BrokerError::Broken)?;
         for section in ["server", "replication"] {
-            let info: String =
-                redis::cmd("INFO").arg(section).query_async(connection).await.map_err(|error| classify(&error, tls))?;
+            let info = connection.query(TIMEOUT, redis::cmd("INFO").arg(section)).await?;
+            let info: String = redis::from_redis_value(info).map_err(|_| BrokerError::Protocol)?;
             let names = names_in(&info);
             if names.iter().any(|name| own.contains(*name)) {
                 return Err(BrokerError::OwnRedis);

@@ -1,49 +1,68 @@
 //! Connections to a broker.
 //!
 //! A broker's name is resolved once, and every connection goes to the address that was checked (no DNS rebinding). Each connection first
-//! asks the server who it is, so that our own Redis is never watched.
+//! asks the server who it is, so that our own Redis is never watched. What a broker sends is bounded, per reply and for the replica.
 
 mod address;
+mod bounded_stream;
+mod endpoint;
 mod error;
 mod guard;
+mod reply_scanner;
+mod tls;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, Pipeline, ProtocolVersion, PushInfo, RedisError, RedisFuture, Value,
-    aio::MultiplexedConnection, io::AsyncDNSResolver, io::tcp::TcpSettings,
+use deadpool::{
+    Runtime,
+    managed::{Object, Pool, PoolError},
 };
+use redis::{Cmd, Pipeline, ProtocolVersion, PushInfo, Value};
 
-use crate::domain::queue::connection::BrokerError;
+use crate::domain::{names::TenantId, queue::connection::BrokerError};
 
 pub(super) use address::BrokerAddress;
 pub use address::check_url;
+pub(super) use endpoint::BrokerConnection;
 pub(super) use guard::BrokerGuard;
 
-use error::classify;
+use endpoint::Endpoint;
 
-/// Timeout of connecting to a broker, and of each query.
+/// Timeout of connecting to a broker, and of each reply since its last byte.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// Most connections to one broker beside a subscription: one that blocks, one for queries, one that is being replaced.
+const MAX_CONNECTIONS: usize = 3;
 
-/// A connected broker. It holds one connection for queries, and opens further ones to the same address.
+/// A broker that was reached. Its connections are borrowed for one or several commands; one that broke is replaced by the next loan.
 pub(super) struct Broker {
     endpoint: Endpoint,
-    queries: MultiplexedConnection,
+    pool: Pool<Endpoint>,
 }
 
 impl Broker {
-    /// Connects to the first address that answers and may be watched.
-    pub(super) async fn connect(address: &BrokerAddress, guard: Arc<BrokerGuard>) -> Result<Self, BrokerError> {
+    /// Connects to the first address that answers and that the tenant may have watched.
+    pub(super) async fn connect(
+        address: &BrokerAddress,
+        tenant: &TenantId,
+        guard: Arc<BrokerGuard>,
+    ) -> Result<Self, BrokerError> {
         let settings =
             address.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
-        let tcp_settings = TcpSettings::default().set_nodelay(true);
-        let info = address.info.clone().set_redis_settings(settings).set_tcp_settings(tcp_settings);
         let mut last_error = BrokerError::Refused;
-        for pinned in guard.resolve(&address.host).await? {
-            let client = Client::open(info.clone()).map_err(|_| BrokerError::Address)?;
-            let endpoint = Endpoint { client, tls: address.uses_tls(), pinned, guard: guard.clone() };
-            match endpoint.connect(|config| config.set_response_timeout(Some(TIMEOUT))).await {
-                Ok(queries) => return Ok(Self { endpoint, queries }),
+        for pinned in guard.resolve(tenant, &address.host).await? {
+            let tls_name = address.uses_tls().then(|| address.host.host.clone());
+            let endpoint = Endpoint { settings: settings.clone(), tls_name, pinned, guard: guard.clone() };
+            let pool = Pool::builder(endpoint.clone())
+                .max_size(MAX_CONNECTIONS)
+                .wait_timeout(Some(TIMEOUT))
+                .create_timeout(Some(2 * TIMEOUT))
+                .recycle_timeout(Some(TIMEOUT))
+                .runtime(Runtime::Tokio1)
+                .build()
+                .map_err(|_| BrokerError::Address)?;
+            let broker = Self { endpoint, pool };
+            match broker.borrow().await {
+                Ok(_) => return Ok(broker),
                 Err(BrokerError::OwnRedis) => return Err(BrokerError::OwnRedis),
                 Err(error) => last_error = error,
             }
@@ -51,82 +70,49 @@ impl Broker {
         Err(last_error)
     }
 
-    /// Opens a connection for pub/sub: `on_push` gets every message that the broker pushes on it.
+    /// Borrows a connection. Dropping it gives it back.
+    pub(super) async fn borrow(&self) -> Result<Object<Endpoint>, BrokerError> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            PoolError::Timeout(_) => BrokerError::Timeout,
+            _ => BrokerError::Broken,
+        })
+    }
+
+    /// Opens a connection for pub/sub, which is nobody else's: `on_push` gets every message that the broker pushes on it.
     pub(super) async fn pubsub_connection(
         &self,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<MultiplexedConnection, BrokerError> {
-        let sender = PushCallback(Arc::new(on_push));
-        self.endpoint.connect(|config| config.set_response_timeout(Some(TIMEOUT)).set_push_sender(sender.clone())).await
-    }
-
-    /// Opens a connection for reads that block up to `max_block` in the broker.
-    pub(super) async fn blocking_connection(&self, max_block: Duration) -> Result<MultiplexedConnection, BrokerError> {
-        self.endpoint.connect(|config| config.set_response_timeout(Some(max_block + TIMEOUT))).await
+    ) -> Result<BrokerConnection, BrokerError> {
+        self.endpoint.connect(Some(Arc::new(on_push))).await
     }
 
     /// Sends one command.
     pub(super) async fn query(&self, command: &Cmd) -> Result<Value, BrokerError> {
-        let reply = self.queries.clone().send_packed_command(command).await;
-        reply.and_then(Value::extract_error).map_err(|error| self.classify(&error))
+        self.borrow().await?.query(TIMEOUT, command).await
+    }
+
+    /// Sends one command that blocks in the broker for up to `max_block`.
+    pub(super) async fn query_blocking(&self, max_block: Duration, command: &Cmd) -> Result<Value, BrokerError> {
+        self.borrow().await?.query(max_block + TIMEOUT, command).await
     }
 
     /// Sends commands as one pipeline; replies are in the same order.
     pub(super) async fn query_all<T: redis::FromRedisValue>(&self, commands: &Pipeline) -> Result<Vec<T>, BrokerError> {
-        commands.query_async(&mut self.queries.clone()).await.map_err(|error| self.classify(&error))
-    }
-
-    /// Class of an error of one of its connections.
-    pub(super) fn classify(&self, error: &RedisError) -> BrokerError {
-        classify(error, self.endpoint.tls)
+        let mut borrowed = self.borrow().await?;
+        let deadline = borrowed.deadline.clone();
+        deadline.wait(TIMEOUT, commands.query_async(&mut borrowed.connection)).await
     }
 }
 
-/// The address to which all connections of a broker go.
-struct Endpoint {
-    client: Client,
-    tls: bool,
-    pinned: SocketAddr,
-    guard: Arc<BrokerGuard>,
-}
-
-impl Endpoint {
-    async fn connect(
-        &self,
-        configure: impl Fn(AsyncConnectionConfig) -> AsyncConnectionConfig,
-    ) -> Result<MultiplexedConnection, BrokerError> {
-        let config = configure(AsyncConnectionConfig::new())
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_dns_resolver(PinnedResolver(self.pinned));
-        let mut connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| classify(&error, self.tls))?;
-        self.guard.check_identity(&mut connection, self.tls).await?;
-        Ok(connection)
-    }
-}
-
-/// Resolves every name to the address that was checked.
-struct PinnedResolver(SocketAddr);
-
-impl AsyncDNSResolver for PinnedResolver {
-    fn resolve<'a, 'b: 'a>(
-        &'a self,
-        _: &'b str,
-        _: u16,
-    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
-        Box::pin(async { Ok(Box::new(std::iter::once(self.0)) as Box<dyn Iterator<Item = SocketAddr> + Send>) })
-    }
-}
-
-#[derive(Clone)]
-struct PushCallback(Arc<dyn Fn(PushInfo) + Send + Sync>);
-
-impl redis::aio::AsyncPushSender for PushCallback {
-    fn send(&self, info: PushInfo) -> Result<(), redis::aio::SendError> {
-        (self.0)(info);
-        Ok(())
+impl BrokerConnection {
+    /// Sends one command; its reply is given up `silence` after the last byte.
+    pub(super) async fn query(&mut self, silence: Duration, command: &Cmd) -> Result<Value, BrokerError> {
+        let deadline = self.deadline.clone();
+        deadline
+            .wait(silence, self.connection.send_packed_command(command))
+            .await?
+            .extract_error()
+            .map_err(|error| self.deadline.class_of(&error))
     }
 }

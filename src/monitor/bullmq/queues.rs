@@ -90,7 +90,8 @@ impl BullMqQueues {
     pub(super) async fn workers(&mut self, broker: &Broker) -> Result<Option<ConnectedWorkers>, BrokerError> {
         let clients = match broker.query(redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("NORMAL")).await {
             Ok(clients) => redis::from_redis_value::<String>(clients).map_err(|_| BrokerError::Protocol)?,
-            Err(BrokerError::Auth | BrokerError::Protocol) => return Ok(None),
+            // Without the right to it, or with more clients than a reply may have.
+            Err(BrokerError::Auth | BrokerError::Protocol | BrokerError::TooLarge) => return Ok(None),
             Err(error) => return Err(error),
         };
         let workers = parse_client_list(&self.prefix, &clients);

@@ -8,8 +8,8 @@ use std::{
 };
 
 use redis::{
-    Pipeline,
-    streams::{StreamId, StreamReadReply},
+    Cmd, Pipeline, Value,
+    streams::{StreamId, StreamKey, StreamReadReply},
 };
 use tokio::time::sleep;
 
@@ -33,6 +33,16 @@ const MAX_BLOCK: Duration = Duration::from_millis(1_000);
 const NO_QUEUE_INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of entries of one stream per `XREAD`.
 const MAX_ENTRIES: usize = 200;
+/// Maximum number of streams per `XREAD` that does not block.
+const MAX_STREAMS: usize = 100;
+/// Maximum number of streams of which the broker is asked at once what it says of them.
+const MAX_INFOS: usize = 16;
+/// Maximum number of jobs whose hashes are read at once.
+const MAX_HASHES: usize = 100;
+/// By how much less is asked for where a reply was too large or too slow: few attempts, since each costs a connection.
+const SHRINK: usize = 8;
+/// Bytes of a reply below which twice as much is asked for the next time: a quarter of the largest.
+const SMALL_REPLY_BYTES: usize = 2 << 20;
 /// How far back a stream without a cursor is read: as long as the store keeps jobs.
 const BACKLOG_MS: i64 = 24 * 3_600 * 1_000;
 
@@ -53,8 +63,67 @@ struct ReadState {
     read: BTreeMap<String, String>,
     /// Last trimmed entry of which a gap was reported.
     reported_trims: BTreeMap<String, String>,
+    /// What is passed over in streams whose next entry cannot be read.
+    skipped: BTreeMap<String, Skipped>,
     /// Queues that nobody had read before this watch: entries trimmed until now are no gap.
     first_read: HashSet<String>,
+}
+
+/// What is passed over in a stream because it cannot be read.
+struct Skipped {
+    /// Where that begins, in milliseconds since the Unix epoch.
+    from_ms: i64,
+    /// How much is passed over next.
+    step_ms: i64,
+}
+
+/// How much is asked for at once.
+struct Piece {
+    /// Streams.
+    streams: usize,
+    /// Entries of each.
+    entries: usize,
+}
+
+impl Default for Piece {
+    fn default() -> Self {
+        Self { streams: MAX_STREAMS, entries: MAX_ENTRIES }
+    }
+}
+
+impl Piece {
+    /// Asks for less; `false` where it is one entry of one stream already.
+    fn shrink(&mut self) -> bool {
+        match (self.entries, self.streams) {
+            (1, 1) => return false,
+            (1, streams) => self.streams = streams.div_ceil(SHRINK),
+            (entries, _) => self.entries = entries.div_ceil(SHRINK),
+        }
+        true
+    }
+
+    /// Asks for more where the last reply was small.
+    fn note_size(&mut self, bytes: usize) {
+        if bytes < SMALL_REPLY_BYTES {
+            if self.streams < MAX_STREAMS {
+                self.streams = (self.streams * 2).min(MAX_STREAMS);
+            } else {
+                self.entries = (self.entries * 2).min(MAX_ENTRIES);
+            }
+        }
+    }
+}
+
+/// The streams of a reply of `XREAD`; none where it had nothing.
+fn entries_of(reply: Value) -> Result<Vec<StreamKey>, BrokerError> {
+    let reply: Option<StreamReadReply> = redis::from_redis_value(reply).map_err(|_| BrokerError::Protocol)?;
+    Ok(reply.map(|reply| reply.keys).unwrap_or_default())
+}
+
+/// About how many bytes a stream's entries have.
+fn size_of(stream: &StreamKey) -> usize {
+    let of_value = |value: &Value| if let Value::BulkString(bytes) = value { bytes.len() } else { 0 };
+    stream.ids.iter().flat_map(|entry| entry.map.values()).map(of_value).sum()
 }
 
 /// An entry, and the queue of its stream.
@@ -106,38 +175,108 @@ impl<'a> StreamReader<'a> {
     }
 
     /// Reads the streams and reports their entries, until the watch ends.
+    ///
+    /// What is there is read in rounds, some streams at a time, in pieces that fit. Only when a round found nothing, all streams are waited for at
+    /// once: then the broker answers with the one that gets an entry first.
     pub(super) async fn read_loop(&self) -> Result<Infallible, WatchEnd> {
-        let mut connection = self.broker.blocking_connection(MAX_BLOCK).await?;
         let mut unstarted = UnstartedJobs::default();
+        let mut piece = Piece::default();
         loop {
             let cursors: Vec<_> = self.state().read.clone().into_iter().collect();
             if cursors.is_empty() {
                 sleep(NO_QUEUE_INTERVAL).await;
                 continue;
             }
-            let mut xread = redis::cmd("XREAD");
-            xread.arg("COUNT").arg(MAX_ENTRIES).arg("BLOCK").arg(MAX_BLOCK.as_millis() as u64).arg("STREAMS");
-            for (queue, _) in &cursors {
-                xread.arg(self.stream_key(queue));
-            }
-            for (_, cursor) in &cursors {
-                xread.arg(cursor);
-            }
-            let reply: Option<StreamReadReply> =
-                xread.query_async(&mut connection).await.map_err(|error| self.broker.classify(&error))?;
-            let mut entries: Vec<QueueEntry> = Vec::new();
-            for stream in reply.into_iter().flat_map(|reply| reply.keys) {
-                let Some(queue) = mapping::queue_of_stream(self.prefix, &stream.key) else { continue };
-                if let Some(last) = stream.ids.last() {
-                    self.state().read.insert(queue.to_owned(), last.id.clone());
+            let mut has_found = false;
+            let mut rest = &cursors[..];
+            while !rest.is_empty() {
+                let (part, after) = rest.split_at(piece.streams.min(rest.len()));
+                match self.broker.query(&self.xread(part, piece.entries, None)).await.and_then(entries_of) {
+                    Ok(streams) => {
+                        rest = after;
+                        piece.note_size(streams.iter().map(size_of).sum());
+                        self.report_skipped(part).await?;
+                        has_found |= !streams.is_empty();
+                        self.take(streams, &mut unstarted).await?;
+                    }
+                    Err(BrokerError::TooLarge | BrokerError::Timeout) if piece.shrink() => {}
+                    Err(BrokerError::TooLarge | BrokerError::Timeout) => {
+                        self.skip(part);
+                        rest = after;
+                        has_found = true;
+                    }
+                    Err(error) => return Err(error.into()),
                 }
-                entries.extend(stream.ids.into_iter().map(|entry| (queue.to_owned(), entry)));
             }
-            // Each entry has at most one observation.
-            for chunk in entries.chunks(MAX_OBSERVATIONS) {
-                self.report(chunk, &mut unstarted).await?;
+            if !has_found {
+                let waiting = self.xread(&cursors, 1, Some(MAX_BLOCK));
+                match self.broker.query_blocking(MAX_BLOCK, &waiting).await.and_then(entries_of) {
+                    Ok(streams) => self.take(streams, &mut unstarted).await?,
+                    // Several streams at once got great entries: the next round reads them in pieces.
+                    Err(BrokerError::TooLarge | BrokerError::Timeout) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
+    }
+
+    fn xread(&self, cursors: &[(String, String)], entries: usize, block: Option<Duration>) -> Cmd {
+        let mut xread = redis::cmd("XREAD");
+        xread.arg("COUNT").arg(entries);
+        if let Some(block) = block {
+            xread.arg("BLOCK").arg(block.as_millis() as u64);
+        }
+        xread.arg("STREAMS");
+        for (queue, _) in cursors {
+            xread.arg(self.stream_key(queue));
+        }
+        for (_, cursor) in cursors {
+            xread.arg(cursor);
+        }
+        xread
+    }
+
+    /// Reports entries that were read, and moves the cursors behind them.
+    async fn take(&self, streams: Vec<StreamKey>, unstarted: &mut UnstartedJobs) -> Result<(), WatchEnd> {
+        let mut entries: Vec<QueueEntry> = Vec::new();
+        for stream in streams {
+            let Some(queue) = mapping::queue_of_stream(self.prefix, &stream.key) else { continue };
+            if let Some(last) = stream.ids.last() {
+                self.state().read.insert(queue.to_owned(), last.id.clone());
+            }
+            entries.extend(stream.ids.into_iter().map(|entry| (queue.to_owned(), entry)));
+        }
+        // Each entry has at most one observation.
+        for chunk in entries.chunks(MAX_OBSERVATIONS) {
+            self.report(chunk, unstarted).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes over what cannot be read even alone: first a millisecond of the stream, then ten times as much, and so on, until it can be read again.
+    fn skip(&self, part: &[(String, String)]) {
+        let mut state = self.state();
+        for (queue, cursor) in part {
+            let from_ms = parse_stream_id(cursor).0;
+            let skipped = state.skipped.entry(queue.clone()).or_insert(Skipped { from_ms, step_ms: 1 });
+            let next = format!("{}-0", skipped.from_ms + skipped.step_ms);
+            skipped.step_ms = skipped.step_ms.saturating_mul(10).min(BACKLOG_MS);
+            state.read.insert(queue.clone(), next.clone());
+            state.stored.insert(queue.clone(), next);
+        }
+    }
+
+    /// Reports a gap for what was passed over in streams that can be read again.
+    async fn report_skipped(&self, part: &[(String, String)]) -> Result<(), WatchEnd> {
+        let ended: Vec<_> = {
+            let mut state = self.state();
+            part.iter().filter_map(|(queue, cursor)| Some((state.skipped.remove(queue)?, cursor))).collect()
+        };
+        for (skipped, cursor) in ended {
+            let to_ms = parse_stream_id(cursor).0;
+            self.reporter.report_gap(skipped.from_ms, to_ms, GapReason::Overflow).await?;
+        }
+        Ok(())
     }
 
     /// Reports the observations of entries together with the cursors that they lead to, so that state and cursors never differ.
@@ -156,25 +295,53 @@ impl<'a> StreamReader<'a> {
         Ok(())
     }
 
-    /// Hashes of the jobs of these entries, by external id.
+    /// Hashes of the jobs of these entries, by external id, in pieces that fit. One that does not fit even alone is left out: its job has no details.
     async fn read_job_hashes(&self, entries: &[QueueEntry]) -> Result<HashMap<String, JobHash>, BrokerError> {
         let job_of = |(queue, entry): &'_ QueueEntry| Some((queue.clone(), mapping::field(entry, "jobId")?.to_owned()));
         let jobs: HashSet<(String, String)> = entries.iter().filter_map(job_of).collect();
         let jobs: Vec<_> = jobs.into_iter().collect();
-        if jobs.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let mut pipeline = Pipeline::new();
-        for (queue, job) in &jobs {
-            pipeline.cmd("HMGET").arg(format!("{}:{queue}:{job}", self.prefix)).arg(&FIELDS);
-        }
-        let replies: Vec<Vec<Option<Vec<u8>>>> = self.broker.query_all(&pipeline).await?;
         let mut hashes = HashMap::with_capacity(jobs.len());
-        for ((queue, job), values) in jobs.iter().zip(replies) {
-            let values = values.try_into().map_err(|_| BrokerError::Protocol)?;
-            hashes.insert(mapping::external_id(queue, job), JobHash::decode(values));
+        let (mut rest, mut at_once) = (&jobs[..], MAX_HASHES);
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(at_once.min(rest.len()));
+            let mut pipeline = Pipeline::new();
+            for (queue, job) in part {
+                pipeline.cmd("HMGET").arg(format!("{}:{queue}:{job}", self.prefix)).arg(&FIELDS);
+            }
+            match self.broker.query_all::<Vec<Option<Vec<u8>>>>(&pipeline).await {
+                Ok(replies) => {
+                    for ((queue, job), values) in part.iter().zip(replies) {
+                        let values = values.try_into().map_err(|_| BrokerError::Protocol)?;
+                        hashes.insert(mapping::external_id(queue, job), JobHash::decode(values));
+                    }
+                    rest = after;
+                }
+                Err(BrokerError::TooLarge | BrokerError::Timeout) if at_once > 1 => at_once = at_once.div_ceil(SHRINK),
+                Err(BrokerError::TooLarge | BrokerError::Timeout) => rest = after,
+                Err(error) => return Err(error),
+            }
         }
         Ok(hashes)
+    }
+
+    /// What the broker says of each stream, which has its first and its last entry with it; nil where these are too large.
+    async fn stream_infos(&self, cursors: &[(String, String)]) -> Result<Vec<Value>, BrokerError> {
+        let (mut infos, mut at_once) = (Vec::with_capacity(cursors.len()), MAX_INFOS);
+        while infos.len() < cursors.len() {
+            let rest = &cursors[infos.len()..];
+            let mut pipeline = Pipeline::new();
+            pipeline.ignore_errors();
+            for (queue, _) in &rest[..at_once.min(rest.len())] {
+                pipeline.cmd("XINFO").arg("STREAM").arg(self.stream_key(queue));
+            }
+            match self.broker.query_all(&pipeline).await {
+                Ok(replies) => infos.extend(replies),
+                Err(BrokerError::TooLarge | BrokerError::Timeout) if at_once > 1 => at_once = 1,
+                Err(BrokerError::TooLarge | BrokerError::Timeout) => infos.push(Value::Nil),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(infos)
     }
 
     /// Reports a gap for entries that the broker trimmed off its streams before they were read.
@@ -185,12 +352,7 @@ impl<'a> StreamReader<'a> {
         if cursors.is_empty() {
             return Ok(());
         }
-        let mut pipeline = Pipeline::new();
-        pipeline.ignore_errors();
-        for (queue, _) in &cursors {
-            pipeline.cmd("XINFO").arg("STREAM").arg(self.stream_key(queue));
-        }
-        let replies: Vec<redis::Value> = self.broker.query_all(&pipeline).await?;
+        let replies = self.stream_infos(&cursors).await?;
         for ((queue, cursor), reply) in cursors.into_iter().zip(replies) {
             let Ok(info) = redis::from_redis_value::<HashMap<String, redis::Value>>(reply) else { continue };
             let Some(redis::Value::BulkString(trimmed)) = info.get("max-deleted-entry-id") else { continue };

@@ -9,7 +9,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::monitor::celery::lenient::{Flag, Number, Text};
+use crate::{
+    domain::json_text::repaired,
+    monitor::celery::lenient::{Flag, Number, Text},
+};
 
 /// kombu's envelope: only the fields that say how the body is encoded.
 #[derive(Deserialize)]
@@ -121,11 +124,16 @@ pub(super) fn decode_body(message: &[u8]) -> Result<Vec<u8>, DecodeError> {
     if envelope.headers.compression.is_some() || envelope.content_type.is_some_and(|kind| kind != "application/json") {
         return Err(DecodeError::UnsupportedEncoding);
     }
-    match envelope.properties.body_encoding.as_deref() {
-        Some("base64") => STANDARD.decode(envelope.body.as_bytes()).map_err(|_| DecodeError::Malformed),
-        Some(_) => Err(DecodeError::UnsupportedEncoding),
-        None => Ok(envelope.body.into_owned().into_bytes()),
-    }
+    let body = match envelope.properties.body_encoding.as_deref() {
+        Some("base64") => STANDARD.decode(envelope.body.as_bytes()).map_err(|_| DecodeError::Malformed)?,
+        Some(_) => return Err(DecodeError::UnsupportedEncoding),
+        None => envelope.body.into_owned().into_bytes(),
+    };
+    // A result that is NaN, or a text cut in the middle of a character, must not hide an event, or those beside it.
+    Ok(match repaired(&body) {
+        Cow::Owned(repaired) => repaired,
+        Cow::Borrowed(_) => body,
+    })
 }
 
 /// Decodes the events of a body and calls `on_event` for each, in order. Returns the number of list items that are no event.
@@ -151,6 +159,8 @@ pub(super) fn decode_events<'a>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn kinds(message: &str) -> Result<Vec<String>, DecodeError> {
@@ -168,6 +178,42 @@ mod tests {
             "properties": {"delivery_mode": 1, "body_encoding": body_encoding}
         })
         .to_string()
+    }
+
+    /// Events as Celery sends them, with parts that are none.
+    fn nearly_events() -> impl Strategy<Value = String> {
+        let value = prop_oneof![
+            "[0-9]{1,25}",
+            "\"[a-z\\\\u0-9d]{0,12}\"",
+            Just("NaN".to_owned()),
+            "[\\[{]{0,5}",
+            Just("null".to_owned())
+        ];
+        let field = (prop::sample::select(vec!["type", "timestamp", "uuid", "hostname", "freq", "args", "x"]), value);
+        prop::collection::vec(field, 0..8).prop_map(|fields| {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            format!("[{{{}}}]", fields.join(","))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_events_or_an_error(text in nearly_events(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for body in [text.as_bytes(), &bytes] {
+                let mut events = 0;
+                let malformed = decode_events(body, |event| {
+                    events += 1;
+                    // Whatever is in it can be looked at.
+                    let _ = (event.uuid.owned(), event.freq.integer(), event.args.non_empty().is_some());
+                });
+                prop_assert!(malformed.is_err() || events + malformed.unwrap_or(0) <= body.len());
+            }
+            let _ = decode_body(&bytes);
+            for encoding in ["base64", ""] {
+                let body = decode_body(envelope(&text, "application/json", encoding).as_bytes());
+                prop_assert_eq!(body.map(|body| body.len() >= text.len().min(2)), Ok(true));
+            }
+        }
     }
 
     #[test]
@@ -188,6 +234,22 @@ mod tests {
         assert_eq!(kinds(&envelope("x", "application/json", "rot13")), Err(DecodeError::UnsupportedEncoding));
         assert_eq!(kinds("nonsense"), Err(DecodeError::Malformed));
         assert_eq!(kinds(&envelope("nonsense", "application/json", "base64")), Err(DecodeError::Malformed));
+    }
+
+    #[test]
+    fn numbers_and_characters_that_only_python_writes_lose_no_event() {
+        let list = r#"[{"type":"task-started","timestamp":1,"uuid":"u1"},{"type":"task-progress","timestamp":1,"share":NaN},
+            {"type":"task-succeeded","timestamp":2,"uuid":"u1","runtime":Infinity,"result":"cut \ud83d"},
+            {"type":"task-failed","timestamp":2,"uuid":"u2","exception":"\udcff"}]"#;
+        let message = envelope(list, "application/json", "base64");
+        assert_eq!(kinds(&message).unwrap(), ["task-started", "task-progress", "task-succeeded", "task-failed"]);
+        let body = decode_body(message.as_bytes()).unwrap();
+        let mut results = Vec::new();
+        assert_eq!(
+            decode_events(&body, |event| results.extend(event.result.owned().map(|result| (result, event.runtime)))),
+            Ok(0)
+        );
+        assert_eq!(results, [("cut \u{fffd}".to_owned(), Number::default())]);
     }
 
     #[test]

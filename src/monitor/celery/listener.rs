@@ -8,12 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
 use crate::{
     domain::queue::connection::{BrokerError, ConnectionOptions},
-    monitor::{broker::Broker, glob},
+    monitor::{
+        broker::{Broker, BrokerConnection},
+        glob,
+    },
     sync::lock,
 };
 
@@ -21,6 +24,8 @@ use crate::{
 const MAX_BUFFERED_MESSAGES: usize = 50_000;
 /// Maximum of buffered messages, in bytes.
 const MAX_BUFFERED_BYTES: usize = 64 << 20;
+/// Timeout of a reply on the subscription.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval between pings of the broker. A pub/sub connection is silent by nature, so only a ping shows that it is lost.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which the ping loop checks for a disconnect that the connection itself reported.
@@ -28,7 +33,6 @@ const DISCONNECT_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Subscription to a broker's event channels.
 pub(super) struct EventListener {
-    connection: MultiplexedConnection,
     buffer: Arc<MessageBuffer>,
 }
 
@@ -111,7 +115,7 @@ impl MessageBuffer {
 }
 
 impl EventListener {
-    /// Subscribes to the broker's event channels.
+    /// Subscribes to the broker's event channels; beside the listener comes its connection, which has to be pinged.
     ///
     /// kombu appends the routing key to the channel's name if `fanout_patterns` is set. If the connection's options do not say, both forms are
     /// subscribed.
@@ -119,19 +123,21 @@ impl EventListener {
         broker: &Broker,
         options: &ConnectionOptions,
         database: i64,
-    ) -> Result<Self, BrokerError> {
+    ) -> Result<(Self, BrokerConnection), BrokerError> {
         let buffer = Arc::new(MessageBuffer::new());
         let pushes = buffer.clone();
         let mut connection = broker.pubsub_connection(move |push| pushes.on_push(push)).await?;
         let channel = format!("{}celeryev", options.channel_prefix(database));
         if options.fanout_patterns != Some(false) {
             let pattern = format!("{}/*", glob::escape(&channel));
-            connection.psubscribe(pattern).await.map_err(|error| broker.classify(&error))?;
+            let deadline = connection.deadline.clone();
+            deadline.wait(REPLY_TIMEOUT, connection.connection.psubscribe(pattern)).await?;
         }
         if options.fanout_patterns != Some(true) {
-            connection.subscribe(channel).await.map_err(|error| broker.classify(&error))?;
+            let deadline = connection.deadline.clone();
+            deadline.wait(REPLY_TIMEOUT, connection.connection.subscribe(channel)).await?;
         }
-        Ok(Self { connection, buffer })
+        Ok((Self { buffer }, connection))
     }
 
     /// Waits for messages, and takes at most `max` of them.
@@ -150,14 +156,12 @@ impl EventListener {
         self.buffer.state().last_seen
     }
 
-    /// Pings the broker until the connection is lost.
-    pub(super) async fn ping_until_lost(&self, broker: &Broker) -> BrokerError {
-        let mut connection = self.connection.clone();
+    /// Pings the broker on the subscription's connection until that is lost.
+    pub(super) async fn ping_until_lost(&self, connection: &mut BrokerConnection) -> BrokerError {
         loop {
             let sent = Instant::now();
-            let reply: Result<Value, _> = redis::cmd("PING").query_async(&mut connection).await;
-            if let Err(error) = reply {
-                return broker.classify(&error);
+            if let Err(error) = connection.query(REPLY_TIMEOUT, &redis::cmd("PING")).await {
+                return error;
             }
             self.buffer.state().last_seen = sent;
             let next_ping = tokio::time::Instant::now() + PING_INTERVAL;

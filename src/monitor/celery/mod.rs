@@ -56,13 +56,13 @@ pub(super) async fn watch(
     database: i64,
     reporter: &Reporter,
 ) -> Result<Infallible, WatchEnd> {
-    let listener = EventListener::subscribe(broker, options, database).await?;
+    let (listener, mut connection) = EventListener::subscribe(broker, options, database).await?;
     reporter.connected(false).await?;
     let pidbox = options.exact_consumers.then(|| Pidbox::new(options, database, reporter.lease().connection));
     let watch = CeleryWatch { broker, reporter, pidbox, workers: Mutex::default() };
     let (sender, batches) = mpsc::channel(MAX_WAITING_BATCHES);
     let end = tokio::select! {
-        error = listener.ping_until_lost(broker) => WatchEnd::Broker(error),
+        error = listener.ping_until_lost(&mut connection) => WatchEnd::Broker(error),
         end = watch.decode_loop(&listener, sender) => end,
         Err(end) = watch.report_loop(batches) => end,
         Err(end) = watch.poll_loop(CeleryQueues::new(options.clone())) => end,

@@ -16,8 +16,14 @@ const MAX_UNMATCHED: usize = 50_000;
 const MAX_QUEUES: usize = 1_000;
 /// Number of workers beyond which those that are not alive are evicted.
 const MAX_WORKERS: usize = 5_000;
-/// Timeout after which a worker without a heartbeat counts as dead: three of Celery's intervals of 2 s.
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(6);
+/// Longest name of a task, queue or worker that is remembered, in bytes: as long as the store takes.
+const MAX_NAME_BYTES: usize = 512;
+/// Intervals between heartbeats after which a worker counts as dead, 3.
+const MISSED_HEARTBEATS: f64 = 3.0;
+/// Interval of a worker that does not say its own: Celery's default, in seconds.
+const DEFAULT_HEARTBEAT_S: f64 = 2.0;
+/// Shortest and longest timeout of a heartbeat, in seconds, whatever interval a worker says.
+const HEARTBEAT_TIMEOUT_S: (f64, f64) = (1.0, 24.0 * 3_600.0);
 /// Time for which a worker counts as a consumer of a queue after its last task from it.
 const CONSUMER_TIMEOUT: Duration = Duration::from_secs(3_600);
 
@@ -31,13 +37,15 @@ enum Unmatched {
 struct TrackedWorker {
     /// Last heartbeat; `None`: the worker sends none, and is known only by the tasks that it received.
     last_heartbeat: Option<Instant>,
+    /// After how long without another one it counts as dead.
+    heartbeat_timeout: Duration,
     /// When it last received a task from each queue.
     last_received: HashMap<String, Instant>,
 }
 
 impl TrackedWorker {
     fn is_alive(&self, now: Instant) -> bool {
-        self.last_heartbeat.is_some_and(|heartbeat| now.duration_since(heartbeat) < HEARTBEAT_TIMEOUT)
+        self.last_heartbeat.is_some_and(|heartbeat| now.duration_since(heartbeat) < self.heartbeat_timeout)
     }
 
     fn consumed_queues(&self, now: Instant) -> impl Iterator<Item = &String> {
@@ -59,16 +67,22 @@ pub(super) struct Tracker {
 impl Tracker {
     /// Applies an event that arrived at `now`.
     pub(super) fn apply(&mut self, event: &CeleryEvent<'_>, now: Instant) {
-        let (task, worker) = (event.uuid.non_empty(), event.hostname.non_empty());
+        let is_short = |name: &&str| name.len() <= MAX_NAME_BYTES;
+        let (task, worker) = (event.uuid.non_empty().filter(is_short), event.hostname.non_empty().filter(is_short));
         match (event.kind.as_ref(), task, worker) {
             ("task-sent", Some(task), _) => {
-                if let Some(queue) = event.queue.non_empty().or(event.routing_key.non_empty()) {
+                if let Some(queue) = event.queue.non_empty().or(event.routing_key.non_empty()).filter(is_short) {
                     self.task_sent(task, queue, now);
                 }
             }
             ("task-received", Some(task), Some(worker)) => self.task_received(task, worker, now),
             ("worker-online" | "worker-heartbeat", _, Some(worker)) => {
-                self.worker_mut(worker, now).last_heartbeat = Some(now);
+                let interval_s = event.freq.finite().filter(|interval_s| *interval_s > 0.0);
+                let timeout_s = interval_s.unwrap_or(DEFAULT_HEARTBEAT_S) * MISSED_HEARTBEATS;
+                let worker = self.worker_mut(worker, now);
+                worker.last_heartbeat = Some(now);
+                worker.heartbeat_timeout =
+                    Duration::from_secs_f64(timeout_s.clamp(HEARTBEAT_TIMEOUT_S.0, HEARTBEAT_TIMEOUT_S.1));
             }
             ("worker-offline", _, Some(worker)) => {
                 self.workers.remove(worker);
@@ -141,6 +155,10 @@ impl Tracker {
         if !self.workers.contains_key(name) && self.workers.len() >= MAX_WORKERS {
             // Workers whose names change with every start would fill the table.
             self.workers.retain(|_, worker| worker.is_alive(now));
+            if self.workers.len() >= MAX_WORKERS {
+                // Those that are there come again with their next heartbeats.
+                self.workers.clear();
+            }
         }
         self.workers.entry(name.to_owned()).or_default()
     }
@@ -181,9 +199,38 @@ mod tests {
         assert_eq!(tracker.consumers(&bound, now), HashMap::from([("q", 1)]));
         apply(&mut tracker, r#"{"type":"worker-heartbeat","timestamp":1,"hostname":"w"}"#, now);
         assert_eq!(tracker.consumers(&no_worker, now), HashMap::from([("q", 1)]));
-        assert_eq!(tracker.consumers(&bound, now + HEARTBEAT_TIMEOUT).len(), 0, "its heartbeats stopped");
+        assert_eq!(tracker.consumers(&bound, now + Duration::from_secs(6)).len(), 0, "its heartbeats stopped");
         apply(&mut tracker, r#"{"type":"worker-offline","timestamp":1,"hostname":"w"}"#, now);
         assert_eq!((tracker.consumers(&bound, now).len(), tracker.live_workers(now)), (0, 0));
+    }
+
+    #[test]
+    fn a_worker_that_beats_slowly_says_so_and_is_alive_for_three_of_its_intervals() {
+        let (mut tracker, now) = (Tracker::default(), Instant::now());
+        let alive = |tracker: &Tracker, after_s: u64| tracker.live_workers(now + Duration::from_secs(after_s));
+        for (freq, last_s) in [("10", 29), ("0.1", 0), ("-1", 5), ("1e300", 86_399), ("\"x\"", 5)] {
+            let beat = format!(r#"{{"type":"worker-heartbeat","timestamp":1,"hostname":"w","freq":{freq}}}"#);
+            apply(&mut tracker, &beat, now);
+            assert_eq!((alive(&tracker, last_s), alive(&tracker, last_s + 1)), (1, 0), "{freq}");
+        }
+    }
+
+    #[test]
+    fn what_a_broker_names_is_bounded() {
+        let (mut tracker, now) = (Tracker::default(), Instant::now());
+        for number in 0..MAX_WORKERS + 10 {
+            tracker.worker_mut(&number.to_string(), now).last_heartbeat = Some(now);
+        }
+        assert!(tracker.workers.len() <= MAX_WORKERS);
+        let long = "x".repeat(MAX_NAME_BYTES + 1);
+        for event in [
+            format!(r#"{{"type":"task-sent","timestamp":1,"uuid":"{long}","queue":"q"}}"#),
+            format!(r#"{{"type":"task-sent","timestamp":1,"uuid":"u","queue":"{long}"}}"#),
+            format!(r#"{{"type":"task-received","timestamp":1,"uuid":"u","hostname":"{long}"}}"#),
+        ] {
+            apply(&mut tracker, &event, now);
+        }
+        assert!(tracker.unmatched.is_empty() && tracker.queues.is_empty());
     }
 
     #[test]

@@ -192,3 +192,31 @@ async fn invalid_fields_of_events_are_named() {
     let large = at.post("/events", json!(vec![json!({"type": "a", "data": "x".repeat(8 << 10)}); 1_000])).await;
     assert_eq!(large.status, 202, "8 MiB are fine here");
 }
+
+#[tokio::test]
+async fn data_is_readable_for_every_subscriber() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let mut stream = at.events("").await;
+    stream.head().await;
+    let publish = async |data: &str| {
+        let request =
+            reqwest::Client::new().post(format!("{}/api/v1/events", at.replica.url)).header("x-api-key", at.key);
+        let body = format!("{{\"type\":\"trade\",\"data\":{data}}}");
+        crate::support::world::answer(
+            request.header("content-type", "application/json").body(body).send().await.unwrap(),
+        )
+        .await
+    };
+    // Half of a character, which strict readers refuse, and what is no number.
+    assert_eq!(publish(r#"{"a":"cut \ud83d","b":NaN}"#).await.status, 202);
+    assert_eq!(stream.event().await.1["data"], json!({"a": "cut \u{fffd}", "b": null}));
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert_eq!(publish(&nested(64)).await.status, 202);
+    assert_eq!(stream.event().await.0, "trade");
+    let refused = publish(&nested(65)).await;
+    assert_eq!(refused.paths(), ["data"]);
+    assert!(refused.body["error"]["details"][0]["message"].as_str().unwrap().contains("64"), "{refused:?}");
+    publish(&nested(8_000)).await.fails(400, "VALIDATION_ERROR");
+}

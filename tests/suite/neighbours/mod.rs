@@ -4,6 +4,6 @@
 mod bodies;
 mod connections;
 mod credentials;
-mod frame;
+pub mod frame;
 mod inputs;
 mod streams;

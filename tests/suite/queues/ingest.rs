@@ -12,6 +12,29 @@ use crate::{
 };
 
 #[tokio::test]
+async fn what_only_python_writes_is_taken() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let connection = PushConnection::create(world.at(&tenant)).await;
+    let mut event = job("odd", "failed", 1);
+    event["job"]["error"] = json!("CUT");
+    event["job"]["kwargs"] = json!("SHARE");
+    let body = json!({"events": [event]}).to_string();
+    let body = body.replace("CUT", "cut \\ud83d").replace("\"SHARE\"", "{\"share\":NaN,\"most\":-Infinity}");
+    let sent = reqwest::Client::new()
+        .post(format!("{}/api/ingest", world.replicas[0].url))
+        .bearer_auth(&connection.ingest_key)
+        .header("content-type", "application/json")
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(sent.status(), 202);
+    let listed = call(Method::GET, &format!("{}/api/jobs", world.replicas[0].url), Some(&tenant.key), None).await;
+    assert_eq!(listed.body["data"][0]["error"], "cut \u{fffd}");
+}
+
+#[tokio::test]
 async fn a_batch_is_stored_whole_or_not_at_all_and_names_each_fault() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;

@@ -1,5 +1,6 @@
 //! The queue monitor: leases of watchers, observations, pushed events, lists, live streams; real Celery and BullMQ.
 
+mod broker_bounds;
 mod bullmq;
 mod celery;
 mod connections;

@@ -47,6 +47,8 @@ closed_set! {
         Tls = "tls",
         /// The server does not answer like a Redis that can be watched.
         Protocol = "protocol",
+        /// One reply or message of it is larger than a watch takes in, 8 MiB.
+        TooLarge = "too_large",
         /// The connection broke.
         Broken = "broken",
     }

@@ -13,7 +13,7 @@ use poem_openapi::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    domain::reservation::MAX_BATCH,
+    domain::{json_text::repaired, reservation::MAX_BATCH},
     http::wire::error::{ApiError, Code},
 };
 
@@ -97,7 +97,7 @@ impl<'a, T: DeserializeOwned + Type + Send + 'static> ApiExtractor<'a> for Maybe
         if !is_json(request) {
             return Err(unsupported().into());
         }
-        Ok(Self(Some(parse_json(bytes).await?)))
+        Ok(Self(Some(parse_json(bytes, false).await?)))
     }
 }
 
@@ -120,14 +120,17 @@ pub(in crate::http) async fn json_body<T: DeserializeOwned + Send + 'static>(
         drain(body).await;
         return Err(read::too_large(limit));
     }
-    parse_json(read::read(request, body, limit).await?).await
+    // What programs push that we did not write may be as Python writes it.
+    let is_pushed = limit == MAX_LARGE_BODY_BYTES;
+    parse_json(read::read(request, body, limit).await?, is_pushed).await
 }
 
-async fn parse_json<T: DeserializeOwned + Send + 'static>(bytes: Vec<u8>) -> Result<T, ApiError> {
+async fn parse_json<T: DeserializeOwned + Send + 'static>(bytes: Vec<u8>, is_pushed: bool) -> Result<T, ApiError> {
+    let parse = move |bytes: Vec<u8>| parse::parse(&if is_pushed { repaired(&bytes) } else { bytes.as_slice().into() });
     if bytes.len() <= PARSED_INLINE_BYTES {
-        return parse(&bytes);
+        return parse(bytes);
     }
-    let parsed = tokio::task::spawn_blocking(move || parse(&bytes)).await;
+    let parsed = tokio::task::spawn_blocking(move || parse(bytes)).await;
     parsed.unwrap_or_else(|_| Err(ApiError::new(Code::Internal, "The body could not be parsed.")))
 }
 

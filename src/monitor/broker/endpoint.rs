@@ -1,0 +1,159 @@
+//! One checked address of a broker, and the pool of connections to it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
+use redis::{
+    AsyncConnectionConfig, PushInfo, RedisConnectionInfo,
+    aio::{AsyncPushSender, MultiplexedConnection, SendError},
+};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    BrokerGuard, TIMEOUT,
+    bounded_stream::{BoundedStream, Progress},
+    error::classify,
+    tls,
+};
+use crate::domain::queue::connection::BrokerError;
+
+/// The address to which all connections of a broker go.
+#[derive(Clone)]
+pub(in crate::monitor) struct Endpoint {
+    pub(super) settings: RedisConnectionInfo,
+    /// The name in its certificate, where it has TLS.
+    pub(super) tls_name: Option<String>,
+    pub(super) pinned: SocketAddr,
+    pub(super) guard: Arc<BrokerGuard>,
+}
+
+/// A connection to a broker, whose replies are bounded.
+pub(in crate::monitor) struct BrokerConnection {
+    pub(in crate::monitor) connection: MultiplexedConnection,
+    pub(in crate::monitor) deadline: ReplyDeadline,
+}
+
+/// Gives replies up that do not come.
+#[derive(Clone)]
+pub(in crate::monitor) struct ReplyDeadline {
+    progress: Arc<Progress>,
+    has_tls: bool,
+}
+
+/// Called with what a broker pushes.
+pub(super) type PushCallback = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+#[derive(Clone)]
+struct PushSender(PushCallback);
+
+impl AsyncPushSender for PushSender {
+    fn send(&self, info: PushInfo) -> Result<(), SendError> {
+        (self.0)(info);
+        Ok(())
+    }
+}
+
+impl Endpoint {
+    /// Connects, authenticates, and makes sure that it is not our own Redis.
+    pub(super) async fn connect(&self, on_push: Option<PushCallback>) -> Result<BrokerConnection, BrokerError> {
+        timeout(2 * TIMEOUT, self.connect_unbounded(on_push)).await.map_err(|_| BrokerError::Timeout)?
+    }
+
+    async fn connect_unbounded(&self, on_push: Option<PushCallback>) -> Result<BrokerConnection, BrokerError> {
+        let failed = |error: std::io::Error| classify(&error.into(), false);
+        let stream = timeout(TIMEOUT, TcpStream::connect(self.pinned)).await.map_err(|_| BrokerError::Timeout)?;
+        let stream = stream.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let progress = Arc::new(Progress::default());
+        // Deadlines are ours: they count from the last byte, so that a slow link makes progress.
+        let mut config = AsyncConnectionConfig::new().set_response_timeout(None);
+        if let Some(on_push) = on_push {
+            config = config.set_push_sender(PushSender(on_push));
+        }
+        let connection = match &self.tls_name {
+            Some(name) => {
+                let stream = BoundedStream::new(tls::begin(stream, name).await?, progress.clone());
+                open(&self.settings, stream, config).await
+            }
+            None => open(&self.settings, BoundedStream::new(stream, progress.clone()), config).await,
+        };
+        let has_tls = self.tls_name.is_some();
+        let deadline = ReplyDeadline { progress, has_tls };
+        let connection = connection.map_err(|error| deadline.class_of(&error))?;
+        let mut connection = BrokerConnection { connection, deadline };
+        self.guard.check_identity(&mut connection).await?;
+        Ok(connection)
+    }
+}
+
+async fn open<S>(
+    settings: &RedisConnectionInfo,
+    stream: BoundedStream<S>,
+    config: AsyncConnectionConfig,
+) -> redis::RedisResult<MultiplexedConnection>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (connection, driver) = MultiplexedConnection::new_with_config(settings, stream, config).await?;
+    // Ends with the last clone of the connection.
+    tokio::spawn(driver);
+    Ok(connection)
+}
+
+impl ReplyDeadline {
+    /// Class of an error of the connection.
+    pub(super) fn class_of(&self, error: &redis::RedisError) -> BrokerError {
+        if self.progress.is_too_large() { BrokerError::TooLarge } else { classify(error, self.has_tls) }
+    }
+
+    /// Waits for a reply for as long as bytes keep coming: `silence` after the last one it is given up, and the connection with it.
+    pub(in crate::monitor) async fn wait<T>(
+        &self,
+        silence: Duration,
+        reply: impl Future<Output = redis::RedisResult<T>>,
+    ) -> Result<T, BrokerError> {
+        let progress = &self.progress;
+        let asked = Instant::now();
+        let ended = async {
+            loop {
+                let silent = progress.silence().min(asked.elapsed());
+                if silent >= silence || asked.elapsed() >= MAX_REPLY_TIME {
+                    return;
+                }
+                sleep_until(Instant::now() + (silence - silent).min(MAX_REPLY_TIME)).await;
+            }
+        };
+        let replied = tokio::select! {
+            replied = reply => Some(replied),
+            () = ended => None,
+        };
+        match replied {
+            Some(Ok(reply)) => Ok(reply),
+            Some(Err(error)) => Err(self.class_of(&error)),
+            None => {
+                // Its reply may still come, and would be taken for that of another command.
+                self.progress.end();
+                Err(BrokerError::Timeout)
+            }
+        }
+    }
+}
+
+/// Longest time of one reply, however steadily its bytes come.
+const MAX_REPLY_TIME: Duration = Duration::from_secs(60);
+
+impl managed::Manager for Endpoint {
+    type Type = BrokerConnection;
+    type Error = BrokerError;
+
+    async fn create(&self) -> Result<BrokerConnection, BrokerError> {
+        self.connect(None).await
+    }
+
+    async fn recycle(&self, connection: &mut BrokerConnection, _: &Metrics) -> RecycleResult<BrokerError> {
+        if connection.deadline.progress.has_ended() { Err(RecycleError::message("it has ended")) } else { Ok(()) }
+    }
+}
