@@ -81,6 +81,7 @@ test: need-test $(WEB) $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES)
 # The same tests with outages of half a minute and many more random sequences.
 test-long: export HOLDFAST_LONG := 1
 test-long: test ## the same with longer outages and searches, which takes some minutes more
+	PROPTEST_CASES=50000 cargo test --locked --lib
 
 # One broker watched for an hour, whose keys and settings must be the same afterwards.
 test-hour: export HOLDFAST_READ_ONLY_SECONDS := 3600

@@ -4,6 +4,7 @@
 //! signal to end. (The store has a thread of its own for the subscription.)
 
 mod demo;
+mod redis_memory;
 mod secrets;
 mod workers;
 
@@ -182,6 +183,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
     let monitor = start_monitor(shared)?;
     let sweeper = tokio::spawn(sweeper::sweep(store.clone(), replica.clone()));
     tokio::spawn(upkeep(replica.clone()));
+    tokio::spawn(redis_memory::watch(store.clone()));
     tracing::info!(address = %url, workers = config.workers, "listening");
     if demo {
         store.redis().connected().await;

@@ -108,6 +108,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `ADMIN_KEY`
     pub admin_key: Option<SecretText>,
+    /// `METRICS_KEY`
+    pub metrics_key: Option<SecretText>,
     /// `AUTH`
     pub auth: Auth,
     /// `SECRET_KEY`: one or more secrets, the current one first.
@@ -231,6 +233,7 @@ impl Default for Config {
             prefix: String::new(),
             data_dir: PathBuf::new(),
             admin_key: None,
+            metrics_key: None,
             auth: Auth::Required,
             secret_keys: None,
             tiers_file: None,

@@ -87,6 +87,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Secret(|config, key| store(&mut config.admin_key, secret(key).map(Some))),
     },
     Setting {
+        name: "METRICS_KEY",
+        help: "what /metrics asks for, as Authorization: Bearer; at least 16 bytes; without it /metrics is open, and names no tenant",
+        default: None,
+        value: Value::Secret(|config, key| store(&mut config.metrics_key, secret(key).map(Some))),
+    },
+    Setting {
         name: "AUTH",
         help: "required, or open: one tenant without credentials, on a loopback address only",
         default: Some("required"),

@@ -29,6 +29,9 @@ const MAX_HISTORY: u64 = 10_000_000;
 /// Smallest history, in bytes: some events of the greatest size.
 const MIN_HISTORY_BYTES: u64 = 1 << 20;
 
+/// Smallest share of a tenant, in bytes.
+const MIN_STORED_BYTES: u64 = 1 << 20;
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -57,6 +60,7 @@ struct Row {
     jobs: Option<Count<1, MAX_COUNT>>,
     history: Option<Count<1, MAX_HISTORY>>,
     history_bytes: Option<Count<MIN_HISTORY_BYTES, MAX_COUNT>>,
+    stored_bytes: Option<Bound<MIN_STORED_BYTES, MAX_COUNT>>,
     queue_events_per_day: Option<Bound<1, MAX_COUNT>>,
     jwt_exchange: Option<bool>,
 }
@@ -136,6 +140,7 @@ impl Row {
         limits.companies = bound(self.companies, limits.companies);
         limits.connections = bound(self.connections, limits.connections);
         limits.queue_events_per_day = bound(self.queue_events_per_day, limits.queue_events_per_day);
+        limits.stored_bytes = self.stored_bytes.map_or(limits.stored_bytes, |bound| bound.0);
         limits.jobs = self.jobs.map_or(limits.jobs, |count| count.0);
         limits.history = self.history.map_or(limits.history, |count| count.0);
         limits.history_bytes = self.history_bytes.map_or(limits.history_bytes, |count| count.0);

@@ -90,6 +90,8 @@ pub struct Limits {
     pub history: u64,
     /// Bytes of that history.
     pub history_bytes: u64,
+    /// Bytes of everything that is stored.
+    pub stored_bytes: Option<u64>,
     /// Queue events that clients may push per day.
     pub queue_events_per_day: Option<u64>,
     /// Whether keys and JWTs can be exchanged for tokens.
@@ -129,6 +131,7 @@ impl Default for Tiers {
                 jobs: 10_000,
                 history: 1_000,
                 history_bytes: 4 << 20,
+                stored_bytes: Some(32 << 20),
                 queue_events_per_day: Some(10_000),
                 exchange: false,
             },
@@ -144,6 +147,7 @@ impl Default for Tiers {
                 jobs: 100_000,
                 history: 10_000,
                 history_bytes: 16 << 20,
+                stored_bytes: Some(256 << 20),
                 queue_events_per_day: Some(100_000),
                 exchange: true,
             },
@@ -159,6 +163,7 @@ impl Default for Tiers {
                 jobs: 1_000_000,
                 history: 100_000,
                 history_bytes: 128 << 20,
+                stored_bytes: Some(4 << 30),
                 queue_events_per_day: Some(10_000_000),
                 exchange: true,
             },
@@ -174,6 +179,7 @@ impl Default for Tiers {
                 jobs: 1_000_000,
                 history: 1_000_000,
                 history_bytes: 1 << 30,
+                stored_bytes: None,
                 queue_events_per_day: None,
                 exchange: true,
             },

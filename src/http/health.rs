@@ -1,11 +1,18 @@
 //! Routes for operators: liveness, readiness, metrics.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{fmt::Write, sync::atomic::Ordering, time::Duration};
 
 use poem::{Request, Response, handler, http::StatusCode};
 use serde_json::json;
+use subtle::ConstantTimeEq;
 
-use crate::{http::pipeline::context::app, redis::ConnectFailure};
+use crate::{
+    http::{
+        pipeline::context::app,
+        wire::error::{ApiError, Code},
+    },
+    redis::ConnectFailure,
+};
 
 /// Longest time since Redis last answered with which the replica counts as ready.
 const READY_WITHIN: Duration = Duration::from_secs(2);
@@ -45,14 +52,38 @@ pub(super) fn readyz(request: &Request) -> poem::Result<Response> {
 #[handler]
 pub(super) fn metrics_text(request: &Request) -> poem::Result<Response> {
     let app = app(request)?;
+    let key = app.config.metrics_key.as_ref();
+    if key.is_some_and(|key| !presents(request, key.expose())) {
+        return Err(ApiError::new(
+            Code::Unauthorized,
+            "The metrics need the key of HOLDFAST_METRICS_KEY: Authorization: Bearer.",
+        )
+        .into());
+    }
     metrics::gauge!("holdfast_event_streams").set(app.feed.streams() as f64);
     let (credentials, tenants) = app.store.callers().count();
     metrics::gauge!("holdfast_known_credentials").set(credentials as f64);
     metrics::gauge!("holdfast_known_tenants").set(tenants as f64);
     metrics::gauge!("holdfast_connections").set(app.replica.connections.load(Ordering::Relaxed) as f64);
     metrics::gauge!("holdfast_ready").set(if app.redis.answered_within(READY_WITHIN) { 1.0 } else { 0.0 });
-    let text = app.replica.metrics.render();
+    let mut text = app.replica.metrics.render();
+    if key.is_some() {
+        text.push_str("# TYPE holdfast_tenant_stored_bytes gauge\n");
+        for (tenant, bytes) in app.store.callers().stored_bytes(MAX_TENANTS_SHOWN) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "holdfast_tenant_stored_bytes{{tenant=\"{tenant}\"}} {bytes}");
+        }
+    }
     Ok(Response::builder().content_type("text/plain; version=0.0.4").body(text))
+}
+
+/// Most tenants of which `/metrics` shows what they store: those that store most.
+const MAX_TENANTS_SHOWN: usize = 1_000;
+
+/// Whether a request presents the key of the metrics.
+fn presents(request: &Request, key: &str) -> bool {
+    let presented = request.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
+    presented.is_some_and(|presented| presented.as_bytes().ct_eq(key.as_bytes()).into())
 }
 
 fn json_answer(status: StatusCode, body: serde_json::Value) -> Response {

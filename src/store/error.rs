@@ -1,6 +1,6 @@
 //! Why a call to the store gave no answer.
 
-use crate::{domain::rate::TooFast, redis::CommandError};
+use crate::{domain::rate::TooFast, redis::CommandError, store::tenants::stored_bytes::StorageFull};
 
 /// Why a call to the store gave no answer. A refusal by a rule is no error: it is an answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -37,6 +37,10 @@ pub enum StoreError {
     /// The tenant calls faster than its tier allows; only its rate state changed.
     #[error("the tenant's rate is used up")]
     TooFast(TooFast),
+
+    /// The tenant stores more than its tier allows; nothing changed.
+    #[error(transparent)]
+    StorageFull(Box<StorageFull>),
 
     /// The call would take more steps than one call may; nothing changed.
     #[error("the call takes too much work")]

@@ -166,6 +166,10 @@ functions! {
     SESSION_CREATE "session_create" &[Meta, Sessions];
     SESSION_END "session_end" &[Meta, Sessions];
     USAGE "usage" &[Meta, Streams, Replicas, Keys, Companies, Connections, Counts];
+    STORED_BYTES "stored_bytes" &[
+        Meta, Held, Deadlines, History, Keys, Used, Sessions, Definitions, Index, Slots, Lines, Tickets, TicketEnds, Links, Streams, Companies, CompanyIds,
+        Dedupe, Connections, Watches, Cursors, Jobs, JobDetails, JobsCreated, JobsOpen, JobsFinished, Workers, Beats, Absent, Queues, QueuesSeen, Counts,
+    ];
     REPLAY "replay" &[Meta, History];
     HEADS "heads" &[Meta];
     STREAM_ENTER "stream_enter" &[Meta, Streams, Replicas];

@@ -69,7 +69,7 @@ const EVENTS: &[Part] = parts! {
 const TENANTS: &[Part] = parts! {
     "events/stream_slots" "tenants/sessions" "tenants/tenant_create" "tenants/tenant_read" "tenants/tenant_update" "tenants/tenant_delete"
     "tenants/key_create" "tenants/key_delete" "tenants/key_list" "tenants/key_rotate" "tenants/key_used" "tenants/session_create"
-    "tenants/session_end" "tenants/issuer_claim" "tenants/issuer_drop" "tenants/usage" "tenants/replica_beat"
+    "tenants/session_end" "tenants/issuer_claim" "tenants/issuer_drop" "tenants/usage" "tenants/stored_bytes" "tenants/replica_beat"
 };
 
 const QUEUES: &[Part] = parts! {

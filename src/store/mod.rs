@@ -57,6 +57,7 @@ pub use tenants::handle::TenantHandle;
 pub use tenants::issuers::Registration;
 pub use tenants::rate_state::{RateSnapshot, RateState};
 pub use tenants::sessions::{SESSION_LONGEST, SESSION_PREFIX, Usage};
+pub use tenants::stored_bytes::{StorageFull, StoredBytes};
 
 use call::Arg;
 use library::{LIBRARY, probe_arguments};

@@ -2,7 +2,7 @@
 -- An error, since of the answers of a cluster's nodes an error is the one that is seen: RIGHTS, then what an ACL rule would add.
 -- Arguments: a pattern of our keys and channels; a key and a channel that match it; the commands to publish and to subscribe with.
 local ON_KEYS = 'BITCOUNT K|BITPOS K 0|DEL K|EXISTS K|EXPIRE K 1|GET K|GETRANGE K 0 1|HDEL K f|HEXISTS K f|HGET K f|HGETALL K|HINCRBY K f 1|HLEN K|'
-  .. 'HMGET K f|HSCAN K 0|HSET K f v|HSETNX K f v|HSTRLEN K f|HVALS K|LINDEX K 0|LLEN K|LRANGE K 0 1|LTRIM K 0 1|PEXPIRE K 1|RPUSH K v|'
+  .. 'HMGET K f|HSCAN K 0|HSET K f v|HSETNX K f v|HSTRLEN K f|HVALS K|LINDEX K 0|LLEN K|MEMORY USAGE K|LRANGE K 0 1|LTRIM K 0 1|PEXPIRE K 1|RPUSH K v|'
   .. 'SADD K v|SET K v|SETBIT K 0 1|SETRANGE K 0 v|SMEMBERS K|SREM K v|STRLEN K|UNLINK K|ZADD K 0 v|ZCARD K|ZCOUNT K 0 1|ZLEXCOUNT K - +|'
   .. 'ZMSCORE K v|ZRANGE K 0 1|ZRANGEBYSCORE K 0 1|ZREM K v|ZREMRANGEBYRANK K 0 1|ZREMRANGEBYSCORE K 0 1|ZREVRANGE K 0 1|ZSCORE K v'
 local WITHOUT_KEYS = 'TIME|PING|INFO'
@@ -22,7 +22,7 @@ local function rights(args)
     end
     if not may(words) then
       count = count + 1
-      missing[count] = rule or '+' .. string.lower(words[1])
+      missing[count] = rule or '+' .. string.lower(words[1] == 'MEMORY' and 'memory|usage' or words[1])
       return 1
     end
     return 0

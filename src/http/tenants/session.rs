@@ -53,8 +53,9 @@ impl Sessions {
         admit(request, app, &caller)?;
         let session = app.store.open_session(&caller).await?;
         let usage = app.store.usage(&caller).await?;
+        let stored = app.store.stored_bytes(&caller).await?;
         Ok(SignedIn {
-            answer: Answer(usage.map(|usage| Session::of(&caller, usage))),
+            answer: Answer(usage.map(|usage| Session::of(&caller, usage, stored))),
             cookie: cookie(app, &session.answer, SESSION_LONGEST.as_secs()),
         })
     }
@@ -62,8 +63,9 @@ impl Sessions {
     /// Show the tenant and scopes of the credential, and how much of each limit of the tier is in use.
     #[oai(path = "/session", method = "get", operation_id = "session")]
     async fn show(&self, caller: Authorized<AnyScope>, app_state: AppState) -> Result<Answer<Session>, ApiError> {
+        let stored = app_state.store().stored_bytes(&caller.0).await?;
         let stamped = app_state.store().usage(&caller.0).await?;
-        Ok(Answer(stamped.map(|usage| Session::of(&caller.0, usage))))
+        Ok(Answer(stamped.map(|usage| Session::of(&caller.0, usage, stored))))
     }
 
     /// Sign out. The session is refused at once, on every replica, and its streams end.
@@ -118,7 +120,7 @@ struct LimitUsage {
 }
 
 impl Session {
-    fn of(caller: &Caller, usage: Usage) -> Self {
+    fn of(caller: &Caller, usage: Usage, stored: i64) -> Self {
         let (tenant, limits) = (caller.tenant(), caller.limits());
         let burst = limits.rate.map(|rate| i64::from(rate.burst));
         let burst_left =
@@ -143,6 +145,7 @@ impl Session {
                 of(LimitType::Companies, limits.companies, usage.companies),
                 of(LimitType::Connections, limits.connections, usage.connections),
                 of(LimitType::EventsPerDay, limits.queue_events_per_day, usage.queue_events),
+                of(LimitType::StoredBytes, limits.stored_bytes, stored),
             ],
         }
     }

@@ -231,6 +231,7 @@ impl From<StoreError> for ApiError {
         let message = match &error {
             StoreError::Unauthorized => return Self::unauthorized(),
             StoreError::TooFast(refused) => return Self::too_fast(refused),
+            StoreError::StorageFull(full) => return Self::limit(&full.reached, full.tier, full.now_us).at(full.now_us),
             StoreError::TooMuchWork => {
                 let message =
                     "The call would take more work than one call may; nothing was changed. Ask for less at once.";
@@ -269,6 +270,7 @@ impl From<StoreError> for ApiError {
             }
             StoreError::Unauthorized
             | StoreError::TooFast(_)
+            | StoreError::StorageFull(_)
             | StoreError::TooMuchWork
             | StoreError::TtlTooLong { .. }
             | StoreError::UnexpectedReply { .. } => {

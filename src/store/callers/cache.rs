@@ -67,6 +67,15 @@ impl Callers {
         (self.known.len(), self.handles.len())
     }
 
+    /// What tenants store, as far as this replica has looked: at most `max`, those with most first.
+    #[must_use]
+    pub fn stored_bytes(&self, max: usize) -> Vec<(TenantId, u64)> {
+        let mut stored = self.handles.stored_bytes();
+        stored.sort_unstable_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        stored.truncate(max);
+        stored
+    }
+
     /// The cached caller of a credential.
     pub(super) fn get(&self, bearer: &Bearer) -> Option<Caller> {
         match bearer.secret() {

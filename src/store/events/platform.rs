@@ -56,6 +56,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
     pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Stamped<PublishOutcome>, StoreError> {
+        self.check_stored(caller).await?;
         let (mut positions, mut left, mut cost) = (Vec::with_capacity(events.len()), events, cost(events.len()));
         loop {
             let (piece, others) = left.split_at(piece_len(left));
@@ -101,6 +102,7 @@ impl Store {
     ) -> Result<Stamped<Limited<PutCompanyOutcome>>, StoreError> {
         let random_id = Uuid::new_v4().to_string();
         let caller = &self.fresh(caller).await?;
+        self.check_stored(caller).await?;
         let max_companies = caller.limits().companies.unwrap_or(0);
         let args = [
             Arg::Text(slug),

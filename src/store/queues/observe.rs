@@ -127,6 +127,7 @@ impl Store {
     ) -> Result<Stamped<Limited<ObservationCounts>>, StoreError> {
         let caller = &self.fresh(caller).await?;
         let connection = caller.connection().ok_or(StoreError::Unauthorized)?;
+        self.check_stored(caller).await?;
         let sorted = sort_by_time(observations);
         let (mut left, mut size) = (sorted.as_slice(), MAX_OBSERVATIONS);
         let (mut counts, mut cost) = (ObservationCounts::default(), cost(observations.len()));

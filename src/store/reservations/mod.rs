@@ -123,6 +123,9 @@ impl Store {
         caller: &Caller,
         items: &[ReserveRequest],
     ) -> Result<Stamped<Outcome<Vec<ReserveOutcome>>>, StoreError> {
+        if items.iter().any(|item| item.wait.is_some()) {
+            self.check_stored(caller).await?;
+        }
         self.decide(caller, items).await
     }
 

@@ -130,7 +130,20 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_cursor_that_comes_back_or_none(text in "[A-Za-z0-9_-]{0,40}", inside in "[0-9:-]{0,30}[a-z:]{0,5}") {
+            for text in [text, URL_SAFE_NO_PAD.encode(inside)] {
+                if let Some(cursor) = PageCursor::decode(&text) {
+                    prop_assert_eq!(PageCursor::decode(&cursor.encode()), Some(cursor));
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_cursor_comes_back_as_it_went() {

@@ -50,6 +50,7 @@ impl Store {
         definitions: &[Definition],
     ) -> Result<Stamped<RegisterOutcome>, StoreError> {
         let caller = &self.fresh(caller).await?;
+        self.check_stored(caller).await?;
         let most = caller.limits().resources.unwrap_or(0);
         let head = Writer::default().int(most as i64).int(definitions.len() as i64);
         let packed = definitions.iter().fold(head, |to, definition| {

@@ -33,6 +33,9 @@ impl Store {
         let items: Vec<Vec<Item<'_>>> = transactions.iter().map(|transaction| items_of(&transaction.items)).collect();
         let weight = items.iter().map(Vec::len).sum();
         let waits = transactions.iter().any(|transaction| transaction.wait.is_some());
+        if waits {
+            self.check_stored(caller).await?;
+        }
         let encoded = transactions
             .iter()
             .zip(&items)

@@ -14,7 +14,7 @@ use crate::{
         functions::{Function, KeyExtent},
         keys::{Key, KeyKind, Namespace, Partition, channel_behind},
         reservations::batcher::Traffic,
-        tenants::rate_state::RateState,
+        tenants::{rate_state::RateState, stored_bytes::StoredBytes},
     },
 };
 
@@ -37,6 +37,7 @@ pub struct TenantHandle {
     /// The highest position that an evicted handle of the partition had; this tenant may have been that one.
     evicted_floor: i64,
     rate_state: RateState,
+    stored: StoredBytes,
     /// Statistics by which its calls are batched.
     traffic: Traffic,
     /// Until when calls name the keys of tickets, in seconds since [`START`]; 0: they do not.
@@ -63,6 +64,7 @@ impl TenantHandle {
             latest: AtomicI64::new(0),
             evicted_floor: 0,
             rate_state: RateState::default(),
+            stored: StoredBytes::default(),
             traffic: Traffic::default(),
             tickets_until_s: AtomicU64::new(0),
         }
@@ -135,6 +137,12 @@ impl TenantHandle {
     #[must_use]
     pub fn rate_state(&self) -> &RateState {
         &self.rate_state
+    }
+
+    /// How much it stores, as far as this replica has looked.
+    #[must_use]
+    pub fn stored(&self) -> &StoredBytes {
+        &self.stored
     }
 
     /// Statistics by which its calls are batched.

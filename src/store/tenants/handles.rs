@@ -60,6 +60,12 @@ impl TenantHandles {
         self.state().handles.len()
     }
 
+    /// What each cached tenant stores, of those that were looked at.
+    pub(in crate::store) fn stored_bytes(&self) -> Vec<(TenantId, u64)> {
+        let of = |(tenant, handle): (&TenantId, &Arc<TenantHandle>)| (tenant.clone(), handle.stored().bytes());
+        self.state().handles.iter().map(of).filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
     /// The handle of a tenant, created if it is not there.
     pub(in crate::store) fn get_or_insert(&self, tenant: &TenantId) -> Arc<TenantHandle> {
         let mut state = self.state();

@@ -10,6 +10,7 @@ pub(super) mod handles;
 pub(super) mod issuers;
 pub(super) mod rate_state;
 pub(super) mod sessions;
+pub(in crate::store) mod stored_bytes;
 
 use std::sync::Arc;
 

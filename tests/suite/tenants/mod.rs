@@ -5,3 +5,4 @@ mod issuer_keys;
 pub mod jwt;
 mod limits;
 mod sessions;
+mod stored_bytes;

@@ -100,6 +100,7 @@ async fn a_session_has_the_rights_of_its_key_on_every_replica() {
         ("Companies", Some(100)),
         ("Connections", Some(5)),
         ("EventsPerDay", Some(100_000)),
+        ("StoredBytes", Some(256 << 20)),
     ];
     assert_eq!(usage, limits);
     assert_eq!(shown.body["usage"][3]["used"], 2);

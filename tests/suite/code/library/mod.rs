@@ -24,6 +24,23 @@ fn every_part_stands_in_the_library() {
     }
 }
 
+#[test]
+fn the_probe_asks_for_every_command_that_the_library_runs() {
+    let rights = std::fs::read_to_string(root().join("src/store/rights.lua")).unwrap();
+    let mut missing = BTreeSet::new();
+    for path in crate::support::source::files_under("lua") {
+        let text = std::fs::read_to_string(path).unwrap();
+        for (at, found) in text.match_indices("call('").chain(text.match_indices("try('")) {
+            let command = text[at + found.len()..].split('\'').next().unwrap();
+            let is_call = !text[..at].ends_with(|before: char| before == '_' || before.is_alphanumeric());
+            if is_call && !rights.contains(&format!("{command} ")) && !rights.contains(&format!("'{command}")) {
+                missing.insert(command.to_owned());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "src/store/rights.lua does not ask for {missing:?}");
+}
+
 /// Small arguments of every function: behind the caller and the packed cost and floor, or, with `false`, the whole of them. What a function of
 /// reservations or resources is asked is packed behind the floor.
 fn small_arguments() -> Vec<(&'static str, bool, Vec<Vec<u8>>)> {
@@ -59,6 +76,7 @@ fn small_arguments() -> Vec<(&'static str, bool, Vec<Vec<u8>>)> {
         ("session_create", true, texts(&["hash", "1000", "1000", "10"])),
         ("session_end", true, texts(&[])),
         ("stream_enter", true, texts(&["replica", "1", "", "0", "10", "12000"])),
+        ("stored_bytes", true, texts(&["0"])),
         ("tenant_create", false, texts(&["name", "Pro", "id", "hash", "label", "read"])),
         ("tenant_delete", false, texts(&["t", "PUBLISH", channel])),
         ("tenant_read", false, texts(&["k:x"])),
