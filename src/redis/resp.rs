@@ -132,8 +132,15 @@ fn read_text(bytes: &[u8]) -> io::Result<Option<(&[u8], usize)>> {
     Ok(bytes.get(from..to.saturating_add(2)).map(|text| (&text[..len], to + 2)))
 }
 
+/// Deepest nesting of lists in a reply: FUNCTION LIST has the most of what we ask, 4.
+const MAX_DEPTH: usize = 16;
+
 /// Decodes the first reply: its value and its size in bytes; `None` while it is incomplete.
 pub(super) fn read(bytes: &[u8]) -> io::Result<Option<(Value, usize)>> {
+    read_below(bytes, 0)
+}
+
+fn read_below(bytes: &[u8], depth: usize) -> io::Result<Option<(Value, usize)>> {
     let Some(line) = bytes.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
     let at = line + 1;
     let text = bytes
@@ -145,7 +152,8 @@ pub(super) fn read(bytes: &[u8]) -> io::Result<Option<(Value, usize)>> {
         b'$' if text == "-1" => Value::Nil,
         b'$' => return Ok(read_text(bytes)?.map(|(text, size)| (Value::BulkString(text.to_vec()), size))),
         b'*' => match usize::try_from(number()?) {
-            Ok(len) => return read_items(bytes, at, len),
+            Ok(_) if depth == MAX_DEPTH => return Err(malformed("lists within lists without an end")),
+            Ok(len) => return read_items(bytes, at, len, depth + 1),
             Err(_) => Value::Nil,
         },
         b':' => Value::Int(number()?),
@@ -157,10 +165,10 @@ pub(super) fn read(bytes: &[u8]) -> io::Result<Option<(Value, usize)>> {
     Ok(Some((value, at)))
 }
 
-fn read_items(bytes: &[u8], mut at: usize, len: usize) -> io::Result<Option<(Value, usize)>> {
+fn read_items(bytes: &[u8], mut at: usize, len: usize, depth: usize) -> io::Result<Option<(Value, usize)>> {
     let mut items = Vec::new();
     for _ in 0..len {
-        let Some((item, size)) = read(&bytes[at..])? else { return Ok(None) };
+        let Some((item, size)) = read_below(&bytes[at..], depth)? else { return Ok(None) };
         items.push(item);
         at += size;
     }
@@ -174,7 +182,42 @@ pub(super) fn malformed(what: &'static str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Bytes that are RESP, or nearly.
+    fn nearly_resp() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            3 => "[$*:+-][0-9-]{0,6}\r\n".prop_map(String::into_bytes),
+            1 => prop::collection::vec(any::<u8>(), 0..20),
+            1 => Just(MESSAGE_PREFIX.to_vec()),
+        ];
+        prop::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_reply_an_error_or_incomplete(bytes in nearly_resp()) {
+            if let Ok(Some((value, size))) = read(&bytes) {
+                prop_assert!(size > 0 && size <= bytes.len());
+                // However much of it is there: less is incomplete, more changes nothing.
+                prop_assert!(matches!(read(&bytes[..size - 1]), Ok(None)));
+                prop_assert_eq!(read(&bytes[..size]).ok().flatten(), Some((value, size)));
+            }
+            let message = [MESSAGE_PREFIX, &bytes].concat();
+            if let Ok(Some((payload, size))) = read_message(&message) {
+                prop_assert!(size <= message.len() && payload.len() < size);
+            }
+        }
+    }
+
+    #[test]
+    fn lists_within_lists_have_an_end() {
+        let nested = |depth: usize| ["*1\r\n".repeat(depth), ":1\r\n".into()].concat().into_bytes();
+        assert!(read(&nested(MAX_DEPTH)).is_ok_and(|read| read.is_some()));
+        assert!(read(&nested(MAX_DEPTH + 1)).is_err() && read(&nested(1_000_000)).is_err());
+    }
 
     #[test]
     fn a_command_is_written_as_redis_rs_writes_it() {

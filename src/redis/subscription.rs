@@ -107,6 +107,10 @@ impl Subscription {
 }
 
 impl Inner {
+    fn wants(&self, channel: &[u8]) -> bool {
+        std::str::from_utf8(channel).is_ok_and(|channel| self.wanted().contains(channel))
+    }
+
     fn wanted(&self) -> MutexGuard<'_, HashSet<String>> {
         lock(&self.wanted)
     }
@@ -119,11 +123,18 @@ async fn run(address: Address, inner: Weak<Inner>, handle: Handler) {
     while inner.strong_count() > 0 {
         let broken = Arc::new(Notify::new());
         let on_push = {
-            let (handle, broken, arrived) = (handle.clone(), broken.clone(), arrived.clone());
+            let (handle, broken, arrived, inner) = (handle.clone(), broken.clone(), arrived.clone(), inner.clone());
             move |push: Push<'_>| match push {
                 Push::Message(message) => {
                     handle(SubscriptionEvent::Payload(message));
                     arrived.notify_one();
+                }
+                // Nobody asked for that: the channel's slot has moved, and a new connection finds where it is now.
+                Push::Unsubscribed(channel) => {
+                    if inner.upgrade().is_some_and(|inner| inner.wants(channel)) {
+                        handle(SubscriptionEvent::Broken);
+                        broken.notify_one();
+                    }
                 }
                 Push::Ended => {
                     handle(SubscriptionEvent::Broken);

@@ -198,11 +198,14 @@ struct PushSender(Arc<dyn Fn(Push<'_>) + Send + Sync>);
 
 impl redis::aio::AsyncPushSender for PushSender {
     fn send(&self, push: PushInfo) -> Result<(), redis::aio::SendError> {
-        match (push.kind, push.data.get(1)) {
-            (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(message))) => {
+        match (push.kind, push.data.first(), push.data.get(1)) {
+            (PushKind::Message | PushKind::SMessage, _, Some(Value::BulkString(message))) => {
                 (self.0)(Push::Message(message))
             }
-            (PushKind::Disconnection, _) => (self.0)(Push::Ended),
+            (PushKind::Unsubscribe | PushKind::SUnsubscribe, Some(Value::BulkString(channel)), _) => {
+                (self.0)(Push::Unsubscribed(channel))
+            }
+            (PushKind::Disconnection, ..) => (self.0)(Push::Ended),
             _ => {}
         }
         Ok(())

@@ -26,6 +26,8 @@ use crate::redis::resp::Command;
 pub(super) enum Push<'a> {
     /// The payload of a message on a subscribed channel.
     Message(&'a [u8]),
+    /// A channel is not subscribed any more. A cluster says so by itself when the channel's slot moves to another node.
+    Unsubscribed(&'a [u8]),
     /// The connection has ended. One to a cluster reconnects by itself.
     Ended,
 }

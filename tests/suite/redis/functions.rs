@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    redis::topologies::{SentinelSetup, cluster, node, tenant},
+    redis::topologies::{SentinelSetup, cluster, move_slot, node, tenant},
     support::{
         redis_server::Redis,
         sse::EventStream,
@@ -179,18 +179,7 @@ async fn every_primary_of_a_cluster_has_the_library_and_one_that_lacks_it_is_giv
         nodes.iter().all(|node| node.ask::<String>("CLUSTER INFO").contains("cluster_known_nodes:4\r"))
     });
     eventually("it is whole", || added.ask::<String>("CLUSTER INFO").contains("cluster_state:ok"));
-    let meta = TenantHandle::new(TenantId::parse(&tenant.id).unwrap()).key(KeyKind::Meta).to_string();
-    let slot: i64 = added.ask(&format!("CLUSTER KEYSLOT {meta}"));
-    let (from, to): (String, String) = (old.ask("CLUSTER MYID"), added.ask("CLUSTER MYID"));
-    added.ask::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {from}"));
-    old.ask::<()>(&format!("CLUSTER SETSLOT {slot} MIGRATING {to}"));
-    let keys: Vec<String> = old.ask(&format!("CLUSTER GETKEYSINSLOT {slot} 1000"));
-    let mut migrate = redis::cmd("MIGRATE");
-    migrate.arg("127.0.0.1").arg(port).arg("").arg(0).arg(5000).arg("KEYS").arg(&keys);
-    migrate.exec(&mut old.connection()).unwrap();
-    for node in [added, old, &nodes[(home + 1) % 3], &nodes[(home + 2) % 3]] {
-        node.ask::<()>(&format!("CLUSTER SETSLOT {slot} NODE {to}"));
-    }
+    move_slot(&tenant.id, old, (added, port), &[&nodes[(home + 1) % 3], &nodes[(home + 2) % 3]]);
     assert_eq!(libraries(added), Vec::<String>::new());
     // Until the client knows the cluster's new form, the calls there are scripts.
     until("it is given the library", || async {
