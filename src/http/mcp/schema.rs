@@ -27,6 +27,10 @@ fn convert(document: &Value, schema: &Value, side: Side, depth: usize) -> Value 
     if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#')) {
         return next(document.pointer(target).unwrap_or(&Value::Null));
     }
+    // Beside a reference, as the other choice: what OpenAPI 3.0 has in place of the type null.
+    if schema.get("enum") == Some(&json!([null])) {
+        return json!({"type": "null"});
+    }
     let is_nullable = schema.get("nullable") == Some(&Value::Bool(true));
     // A reference with something beside it is a list of one.
     let mut converted = match schema.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
@@ -97,6 +101,10 @@ mod tests {
             "at": {"type": "string", "format": "date-time", "nullable": true},
             "count": {"type": "integer", "format": "int64", "nullable": true, "minimum": 1},
             "word": {"allOf": [{"$ref": "#/components/schemas/Word"}], "nullable": true, "description": "W."},
+            "other": {"oneOf": [
+                {"$ref": "#/components/schemas/Word"},
+                {"type": "object", "nullable": true, "enum": [null]},
+            ]},
         }});
         assert_eq!(
             standalone(&document(), &schema, Side::Result)["properties"],
@@ -104,6 +112,7 @@ mod tests {
                 "at": {"type": ["string", "null"], "format": "date-time"},
                 "count": {"type": ["integer", "null"], "minimum": 1},
                 "word": {"type": ["string", "null"], "enum": ["A", "B", null], "description": "W."},
+                "other": {"oneOf": [{"type": "string", "enum": ["A", "B"]}, {"type": "null"}]},
             })
         );
         let arguments = standalone(&document(), &schema, Side::Arguments);
