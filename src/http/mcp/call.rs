@@ -1,12 +1,15 @@
 //! Calls of tools: each becomes the call of the API that it stands for, and the answer of that becomes the result.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use poem::{
     Body, Request, RequestParts, Response,
     http::{self, HeaderMap, HeaderValue, Method, Uri, header, uri::PathAndQuery},
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
@@ -39,7 +42,40 @@ const NOT_PASSED_ON: [header::HeaderName; 6] = [
 /// Most bytes of an answer that are read, 16 MiB: a page of a list has far less.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-type Arguments = BTreeMap<String, Box<RawValue>>;
+/// Most arguments of a call, 32; no tool has as many.
+const MAX_ARGUMENTS: usize = 32;
+/// Most bytes of an argument that becomes a parameter of the query, as JSON: 8 KiB, so that a name of 1,024 bytes fits
+/// however it is escaped.
+const MAX_PARAMETER_BYTES: usize = 8 << 10;
+
+/// The arguments of a call, by name.
+#[derive(Debug, Default)]
+struct Arguments(BTreeMap<String, Box<RawValue>>);
+
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Few;
+        impl<'de> Visitor<'de> for Few {
+            type Value = Arguments;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Arguments, A::Error> {
+                let mut arguments = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    arguments.insert(name, value);
+                    if arguments.len() > MAX_ARGUMENTS {
+                        return Err(de::Error::custom(format!("has more than {MAX_ARGUMENTS} members")));
+                    }
+                }
+                Ok(Arguments(arguments))
+            }
+        }
+        from.deserialize_map(Few)
+    }
+}
 
 /// Calls a tool. What the API refuses is a result, too, so that the model reads why.
 ///
@@ -99,7 +135,7 @@ struct Call {
 impl Call {
     /// # Errors
     /// Arguments that the tool does not have, or that are no text or number where the query takes them.
-    fn of(definition: &Definition, mut arguments: Arguments) -> Result<Self, Vec<FieldError>> {
+    fn of(definition: &Definition, Arguments(mut arguments): Arguments) -> Result<Self, Vec<FieldError>> {
         let (tool, mut errors) = (definition.tool, FieldErrors::default());
         arguments.retain(|_, value| value.get() != "null");
         let known: Vec<_> = definition.arguments.iter().map(String::as_str).collect();
@@ -198,6 +234,9 @@ fn query_text(value: &RawValue) -> Result<String, String> {
             .filter(|float| float.fract() == 0.0 && float.abs() < 1e15)
             .map(|float| (float as i64).to_string())
     };
+    if value.get().len() > MAX_PARAMETER_BYTES {
+        return Err(format!("is longer than {MAX_PARAMETER_BYTES} bytes"));
+    }
     match serde_json::from_str(value.get()) {
         Ok(Value::String(text)) => Ok(text),
         Ok(Value::Number(number)) => Ok(whole(&number).unwrap_or_else(|| number.to_string())),

@@ -78,8 +78,10 @@ pub(super) struct Message {
     pub(super) params: Option<Box<RawValue>>,
 }
 
+/// An id that is there. What can be none is as good as null, and is not kept.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(from).map(Some)
+    let id = Value::deserialize(from)?;
+    Ok(Some(if id.is_array() || id.is_object() { Value::Null } else { id }))
 }
 
 /// What kind of message it is.

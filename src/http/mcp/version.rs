@@ -34,20 +34,29 @@ pub(super) enum Era {
     Modern,
 }
 
-/// What a message says of itself.
+/// What a message says of itself. Its parts may be of any size and shape, so they are looked at where they stand.
 #[derive(Deserialize, Default)]
-struct Params {
-    #[serde(rename = "_meta")]
-    meta: Option<Meta>,
-    name: Option<Value>,
+struct Params<'a> {
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<Meta<'a>>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
-struct Meta {
-    #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
-    version: Option<Value>,
-    #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
-    capabilities: Option<Value>,
+struct Meta<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    version: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/clientCapabilities")]
+    capabilities: Option<&'a RawValue>,
+}
+
+/// Most bytes of a version, and of a tool's name, as JSON.
+const MAX_WORD_BYTES: usize = 512;
+
+/// A short text; `None`: it is something else.
+fn word(json: Option<&RawValue>) -> Option<String> {
+    json.filter(|json| json.get().len() <= MAX_WORD_BYTES).and_then(|json| serde_json::from_str(json.get()).ok())
 }
 
 impl Era {
@@ -64,7 +73,8 @@ impl Era {
         let header = single(headers, VERSION_HEADER)?;
         let params: Params = params.and_then(|params| serde_json::from_str(params.get()).ok()).unwrap_or_default();
         let meta = params.meta.unwrap_or_default();
-        let version = meta.version.as_ref().and_then(Value::as_str);
+        let version = word(meta.version);
+        let version = version.as_deref();
         if version.is_none() && method != "server/discover" {
             match header {
                 None => return Ok(Self::Legacy), // the oldest version has no header
@@ -75,7 +85,10 @@ impl Era {
         }
         let missing: Vec<_> = [
             ("io.modelcontextprotocol/protocolVersion", version.is_some()),
-            ("io.modelcontextprotocol/clientCapabilities", meta.capabilities.as_ref().is_some_and(Value::is_object)),
+            (
+                "io.modelcontextprotocol/clientCapabilities",
+                meta.capabilities.is_some_and(|json| json.get().starts_with('{')),
+            ),
         ]
         .into_iter()
         .filter_map(|(key, is_there)| (!is_there).then_some(key))
@@ -102,7 +115,7 @@ impl Era {
         }
         check_header(headers, METHOD_HEADER, method)?;
         if method == "tools/call" {
-            check_header(headers, NAME_HEADER, params.name.as_ref().and_then(Value::as_str).unwrap_or_default())?;
+            check_header(headers, NAME_HEADER, &word(params.name).unwrap_or_default())?;
         }
         Ok(Self::Modern)
     }

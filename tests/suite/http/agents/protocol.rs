@@ -141,6 +141,15 @@ async fn bodies_are_bounded_and_what_is_no_message_is_refused() {
     );
     assert_eq!(at.mcp(padded).await.body["result"]["isError"], true);
 
+    // Whatever is large or manifold is refused before anything is made of it.
+    let many: serde_json::Map<_, _> = (0..100_000).map(|number| (number.to_string(), json!(0))).collect();
+    let refused = at.mcp(message("tools/call", json!({"name": "list", "arguments": many}))).await;
+    assert_eq!(refused.body["error"]["data"]["error"]["details"][0]["path"], "arguments", "{refused:?}");
+    let long = at.mcp(message("tools/call", json!({"name": "list", "arguments": {"prefix": "p".repeat(9_000)}}))).await;
+    assert_eq!(long.body["result"]["isError"], true, "{long:?}");
+    let odd = json!({"jsonrpc": "2.0", "id": vec![0; 200_000], "method": "ping"});
+    assert_eq!(at.mcp(odd).await.body["error"]["code"], -32_600);
+
     // Batches are of the oldest version alone, and short.
     let notification = json!({"jsonrpc": "2.0", "method": "notifications/x"});
     let batch = json!([message("ping", json!({})), notification, message("tools/lst", json!({}))]);
