@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve growth replicas idle start peers
-.PHONY: help run build web fmt check lint doc test test-long test-hour need-test \
+.PHONY: help run build web fmt check lint doc test screenshots test-long test-hour need-test \
 	bench bench-build bench-tools bench-core bench-functions bench-streams bench-waiting $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
@@ -77,6 +77,12 @@ test: need-test $(WEB) $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES)
 	$(FORMAT)
 	$(CLIPPY)
 	cargo test --locked --lib --bin holdfast --test suite
+
+# The pictures of the dashboard in docs/, taken by the test that also looks at each view with axe.
+screenshots: export SHOTS := $(CURDIR)/docs/screenshots
+screenshots: need-test $(WEB) $(BROWSER_PACKAGES) ## take the pictures of the dashboard anew, into docs/screenshots/
+	mkdir -p $(SHOTS)
+	cargo test --locked --test suite the_dashboard_is_accessible
 
 # The same tests with outages of half a minute and many more random sequences.
 test-long: export HOLDFAST_LONG := 1

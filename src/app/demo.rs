@@ -30,11 +30,11 @@ pub(super) async fn demo_key(store: &Store, dir: &Path) -> Result<String, StoreE
     Ok(key)
 }
 
-/// Prints where to look, and two lines to paste.
+/// Prints where to look, signed in, and two lines to paste. What stands behind `#` no server and no log sees.
 #[allow(clippy::print_stdout, reason = "this is for the person at the terminal, not for the log")]
 pub(super) fn print_demo(url: &str, key: &str) {
     println!(
-        "\nHoldfast is serving.\n\n  dashboard  {url}/\n  API        {url}/docs\n  demo key   {key}\n\nReserve something:\n\n  \
+        "\nHoldfast is serving.\n\n  dashboard  {url}/#/sign-in?key={key}\n  API        {url}/docs\n  demo key   {key}\n\nReserve something:\n\n  \
          curl -s {url}/api/v1/Reservation/reserve -H 'X-Api-Key: {key}' -H 'Content-Type: application/json' \
          -d '[{{\"requester\":\"me\",\"resource\":\"printer\",\"ttlSeconds\":60}}]'\n\nWatch it happen:\n\n  \
          curl -sN {url}/api/v1/events -H 'X-Api-Key: {key}'\n"

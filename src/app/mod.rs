@@ -4,6 +4,7 @@
 //! signal to end. (The store has a thread of its own for the subscription.)
 
 mod demo;
+mod demo_activity;
 mod redis_memory;
 mod secrets;
 mod workers;
@@ -189,6 +190,7 @@ async fn serve_on(config: Config, address: Address, demo: bool, vault: Vault) ->
         store.redis().connected().await;
         let key = demo::demo_key(&store, &config.data_dir).await.map_err(AppError::Demo)?;
         demo::print_demo(&url, &key);
+        tokio::spawn(demo_activity::keep_alive(store.clone(), key, replica.clone()));
     }
 
     termination().await?;

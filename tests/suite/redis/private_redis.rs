@@ -1,6 +1,7 @@
 //! The private Redis: Holdfast as one process with a redis-server of its own.
 
 use std::{
+    cell::Cell,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -8,7 +9,7 @@ use std::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::world::{Client, Replica, admin, eventually, run};
+use crate::support::world::{Client, Replica, admin, call, eventually, run, until};
 
 fn start(dir: &Path) -> Replica {
     Replica::start(&[("DATA_DIR", dir.to_str().unwrap())])
@@ -176,6 +177,32 @@ async fn the_demo_prints_lines_that_work_when_pasted_and_keeps_its_key() {
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!((&again[0]["status"], &again[0]["releaseToken"]), (&json!("ALREADY_HAD"), &granted[0]["releaseToken"]));
     assert!(!second.log().contains(&key), "the key is for the terminal, not for the log");
+}
+
+#[tokio::test]
+async fn the_demo_is_alive() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Replica::start_demo(&[("DATA_DIR", dir.path().to_str().unwrap())]);
+    eventually("it prints the key", || demo.stdout().contains("demo key"));
+    let said = demo.stdout();
+    let key = said.lines().find_map(|line| line.trim().strip_prefix("demo key")).unwrap().trim();
+    assert!(said.contains(&format!("{}/#/sign-in?key={key}", demo.url)), "a link that signs in: {said}");
+
+    let at = Client { replica: &demo, key };
+    let seen: [Cell<bool>; 4] = Default::default();
+    let [slots, jobs, waits, tree] = &seen;
+    let note = |seen: &Cell<bool>, now: bool| seen.set(seen.get() || now);
+    until("a pool, a tree, a line and jobs are in use", || async {
+        let held = at.listed().await;
+        note(slots, held.iter().any(|name| name.starts_with("gpu_")));
+        note(tree, held.iter().any(|name| name == "press"));
+        let waiting = at.get("/Reservation/waiting").await;
+        note(waits, !waiting.body["waiting"].as_array().unwrap().is_empty());
+        let listed = call(Method::GET, &format!("{}/api/jobs", demo.url), Some(key), None).await;
+        note(jobs, listed.body["data"].as_array().unwrap().iter().any(|job| job["state"] == "completed"));
+        seen.iter().all(Cell::get)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 import { computed, signal } from '@preact/signals';
 
 import { call, callWithPosition, whenSignedOut, Refusal } from './client';
+import { inWords } from './errors';
 import type { Scope, Session } from './types';
 
 const SESSION = '/api/v1/session';
@@ -46,8 +47,31 @@ export async function signIn(apiKey: string): Promise<void> {
   signedOutBecause.value = null;
 }
 
+const LINK = /^#\/sign-in\?key=([\w-]+)$/;
+
+/**
+ * Signs in with the key of a link, as the demo prints one. What stands behind `#` no server and no log sees, and it is taken out
+ * of the address and of its history at once.
+ */
+export async function signInByLink(): Promise<void> {
+  const key = LINK.exec(location.hash)?.[1];
+  if (key === undefined) return;
+  history.replaceState(null, '', location.pathname);
+  dispatchEvent(new HashChangeEvent('hashchange'));
+  try {
+    await signIn(key);
+  } catch (fault) {
+    signedOutBecause.value = inWords(fault);
+    session.value = null;
+  }
+}
+
 export async function signOut(): Promise<void> {
-  await call('DELETE', SESSION);
-  signedOutBecause.value = null;
+  await call('DELETE', SESSION).catch((fault: unknown) => {
+    if (!(fault instanceof Refusal && fault.status === 401)) throw fault;
+  });
   session.value = null;
+  signedOutBecause.value = null;
+  // A service without keys lets everybody in.
+  await readSession();
 }

@@ -5,22 +5,41 @@ import { signal } from '@preact/signals';
 import { serverNowMs } from '../api/clock';
 import { Refusal } from '../api/client';
 import { readSession, session } from '../api/session';
-import { behindMs, replica, stream, trueAsOfMs } from './truth';
+import { behindMs, isCaughtUp, replica, stream, trueAsOfMs } from './truth';
 
 const READY_EVERY_MS = 2_000;
 const SESSION_EVERY_MS = 10_000; // a call of the tenant's rate, so seldom
 const PATIENCE_MS = 4_000;
+const BEAT_MS = 14_000; // the server beats after 15 s of silence
 const LATE_FROM_MS = 2_000; // an event older than this at its arrival: the stream has more to tell
 
 /** The highest position that the stream has told of, or from which it started. */
 export const streamPosition = signal(0);
 let latestKnown = 0;
+/** What the stream has to tell before it has caught up; null: not known yet. */
+let toCatchUp: number | null = null;
+let openedAtMs = 0;
+let sessionReadAtMs = -Infinity;
+
+/** The stream was opened: whether it is whole is another question. */
+export function streamOpened(): void {
+  isCaughtUp.value = false;
+  toCatchUp = null;
+  openedAtMs = performance.now();
+  void compare();
+}
+
+/** The stream beats without an event, which it does only when it has had nothing to say for a while. */
+export function streamIsQuiet(): void {
+  if (performance.now() - openedAtMs >= BEAT_MS) isCaughtUp.value = true;
+}
 
 /** The stream has told all up to a position; the newest of it happened `lateMs` ago (null: nothing new came). */
 export function streamToldUpTo(position: number, lateMs: number | null): void {
   streamPosition.value = Math.max(streamPosition.value, position);
   if (lateMs !== null && lateMs >= LATE_FROM_MS) behindMs.value = lateMs;
   else if (streamPosition.value >= latestKnown || lateMs !== null) behindMs.value = 0;
+  if (toCatchUp !== null && streamPosition.value >= toCatchUp) isCaughtUp.value = true;
 }
 
 /** The tenant's positions are of one tenant: another one begins anew. */
@@ -32,14 +51,11 @@ export function forgetPositions(): void {
 
 /** Probes until `stop` is aborted. */
 export async function probe(stop: AbortSignal): Promise<void> {
-  let sessionReadAtMs = 0;
   while (!stop.aborted) {
     await askReplica(stop);
-    if (performance.now() - sessionReadAtMs >= SESSION_EVERY_MS && isHealthy()) {
-      sessionReadAtMs = performance.now();
-      await compare();
-    }
-    if (isHealthy() && stream.value === 'open' && behindMs.value === 0) trueAsOfMs.value = serverNowMs();
+    const isDue = performance.now() - sessionReadAtMs >= SESSION_EVERY_MS || toCatchUp === null;
+    if (isDue && isHealthy()) await compare();
+    if (isHealthy() && stream.value === 'open' && isCaughtUp.value && behindMs.value === 0) trueAsOfMs.value = serverNowMs();
     await new Promise((resolve) => setTimeout(resolve, READY_EVERY_MS));
   }
 }
@@ -63,14 +79,17 @@ async function askReplica(stop: AbortSignal): Promise<void> {
 
 /** Whether the stream has told all. Positions are microseconds of Redis' clock, so their difference is a time. */
 async function compare(): Promise<void> {
+  sessionReadAtMs = performance.now();
   try {
     const latest = await readSession();
     if (latest === null || !session.value) return;
     latestKnown = Math.max(latestKnown, latest);
+    toCatchUp ??= latest;
+    if (streamPosition.value >= toCatchUp) isCaughtUp.value = true;
     // What was under way when the answer was made is about to come.
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     if (stream.value !== 'open' || streamPosition.value === 0) return;
-    behindMs.value = streamPosition.value >= latest ? 0 : serverNowMs() - streamPosition.value / 1000;
+    behindMs.value = streamPosition.value >= latest ? 0 : serverNowMs() - latest / 1000;
   } catch (fault) {
     if (fault instanceof Refusal && fault.status === 401) return; // the session has told everybody already
   }

@@ -8,12 +8,12 @@ import { effect, signal, untracked } from '@preact/signals';
 import { serverNowMs } from '../api/clock';
 import { call, Refusal } from '../api/client';
 import { inWords } from '../api/errors';
-import { readSession, session, signedOutBecause, tenantId } from '../api/session';
+import { readSession, session, signedOutBecause, signInByLink, tenantId } from '../api/session';
 import type { Shape } from '../api/types';
 import { Board } from './board';
 import { eventOf, forgetEvents, keepEvent, type StreamEvent } from './events';
 import { paintSoon } from './paint';
-import { forgetPositions, probe, streamToldUpTo } from './probe';
+import { forgetPositions, probe, streamIsQuiet, streamOpened, streamToldUpTo } from './probe';
 import type { Frame } from './sse';
 import { keepStream, type StreamListener } from './stream';
 import { applyToTickets, forgetTickets, readTicketsSoon } from './tickets';
@@ -45,11 +45,13 @@ const listener: StreamListener = {
   opened() {
     isResume = true;
     stream.value = 'open';
+    streamOpened();
     lostBecause.value = null;
     readTicketsSoon();
   },
 
   async heard(frames: Frame[], lastEventId, stop) {
+    if (frames.length === 0) streamIsQuiet();
     let newest: StreamEvent | null = null;
     for (const frame of frames) {
       const event = eventOf(frame);
@@ -142,7 +144,7 @@ export function followSession(): void {
     });
   });
   restWhileHidden();
-  void readSession().catch(retryFirstRead);
+  void signInByLink().then(readSession).catch(retryFirstRead);
 }
 
 /** The very first question failed: nothing is known yet, so it is asked again until there is an answer. */

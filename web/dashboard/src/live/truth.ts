@@ -1,7 +1,7 @@
 // What this page may say of itself. It never says "Live" over what may be stale.
 //
 // Live needs three proofs at once: the stream was heard within the time of its beat, the replica said within the last seconds
-// that Redis answers it, and the stream has told all that the tenant's latest position says has happened.
+// that Redis answers it, and the stream has told all that the tenant's latest position says has happened: at its opening, and since.
 
 import { computed, signal } from '@preact/signals';
 
@@ -40,10 +40,16 @@ export const replica = signal<{ redis: boolean; draining: boolean } | 'unreachab
 /** How far the stream is behind the tenant's latest position, in milliseconds. */
 export const behindMs = signal(0);
 
+/** Whether the stream, since it was opened, has told all that had happened by then. */
+export const isCaughtUp = signal(false);
+
 const BEHIND_FROM_MS = 2_000;
 
 export const truth = computed<Truth>(() => {
-  if (session.value === undefined) return { state: 'connecting', label: 'Connecting', notice: null };
+  if (session.value === undefined) {
+    const notice = stream.value === 'lost' ? 'The server cannot be reached. Trying again every few seconds.' : null;
+    return { state: 'connecting', label: 'Connecting', notice };
+  }
   if (session.value === null) return { state: 'signed-out', label: 'Signed out', notice: null };
   const said = replica.value;
   const since = (): string => (hasList.value ? ` What you see is ${age(nowMs.value - trueAsOfMs.value)} old.` : '');
@@ -65,7 +71,7 @@ export const truth = computed<Truth>(() => {
   if (rowsRead.value !== null) {
     return { state: 'loading', label: 'Loading', notice: rowsRead.value === 0 ? null : `Reading what is held: ${count(rowsRead.value)} so far.` };
   }
-  if (stream.value !== 'open' || said === 'unknown') {
+  if (stream.value !== 'open' || said === 'unknown' || !isCaughtUp.value) {
     return { state: 'connecting', label: 'Connecting', notice: hasList.value ? `Catching up.${since()}` : null };
   }
   if (typeof said === 'object' && said.draining) {

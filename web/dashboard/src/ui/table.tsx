@@ -151,7 +151,9 @@ function useActiveRow<Row>(rows: readonly Row[], keyOf: (row: Row) => string, ac
   const last = useRef(-1);
   if (activeKey === null) return -1;
   const here = rows[last.current];
-  if (here === undefined || keyOf(here) !== activeKey) last.current = rows.findIndex((row) => keyOf(row) === activeKey);
+  if (here !== undefined && keyOf(here) === activeKey) return last.current;
+  const found = rows.findIndex((row) => keyOf(row) === activeKey);
+  last.current = found >= 0 ? found : Math.min(last.current, rows.length - 1);
   return last.current;
 }
 
