@@ -99,7 +99,7 @@ impl Demo {
         }
         if tick % 4 == 0 {
             let deploy = hold("deploy-lock", &format!("ci@runner-{}", tick / 4 % 5), Some(9), "rolling out");
-            items.push(ReserveRequest { wait: Some(patience()), ..deploy });
+            items.push(ReserveRequest { wait: Some(long_wait()), ..deploy });
         }
         if tick % 9 == 0 {
             items.push(hold("press", "operator", Some(8), ""));
@@ -187,6 +187,6 @@ fn hold(resource: &str, requester: &str, seconds: Option<i64>, note: &str) -> Re
 }
 
 /// Nobody asks for these tickets again, so they live as long as they wait.
-fn patience() -> Wait {
+fn long_wait() -> Wait {
     Wait { ticket: TicketId::random(), wait_ms: WAIT_MS, priority: 0, keep_alive_ms: WAIT_MS, overtake: false }
 }
