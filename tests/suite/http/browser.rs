@@ -52,15 +52,31 @@ async fn the_dashboard_shows_many_rows_and_many_events_a_second() {
     Browser::new(&world, &tenant).run("scale.mjs", |_| panic!("it asks for nothing"));
 }
 
+#[tokio::test]
+async fn the_dashboard_shows_limits_and_manages_keys_and_tenants() {
+    let world = World::<2>::start().await;
+    let tenant = world.tenant().await;
+    Browser::new(&world, &tenant).run("usage.mjs", |_| panic!("it asks for nothing"));
+}
+
+#[tokio::test]
+async fn the_charts_of_the_dashboard_show_what_happened() {
+    let world = World::<2>::start().await;
+    let tenant = world.tenant().await;
+    Browser::new(&world, &tenant).run("charts.mjs", |_| panic!("it asks for nothing"));
+}
+
 /// A run of one of the scripts.
-struct Browser {
+pub struct Browser {
     dir: PathBuf,
     urls: String,
     key: String,
+    /// Further variables for the script.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 impl Browser {
-    fn new(world: &World<2>, tenant: &Tenant) -> Self {
+    pub fn new(world: &World<2>, tenant: &Tenant) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
         let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/dist/dashboard/index.html");
         assert!(built.exists(), "the dashboard is not built: run `make test`, or `make web`");
@@ -69,16 +85,17 @@ impl Browser {
             "packages are missing: run `make test`, or `npm ci` in tests/browser"
         );
         let urls = world.replicas.each_ref().map(|replica| replica.url.as_str()).join(",");
-        Self { dir, urls, key: tenant.key.clone() }
+        Self { dir, urls, key: tenant.key.clone(), settings: Vec::new() }
     }
 
     /// Runs a script to its end. `please` does what it asks for between its checks.
-    fn run(&self, script: &str, mut please: impl FnMut(&str)) {
+    pub fn run(&self, script: &str, mut please: impl FnMut(&str)) {
         let mut child = bound_to_test("node")
             .arg(self.dir.join(script))
             .env("HOLDFAST_URLS", &self.urls)
             .env("HOLDFAST_KEY", &self.key)
             .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

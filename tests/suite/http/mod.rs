@@ -1,7 +1,7 @@
 //! Agents, errors, unknown fields, the OpenAPI document, pages, clients, examples, the guide, open mode, secrets.
 
 mod agents;
-mod browser;
+pub mod browser;
 mod clients;
 mod document;
 mod errors;

@@ -4,6 +4,7 @@ mod broker_bounds;
 mod bullmq;
 mod celery;
 mod connections;
+mod dashboard;
 mod event_order;
 mod ingest;
 mod job_pages;
