@@ -26,6 +26,8 @@ BROWSER_PACKAGES := tests/browser/node_modules/.package-lock.json
 CLIENT_PACKAGES := tests/clients/node_modules/.package-lock.json
 # Written last, likewise.
 PYTHON_PACKAGES := tests/clients/.venv/installed
+TYPESCRIPT_CLIENT := clients/typescript/node_modules/.package-lock.json
+PYTHON_CLIENT := clients/python/.venv/installed
 PEER_NODE := bench/peers/node_modules/.package-lock.json
 PEER_PYTHON := bench/peers/.venv/installed
 
@@ -73,7 +75,7 @@ doc: ## build the documentation of the code and say where it is
 # The suite comes last, so that the output ends with its count of passed and failed tests.
 # More threads than cores: the tests wait for processes and deadlines more than they compute.
 test: export RUST_TEST_THREADS ?= 6
-test: need-test $(WEB) $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## install what is missing, then format, lints and every test
+test: need-test $(WEB) $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) $(TYPESCRIPT_CLIENT) $(PYTHON_CLIENT) ## install what is missing, then format, lints and every test
 	$(FORMAT)
 	$(CLIPPY)
 	cargo test --locked --lib --bin holdfast --test suite
@@ -156,6 +158,16 @@ $(CLIENT_PACKAGES): tests/clients/package-lock.json | need-test
 $(PYTHON_PACKAGES): tests/clients/requirements.txt | need-test
 	python3 -m venv tests/clients/.venv
 	tests/clients/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(TYPESCRIPT_CLIENT): clients/typescript/package-lock.json | need-test
+	cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund
+
+# The package itself as a link to its source, so that the tests see what stands there.
+$(PYTHON_CLIENT): clients/python/requirements-dev.txt clients/python/pyproject.toml | need-test
+	python3 -m venv clients/python/.venv
+	clients/python/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	clients/python/.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable clients/python
 	touch $@
 
 $(PEER_NODE): bench/peers/package-lock.json

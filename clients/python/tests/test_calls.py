@@ -218,12 +218,12 @@ def test_what_is_none_of_holdfasts_is_said_so() -> None:
 
 def test_one_that_never_answers_is_given_up_in_time(fragile: World) -> None:
     client = fragile.client(fragile.tenant(), 0)
-    lease = client.acquire("a", ttl=2)
+    lease = client.acquire("a", ttl=4)
     fragile.replicas[0].stop()
     begun = time.monotonic()
     with pytest.raises(holdfast.OutcomeUnknownError):
         lease.renew()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4
 
 
 def test_the_address_and_the_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def loses_in_time(
         granted.append(now())
         lease.release()
 
-    lease = client.acquire("db", ttl=TTL, grace=0.3, on_lost=lambda _: reported.append(now()))
+    lease = client.acquire("db", ttl=TTL, grace=0.5, on_lost=lambda _: reported.append(now()))
     with running(take_over) as outcome:
         eventually("the other one waits", lambda: len(other.list_waiting(resource="db")) == 1)
         break_it()
@@ -68,7 +68,7 @@ def test_a_revoked_key_loses_the_lease_in_time(world: World) -> None:
     key = httpx.post(f"{world.urls[0]}/api/v1/keys", headers={"X-Api-Key": tenant.key}, json={"label": "worker"}).json()
     worker = Tenant(tenant.id, key["apiKey"])
     reported: list[float] = []
-    lease = world.client(worker).acquire("db", ttl=TTL, grace=0.3, on_lost=lambda _: reported.append(now()))
+    lease = world.client(worker).acquire("db", ttl=TTL, grace=0.5, on_lost=lambda _: reported.append(now()))
     httpx.delete(f"{world.urls[0]}/api/v1/keys/{key['id']}", headers={"X-Api-Key": tenant.key}).raise_for_status()
     with world.client(tenant).hold("db", wait=60):
         granted = now()
@@ -96,12 +96,13 @@ print("lost" if lease.lost else "held")
 def test_a_replica_killed_while_holding_is_survived(fragile: World) -> None:
     tenant = fragile.tenant()
     client = fragile.client(tenant, 0, 1)
-    with client.hold("db", ttl=TTL) as lease:
+    with client.hold("db", ttl=9) as lease:
         fragile.replicas[0].kill()
         began = lease.expires_at
         assert began is not None
         eventually(
-            "it is renewed at the other one", lambda: lease.expires_at and (lease.expires_at - began).seconds >= TTL + 1
+            "it is renewed at the other one",
+            lambda: lease.expires_at and (lease.expires_at - began).total_seconds() > 2,
         )
         assert not lease.lost
     assert len(client.list_reservations()) == 0

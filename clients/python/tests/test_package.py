@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import holdfast
 from support import BINARY, Process, environment, eventually
 
 HERE = Path(__file__).parents[1]
@@ -63,4 +64,5 @@ def test_the_wheel_has_the_code_and_the_marker_of_its_types(tmp_path: Path) -> N
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     sources = {f"holdfast/{path.name}" for path in (HERE / "src" / "holdfast").iterdir() if path.is_file()}
     assert "holdfast/py.typed" in sources <= names
+    assert f"\nVersion: {holdfast.__version__}\n" in metadata
     assert re.findall(r"^Requires-Dist: (?!.*extra ==)(.*)$", metadata, re.M) == ["httpx<1,>=0.27"]

@@ -23,6 +23,8 @@ const MOST_WAIT_S = 86_400;
 /** Bounds of the pause between calls that fail. What its ticket gets meanwhile stands idle until it asks again. */
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 1_000;
+/** Time for the renewal that makes the deadline known: there is none yet to keep. */
+const FIRST_RENEWAL_TIMEOUT_MS = 5_000;
 /** Time for each step of giving up: whoever waits is about to leave, and tickets lapse by themselves. */
 const ABANDON_TIMEOUT_MS = 3_000;
 
@@ -65,7 +67,7 @@ export async function acquire(transport: Transport, wish: Wish): Promise<Granted
     const results = answer.results.filter(isHeld);
     if (answer.fresh) return { results, sent: answer.sent };
     try {
-      const renewed = await renewOnce(transport, results, wish.times, wish.signal);
+      const renewed = await renewOnce(transport, results, wish.times, wish.signal, FIRST_RENEWAL_TIMEOUT_MS);
       const ends = new Map(renewed.results.map((result) => [result.resource, result.expiresAt]));
       const granted = results.map((result) => ({ ...result, expiresAt: ends.get(result.resource) ?? null }));
       return { results: granted, sent: renewed.sent };

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { Granted } from "./acquire.js";
 import { Backoff } from "./backoff.js";
 import * as calls from "./calls.js";

@@ -11,7 +11,7 @@ export interface Renewed {
 }
 
 /**
- * Renews once; all attempts end within the times' timeout.
+ * Renews once; all attempts end within the timeout, that of the times without it.
  *
  * @throws {@link LeaseLostError} Something is not held any more.
  * @throws {@link HoldfastError} The service did not answer, or refused for a reason that is no loss: the lease goes on
@@ -22,10 +22,11 @@ export async function renewOnce(
   items: readonly ReleaseItem[],
   times: Times,
   signal?: AbortSignal,
+  timeoutMs: number = times.renewalTimeoutMs,
 ): Promise<Renewed> {
   const resources = items.map((item) => item.resource);
   try {
-    const reply = await transport.call(within(calls.renew(items, times.ttl), times.renewalTimeoutMs), signal);
+    const reply = await transport.call(within(calls.renew(items, times.ttl), timeoutMs), signal);
     const results = listOf<RenewResult>(reply, "status", items.length);
     const lost = results.find((result) => result.status !== "RENEWED");
     if (lost === undefined) return { sent: reply.sent, results };

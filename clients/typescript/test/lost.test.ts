@@ -27,7 +27,7 @@ async function losesInTime(breakIt: () => unknown, mend: () => void = () => unde
   const [client, other] = [world.client(tenant, 0), world.client(tenant, 1)];
   let reported = 0;
   let granted = 0;
-  const lease = await client.hold("db", { ttl: TTL, grace: 0.3 });
+  const lease = await client.hold("db", { ttl: TTL, grace: 0.5 });
   lease.signal.addEventListener("abort", () => (reported = performance.now()));
   const taken = other.whileHolding("db", { wait: 60, ttl: 60 }, () => (granted = performance.now()));
   await eventually("the other one waits", async () => (await waiting(other)) === 1);
@@ -65,7 +65,7 @@ test("a revoked key loses the lease in time", async () => {
   const key = (await made.json()) as { id: string; apiKey: string };
   const worker = world.client({ ...tenant, apiKey: key.apiKey });
   let reported = 0;
-  const lease = await worker.hold("db", { ttl: TTL, grace: 0.3 });
+  const lease = await worker.hold("db", { ttl: TTL, grace: 0.5 });
   lease.signal.addEventListener("abort", () => (reported = performance.now()));
   assert.equal((await fetch(`${keys}/${key.id}`, { method: "DELETE", headers })).status, 204);
   const taken = await world.client(tenant).hold("db", { wait: 60 });
@@ -96,10 +96,10 @@ test("a program that was paused knows at once", async () => {
 test("a replica killed while holding is survived", async () => {
   const client = world.client(tenant, 0, 1);
   {
-    await using lease = await client.hold("db", { ttl: TTL });
+    await using lease = await client.hold("db", { ttl: 9 });
     await world.replicas[0].kill();
     const begun = Number(lease.expiresAt);
-    await eventually("it is renewed at the other one", () => Number(lease.expiresAt) - begun > (TTL + 1) * 1_000);
+    await eventually("it is renewed at the other one", () => Number(lease.expiresAt) - begun > 2_000);
     assert.ok(!lease.lost);
   }
   assert.deepEqual(await held(client), []);

@@ -15,6 +15,8 @@ const DOCUMENTS: &[&str] = &[
     "bench/README.md",
     "deploy/README.md",
     "examples/README.md",
+    "clients/python/README.md",
+    "clients/typescript/README.md",
 ];
 
 /// [`DOCUMENTS`], and every page below `docs/`.
@@ -25,8 +27,20 @@ fn documents() -> Vec<String> {
 }
 
 /// How a path that stands in backticks in a document begins.
-const PATHS: &[&str] =
-    &["src/", "tests/", "lua/", "bench/", "scripts/", "docs/", "deploy/", "web/", "examples/", "openapi/", ".github/"];
+const PATHS: &[&str] = &[
+    "src/",
+    "tests/",
+    "lua/",
+    "bench/",
+    "scripts/",
+    "docs/",
+    "deploy/",
+    "web/",
+    "examples/",
+    "clients/",
+    "openapi/",
+    ".github/",
+];
 
 /// The texts between backticks, code blocks aside.
 fn in_backticks(text: &str) -> Vec<&str> {
@@ -86,8 +100,19 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
 #[test]
 fn every_setting_that_a_document_names_is_one() {
     // Read by make, the tests and the command line, not by the service.
-    let elsewhere =
-        ["LONG", "READ_ONLY_SECONDS", "URL", "KEY", "PROFILE", "FENCE", "RESOURCE", "REQUESTER", "SLOT", "EXPIRES_AT"];
+    let elsewhere = [
+        "LONG",
+        "READ_ONLY_SECONDS",
+        "URL",
+        "KEY",
+        "PROFILE",
+        "FENCE",
+        "RESOURCE",
+        "REQUESTER",
+        "SLOT",
+        "EXPIRES_AT",
+        "BIN",
+    ];
     let names: BTreeSet<_> = config::names().chain(elsewhere).collect();
     let others = ["compose.yaml", "Dockerfile", "Makefile", "CHANGELOG.md"].map(str::to_owned);
     for document in documents().iter().chain(&others) {

@@ -1,7 +1,8 @@
-//! Agents, errors, unknown fields, the OpenAPI document, pages, clients, examples, the guide, open mode, secrets.
+//! Agents, errors, unknown fields, the OpenAPI document, pages, clients and their packages, examples, the guide, open mode, secrets.
 
 mod agents;
 pub mod browser;
+mod client_packages;
 mod clients;
 mod document;
 mod errors;

@@ -10,6 +10,7 @@
 """
 
 from holdfast._stream import AsyncEventStream, EventStream
+from holdfast._version import VERSION as __version__
 from holdfast._wish import Waiting
 from holdfast.aio_client import AsyncClient
 from holdfast.aio_lease import AsyncHold, AsyncLease
@@ -57,8 +58,6 @@ from holdfast.models import (
     TransactionResult,
     WaitingTicket,
 )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ActiveReservation",

@@ -34,6 +34,8 @@ HOLD = 20.0
 MOST_WAIT = 86_400
 # Bounds of the pause between calls that fail, seconds. What its ticket gets meanwhile stands idle until it asks again.
 FIRST_RETRY, LONGEST_RETRY = 0.1, 1.0
+# Time for the renewal that makes the deadline known, seconds: there is none yet to keep.
+FIRST_RENEWAL_TIMEOUT = 5.0
 # Time for each step of giving up, seconds: whoever waits is about to leave, and tickets lapse by themselves.
 ABANDON_TIMEOUT = 3.0
 
@@ -84,7 +86,7 @@ def granted(wish: Wish) -> Flow[Granted]:
         if answer.fresh:
             return Granted(answer.held, answer.sent)
         try:
-            outcome = yield from renewal(answer.held, wish.times)
+            outcome = yield from renewal(answer.held, wish.times, FIRST_RENEWAL_TIMEOUT)
         except BaseException as error:
             if not isinstance(error, GeneratorExit):
                 yield from _ignoring_failures(_release(answer.held))

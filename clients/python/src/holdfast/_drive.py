@@ -15,6 +15,7 @@ import httpx
 
 from holdfast._call import Answered, Attempt, Call, Flow, Pause, Send, Step, Unanswered
 from holdfast._clock import now
+from holdfast._version import VERSION
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ ANSWER_BYTES = 64 << 20
 CONNECT_TIMEOUT = 5.0
 # Without a bound: calls that wait must not keep a renewal from its connection.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-USER_AGENT = "holdfast-python/0.1.0"
+USER_AGENT = f"holdfast-python/{VERSION}"
 DEFAULT_URL = "http://127.0.0.1:8080"
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 

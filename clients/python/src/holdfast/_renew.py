@@ -40,10 +40,11 @@ class Failed:
 Renewal = Renewed | Lost | Failed
 
 
-def renewal(held: Sequence[Releasable], times: Times) -> Flow[Renewal]:
-    """Renews once; all attempts end within the times' timeout."""
+def renewal(held: Sequence[Releasable], times: Times, timeout: float | None = None) -> Flow[Renewal]:
+    """Renews once; all attempts end within `timeout` seconds, that of the times without it."""
+    timeout = times.renewal_timeout if timeout is None else timeout
     try:
-        reply = yield from send(_api.renew_call(held, times.ttl).within(times.renewal_timeout))
+        reply = yield from send(_api.renew_call(held, times.ttl).within(timeout))
         results = tuple(reply.many(RenewResult))
     except InvalidReleaseTokenError:
         return Lost("it was reserved anew under the same requester")

@@ -28,8 +28,8 @@ _BROKEN = (httpx.HTTPError, httpx.StreamError, ValueError)
 class EventStream:
     """A tenant's events in order, each once, across lost connections and replaced replicas: an iterator that ends with `close`.
 
-    As a context manager it connects when its block begins, so that nothing is missed that happens from then on; else at the first event
-    that is asked for.
+    As a context manager it connects when its block begins, so that nothing is missed that happens from then on, and closes when it ends;
+    else it connects at the first event that is asked for, and is open until it is closed.
     """
 
     def __init__(self, driver: Driver, cursor: Cursor) -> None:
