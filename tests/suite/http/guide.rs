@@ -87,9 +87,13 @@ fn a_page_that_says_something_else_is_noticed() {
 
 #[tokio::test]
 async fn the_guide_is_read_and_searched_in_a_browser_without_anything_from_elsewhere() {
-    let packages = root().join("tests/browser/node_modules/playwright-core");
-    let site = root().join("web/dist/guide/index.html");
-    assert!(packages.exists() && site.exists(), "run `make test`, or `npm ci` in tests/browser and `make web`");
+    // The dashboard, too: its icon is that of the guide, and a link of the guide leads there.
+    for made in
+        ["tests/browser/node_modules/playwright-core", "web/dist/guide/index.html", "web/dist/dashboard/index.html"]
+    {
+        let hint = "run `make test`, or `npm ci` in tests/browser and `make web`";
+        assert!(root().join(made).exists(), "{made} is missing: {hint}");
+    }
     let world = World::<1>::start().await;
     let ran = bound_to_test("node")
         .arg(root().join("tests/browser/guide.mjs"))
