@@ -168,7 +168,14 @@ class Servers:
     def replica(self, redis: Redis, workers: int | None = None, port: int | None = None) -> Server:
         port = port or free_port()
         replica = self.listening(Server, port, self.holdfast, "serve", env=self.environment(redis, port, workers))
-        until("a replica ready", lambda: replica.call("GET", "/readyz")[0] == 200)
+
+        def ready() -> bool:
+            try:
+                return replica.call("GET", "/readyz")[0] == 200
+            except OSError:
+                return False
+
+        until("a replica ready", ready)
         return replica
 
     def setup(self, workers: int | None = None, replicas: int = 1) -> Setup:

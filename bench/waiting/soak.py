@@ -65,11 +65,19 @@ def client(ports: list[int], key: str, who: str, stop) -> None:
                 time.sleep(0.01)
 
 
-def follow(setup: Setup, ledger: Ledger, on_event) -> None:
-    """Reads the tenant's events into the ledger until `on_event` answers true."""
+def stream(setup: Setup) -> http.client.HTTPResponse:
+    """The tenant's events from here on: an event that is missed would look like an error."""
     connection = http.client.HTTPConnection("127.0.0.1", setup.replicas[0].port, timeout=QUIET_S + 60)
     connection.request("GET", "/api/v1/events", headers={"X-Api-Key": setup.key})
-    lines, kind = connection.getresponse(), ""
+    lines = connection.getresponse()
+    while not lines.readline().startswith(b"id: "):
+        pass  # the head, which ends with the position that the stream starts from
+    return lines
+
+
+def follow(lines: http.client.HTTPResponse, ledger: Ledger, on_event) -> None:
+    """Reads events into the ledger until `on_event` answers true."""
+    kind = ""
     for line in lines:
         if line.startswith(b"event: "):
             kind = line[7:].strip().decode()
@@ -80,7 +88,6 @@ def follow(setup: Setup, ledger: Ledger, on_event) -> None:
             kind = ""
         if on_event():
             break
-    connection.close()
 
 
 def kill_and_restart(servers: Servers, setup: Setup, stop) -> None:
@@ -97,7 +104,7 @@ def measure(servers: Servers, hand_overs: int) -> tuple[list[Row], str]:
     ports = [replica.port for replica in setup.replicas]
     running = [multiprocessing.Process(target=clients, args=(ports, setup.key, number, stop), daemon=True) for number in range(PROCESSES)]
     killing = threading.Thread(target=kill_and_restart, args=(servers, setup, stop))
-    ended_at, shown, kills = [None], [time.monotonic()], [0]
+    ended_at, shown, events = [None], [time.monotonic()], stream(setup)
 
     def on_event() -> bool:
         now = time.monotonic()
@@ -113,7 +120,7 @@ def measure(servers: Servers, hand_overs: int) -> tuple[list[Row], str]:
         process.start()
     killing.start()
     try:
-        follow(setup, ledger, on_event)
+        follow(events, ledger, on_event)
     finally:
         stop.set()
         killing.join()

@@ -47,6 +47,10 @@ async fn who_waits_is_served_in_order_on_any_replica() {
     assert_eq!(waiting["waitExpiresAt"], first["waitExpiresAt"]);
     events.expect("WAITING").await;
     assert_eq!(waiting_count(&south, "r").await, 2);
+    let renewal =
+        json!([{"requester": "w0", "resource": "r", "releaseToken": held["releaseToken"], "ttlSeconds": 600}]);
+    assert_eq!(north.post("/Reservation/renew", renewal).await.body[0]["waiting"], 2);
+    events.expect("RENEWED").await;
 
     // The same wish is the same ticket.
     let again = wait_for(&south, "w1", "r", json!({})).await;

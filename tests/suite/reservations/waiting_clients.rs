@@ -1,6 +1,7 @@
 //! Waiting clients that stop, Redis that fails over under them, and whose clock counts.
 
 use std::{
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     redis::topologies::{SentinelSetup, tenant},
-    support::world::{Client, World, bound_to_test, call, signal_to, until},
+    support::world::{Client, World, bound_to_test, call, until},
 };
 
 /// A client of its own process: curl, whose output goes to a file.
@@ -33,6 +34,7 @@ impl Curl {
             .args(["-c", &script, "sh", &format!("{}/api/v1{path}", at.replica.url), at.key])
             .args([body.map(Value::to_string).unwrap_or_default(), out.path().to_str().unwrap().to_owned()])
             .stdout(Stdio::null())
+            .process_group(0)
             .spawn()
             .unwrap();
         Self { child, out }
@@ -40,11 +42,8 @@ impl Curl {
 
     /// Sends a signal to it and what it started.
     fn signal(&self, signal: &str) {
-        let children = Command::new("pgrep").args(["-P", &self.child.id().to_string()]).output().unwrap().stdout;
-        for pid in String::from_utf8(children).unwrap().lines() {
-            signal_to(pid.parse().unwrap(), signal);
-        }
-        signal_to(self.child.id(), signal);
+        let group = format!("-{}", self.child.id());
+        assert!(Command::new("kill").args([signal, "--", &group]).status().unwrap().success());
     }
 
     /// Its answers so far.
@@ -56,7 +55,7 @@ impl Curl {
 
 impl Drop for Curl {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        self.signal("-KILL");
         let _ = self.child.wait();
     }
 }

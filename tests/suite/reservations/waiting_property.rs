@@ -10,6 +10,7 @@ use proptest::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    tenant_state::TenantState,
     waiting_model::{Grant, State, Ticket, WaitingModel, Wish, last_of},
     world::{Answer, Client, Tenant, World},
 };
@@ -515,10 +516,18 @@ impl Pair<'_> {
 
     /// Lines hold live tickets only; of every ticket there is one entry; the counts of the state are right.
     fn look_at_keys(&self) {
-        let mut connection = self.world.redis.connection();
-        let lines: Vec<Vec<u8>> =
-            redis::cmd("ZRANGE").arg(self.key(":lines")).arg(0).arg(-1).query(&mut connection).unwrap();
-        let fields: Vec<Vec<u8>> = redis::cmd("HKEYS").arg(self.key(":tickets")).query(&mut connection).unwrap();
+        let (lines, fields, state, (now_s, now_us)): TicketKeys = redis::pipe()
+            .atomic()
+            .zrange(self.key(":lines"), 0, -1)
+            .hkeys(self.key(":tickets"))
+            .hget(self.key(":meta"), "state")
+            .cmd("TIME")
+            .query(&mut self.world.redis.connection())
+            .unwrap();
+        let now_ms = now_s * 1_000 + now_us / 1_000;
+        if self.model.grants.iter().any(|grant| grant.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms)) {
+            return; // it has ended since, or will by the next call
+        }
         let digits = |id: &str| id.replace('-', "").into_bytes();
         let waiting: BTreeSet<_> =
             self.model.waiting().into_iter().map(|at| digits(&self.model.tickets[at].id)).collect();
@@ -538,10 +547,13 @@ impl Pair<'_> {
         let live = |ticket: &&Ticket| matches!(ticket.state, State::Waiting | State::Granted);
         let live = self.model.tickets.iter().filter(live).count();
         assert!((live..=live + self.reset).contains(&wishes), "{wishes} wishes of {live} live tickets");
-        let [.., waits, tickets] = self.world.redis.tenant_state(&self.key(":meta")).rest;
+        let [.., waits, tickets] = TenantState::read(&state).rest;
         assert_eq!((waits as usize, tickets as usize), (waiting.len(), all.len()), "counts of the state");
     }
 }
+
+/// Members of lines, fields of tickets, the tenant's state, and Redis' clock, of one moment.
+type TicketKeys = (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<u8>, (i64, i64));
 
 enum TokenPlace {
     Known,
