@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve growth replicas idle start peers
-.PHONY: help run build web fmt check lint doc test screenshots test-long test-hour need-test \
+.PHONY: help run build web fmt check lint doc clients test screenshots test-long test-hour need-test \
 	bench bench-build bench-tools bench-core bench-functions bench-streams bench-waiting $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
@@ -71,6 +71,14 @@ doc: ## build the documentation of the code and say where it is
 	scripts/need cargo cc
 	cargo doc --no-deps --document-private-items --locked
 	@echo $(TARGET)/doc/holdfast/index.html
+
+GENERATE = tests/clients/.venv/bin/python tests/clients/generated/generate.py
+
+clients: $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## generate clients for Python, TypeScript, Java and Go, and check them
+	rm -rf $(TARGET)/clients && mkdir -p $(TARGET)/clients
+	for language in python typescript java go; do \
+		$(GENERATE) $$language openapi/openapi.json $(TARGET)/clients || exit 1; \
+	done
 
 # The suite comes last, so that the output ends with its count of passed and failed tests.
 # More threads than cores: the tests wait for processes and deadlines more than they compute.

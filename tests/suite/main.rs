@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "nobody imports a test")]
 
 mod cli;
+mod clients;
 mod code;
 mod events;
 mod http;

@@ -252,7 +252,7 @@ fn granted(
 /// A ticket.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename = "Ticket", rename_all = "camelCase")]
+#[oai(rename = "TicketState", rename_all = "camelCase")]
 struct TicketResult {
     ticket: String,
     status: Word<TicketStatus>,

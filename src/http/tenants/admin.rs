@@ -289,7 +289,9 @@ impl IssuerChange {
 }
 
 /// An issuer of tokens as it may be shown.
+// Not `Issuer` in the document: generators call a variable of it as they call its property.
 #[derive(Debug, Serialize, Object)]
+#[oai(rename = "TrustedIssuer")]
 struct Issuer {
     kind: Word<IssuerKind>,
     issuer: Option<String>,

@@ -178,7 +178,7 @@ struct ExchangeRequest {
 /// A token of ours.
 #[derive(Debug, Serialize, Object)]
 #[serde(rename_all = "camelCase")]
-#[oai(rename = "AccessToken", rename_all = "camelCase")]
+#[oai(rename = "TokenGrant", rename_all = "camelCase")]
 struct Exchanged {
     /// To send as `Authorization: Bearer`, or, on streams, as `?api_key=`.
     access_token: String,

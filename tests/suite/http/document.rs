@@ -215,7 +215,7 @@ async fn succeed(world: &World<2>) -> (Tenant, Credentials, HashMap<&'static str
                 .into_boxed_str(),
         )
     };
-    let ticket_example = own(&DOCUMENT["components"]["schemas"]["Ticket"]["example"]["ticket"]);
+    let ticket_example = own(&DOCUMENT["components"]["schemas"]["TicketState"]["example"]["ticket"]);
     let real = HashMap::from([
         (example("Key"), key),
         (example("Connection"), own(&connection["id"])),
