@@ -33,7 +33,10 @@ async function isWhole(page) {
 
 /** Waits until one of the numbers above the charts is so. */
 async function figure(page, id, expected) {
-  await page.locator(`#${id}`).filter({ hasText: new RegExp(`^${expected}$`) }).waitFor({ timeout: TRIES_MS });
+  await page
+    .locator(`#${id}`)
+    .filter({ hasText: new RegExp(`^${expected}$`) })
+    .waitFor({ timeout: TRIES_MS });
 }
 
 async function numberIn(page, id) {
@@ -42,10 +45,19 @@ async function numberIn(page, id) {
 
 async function theFirstPageIsLight(browser) {
   const { context, page } = await open(browser, '#/reservations');
-  const loaded = () => page.evaluate(() => performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => /\.js$/.test(name)));
+  const loaded = () =>
+    page.evaluate(() =>
+      performance
+        .getEntriesByType('resource')
+        .map((entry) => entry.name)
+        .filter((name) => /\.js$/.test(name)),
+    );
   const before = await loaded();
   assert.ok(before.length > 0);
-  assert.deepEqual(before.filter((name) => /charts|uplot/i.test(name)), []);
+  assert.deepEqual(
+    before.filter((name) => /charts|uplot/i.test(name)),
+    [],
+  );
   await page.keyboard.press('g');
   await page.keyboard.press('c');
   await page.getByRole('heading', { level: 1, name: 'Charts' }).waitFor();
@@ -56,7 +68,10 @@ async function theFirstPageIsLight(browser) {
 /** Twelve grants: four are released, three expire, one served a wait, and the others stay. */
 async function theHistoryIsCounted(browser) {
   const who = named('w');
-  await send('POST', '/Resource/register', [{ name: named('pool'), capacity: 3 }, { name: named('door'), blocks: [named('hall')] }]);
+  await send('POST', '/Resource/register', [
+    { name: named('pool'), capacity: 3 },
+    { name: named('door'), blocks: [named('hall')] },
+  ]);
   const released = [];
   for (let n = 0; n < 3; n++) released.push(await reserve({ resource: named(`released-${n}`), requester: who }));
   for (let n = 0; n < 3; n++) await reserve({ resource: named(`expires-${n}`), requester: who, ttlSeconds: 1 });
@@ -64,13 +79,15 @@ async function theHistoryIsCounted(browser) {
   await reserve({ resource: named('pool'), requester: who, quantity: 3 });
   await reserve({ resource: named('door'), requester: who, ttlSeconds: 3_600 });
   const wished = await reserve({ resource: named('wished'), requester: who });
+  const began = Date.now();
   const wish = { resource: named('wished'), requester: named('late'), waitSeconds: 600, keepAliveSeconds: 600 };
   await send('POST', '/Reservation/reserve', [wish]);
-  const began = Date.now();
   await new Promise((resolve) => setTimeout(resolve, 1_200)); // a time that is waited
   for (const grant of [...released, wished]) await release(grant);
   const waitedMs = Date.now() - began;
-  await send('POST', '/Reservation/transactions', [{ method: 'ALL_OR_NONE', requestType: 'RESERVE', requests: [{ resource: named('group'), requester: who }] }]);
+  await send('POST', '/Reservation/transactions', [
+    { method: 'ALL_OR_NONE', requestType: 'RESERVE', requests: [{ resource: named('group'), requester: who }] },
+  ]);
   await send('POST', '/Reservation/reserve', [{ ...wish, requester: named('later') }]);
   await until(async () => !(await held()).some((row) => row.resource.includes('expires-')), 'what expires has expired');
 
@@ -83,8 +100,8 @@ async function theHistoryIsCounted(browser) {
   await figure(page, 'held-now', 8); // endless, three slots, the door and its hall, wished, the group
   await figure(page, 'waiting-now', 1);
   const wait = await page.getByRole('figure', { name: 'How long somebody waited' }).textContent();
-  assert.match(wait, /Of 1 wait half took at most 1\.\d s/);
-  assert.ok(waitedMs < 10_000, 'the machine was too slow for this check');
+  const seconds = Number(wait.match(/Of 1 wait half took at most (\d+(\.\d)?) s/)?.[1]);
+  assert.ok(seconds >= 1.2 && seconds * 1_000 <= waitedMs + 100, `${seconds} s of ${waitedMs} ms`);
   const hold = await page.getByRole('figure', { name: 'How long things were held' }).textContent();
   assert.match(hold, /Of 7 holds half took at most/);
   assert.equal(await lastOf(page, 'Held', 0), '8');
@@ -97,7 +114,8 @@ async function held() {
 }
 
 async function until(isSo, what) {
-  for (const end = Date.now() + TRIES_MS; !(await isSo()); await new Promise((resolve) => setTimeout(resolve, 100))) assert.ok(Date.now() < end, what);
+  for (const end = Date.now() + TRIES_MS; !(await isSo()); await new Promise((resolve) => setTimeout(resolve, 100)))
+    assert.ok(Date.now() < end, what);
 }
 
 /** The newest row of a chart's table. */
@@ -111,7 +129,11 @@ async function lastOf(page, chart, column) {
 async function liveEventsAreCounted(browser) {
   const { context, page } = await open(browser, '#/charts');
   await isWhole(page);
-  const [grants, heldNow, refusals] = [await numberIn(page, 'grants'), await numberIn(page, 'held-now'), await numberIn(page, 'refusals')];
+  const [grants, heldNow, refusals] = [
+    await numberIn(page, 'grants'),
+    await numberIn(page, 'held-now'),
+    await numberIn(page, 'refusals'),
+  ];
   assert.equal(refusals, 0, 'the service keeps none');
   const grant = await reserve({ resource: named('live'), requester: named('w') }, elsewhere);
   await send('POST', '/Reservation/reserve', [{ resource: named('live'), requester: named('other') }], elsewhere);
@@ -122,12 +144,15 @@ async function liveEventsAreCounted(browser) {
   await figure(page, 'held-now', heldNow);
   assert.equal(page.loads, 1);
   // The pictures are drawn, in colours of this page.
-  const drawn = await page.locator('.plot canvas').evaluateAll((canvases) => canvases.map((canvas) => {
-    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-    const colours = new Set();
-    for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) colours.add(`${data[at]},${data[at + 1]},${data[at + 2]}`);
-    return colours.has('15,118,110') || colours.has('52,87,177');
-  }));
+  const drawn = await page.locator('.plot canvas').evaluateAll((canvases) =>
+    canvases.map((canvas) => {
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      const colours = new Set();
+      for (let at = 0; at < data.length; at += 4)
+        if (data[at + 3] === 255) colours.add(`${data[at]},${data[at + 1]},${data[at + 2]}`);
+      return colours.has('15,118,110') || colours.has('52,87,177');
+    }),
+  );
   assert.deepEqual(drawn, [true, true, true, true, true]);
   return context;
 }
@@ -135,7 +160,11 @@ async function liveEventsAreCounted(browser) {
 async function longHoldsAreListed(browser) {
   const { context, page } = await open(browser, '#/charts');
   const longest = page.getByRole('region', { name: /^Held longest/ });
-  await longest.getByRole('row').nth(1).filter({ hasText: named('endless') }).waitFor();
+  await longest
+    .getByRole('row')
+    .nth(1)
+    .filter({ hasText: named('endless') })
+    .waitFor();
   const endless = page.getByRole('region', { name: /^Held without an end/ });
   await endless.getByText(named('endless')).waitFor();
   assert.equal(await endless.getByText(named('door')).count(), 0);
@@ -157,7 +186,11 @@ async function tablesTellTheSame(browser) {
   await chart.locator('summary').focus();
   await page.keyboard.press('Enter');
   await chart.getByRole('columnheader', { name: 'expiries' }).waitFor();
-  const columns = await chart.locator('tbody tr').evaluateAll((trs) => [0, 1].map((column) => trs.reduce((sum, tr) => sum + Number(tr.querySelectorAll('td')[column].textContent), 0)));
+  const columns = await chart
+    .locator('tbody tr')
+    .evaluateAll((trs) =>
+      [0, 1].map((column) => trs.reduce((sum, tr) => sum + Number(tr.querySelectorAll('td')[column].textContent), 0)),
+    );
   assert.deepEqual(columns, [await numberIn(page, 'grants'), await numberIn(page, 'expiries')]);
   return context;
 }

@@ -19,7 +19,10 @@ billing.gateway.CardDeclined: insufficient funds`;
 
 await run([
   ['there is something to look at', fill],
-  ...Object.entries(LOOKS).map(([look, options]) => [`queues, usage and charts are accessible: ${look}`, (browser) => everyPlace(browser, look, options)]),
+  ...Object.entries(LOOKS).map(([look, options]) => [
+    `queues, usage and charts are accessible: ${look}`,
+    (browser) => everyPlace(browser, look, options),
+  ]),
 ]);
 
 async function fill() {
@@ -34,15 +37,30 @@ async function fill() {
   await please('bullmq images plain,priority,progress,fail,flaky,delayed,later');
   const pushed = await send('POST', '/connections', { name: 'billing', framework: 'celery' });
   billing = pushed.id;
-  for (const [n, state] of ['completed', 'active', 'failed', 'completed', 'failed'].entries()) await pushJob(pushed, `charge-${n}`, state);
-  for (const [label, scopes] of [['ci', ['read', 'write']], ['grafana', ['read']], ['on-call laptop', ['read', 'write', 'admin']]]) await send('POST', '/keys', { label, scopes });
+  for (const [n, state] of ['completed', 'active', 'failed', 'completed', 'failed'].entries())
+    await pushJob(pushed, `charge-${n}`, state);
+  for (const [label, scopes] of [
+    ['ci', ['read', 'write']],
+    ['grafana', ['read']],
+    ['on-call laptop', ['read', 'write', 'admin']],
+  ])
+    await send('POST', '/keys', { label, scopes });
   await reserve({ resource: 'nightly-report', requester: 'cron@db-1' });
   await reserve({ resource: 'migration', requester: 'api@web-2', note: 'nobody knows why' });
   for (let n = 0; n < 24; n++) {
-    const grant = await reserve({ resource: `build-${n % 5}-${n}`, requester: `ci@runner-${n % 4}`, ttlSeconds: n % 3 === 0 ? 1 : 900 });
-    if (n % 4 === 0) await send('POST', '/Reservation/unreserve', [{ resource: grant.resource, requester: grant.requester, releaseToken: grant.releaseToken }]);
+    const grant = await reserve({
+      resource: `build-${n % 5}-${n}`,
+      requester: `ci@runner-${n % 4}`,
+      ttlSeconds: n % 3 === 0 ? 1 : 900,
+    });
+    if (n % 4 === 0)
+      await send('POST', '/Reservation/unreserve', [
+        { resource: grant.resource, requester: grant.requester, releaseToken: grant.releaseToken },
+      ]);
   }
-  await send('POST', '/Reservation/reserve', [{ resource: 'migration', requester: 'api@web-3', waitSeconds: 3_000, keepAliveSeconds: 3_000 }]);
+  await send('POST', '/Reservation/reserve', [
+    { resource: 'migration', requester: 'api@web-3', waitSeconds: 3_000, keepAliveSeconds: 3_000 },
+  ]);
 }
 
 /** What a worker of somebody's would send of a job that goes all its way to a state. */
@@ -50,20 +68,32 @@ async function pushJob({ id, ingestKey }, externalId, last) {
   const began = Date.now() - 9_000;
   const steps = ['queued', 'active', ...(last === 'active' ? [] : [last])];
   const events = steps.map((state, at) => ({
-    type: 'job:state_change', framework: 'celery', connectionId: id, timestamp: new Date(began + at * 2_400).toISOString(),
+    type: 'job:state_change',
+    framework: 'celery',
+    connectionId: id,
+    timestamp: new Date(began + at * 2_400).toISOString(),
     job: {
-      externalId, name: 'billing.charge', queue: 'billing', state, workerId: 'billing@app-2', attempt: 1, maxRetries: 3,
+      externalId,
+      name: 'billing.charge',
+      queue: 'billing',
+      state,
+      workerId: 'billing@app-2',
+      attempt: 1,
+      maxRetries: 3,
       ...(state === 'failed' && { error: "CardDeclined('insufficient funds')", stacktrace: TRACE }),
     },
   }));
   const response = await fetch(`${HERE}/api/ingest`, {
-    method: 'POST', headers: { Authorization: `Bearer ${ingestKey}`, 'Content-Type': 'application/json' }, body: JSON.stringify({ events }),
+    method: 'POST',
+    headers: { Authorization: `Bearer ${ingestKey}`, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ events }),
   });
   if (response.status !== 202) throw new Error(`${response.status}: ${await response.text()}`);
 }
 
 async function watched(name) {
-  const isWatched = async () => (await send('GET', '/connections')).connections.some((one) => one.name === name && one.health.connectedSince !== null);
+  const isWatched = async () =>
+    (await send('GET', '/connections')).connections.some((one) => one.name === name && one.health.connectedSince !== null);
   while (!(await isWatched())) await new Promise((resolve) => setTimeout(resolve, 200));
 }
 

@@ -40,7 +40,9 @@ function limit(page, type) {
 
 async function administer(method, path, body) {
   const response = await fetch(`${HERE}/api/v1/admin/tenants${path}`, {
-    method, headers: { 'X-Admin-Key': ADMIN_KEY, 'Content-Type': 'application/json' }, ...(body && { body: JSON.stringify(body) }),
+    method,
+    headers: { 'X-Admin-Key': ADMIN_KEY, 'Content-Type': 'application/json' },
+    ...(body && { body: JSON.stringify(body) }),
   });
   assert.ok(response.ok, `${method} ${path}: ${response.status}`);
   return response.status === 204 ? undefined : response.json();
@@ -62,11 +64,17 @@ async function limitsAreSeen(browser) {
   }
   const held = [];
   for (let n = 0; n < 3; n++) held.push(await reserve({ resource: named(`used-${n}`), requester: named('w') }));
-  await limit(page, 'ConcurrentReservations').getByText(/^3 of /).first().waitFor({ timeout: USAGE_MS });
+  await limit(page, 'ConcurrentReservations')
+    .getByText(/^3 of /)
+    .first()
+    .waitFor({ timeout: USAGE_MS });
   const meter = limit(page, 'ConcurrentReservations').getByRole('meter', { name: 'Reservations held at once' });
   assert.equal(await meter.evaluate((element) => element.value), 3);
   for (const grant of held) await release(grant);
-  await limit(page, 'ConcurrentReservations').getByText(/^0 of /).first().waitFor({ timeout: USAGE_MS });
+  await limit(page, 'ConcurrentReservations')
+    .getByText(/^0 of /)
+    .first()
+    .waitFor({ timeout: USAGE_MS });
   assert.equal(page.loads, 1);
   return context;
 }
@@ -74,7 +82,9 @@ async function limitsAreSeen(browser) {
 async function aNearLimitIsSaid(browser) {
   const tenant = await administer('POST', '', { name: named('small'), tier: 'Free' });
   const key = { key: tenant.apiKey };
-  const most = (await send('GET', '/session', undefined, key)).usage.find((usage) => usage.limitType === 'ConcurrentReservations').limit;
+  const most = (await send('GET', '/session', undefined, key)).usage.find(
+    (usage) => usage.limitType === 'ConcurrentReservations',
+  ).limit;
   const batch = Array.from({ length: most }, (_, n) => ({ resource: `r-${n}`, requester: 'w' }));
   await send('POST', '/Reservation/reserve', batch.slice(0, Math.ceil(most * 0.9)), key);
   const { context, page } = await open(browser, '#/usage', { key: tenant.apiKey });
@@ -84,7 +94,12 @@ async function aNearLimitIsSaid(browser) {
   await send('POST', '/Reservation/reserve', batch.slice(Math.ceil(most * 0.9)), key);
   await reservations.getByText('reached').waitFor({ timeout: USAGE_MS });
   // The one key of the tier is used up as well; the nearest stand first.
-  const first = await page.locator('.limit').evaluateAll((cards) => cards.slice(0, 2).map((card) => card.dataset.limit).sort());
+  const first = await page.locator('.limit').evaluateAll((cards) =>
+    cards
+      .slice(0, 2)
+      .map((card) => card.dataset.limit)
+      .sort(),
+  );
   assert.deepEqual(first, ['ApiKeys', 'ConcurrentReservations']);
   await administer('DELETE', `/${tenant.tenantId}`);
   await page.locator('#key').waitFor({ timeout: USAGE_MS });
@@ -100,8 +115,16 @@ async function secretOf(page, what) {
 
 /** Everything that a script, or who sits down at this browser next, could find. */
 async function keptIn(page) {
-  const own = await page.evaluate(() => [document.documentElement.outerHTML, ...[...document.querySelectorAll('input')].map((input) => input.value),
-    JSON.stringify(localStorage), JSON.stringify(sessionStorage), location.href, JSON.stringify(history.state)].join('\n'));
+  const own = await page.evaluate(() =>
+    [
+      document.documentElement.outerHTML,
+      ...[...document.querySelectorAll('input')].map((input) => input.value),
+      JSON.stringify(localStorage),
+      JSON.stringify(sessionStorage),
+      location.href,
+      JSON.stringify(history.state),
+    ].join('\n'),
+  );
   return `${own}\n${JSON.stringify(await page.context().storageState())}`;
 }
 
@@ -109,7 +132,8 @@ async function makeKey(page, label, scopes) {
   await page.getByRole('button', { name: 'New API key' }).click();
   const dialog = page.getByRole('dialog', { name: 'New API key' });
   await dialog.getByLabel('Label').fill(label);
-  for (const scope of ['read', 'write', 'admin']) await dialog.getByLabel(new RegExp(`^${scope}:`)).setChecked(scopes.includes(scope));
+  for (const scope of ['read', 'write', 'admin'])
+    await dialog.getByLabel(new RegExp(`^${scope}:`)).setChecked(scopes.includes(scope));
   await dialog.getByRole('button', { name: 'Make the key' }).click();
   return secretOf(page, 'API key');
 }
@@ -244,14 +268,20 @@ async function tenantsTakeTheAdminKey(browser) {
   await drawer(page).getByText('after 1 m 00 s').waitFor();
   const { tenantId } = await send('GET', '/session', undefined, { key });
   const changed = await administer('GET', `/${tenantId}`);
-  assert.deepEqual([changed.tier, changed.requireRegistration, changed.defaultTtlSeconds, changed.maxTtlSeconds], ['Pro', true, 60, 3_600]);
+  assert.deepEqual(
+    [changed.tier, changed.requireRegistration, changed.defaultTtlSeconds, changed.maxTtlSeconds],
+    ['Pro', true, 60, 3_600],
+  );
 
   // What does not go together is told where it was asked for.
   await drawer(page).getByRole('button', { name: 'Change…' }).click();
   await dialog.getByLabel('Time to live where a request names none, in seconds').fill('7200');
   await field.fill(ADMIN_KEY);
   await dialog.getByRole('button', { name: 'Change' }).click();
-  await dialog.getByRole('alert').filter({ hasText: /defaultTtlSeconds|maxTtlSeconds|default|longest/i }).waitFor();
+  await dialog
+    .getByRole('alert')
+    .filter({ hasText: /defaultTtlSeconds|maxTtlSeconds|default|longest/i })
+    .waitFor();
   await page.keyboard.press('Escape');
 
   await drawer(page).getByRole('button', { name: 'Delete…' }).click();

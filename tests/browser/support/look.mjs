@@ -15,13 +15,24 @@ export const LOOKS = {
 
 export async function lookAt(page, name, look) {
   if (SHOTS) await page.screenshot({ path: `${SHOTS}/${name}-${look}.png` });
-  const overflow = await page.evaluate(() => Math.max(...[document.documentElement, ...document.querySelectorAll('dialog[open]')]
-    .map((element) => element.scrollWidth - element.clientWidth)));
+  const overflow = await page.evaluate(() =>
+    Math.max(
+      ...[document.documentElement, ...document.querySelectorAll('dialog[open]')].map(
+        (element) => element.scrollWidth - element.clientWidth,
+      ),
+    ),
+  );
   assert.ok(overflow <= 0, `${name}, ${look}: the page is ${overflow} px wider than the window`);
   await page.evaluate(AXE);
   const found = await page.evaluate(async () => {
     const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.html} ${node.failureSummary}`).join(' | ')}`);
+    return violations.map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes
+          .slice(0, 3)
+          .map((node) => `${node.html} ${node.failureSummary}`)
+          .join(' | ')}`,
+    );
   });
   assert.deepEqual(found, [], `${name}, ${look}`);
 }

@@ -6,7 +6,7 @@ type Schemas = components['schemas'];
 export type Shape<Name extends keyof Schemas> = Schemas[Name];
 
 export type Reservation = Shape<'ActiveReservation'>;
-export type Ticket = Shape<'WaitingRow'>;
+export type Ticket = Shape<'WaitingTicket'>;
 export type Resource = Shape<'Resource'>;
 export type ResourceDefinition = Shape<'ResourceDefinition'>;
 export type Session = Shape<'Session'>;
@@ -18,12 +18,12 @@ export type EventType = Shape<'EventType'>;
 export type ErrorBody = Shape<'ErrorBody'>;
 export type ErrorCode = Shape<'ErrorCode'>;
 
-export type Connection = Shape<'ConnectionRow'>;
-export type Job = Shape<'JobRow'>;
-export type JobDetails = Shape<'JobWithDetails'>;
+export type Connection = Shape<'Connection'>;
+export type Job = Shape<'Job'>;
+export type JobDetails = Shape<'JobDetails'>;
 export type JobState = Shape<'JobState'>;
-export type Queue = Shape<'QueueRow'>;
-export type Worker = Shape<'WorkerRow'>;
+export type Queue = Shape<'Queue'>;
+export type Worker = Shape<'Worker'>;
 export type ApiKey = Shape<'Key'>;
 export type Tenant = Shape<'Tenant'>;
 export type Tier = Shape<'Tier'>;

@@ -23,6 +23,9 @@ export interface Pace {
   everyMs: number;
 }
 
+/** What is asked for may change with each letter that is typed: it is read when it stays so for this long. */
+const SETTLED_MS = 150;
+
 const NOTHING = { value: undefined, asOfMs: 0, fault: null };
 
 /**
@@ -34,6 +37,7 @@ export function useReading<T>(read: (signal: AbortSignal) => Promise<T>, keys: r
   const [state, setState] = useState<Omit<Reading<T>, 'again'> & { of: string }>({ ...NOTHING, of: '' });
   const of = JSON.stringify(keys);
   const asked = useRef<() => void>(() => {});
+  const isFirst = useRef(true);
   const current = useRef(read);
   current.current = read;
 
@@ -71,7 +75,8 @@ export function useReading<T>(read: (signal: AbortSignal) => Promise<T>, keys: r
       const waitMs = Math.max(0, notBeforeMs - performance.now());
       if (!isReading && performance.now() + waitMs < dueAtMs) plan(waitMs);
     };
-    void run();
+    plan(isFirst.current ? 0 : SETTLED_MS);
+    isFirst.current = false;
     return () => {
       stop.abort();
       clearTimeout(timer);

@@ -5,7 +5,13 @@ import { useId, useRef, useState } from 'preact/hooks';
 
 import { Modal } from './dialog';
 
-export function SecretDialog({ title, what, text, onClose, children }: {
+export function SecretDialog({
+  title,
+  what,
+  text,
+  onClose,
+  children,
+}: {
   title: string;
   /** What it is: `API key`. */
   what: string;
@@ -18,7 +24,11 @@ export function SecretDialog({ title, what, text, onClose, children }: {
       <div class="dialog-body">
         <Secret what={what} text={text} />
         {children}
-        <div class="dialog-actions"><button type="button" class="primary" onClick={onClose}>Done</button></div>
+        <div class="dialog-actions">
+          <button type="button" class="primary" onClick={onClose}>
+            Done
+          </button>
+        </div>
       </div>
     </Modal>
   );
@@ -43,11 +53,24 @@ export function Secret({ what, text }: { what: string; text: string }): JSX.Elem
     <div class="field">
       <label for={id}>{what}</label>
       <div class="field-row">
-        <input ref={field} id={id} class="secret" readOnly value={text} spellcheck={false} autocomplete="off"
-          aria-describedby={`${id}-hint`} onFocus={(focus) => focus.currentTarget.select()} />
-        <button type="button" onClick={() => void copy()}>Copy</button>
+        <input
+          ref={field}
+          id={id}
+          class="secret"
+          readOnly
+          value={text}
+          spellcheck={false}
+          autocomplete="off"
+          aria-describedby={`${id}-hint`}
+          onFocus={(focus) => focus.currentTarget.select()}
+        />
+        <button type="button" onClick={() => void copy()}>
+          Copy
+        </button>
       </div>
-      <p class="hint" id={`${id}-hint`}>It is shown this once: only its hash is stored, so nobody can show it again.</p>
+      <p class="hint" id={`${id}-hint`}>
+        It is shown this once: only its hash is stored, so nobody can show it again.
+      </p>
       <p role="status">{said}</p>
     </div>
   );

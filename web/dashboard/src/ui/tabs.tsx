@@ -10,7 +10,13 @@ export interface Tab {
   count?: string | undefined;
 }
 
-export function Tabs({ view, label, tabs, current, kept }: {
+export function Tabs({
+  view,
+  label,
+  tabs,
+  current,
+  kept,
+}: {
   view: string;
   label: string;
   tabs: readonly Tab[];
@@ -22,7 +28,8 @@ export function Tabs({ view, label, tabs, current, kept }: {
     <nav class="tabs" aria-label={label}>
       {tabs.map((tab) => (
         <a key={tab.id} href={hrefOf(view, { ...kept, show: tab.id })} aria-current={tab.id === current ? 'page' : undefined}>
-          {tab.title}{tab.count !== undefined && <span class="tab-count">{tab.count}</span>}
+          {tab.title}
+          {tab.count !== undefined && <span class="tab-count">{tab.count}</span>}
         </a>
       ))}
     </nav>

@@ -41,6 +41,7 @@ export function Chart(props: ChartProps): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const [at, setAt] = useState<number | null>(null); // the minute that is pointed at
+  const [isTableOpen, setTableOpen] = useState(false);
   const id = useId();
   const dark = isDark();
 
@@ -70,27 +71,50 @@ export function Chart(props: ChartProps): JSX.Element {
       <ul class="legend" aria-hidden="true">
         <li class="number">{clock.format((xs[shownAt] ?? 0) * 1000)}</li>
         {lines.map((line) => (
-          <li key={line.label}><i data-colour={line.colour} data-dashed={line.dash !== undefined} /> {line.label} <strong class="number">{wordsOf(line.values, shownAt, at === null, format)}</strong></li>
+          <li key={line.label}>
+            <i data-colour={line.colour} data-dashed={line.dash !== undefined} /> {line.label}{' '}
+            <strong class="number">{wordsOf(line.values, shownAt, at === null, format)}</strong>
+          </li>
         ))}
       </ul>
-      <details>
+      <details onToggle={(toggle) => setTableOpen(toggle.currentTarget.open)}>
         <summary>As a table</summary>
-        <div class="chart-table" tabIndex={0} role="region" aria-label={`${title}, as a table`}>
-          <table>
-            <thead><tr><th scope="col">Minute</th>{lines.map((line) => <th key={line.label} scope="col">{line.label}</th>)}</tr></thead>
-            <tbody>
-              {xs.map((x, row) => (lines.some((line) => line.values[row] != null)
-                ? (
-                  <tr key={x}>
-                    <th scope="row">{clock.format(x * 1000)}</th>
-                    {lines.map((line) => <td key={line.label}>{line.values[row] == null ? '' : format(line.values[row])}</td>)}
-                  </tr>
-                ) : null)).reverse()}
-            </tbody>
-          </table>
-        </div>
+        {isTableOpen && <MinuteTable {...props} />}
       </details>
     </figure>
+  );
+}
+
+/** The newest minute first; those with nothing to tell are left out. */
+function MinuteTable({ title, xs, lines, format }: ChartProps): JSX.Element {
+  const rows = xs
+    .map((x, at) => ({ x, values: lines.map((line) => line.values[at] ?? null) }))
+    .filter((row) => row.values.some((value) => value !== null));
+  return (
+    <div class="chart-table" tabIndex={0} role="region" aria-label={`${title}, as a table`}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Minute</th>
+            {lines.map((line) => (
+              <th key={line.label} scope="col">
+                {line.label}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.reverse().map((row) => (
+            <tr key={row.x}>
+              <th scope="row">{clock.format(row.x * 1000)}</th>
+              {row.values.map((value, at) => (
+                <td key={lines[at]?.label}>{value === null ? '' : format(value)}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
 
@@ -102,15 +126,26 @@ function wordsOf(values: Line, at: number, isLatest: boolean, format: (value: nu
 
 function dataOf({ xs, lines, isLogarithmic }: ChartProps): uPlot.AlignedData {
   // A logarithm has no zero.
-  return [xs, ...lines.map((line) => (isLogarithmic ? line.values.map((value) => (value === null ? null : Math.max(1, value))) : line.values))];
+  return [
+    xs,
+    ...lines.map((line) =>
+      isLogarithmic ? line.values.map((value) => (value === null ? null : Math.max(1, value))) : line.values,
+    ),
+  ];
 }
 
 function optionsOf(props: ChartProps, element: HTMLElement, onPoint: (at: number | null) => void): uPlot.Options {
   const style = getComputedStyle(element);
   const colour = (name: string): string => resolved(element, style.getPropertyValue(name));
   // Of a logarithm's many lines those of the powers of ten.
-  const powers = (_: uPlot, splits: number[]): number[] => splits.map((y) => (Number.isInteger(Math.log10(y)) ? y : null)) as number[];
-  const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif' };
+  const powers = (_: uPlot, splits: number[]): number[] =>
+    splits.map((y) => (Number.isInteger(Math.log10(y)) ? y : null)) as number[];
+  const axis = {
+    stroke: colour('--quiet'),
+    grid: { stroke: colour('--line'), width: 1 },
+    ticks: { show: false },
+    font: '11px system-ui, sans-serif',
+  };
   return {
     width: element.clientWidth,
     height: HEIGHT,
@@ -119,7 +154,14 @@ function optionsOf(props: ChartProps, element: HTMLElement, onPoint: (at: number
     scales: {
       x: { time: true },
       y: props.isLogarithmic
-        ? { distr: 3, log: 10, range: (_, least, most) => [10 ** Math.floor(Math.log10(least || 1)), 10 ** Math.max(1, Math.ceil(Math.log10((most || 1) * 1.01)))] }
+        ? {
+            distr: 3,
+            log: 10,
+            range: (_, least, most) => [
+              10 ** Math.floor(Math.log10(least || 1)),
+              10 ** Math.max(1, Math.ceil(Math.log10((most || 1) * 1.01))),
+            ],
+          }
         : { range: (_, __, most) => [0, Math.max(4, Math.ceil((most ?? 0) * 1.08))] },
     },
     axes: [

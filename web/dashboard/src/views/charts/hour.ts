@@ -9,6 +9,7 @@ import type { StreamEvent } from '../../live/events';
 export const MINUTE_MS = 60_000;
 export const MINUTES = 60;
 const MOST_SPANS = 400_000; // of holds and waits that ended; the oldest go first
+const MOST_TIMES = 20_000; // of one minute: percentiles of so many are good enough
 
 /** A time in which something was held, or waited for. */
 interface Span {
@@ -90,7 +91,8 @@ export class Hour {
         this.#resets.push(atMs);
         break;
       case 'WAIT_ENDED':
-        if (event.ticket && event.waitedMs != null) this.#waits.push({ name: event.ticket, fromMs: atMs - event.waitedMs, toMs: atMs });
+        if (event.ticket && event.waitedMs != null)
+          this.#waits.push({ name: event.ticket, fromMs: atMs - event.waitedMs, toMs: atMs });
         break;
       case 'RESERVE_FAILED':
       case 'TRANSACTION_ROLLED_BACK':
@@ -114,7 +116,10 @@ export class Hour {
     const waiting = this.#levels(minutes, nowMs, this.#waitSpans(present, nowMs));
     const known = minutes.filter(isKnown).map((minute) => this.#minutes.get(minute) ?? NONE);
     const sum = (read: (counts: Counts) => number): number => known.reduce((total, counts) => total + read(counts), 0);
-    const [hold, wait] = [this.#percentiles(minutes, (counts) => counts.holdsMs), this.#percentiles(minutes, (counts) => counts.waitsMs)];
+    const [hold, wait] = [
+      this.#percentiles(minutes, (counts) => counts.holdsMs),
+      this.#percentiles(minutes, (counts) => counts.waitsMs),
+    ];
     return {
       minutes: minutes.map((minute) => (minute * MINUTE_MS) / 1000),
       held: held.map((level, at) => (isKnown(minutes[at] ?? 0) ? level : null)),
@@ -151,14 +156,14 @@ export class Hour {
   /** Somebody who waited has it now. */
   #served(event: StreamEvent, atMs: number): void {
     if (!event.ticket || event.waitedMs == null) return;
-    this.#at(atMs).waitsMs.push(event.waitedMs);
+    keep(this.#at(atMs).waitsMs, event.waitedMs);
     this.#waits.push({ name: event.ticket, fromMs: atMs - event.waitedMs, toMs: atMs });
   }
 
   #end(ended: StreamEvent | EventChange, atMs: number): void {
     if (!ended.fencingToken) return;
     const fromMs = ended.fencingToken / 1000;
-    this.#at(atMs).holdsMs.push(Math.max(0, atMs - fromMs));
+    keep(this.#at(atMs).holdsMs, Math.max(0, atMs - fromMs));
     for (const name of namesOf(ended)) this.#holds.push({ name, fromMs, toMs: atMs });
   }
 
@@ -188,7 +193,9 @@ export class Hour {
     const ended = new Set(this.#holds.map((span) => endsOf(span.name, span.fromMs)));
     return [...this.#granted].flatMap(([name, fromMs]) => {
       const resetMs = this.#resets.filter((atMs) => atMs >= fromMs).sort((a, b) => a - b)[0];
-      return resetMs === undefined || isHeld.has(name) || ended.has(endsOf(name, fromMs)) ? [] : [{ name, fromMs, toMs: resetMs }];
+      return resetMs === undefined || isHeld.has(name) || ended.has(endsOf(name, fromMs))
+        ? []
+        : [{ name, fromMs, toMs: resetMs }];
     });
   }
 
@@ -242,6 +249,10 @@ function namesOf(of: StreamEvent | EventChange): string[] {
   if (!('slots' in of)) return of.resource ? [of.resource] : []; // of a transaction: each slot is an item of its own
   const slots = of.slots && of.slots.length > 1 ? of.slots : of.resource ? [of.resource] : [];
   return [...slots, ...(of.blockers ?? [])];
+}
+
+function keep(times: number[], ms: number): void {
+  if (times.length < MOST_TIMES) times.push(ms);
 }
 
 function firstAtOrAfter(momentsMs: number[], ms: number): number {

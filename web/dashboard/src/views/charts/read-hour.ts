@@ -17,12 +17,19 @@ const TYPES = ['RESERVED', 'UNRESERVED', 'RESERVATION_EXPIRED', 'TRANSACTION_APP
  * @returns whether that is the whole hour
  * @throws as `call`
  */
-export async function readHour(upTo: number, signal: AbortSignal, onPart: (events: StreamEvent[], fromMs: number) => void): Promise<boolean> {
+export async function readHour(
+  upTo: number,
+  signal: AbortSignal,
+  onPart: (events: StreamEvent[], fromMs: number) => void,
+): Promise<boolean> {
   let before = upTo + 1;
   let endMs = Math.max(upTo / 1000, serverNowMs());
   for (const minutes of PARTS_MINUTES) {
     const fromMs = endMs - minutes * 60_000;
-    const { events, isWhole } = await patiently(() => readHistory({ fromMs, before, types: TYPES, mostPages: PAGES_OF_PART, signal }), signal);
+    const { events, isWhole } = await patiently(
+      () => readHistory({ fromMs, before, types: TYPES, mostPages: PAGES_OF_PART, signal }),
+      signal,
+    );
     if (!isWhole) return false;
     onPart(events, fromMs);
     before = Math.floor(fromMs * 1000) + 1; // `fromMs` is exclusive

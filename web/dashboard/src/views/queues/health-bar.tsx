@@ -6,7 +6,7 @@ import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { Shape } from '../../api/types';
 import { count, plural } from '../../ui/format';
 
-export function HealthBar({ buckets, isLarge = false }: { buckets: Shape<'Bucket'>[]; isLarge?: boolean }): JSX.Element {
+export function HealthBar({ buckets, isLarge = false }: { buckets: Shape<'TimeBucket'>[]; isLarge?: boolean }): JSX.Element {
   const bars = useRef<HTMLSpanElement>(null);
   const most = Math.max(1, ...buckets.map((bucket) => bucket.succeeded + bucket.failed));
   const [succeeded, failed] = buckets.reduce(([good, bad], bucket) => [good + bucket.succeeded, bad + bucket.failed], [0, 0]);
@@ -20,11 +20,18 @@ export function HealthBar({ buckets, isLarge = false }: { buckets: Shape<'Bucket
     });
   });
   return (
-    <span ref={bars} class="health-bar" data-large={isLarge} role="img"
+    <span
+      ref={bars}
+      class="health-bar"
+      data-large={isLarge}
+      role="img"
       aria-label={`${plural(succeeded, 'job')} completed, ${count(failed)} failed`}>
       {buckets.map((bucket) => (
-        <span key={bucket.start} title={`${time(bucket.start)}–${time(bucket.end)}: ${count(bucket.succeeded)} completed, ${count(bucket.failed)} failed`}>
-          <i class="bad" /><i class="good" />
+        <span
+          key={bucket.start}
+          title={`${time(bucket.start)}–${time(bucket.end)}: ${count(bucket.succeeded)} completed, ${count(bucket.failed)} failed`}>
+          <i class="bad" />
+          <i class="good" />
         </span>
       ))}
     </span>

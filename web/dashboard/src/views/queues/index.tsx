@@ -38,23 +38,29 @@ export interface Watched {
 
 export default function QueueMonitor(): JSX.Element {
   const canAdminister = may('admin');
-  const connections = useReading<Watched[]>(
-    canAdminister ? readNamed : readUnnamed, [canAdminister], { soonMs: 1_000, everyMs: 10_000 },
-  );
+  const connections = useReading<Watched[]>(canAdminister ? readNamed : readUnnamed, [canAdminister], {
+    soonMs: 1_000,
+    everyMs: 10_000,
+  });
   const watched = connections.value ?? [];
   const current = watched.find((one) => one.id === chosen.value) ?? watched[0] ?? null;
   const isEmpty = connections.value !== undefined && watched.length === 0;
-  const tab = isEmpty ? 'connections' : (TABS.find((known) => known.id === shown.value)?.id ?? 'queues');
   const tabs = canAdminister ? TABS : TABS.filter((known) => known.id !== 'connections');
+  const tab = isEmpty ? 'connections' : (tabs.find((known) => known.id === shown.value)?.id ?? 'queues');
 
   return (
     <>
       <div class="toolbar">
         <h1>Queues</h1>
         {watched.length > 0 && (
-          <label>Connection
+          <label>
+            Connection
             <select value={current?.id} onChange={(change) => choose(change.currentTarget.value)}>
-              {watched.map((one) => <option key={one.id} value={one.id}>{one.name}</option>)}
+              {watched.map((one) => (
+                <option key={one.id} value={one.id}>
+                  {one.name}
+                </option>
+              ))}
             </select>
           </label>
         )}
@@ -63,14 +69,28 @@ export default function QueueMonitor(): JSX.Element {
       {!isEmpty && current !== null && (
         <Tabs view="queues" label="Of this connection" tabs={tabs} current={tab} kept={{ connection: current.id }} />
       )}
-      {connections.fault !== null && <p class="stale" role="alert">{inWords(connections.fault)}</p>}
-      {connections.value === undefined
-        ? connections.fault === null && <p class="loading" role="status">Reading the connections…</p>
-        : tab === 'connections'
-          ? canAdminister
-            ? <Connections connections={watched.flatMap((one) => one.connection ?? [])} onChanged={connections.again} />
-            : <Empty title="No queue has been seen yet."><p>A key with the scope admin makes a connection to a broker.</p></Empty>
-          : current !== null && <OfConnection key={current.id} watched={current} tab={tab} />}
+      {connections.fault !== null && (
+        <p class="stale" role="alert">
+          {inWords(connections.fault)}
+        </p>
+      )}
+      {connections.value === undefined ? (
+        connections.fault === null && (
+          <p class="loading" role="status">
+            Reading the connections…
+          </p>
+        )
+      ) : tab === 'connections' ? (
+        canAdminister ? (
+          <Connections connections={watched.flatMap((one) => one.connection ?? [])} onChanged={connections.again} />
+        ) : (
+          <Empty title="No queue has been seen yet.">
+            <p>A key with the scope admin makes a connection to a broker.</p>
+          </Empty>
+        )
+      ) : (
+        current !== null && <OfConnection key={current.id} watched={current} tab={tab} />
+      )}
     </>
   );
 }
@@ -89,13 +109,19 @@ async function readUnnamed(signal: AbortSignal): Promise<Watched[]> {
 
 /** Filters and open rows belong to one connection. */
 function choose(connection: string): void {
-  const others = Object.fromEntries([...place.value.parameters.keys()].filter((name) => name !== 'show').map((name) => [name, null]));
+  const others = Object.fromEntries(
+    [...place.value.parameters.keys()].filter((name) => name !== 'show').map((name) => [name, null]),
+  );
   setParameters({ ...others, connection }, 'push');
 }
 
 export function HealthBadge({ connection }: { connection: Connection }): JSX.Element {
   const health = healthOf(connection);
-  return <span title={health.advice ?? undefined}><Badge tone={health.tone}>{health.label}</Badge></span>;
+  return (
+    <span title={health.advice ?? undefined}>
+      <Badge tone={health.tone}>{health.label}</Badge>
+    </span>
+  );
 }
 
 function OfConnection({ watched, tab }: { watched: Watched; tab: string }): JSX.Element {
@@ -123,8 +149,17 @@ function StreamNotice({ live }: { live: LiveConnection }): JSX.Element | null {
     return () => clearTimeout(timer);
   }, [gap]);
   if (live.state.value === 'lost') {
-    return <p class="stale" role="status">{live.why.value ?? 'The stream of this connection was lost.'} What is shown may be out of date; trying again.</p>;
+    return (
+      <p class="stale" role="status">
+        {live.why.value ?? 'The stream of this connection was lost.'} What is shown may be out of date; trying again.
+      </p>
+    );
   }
-  if (gap !== null) return <p class="stale" role="status">Some changes of the last seconds may be missing: {gapInWords(gap.reason)}.</p>;
+  if (gap !== null)
+    return (
+      <p class="stale" role="status">
+        Some changes of the last seconds may be missing: {gapInWords(gap.reason)}.
+      </p>
+    );
   return null;
 }

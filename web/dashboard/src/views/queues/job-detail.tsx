@@ -28,8 +28,16 @@ export function JobDrawer({ id, live }: { id: string; live: LiveConnection }): J
   const isGone = reading.fault instanceof Refusal && reading.fault.status === 404;
   return (
     <Drawer kind="Job" title={job?.name ?? heard?.name ?? 'Job'} onClose={() => setParameters({ open: null })}>
-      {isGone && <p class="stale" role="alert">This job is not kept any more.</p>}
-      {reading.fault !== null && !isGone && <p class="stale" role="alert">{inWords(reading.fault)}</p>}
+      {isGone && (
+        <p class="stale" role="alert">
+          This job is not kept any more.
+        </p>
+      )}
+      {reading.fault !== null && !isGone && (
+        <p class="stale" role="alert">
+          {inWords(reading.fault)}
+        </p>
+      )}
       {job === undefined ? reading.fault === null && <p role="status">Reading the job…</p> : <Story job={job} />}
     </Drawer>
   );
@@ -39,15 +47,27 @@ function Story({ job }: { job: JobDetails }): JSX.Element {
   return (
     <>
       <Facts>
-        <Fact name="State"><Badge tone={JOB_TONES[job.state]}>{job.state}</Badge> since <Moment iso={job.stateChangedAt} /></Fact>
-        {job.progress != null && job.state === 'active' && <Fact name="Progress"><meter min={0} max={1} value={job.progress} aria-label="Progress" /> {Math.round(job.progress * 100)} %</Fact>}
-        {job.scheduledFor != null && job.state === 'scheduled' && <Fact name="Starts in"><Countdown iso={job.scheduledFor} /></Fact>}
+        <Fact name="State">
+          <Badge tone={JOB_TONES[job.state]}>{job.state}</Badge> since <Moment iso={job.stateChangedAt} />
+        </Fact>
+        {job.progress != null && job.state === 'active' && (
+          <Fact name="Progress">
+            <meter min={0} max={1} value={job.progress} aria-label="Progress" /> {Math.round(job.progress * 100)} %
+          </Fact>
+        )}
+        {job.scheduledFor != null && job.state === 'scheduled' && (
+          <Fact name="Starts in">
+            <Countdown iso={job.scheduledFor} />
+          </Fact>
+        )}
         <Fact name="Queue">{job.queue ?? <span class="quiet">not known</span>}</Fact>
         <Fact name="Worker">{job.workerId ?? <span class="quiet">none yet</span>}</Fact>
         <Fact name="Attempt">{attempt(job)}</Fact>
         <Fact name="Waited">{waited(job)}</Fact>
         <Fact name="Took">{job.durationMs == null ? <span class="quiet">not ended</span> : duration(job.durationMs)}</Fact>
-        <Fact name="Id"><code>{job.externalId}</code></Fact>
+        <Fact name="Id">
+          <code>{job.externalId}</code>
+        </Fact>
       </Facts>
       {job.error && <LongText title="Error" text={job.error} />}
       {job.stacktrace && <LongText title="Stack trace" text={job.stacktrace} isCode />}
@@ -63,7 +83,9 @@ function Story({ job }: { job: JobDetails }): JSX.Element {
             {job.recentExecutions.map((other) => (
               <li key={other.id}>
                 <Badge tone={JOB_TONES[other.state]}>{other.state}</Badge>
-                <a href={hrefOf('queues', { ...Object.fromEntries(place.value.parameters), open: other.id })}><Moment iso={other.createdAt} /></a>
+                <a href={hrefOf('queues', { ...Object.fromEntries(place.value.parameters), open: other.id })}>
+                  <Moment iso={other.createdAt} />
+                </a>
                 <span class="quiet number">{other.durationMs == null ? '' : duration(other.durationMs)}</span>
               </li>
             ))}
@@ -97,8 +119,14 @@ function History({ job }: { job: JobDetails }): JSX.Element {
           return (
             <li key={at}>
               <Badge tone={JOB_TONES[step.state]}>{step.state}</Badge>
-              <time dateTime={step.timestamp} title={inFull(step.timestamp)}>{moment(step.timestamp, serverNowMs())}</time>
-              <span class="quiet number">{next === undefined ? '' : `for ${duration(Math.max(0, Date.parse(next.timestamp) - Date.parse(step.timestamp)))}`}</span>
+              <time dateTime={step.timestamp} title={inFull(step.timestamp)}>
+                {moment(step.timestamp, serverNowMs())}
+              </time>
+              <span class="quiet number">
+                {next === undefined
+                  ? ''
+                  : `for ${duration(Math.max(0, Date.parse(next.timestamp) - Date.parse(step.timestamp)))}`}
+              </span>
             </li>
           );
         })}
@@ -113,8 +141,16 @@ function Family({ job }: { job: JobDetails }): JSX.Element | null {
   if (parent === null && root === null) return null;
   return (
     <Facts>
-      {parent !== null && <Fact name="Created by"><code>{parent}</code></Fact>}
-      {root !== null && <Fact name="First of the chain"><code>{root}</code></Fact>}
+      {parent !== null && (
+        <Fact name="Created by">
+          <code>{parent}</code>
+        </Fact>
+      )}
+      {root !== null && (
+        <Fact name="First of the chain">
+          <code>{root}</code>
+        </Fact>
+      )}
     </Facts>
   );
 }
@@ -122,8 +158,13 @@ function Family({ job }: { job: JobDetails }): JSX.Element | null {
 function LongText({ title, text, isCode = false }: { title: string; text: string; isCode?: boolean }): JSX.Element {
   return (
     <section>
-      <div class="heading-row"><h3>{title}</h3><CopyButton text={text} what={title.toLowerCase()} /></div>
-      <pre class={`long-text ${isCode ? 'is-code' : ''}`} tabIndex={0} aria-label={title}>{text}</pre>
+      <div class="heading-row">
+        <h3>{title}</h3>
+        <CopyButton text={text} what={title.toLowerCase()} />
+      </div>
+      <pre class={`long-text ${isCode ? 'is-code' : ''}`} tabIndex={0} aria-label={title}>
+        {text}
+      </pre>
     </section>
   );
 }

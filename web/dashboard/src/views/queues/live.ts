@@ -3,6 +3,7 @@
 import { signal, type Signal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 
+import { serverNowMs } from '../../api/clock';
 import { inWords, Refusal } from '../../api/errors';
 import type { JobState, Shape } from '../../api/types';
 import { paintSoon } from '../../live/paint';
@@ -14,7 +15,13 @@ type WorkerState = Shape<'WorkerState'>;
 interface Frames {
   'job:state_change': { id: string; name: string; state: JobState; previousState: JobState | null; timestamp: string };
   'worker:heartbeat': { id: string; hostname: string; state: WorkerState; activeJobs: number };
-  'worker:state_change': { id: string; hostname: string; state: WorkerState; previousState: WorkerState | null; timestamp: string };
+  'worker:state_change': {
+    id: string;
+    hostname: string;
+    state: WorkerState;
+    previousState: WorkerState | null;
+    timestamp: string;
+  };
   'queue:snapshot': { name: string; depth: number | null; consumers: number | null };
   gap: { from: string; to: string; reason: string };
 }
@@ -24,7 +31,11 @@ export type LiveState = 'connecting' | 'open' | 'lost';
 const RATE_WINDOW_MS = 60_000;
 const MOST_ENDS = 20_000; // of the last minute
 const MOST_JOBS = 5_000; // whose latest state is kept: more than a page ever shows
+const MOST_NAMES = 5_000; // of queues, and of workers: more than the lists show
 const ENDED: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled']);
+
+/** With the time at which it was heard, on the server's clock: a list that was read later knows better. */
+type Heard<Data> = Data & { heardMs: number };
 
 export class LiveConnection {
   /** Changes when something below has, at most ten times a second. */
@@ -35,8 +46,8 @@ export class LiveConnection {
   /** Why the stream was lost, for people. */
   readonly why = signal<string | null>(null);
   readonly gap = signal<Frames['gap'] | null>(null);
-  readonly queues = new Map<string, Frames['queue:snapshot']>();
-  readonly workers = new Map<string, Frames['worker:heartbeat']>();
+  readonly queues = new Map<string, Heard<Frames['queue:snapshot']>>();
+  readonly workers = new Map<string, Heard<Frames['worker:heartbeat']>>();
   /** The latest change of each job by its id. */
   readonly jobs = new Map<string, Frames['job:state_change']>();
   readonly openedAtMs = performance.now();
@@ -53,12 +64,18 @@ export class LiveConnection {
     const read = frameOf(frame);
     if (read === null) return;
     switch (read.type) {
-      case 'job:state_change': this.#job(read.data); break;
-      case 'worker:heartbeat': this.workers.set(read.data.id, read.data); break;
-      case 'worker:state_change': this.#worker(read.data); break;
+      case 'job:state_change':
+        this.#job(read.data);
+        break;
+      case 'worker:heartbeat':
+        put(this.workers, read.data.id, read.data);
+        break;
+      case 'worker:state_change':
+        this.#worker(read.data);
+        break;
       case 'queue:snapshot':
         if (!this.queues.has(read.data.name)) paintSoon(this.changes);
-        this.queues.set(read.data.name, read.data);
+        put(this.queues, read.data.name, read.data);
         break;
       case 'gap':
         this.gap.value = read.data;
@@ -81,13 +98,24 @@ export class LiveConnection {
 
   #worker(change: Frames['worker:state_change']): void {
     const known = this.workers.get(change.id);
-    this.workers.set(change.id, { id: change.id, hostname: change.hostname, state: change.state, activeJobs: change.state === 'offline' ? 0 : (known?.activeJobs ?? 0) });
+    const activeJobs = change.state === 'offline' ? 0 : (known?.activeJobs ?? 0);
+    put(this.workers, change.id, { id: change.id, hostname: change.hostname, state: change.state, activeJobs });
     paintSoon(this.changes);
   }
 }
 
+function put<Data>(map: Map<string, Heard<Data>>, key: string, data: Data): void {
+  if (map.has(key) || map.size < MOST_NAMES) map.set(key, { ...data, heardMs: serverNowMs() });
+}
+
 type Read = { [Type in keyof Frames]: { type: Type; data: Frames[Type] } }[keyof Frames];
-const KNOWN: ReadonlySet<string> = new Set(['job:state_change', 'worker:heartbeat', 'worker:state_change', 'queue:snapshot', 'gap']);
+const KNOWN: ReadonlySet<string> = new Set([
+  'job:state_change',
+  'worker:heartbeat',
+  'worker:state_change',
+  'queue:snapshot',
+  'gap',
+]);
 
 /** A type of a later version is passed over, and so is what cannot be read. */
 function frameOf({ type, text }: Frame): Read | null {

@@ -14,7 +14,11 @@ import { healthOf } from './words';
 
 type Made = Shape<'ConnectionWithKey'>;
 
-export function NewConnection({ connections, onChanged, onClose }: {
+export function NewConnection({
+  connections,
+  onChanged,
+  onClose,
+}: {
   connections: Connection[];
   /** Reads the connections again: their health is seen through it. */
   onChanged: () => void;
@@ -24,7 +28,13 @@ export function NewConnection({ connections, onChanged, onClose }: {
   if (made === null) {
     return (
       <Modal title="New connection" onClose={() => onClose(null)}>
-        <Form onCancel={() => onClose(null)} onMade={(connection) => { setMade(connection); onChanged(); }} />
+        <Form
+          onCancel={() => onClose(null)}
+          onMade={(connection) => {
+            setMade(connection);
+            onChanged();
+          }}
+        />
       </Modal>
     );
   }
@@ -34,7 +44,11 @@ export function NewConnection({ connections, onChanged, onClose }: {
       <div class="dialog-body">
         <Secret what="Ingest key" text={made.ingestKey} />
         <WhatNext made={made} />
-        <div class="dialog-actions"><button type="button" class="primary" onClick={() => onClose(made.id)}>Done</button></div>
+        <div class="dialog-actions">
+          <button type="button" class="primary" onClick={() => onClose(made.id)}>
+            Done
+          </button>
+        </div>
       </div>
     </Modal>
   );
@@ -50,7 +64,8 @@ function Form({ onCancel, onMade }: { onCancel: () => void; onMade: (made: Made)
   const [fault, setFault] = useState<unknown>(null);
   const [isRunning, setRunning] = useState(false);
   const faults = fault instanceof Refusal ? fault.faults : [];
-  const faultOf = (name: FieldName): string | null => faults.find((one) => one.path.replace(/^\$?\.?/, '').split(/[.[]/)[0] === name)?.message ?? null;
+  const faultOf = (name: FieldName): string | null =>
+    faults.find((one) => one.path.replace(/^\$?\.?/, '').split(/[.[]/)[0] === name)?.message ?? null;
   const isShownAtField = faults.length > 0 && faults.every((one) => FIELD_NAMES.some((name) => faultOf(name) === one.message));
 
   const submit = async (submission: Event): Promise<void> => {
@@ -70,36 +85,88 @@ function Form({ onCancel, onMade }: { onCancel: () => void; onMade: (made: Made)
       <Input name="name" label="Name" isRequired fault={faultOf('name')} />
       <fieldset class="choice">
         <legend>Framework</legend>
-        {[['celery', 'Celery'], ['bullmq', 'BullMQ']].map(([value, words]) => (
+        {[
+          ['celery', 'Celery'],
+          ['bullmq', 'BullMQ'],
+        ].map(([value, words]) => (
           <label key={value} class="tick">
-            <input type="radio" name="framework" value={value} checked={framework === value} onChange={() => setFramework(value ?? '')} />{words}
+            <input
+              type="radio"
+              name="framework"
+              value={value}
+              checked={framework === value}
+              onChange={() => setFramework(value ?? '')}
+            />
+            {words}
           </label>
         ))}
       </fieldset>
       <fieldset class="choice">
         <legend>How it is watched</legend>
-        <label class="tick"><input type="radio" name="how" checked={isWatched} onChange={() => setWatched(true)} />This service reads the broker</label>
-        <label class="tick"><input type="radio" name="how" checked={!isWatched} onChange={() => setWatched(false)} />Workers send what happens</label>
+        <label class="tick">
+          <input type="radio" name="how" checked={isWatched} onChange={() => setWatched(true)} />
+          This service reads the broker
+        </label>
+        <label class="tick">
+          <input type="radio" name="how" checked={!isWatched} onChange={() => setWatched(false)} />
+          Workers send what happens
+        </label>
       </fieldset>
       {isWatched && (
         <>
           {/* Held by the field alone until it is sent: it may hold a password. */}
-          <Input name="brokerUrl" label="Address of the broker" isRequired fault={faultOf('brokerUrl')}
-            hint="redis://user:password@host:port/database. It is stored encrypted, and never shown again. The operator of this service says which hosts may be watched." />
-          <Input name="queues" label="Queues" fault={faultOf('queues')} hint="Names with commas between them. Empty: all that are found." />
+          <Input
+            name="brokerUrl"
+            label="Address of the broker"
+            isRequired
+            fault={faultOf('brokerUrl')}
+            hint={ADDRESS_HINT}
+          />
+          <Input
+            name="queues"
+            label="Queues"
+            fault={faultOf('queues')}
+            hint="Names with commas between them. Empty: all that are found."
+          />
           <details>
             <summary>Where your settings differ from the framework's own</summary>
             <div class="dialog-body">
-              <Input name="keyPrefix" label="Prefix of every key" fault={faultOf('keyPrefix')}
-                hint={framework === 'celery' ? 'global_keyprefix of the transport options' : 'prefix of the queues; bull where none is set'} />
+              <Input
+                name="keyPrefix"
+                label="Prefix of every key"
+                fault={faultOf('keyPrefix')}
+                hint={
+                  framework === 'celery'
+                    ? 'global_keyprefix of the transport options'
+                    : 'prefix of the queues; bull where none is set'
+                }
+              />
               {framework === 'celery' && (
                 <>
-                  <label class="tick-field"><input type="checkbox" name="exactConsumers" />
-                    <span>Ask the workers which queues they consume. Exact, and the one thing that writes to the broker.</span></label>
-                  <Input name="fanoutPrefix" label="fanout_prefix" fault={faultOf('fanoutPrefix')} hint="With {db} for the database's number. Empty: /{db}." />
-                  <label class="tick-field"><input type="checkbox" name="noFanoutPrefix" /><span>fanout_prefix is False</span></label>
-                  <label class="tick-field"><input type="checkbox" name="noFanoutPatterns" /><span>fanout_patterns is False</span></label>
-                  <Input name="prioritySteps" label="priority_steps" fault={faultOf('prioritySteps')} hint="Numbers with commas between them. Empty: 0, 3, 6, 9" />
+                  <label class="tick-field">
+                    <input type="checkbox" name="exactConsumers" />
+                    <span>Ask the workers which queues they consume. Exact, and the one thing that writes to the broker.</span>
+                  </label>
+                  <Input
+                    name="fanoutPrefix"
+                    label="fanout_prefix"
+                    fault={faultOf('fanoutPrefix')}
+                    hint="With {db} for the database's number. Empty: /{db}."
+                  />
+                  <label class="tick-field">
+                    <input type="checkbox" name="noFanoutPrefix" />
+                    <span>fanout_prefix is False</span>
+                  </label>
+                  <label class="tick-field">
+                    <input type="checkbox" name="noFanoutPatterns" />
+                    <span>fanout_patterns is False</span>
+                  </label>
+                  <Input
+                    name="prioritySteps"
+                    label="priority_steps"
+                    fault={faultOf('prioritySteps')}
+                    hint="Numbers with commas between them. Empty: 0, 3, 6, 9"
+                  />
                   <Input name="separator" label="sep" fault={faultOf('separator')} />
                 </>
               )}
@@ -107,20 +174,43 @@ function Form({ onCancel, onMade }: { onCancel: () => void; onMade: (made: Made)
           </details>
         </>
       )}
-      {fault !== null && !isShownAtField && <p class="fault" role="alert">{inWords(fault)}</p>}
+      {fault !== null && !isShownAtField && (
+        <p class="fault" role="alert">
+          {inWords(fault)}
+        </p>
+      )}
       <div class="dialog-actions">
-        <button type="button" onClick={onCancel}>Cancel</button>
-        <button type="submit" class="primary" disabled={isRunning}>Make and try it</button>
+        <button type="button" onClick={onCancel}>
+          Cancel
+        </button>
+        <button type="submit" class="primary" disabled={isRunning}>
+          Make and try it
+        </button>
       </div>
     </form>
   );
 }
 
-const FIELD_NAMES: readonly FieldName[] = ['name', 'brokerUrl', 'queues', 'keyPrefix', 'fanoutPrefix', 'prioritySteps', 'separator'];
+const FIELD_NAMES: readonly FieldName[] = [
+  'name',
+  'brokerUrl',
+  'queues',
+  'keyPrefix',
+  'fanoutPrefix',
+  'prioritySteps',
+  'separator',
+];
+
+const ADDRESS_HINT = `redis://user:password@host:port/database. It is stored encrypted, and never shown again. The operator of this service \
+says which hosts may be watched.`;
 
 function bodyOf(data: FormData, framework: string, isWatched: boolean): Record<string, unknown> {
   const text = (name: string): string => String(data.get(name) ?? '').trim();
-  const list = (name: string): string[] => text(name).split(',').map((part) => part.trim()).filter((part) => part !== '');
+  const list = (name: string): string[] =>
+    text(name)
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== '');
   const body: Record<string, unknown> = { name: text('name'), framework };
   if (!isWatched) return body;
   body.brokerUrl = text('brokerUrl');
@@ -136,17 +226,42 @@ function bodyOf(data: FormData, framework: string, isWatched: boolean): Record<s
   return body;
 }
 
-function Input({ name, label, hint, fault, isRequired = false }: {
-  name: FieldName; label: string; hint?: ComponentChildren; fault: string | null; isRequired?: boolean;
+function Input({
+  name,
+  label,
+  hint,
+  fault,
+  isRequired = false,
+}: {
+  name: FieldName;
+  label: string;
+  hint?: ComponentChildren;
+  fault: string | null;
+  isRequired?: boolean;
 }): JSX.Element {
   const id = useId();
   return (
     <div class="field">
       <label for={id}>{label}</label>
-      <input id={id} name={name} type="text" required={isRequired} autocomplete="off" spellcheck={false} autocapitalize="off"
-        aria-invalid={fault !== null} aria-describedby={`${id}-hint ${id}-fault`} />
-      <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>
-      {hint !== undefined && <p class="hint" id={`${id}-hint`}>{hint}</p>}
+      <input
+        id={id}
+        name={name}
+        type="text"
+        required={isRequired}
+        autocomplete="off"
+        spellcheck={false}
+        autocapitalize="off"
+        aria-invalid={fault !== null}
+        aria-describedby={`${id}-hint ${id}-fault`}
+      />
+      <p class="fault" id={`${id}-fault`} role="alert">
+        {fault}
+      </p>
+      {hint !== undefined && (
+        <p class="hint" id={`${id}-hint`}>
+          {hint}
+        </p>
+      )}
     </div>
   );
 }
@@ -178,21 +293,27 @@ function WhatNext({ made }: { made: Made }): JSX.Element {
     return (
       <>
         <p>Workers prove with it who they are. What is sent so appears at once:</p>
-        <Command text={`curl -X POST ${location.origin}/api/ingest \\
+        <Command
+          text={`curl -X POST ${location.origin}/api/ingest \\
   -H "Authorization: Bearer $INGEST_KEY" -H 'Content-Type: application/json' \\
   -d '{"events":[{"type":"job:state_change","framework":"${made.framework}","connectionId":"${made.id}",
-       "timestamp":"'$(date -u +%FT%TZ)'","job":{"externalId":"1","name":"first","queue":"default","state":"queued"}}]}'`} />
+       "timestamp":"'$(date -u +%FT%TZ)'","job":{"externalId":"1","name":"first","queue":"default","state":"queued"}}]}'`}
+        />
       </>
     );
   }
   if (made.framework === 'celery') {
     return (
       <>
-        <p>It is only needed where workers send events themselves. What Celery has to tell, it tells only when it is asked to: start workers with <code>-E</code>,
-          and where tasks are sent, set:</p>
+        <p>
+          It is only needed where workers send events themselves. What Celery has to tell, it tells only when it is asked to:
+          start workers with <code>-E</code>, and where tasks are sent, set:
+        </p>
         <Command text="app.conf.task_send_sent_event = True" />
       </>
     );
   }
-  return <p>It is only needed where workers send events themselves. BullMQ's own events are read without any change to your code.</p>;
+  return (
+    <p>It is only needed where workers send events themselves. BullMQ's own events are read without any change to your code.</p>
+  );
 }

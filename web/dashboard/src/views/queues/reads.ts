@@ -48,10 +48,12 @@ export const JOBS_STEP = PAGE;
 
 /** How many jobs are in each state, of those that the rest of the query leaves. */
 export async function countJobs(query: JobQuery, states: readonly JobState[], signal: AbortSignal): Promise<Map<string, number>> {
-  const counts = await Promise.all(['', ...states].map(async (state) => {
-    const list: Shape<'JobList'> = await call('GET', '/api/jobs', { query: { ...query, state, limit: 1 }, signal });
-    return [state, list.pagination.total] as const;
-  }));
+  const counts = await Promise.all(
+    ['', ...states].map(async (state) => {
+      const list: Shape<'JobList'> = await call('GET', '/api/jobs', { query: { ...query, state, limit: 1 }, signal });
+      return [state, list.pagination.total] as const;
+    }),
+  );
   return new Map(counts);
 }
 
@@ -66,7 +68,10 @@ export function readQueues(connectionId: string, timeRange: string, signal: Abor
 async function readPages<Row>(path: string, query: Record<string, string>, signal: AbortSignal): Promise<Paged<Row>> {
   const rows: Row[] = [];
   for (let page = 1; ; page++) {
-    const list: { data: Row[]; pagination: Shape<'Pages'> } = await call('GET', path, { query: { ...query, limit: PAGE, page }, signal });
+    const list: { data: Row[]; pagination: Shape<'PagePagination'> } = await call('GET', path, {
+      query: { ...query, limit: PAGE, page },
+      signal,
+    });
     rows.push(...list.data);
     if (page >= list.pagination.totalPages || page >= MOST_PAGES) return { rows, total: list.pagination.total };
   }

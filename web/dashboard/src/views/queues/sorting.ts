@@ -13,7 +13,12 @@ export function writeOrder(sort: Sort, first: Sort): string | null {
 }
 
 /** Equal rows follow their names. */
-export function sorted<Row>(rows: Row[], compare: ((a: Row, b: Row) => number) | undefined, sort: Sort, nameOf: (row: Row) => string): Row[] {
+export function sorted<Row>(
+  rows: Row[],
+  compare: ((a: Row, b: Row) => number) | undefined,
+  sort: Sort,
+  nameOf: (row: Row) => string,
+): Row[] {
   const sign = sort.isDescending ? -1 : 1;
   return rows.sort((a, b) => sign * (compare?.(a, b) ?? 0) || byText(nameOf(a), nameOf(b)));
 }

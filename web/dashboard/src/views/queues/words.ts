@@ -4,10 +4,26 @@ import type { Connection, JobState, Shape } from '../../api/types';
 import type { Tone } from '../../ui/parts';
 
 /** In the order in which a job goes through them. */
-export const JOB_STATES: readonly JobState[] = ['queued', 'scheduled', 'active', 'retrying', 'completed', 'failed', 'cancelled', 'unknown'];
+export const JOB_STATES: readonly JobState[] = [
+  'queued',
+  'scheduled',
+  'active',
+  'retrying',
+  'completed',
+  'failed',
+  'cancelled',
+  'unknown',
+];
 
 export const JOB_TONES: Record<JobState, Tone> = {
-  queued: 'plain', scheduled: 'plain', active: 'calm', retrying: 'warn', completed: 'good', failed: 'bad', cancelled: 'warn', unknown: 'plain',
+  queued: 'plain',
+  scheduled: 'plain',
+  active: 'calm',
+  retrying: 'warn',
+  completed: 'good',
+  failed: 'bad',
+  cancelled: 'warn',
+  unknown: 'plain',
 };
 
 export const WORKER_TONES: Record<Shape<'WorkerState'>, Tone> = { online: 'good', busy: 'calm', idle: 'good', offline: 'bad' };
@@ -15,7 +31,8 @@ export const WORKER_TONES: Record<Shape<'WorkerState'>, Tone> = { online: 'good'
 export const FRAMEWORKS: Record<Shape<'Framework'>, string> = { celery: 'Celery', bullmq: 'BullMQ', sidekiq: 'Sidekiq' };
 
 const BROKER_ERRORS: Record<Shape<'BrokerError'>, string> = {
-  address: 'The address of the broker cannot be used: it is malformed, or was stored under a secret key that is gone. Make the connection anew.',
+  address:
+    'The address of the broker cannot be used: it is malformed, or was stored under a secret key that is gone. Make the connection anew.',
   not_allowed: 'The operator of this service does not allow that broker. HOLDFAST_BROKER_HOSTS names those that are.',
   own_redis: 'That is the Redis of this service itself, and no broker.',
   dns: 'The name of the broker has no address.',
@@ -24,6 +41,7 @@ const BROKER_ERRORS: Record<Shape<'BrokerError'>, string> = {
   auth: 'The broker refuses the user or password, or the user may not do what watching needs.',
   tls: 'No secure connection: the certificate is not trusted for that name, or the broker speaks no TLS.',
   protocol: 'What answers there is no Redis that can be watched.',
+  too_large: 'The broker sent a reply or message of more than 8 MiB, which is more than is read.',
   broken: 'The connection to the broker broke. It is tried again.',
 };
 
@@ -35,7 +53,8 @@ export interface Health {
 }
 
 export function healthOf({ health }: Connection): Health {
-  if (!health) return { tone: 'plain', label: 'Pushed to', advice: 'No broker is watched: workers send what happens, with the ingest key.' };
+  if (!health)
+    return { tone: 'plain', label: 'Pushed to', advice: 'No broker is watched: workers send what happens, with the ingest key.' };
   if (health.error) return { tone: 'bad', label: 'Not reached', advice: BROKER_ERRORS[health.error] };
   if (health.connectedSince) return { tone: 'good', label: 'Watched', advice: null };
   if (health.watched) return { tone: 'warn', label: 'Connecting', advice: 'A replica is about to connect to the broker.' };

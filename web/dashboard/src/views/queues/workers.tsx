@@ -27,21 +27,42 @@ export function Workers({ connectionId, live }: { connectionId: string; live: Li
   useChanges(live, reading.again);
   live.version.value;
   const sort = readOrder(sortText.value, Object.keys(ORDERS), FIRST);
-  const rows = sorted(reading.value?.rows.map((row) => withLive(row, live)) ?? [], ORDERS[sort.column], sort, (row) => row.hostname);
+  const rows = sorted(
+    reading.value?.rows.map((row) => withHeard(row, live, reading.asOfMs)) ?? [],
+    ORDERS[sort.column],
+    sort,
+    (row) => row.hostname,
+  );
   const open = rows.find((row) => row.id === openWorker.value) ?? null;
   return (
     <div class="split">
       <div class="pane">
-        {reading.fault !== null && <p class="stale" role="alert">{inWords(reading.fault)}</p>}
-        {reading.value !== undefined && rows.length === 0
-          ? <Empty title="No worker was heard within the last day."><p>A worker appears with its first heartbeat.</p></Empty>
-          : (
-            <Table label="Workers" columns={COLUMNS} rows={rows} version={live.version.value + reading.asOfMs} keyOf={(row) => row.id}
-              sort={sort} onSort={(chosen) => setParameters({ sort: writeOrder(chosen, FIRST) })} openKey={open?.id ?? null}
-              onOpen={(row) => setParameters({ open: row.id }, 'push')} />
-          )}
+        {reading.fault !== null && (
+          <p class="stale" role="alert">
+            {inWords(reading.fault)}
+          </p>
+        )}
+        {reading.value !== undefined && rows.length === 0 ? (
+          <Empty title="No worker was heard within the last day.">
+            <p>A worker appears with its first heartbeat.</p>
+          </Empty>
+        ) : (
+          <Table
+            label="Workers"
+            columns={COLUMNS}
+            rows={rows}
+            version={live.version.value + reading.asOfMs}
+            keyOf={(row) => row.id}
+            sort={sort}
+            onSort={(chosen) => setParameters({ sort: writeOrder(chosen, FIRST) })}
+            openKey={open?.id ?? null}
+            onOpen={(row) => setParameters({ open: row.id }, 'push')}
+          />
+        )}
         {reading.value !== undefined && reading.value.total > rows.length && (
-          <p class="more">{count(rows.length)} of {count(reading.value.total)} workers are shown.</p>
+          <p class="more">
+            {count(rows.length)} of {count(reading.value.total)} workers are shown.
+          </p>
         )}
       </div>
       {open !== null && <WorkerDrawer worker={open} />}
@@ -50,9 +71,9 @@ export function Workers({ connectionId, live }: { connectionId: string; live: Li
 }
 
 /** State and running jobs as the stream said last. Online with or without jobs is said by its words. */
-function withLive(row: Worker, live: LiveConnection): Worker {
+export function withHeard(row: Worker, live: LiveConnection, asOfMs: number): Worker {
   const heard = live.workers.get(row.id);
-  if (heard === undefined) return row;
+  if (heard === undefined || heard.heardMs < asOfMs) return row;
   const state = heard.state === 'online' && row.state !== 'offline' ? row.state : heard.state;
   return state === row.state && heard.activeJobs === row.activeJobs ? row : { ...row, state, activeJobs: heard.activeJobs };
 }
@@ -66,12 +87,61 @@ const ORDERS: Record<string, (a: Worker, b: Worker) => number> = {
 };
 
 const COLUMNS: Column<Worker>[] = [
-  { id: 'hostname', title: 'Worker', width: 'minmax(10rem, 2fr)', isSortable: true, onPhone: 'title', cell: (row) => <Name text={row.hostname} /> },
-  { id: 'state', title: 'State', width: '6rem', isSortable: true, onPhone: 'end', cell: (row) => <Badge tone={WORKER_TONES[row.state]}>{row.state}</Badge> },
-  { id: 'active', title: 'Running', width: '6.5rem', isSortable: true, isNumber: true, onPhone: 'second', cell: (row) => <span>{running(row)}<span class="on-cards"> running</span></span> },
-  { id: 'rate', title: 'Done', width: '6.5rem', isSortable: true, isNumber: true, onPhone: 'second', cell: (row) => rate(row.taskRate / 60) },
-  { id: 'heartbeat', title: 'Heard', width: '7rem', isSortable: true, isNumber: true, onPhone: 'none', cell: (row) => <Age iso={row.lastHeartbeat} /> },
-  { id: 'queues', title: 'Queues', width: 'minmax(8rem, 1.5fr)', onPhone: 'second', cell: (row) => <Name text={row.queues.join(', ')} /> },
+  {
+    id: 'hostname',
+    title: 'Worker',
+    width: 'minmax(10rem, 2fr)',
+    isSortable: true,
+    onPhone: 'title',
+    cell: (row) => <Name text={row.hostname} />,
+  },
+  {
+    id: 'state',
+    title: 'State',
+    width: '6rem',
+    isSortable: true,
+    onPhone: 'end',
+    cell: (row) => <Badge tone={WORKER_TONES[row.state]}>{row.state}</Badge>,
+  },
+  {
+    id: 'active',
+    title: 'Running',
+    width: '6.5rem',
+    isSortable: true,
+    isNumber: true,
+    onPhone: 'second',
+    cell: (row) => (
+      <span>
+        {running(row)}
+        <span class="on-cards"> running</span>
+      </span>
+    ),
+  },
+  {
+    id: 'rate',
+    title: 'Done',
+    width: '6.5rem',
+    isSortable: true,
+    isNumber: true,
+    onPhone: 'second',
+    cell: (row) => rate(row.taskRate / 60),
+  },
+  {
+    id: 'heartbeat',
+    title: 'Heard',
+    width: '7rem',
+    isSortable: true,
+    isNumber: true,
+    onPhone: 'none',
+    cell: (row) => <Age iso={row.lastHeartbeat} />,
+  },
+  {
+    id: 'queues',
+    title: 'Queues',
+    width: 'minmax(8rem, 1.5fr)',
+    onPhone: 'second',
+    cell: (row) => <Name text={row.queues.join(', ')} />,
+  },
 ];
 
 function running(row: Worker): string {
@@ -82,18 +152,26 @@ function WorkerDrawer({ worker }: { worker: Worker }): JSX.Element {
   return (
     <Drawer kind="Worker" title={worker.hostname} onClose={() => setParameters({ open: null })}>
       <Facts>
-        <Fact name="State"><Badge tone={WORKER_TONES[worker.state]}>{worker.state}</Badge></Fact>
+        <Fact name="State">
+          <Badge tone={WORKER_TONES[worker.state]}>{worker.state}</Badge>
+        </Fact>
         <Fact name="Running">{running(worker)}</Fact>
         <Fact name="Done">{rate(worker.taskRate / 60)} over the last hour</Fact>
         <Fact name="Done in all">{worker.processedTotal == null ? 'it does not say' : count(worker.processedTotal)}</Fact>
-        <Fact name="Heard"><Age iso={worker.lastHeartbeat} /> ago</Fact>
+        <Fact name="Heard">
+          <Age iso={worker.lastHeartbeat} /> ago
+        </Fact>
         <Fact name="Queues">{worker.queues.length === 0 ? 'none known' : worker.queues.join(', ')}</Fact>
         <Fact name="Process">{worker.pid ?? 'it does not say'}</Fact>
-        <Fact name="First seen"><Moment iso={worker.createdAt} /></Fact>
+        <Fact name="First seen">
+          <Moment iso={worker.createdAt} />
+        </Fact>
       </Facts>
       <div class="actions">
         <a href={hrefOf('queues', { connection: worker.connectionId, show: 'jobs', worker: worker.externalId })}>Its jobs</a>
-        <a href={hrefOf('queues', { connection: worker.connectionId, show: 'jobs', worker: worker.externalId, state: 'active' })}>Those that run</a>
+        <a href={hrefOf('queues', { connection: worker.connectionId, show: 'jobs', worker: worker.externalId, state: 'active' })}>
+          Those that run
+        </a>
       </div>
     </Drawer>
   );

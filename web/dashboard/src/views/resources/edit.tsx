@@ -38,7 +38,7 @@ export async function register(present: Resource | null): Promise<void> {
         name: present?.name ?? given.name ?? '',
         capacity: Number(given.capacity || 1),
         blocks: (given.blocks ?? '').split('\n').map((line) => line.trim()).filter((line) => line !== ''),
-        treePath: given.treePath?.trim() || null,
+        ...(given.treePath?.trim() && { treePath: given.treePath.trim() }),
       }]);
     },
   });

@@ -84,5 +84,5 @@ export function differences(from: Definition, to: Definition): string[] {
 
 export function toSend(plan: Plan): ResourceDefinition[] {
   return [...plan.created, ...plan.changed.map(({ to }) => to)]
-    .map(({ name, capacity, blocks, treePath }) => ({ name, capacity, blocks, treePath: treePath || null }));
+    .map(({ name, capacity, blocks, treePath }) => ({ name, capacity, blocks, ...(treePath && { treePath }) }));
 }

@@ -9,7 +9,16 @@ import { useId, useRef, useState } from 'preact/hooks';
 import { inWords, Refusal } from '../../api/errors';
 import { FieldInput, Modal, type Field } from '../../ui/dialog';
 
-export function AdminDialog({ title, fields = [], word, action, isDangerous = false, run, onClose, children }: {
+export function AdminDialog({
+  title,
+  fields = [],
+  word,
+  action,
+  isDangerous = false,
+  run,
+  onClose,
+  children,
+}: {
   title: string;
   fields?: Field[];
   /** What has to be typed first, for what cannot be taken back. */
@@ -51,23 +60,55 @@ export function AdminDialog({ title, fields = [], word, action, isDangerous = fa
       <form onSubmit={(submission) => void submit(submission)}>
         {children !== undefined && <div class="dialog-body">{children}</div>}
         {fields.map((field) => (
-          <FieldInput key={field.name} field={field} value={answers[field.name] ?? ''} onValue={(value) => setAnswers({ ...answers, [field.name]: value })} />
+          <FieldInput
+            key={field.name}
+            field={field}
+            value={answers[field.name] ?? ''}
+            onValue={(value) => setAnswers({ ...answers, [field.name]: value })}
+          />
         ))}
         {word !== undefined && (
           <div class="field">
-            <label for={`${id}-word`}>Type <strong>{word}</strong> to confirm</label>
-            <input id={`${id}-word`} autocomplete="off" spellcheck={false} value={typed} onInput={(input) => setTyped(input.currentTarget.value)} />
+            <label for={`${id}-word`}>
+              Type <strong>{word}</strong> to confirm
+            </label>
+            <input
+              id={`${id}-word`}
+              autocomplete="off"
+              spellcheck={false}
+              value={typed}
+              onInput={(input) => setTyped(input.currentTarget.value)}
+            />
           </div>
         )}
         <div class="field">
           <label for={`${id}-key`}>Admin key of the service</label>
-          <input ref={key} id={`${id}-key`} type="password" autocomplete="off" required spellcheck={false} autocapitalize="off" aria-describedby={`${id}-hint`} />
-          <p class="hint" id={`${id}-hint`}>HOLDFAST_ADMIN_KEY. It is used for this one action and kept nowhere.</p>
+          <input
+            ref={key}
+            id={`${id}-key`}
+            type="password"
+            autocomplete="off"
+            required
+            spellcheck={false}
+            autocapitalize="off"
+            aria-describedby={`${id}-hint`}
+          />
+          <p class="hint" id={`${id}-hint`}>
+            HOLDFAST_ADMIN_KEY. It is used for this one action and kept nowhere.
+          </p>
         </div>
-        {fault !== null && <p class="fault" role="alert">{fault}</p>}
+        {fault !== null && (
+          <p class="fault" role="alert">
+            {fault}
+          </p>
+        )}
         <div class="dialog-actions">
-          <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class={isDangerous ? 'danger' : 'primary'} disabled={!isConfirmed || isRunning}>{action}</button>
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button type="submit" class={isDangerous ? 'danger' : 'primary'} disabled={!isConfirmed || isRunning}>
+            {action}
+          </button>
         </div>
       </form>
     </Modal>

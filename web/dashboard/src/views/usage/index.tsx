@@ -23,7 +23,9 @@ export default function Usage(): JSX.Element {
     <>
       <div class="toolbar">
         <h1>Usage</h1>
-        <p class="tally"><strong>{session.value?.name}</strong> · tier {session.value?.tier}</p>
+        <p class="tally">
+          <strong>{session.value?.name}</strong> · tier {session.value?.tier}
+        </p>
       </div>
       <Tabs view="usage" label="Of usage" tabs={tabs} current={tab} />
       {tab === 'limits' && <Limits />}

@@ -39,25 +39,59 @@ export function Keys(): JSX.Element {
     void readSession().catch(() => {}); // the limit of keys; what is wrong with the service, the state beside its name says
   };
   const needle = search.value.trim().toLowerCase();
-  const rows = (reading.value ?? []).filter((key) => key.label.toLowerCase().includes(needle)).sort((a, b) => byText(a.createdAt, b.createdAt) || byText(a.id, b.id));
+  const rows = (reading.value ?? [])
+    .filter((key) => key.label.toLowerCase().includes(needle))
+    .sort((a, b) => byText(a.createdAt, b.createdAt) || byText(a.id, b.id));
   const chosen = reading.value?.find((key) => key.id === open.value) ?? null;
   return (
     <div class="split">
       <div class="pane">
         <div class="toolbar">
-          <p class="tally" id="key-tally">{reading.value === undefined ? '' : plural(reading.value.length, 'key')}</p>
-          <input class="search" type="search" aria-label="Search API keys by label" placeholder="Search labels…" value={search.value}
-            onInput={(input) => setParameters({ q: input.currentTarget.value })} />
-          <button type="button" class="primary" onClick={() => setMaking(true)}>New API key</button>
+          <p class="tally" id="key-tally">
+            {reading.value === undefined ? '' : plural(reading.value.length, 'key')}
+          </p>
+          <input
+            class="search"
+            type="search"
+            aria-label="Search API keys by label"
+            placeholder="Search labels…"
+            value={search.value}
+            onInput={(input) => setParameters({ q: input.currentTarget.value })}
+          />
+          <button type="button" class="primary" onClick={() => setMaking(true)}>
+            New API key
+          </button>
         </div>
-        {reading.fault !== null && <p class="stale" role="alert">{inWords(reading.fault)}</p>}
-        {reading.value !== undefined && rows.length === 0
-          ? <Empty title="No key has such a label." />
-          : <Table label="API keys" columns={COLUMNS} rows={rows} version={reading.asOfMs} keyOf={(key) => key.id} openKey={chosen?.id ?? null}
-              onOpen={(key) => setParameters({ open: key.id }, 'push')} />}
+        {reading.fault !== null && (
+          <p class="stale" role="alert">
+            {inWords(reading.fault)}
+          </p>
+        )}
+        {reading.value !== undefined && rows.length === 0 ? (
+          <Empty title="No key has such a label." />
+        ) : (
+          <Table
+            label="API keys"
+            columns={COLUMNS}
+            rows={rows}
+            version={reading.asOfMs}
+            keyOf={(key) => key.id}
+            openKey={chosen?.id ?? null}
+            onOpen={(key) => setParameters({ open: key.id }, 'push')}
+          />
+        )}
       </div>
       {chosen !== null && <KeyDrawer apiKey={chosen} onChanged={changed} onSecret={setSecret} />}
-      {isMaking && <NewKey onClose={() => setMaking(false)} onMade={(key) => { setMaking(false); setSecret(key); changed(); }} />}
+      {isMaking && (
+        <NewKey
+          onClose={() => setMaking(false)}
+          onMade={(key) => {
+            setMaking(false);
+            setSecret(key);
+            changed();
+          }}
+        />
+      )}
       {secret !== null && (
         <SecretDialog title={`The key "${secret.label}"`} what="API key" text={secret.apiKey} onClose={() => setSecret(null)}>
           <p>It may {secret.scopes.map((scope) => SCOPES[scope]).join('; ')}.</p>
@@ -80,26 +114,56 @@ const COLUMNS: Column<ApiKey>[] = [
 ];
 
 function Scopes({ scopes }: { scopes: Scope[] }): JSX.Element {
-  return <>{scopes.map((scope) => <Badge key={scope} tone={scope === 'admin' ? 'warn' : 'plain'}>{scope}</Badge>)}</>;
+  return (
+    <>
+      {scopes.map((scope) => (
+        <Badge key={scope} tone={scope === 'admin' ? 'warn' : 'plain'}>
+          {scope}
+        </Badge>
+      ))}
+    </>
+  );
 }
 
-function KeyDrawer({ apiKey, onChanged, onSecret }: {
-  apiKey: ApiKey; onChanged: () => void; onSecret: (key: Shape<'KeyWithText'>) => void;
+function KeyDrawer({
+  apiKey,
+  onChanged,
+  onSecret,
+}: {
+  apiKey: ApiKey;
+  onChanged: () => void;
+  onSecret: (key: Shape<'KeyWithText'>) => void;
 }): JSX.Element {
   return (
     <Drawer kind="API key" title={apiKey.label} onClose={() => setParameters({ open: null })}>
       <Facts>
         <Fact name="May">
-          <ul>{apiKey.scopes.map((scope) => <li key={scope}><strong>{scope}</strong>: {SCOPES[scope]}</li>)}</ul>
+          <ul>
+            {apiKey.scopes.map((scope) => (
+              <li key={scope}>
+                <strong>{scope}</strong>: {SCOPES[scope]}
+              </li>
+            ))}
+          </ul>
         </Fact>
-        <Fact name="Last used"><Moment iso={apiKey.lastUsedAt} /></Fact>
-        <Fact name="Created"><Moment iso={apiKey.createdAt} /></Fact>
-        <Fact name="Id"><code>{apiKey.id}</code></Fact>
+        <Fact name="Last used">
+          <Moment iso={apiKey.lastUsedAt} />
+        </Fact>
+        <Fact name="Created">
+          <Moment iso={apiKey.createdAt} />
+        </Fact>
+        <Fact name="Id">
+          <code>{apiKey.id}</code>
+        </Fact>
       </Facts>
       <p class="hint">If it is the key that you signed in with, rotating or revoking it signs you out.</p>
       <div class="actions">
-        <button type="button" onClick={() => void rotate(apiKey, onChanged, onSecret)}>Rotate…</button>
-        <button type="button" class="danger" onClick={() => void revoke(apiKey, onChanged)}>Revoke…</button>
+        <button type="button" onClick={() => void rotate(apiKey, onChanged, onSecret)}>
+          Rotate…
+        </button>
+        <button type="button" class="danger" onClick={() => void revoke(apiKey, onChanged)}>
+          Revoke…
+        </button>
       </div>
     </Drawer>
   );
@@ -109,10 +173,16 @@ async function rotate(apiKey: ApiKey, onChanged: () => void, onSecret: (key: Sha
   const made: Shape<'KeyWithText'>[] = [];
   const answer = await ask({
     title: `Rotate "${apiKey.label}"?`,
-    body: <p>It gets a new text, which is shown once. The old one is refused from that moment on, and its streams and sessions end.</p>,
+    body: (
+      <p>
+        It gets a new text, which is shown once. The old one is refused from that moment on, and its streams and sessions end.
+      </p>
+    ),
     action: 'Rotate',
     isDangerous: true,
-    run: async () => { made[0] = await call('POST', `${KEYS}/${pathPart(apiKey.id)}/rotate`); },
+    run: async () => {
+      made[0] = await call('POST', `${KEYS}/${pathPart(apiKey.id)}/rotate`);
+    },
   });
   if (answer === null || made[0] === undefined) return;
   onSecret(made[0]);
@@ -122,7 +192,12 @@ async function rotate(apiKey: ApiKey, onChanged: () => void, onSecret: (key: Sha
 async function revoke(apiKey: ApiKey, onChanged: () => void): Promise<void> {
   const answer = await ask({
     title: `Revoke "${apiKey.label}"?`,
-    body: <p>It is refused from now on, and cannot be brought back. Its streams and sessions end; what was reserved with it stays reserved.</p>,
+    body: (
+      <p>
+        It is refused from now on, and cannot be brought back. Its streams and sessions end; what was reserved with it stays
+        reserved.
+      </p>
+    ),
     action: 'Revoke',
     isDangerous: true,
     run: () => call('DELETE', `${KEYS}/${pathPart(apiKey.id)}`),
@@ -155,19 +230,39 @@ function NewKey({ onClose, onMade }: { onClose: () => void; onMade: (key: Shape<
   return (
     <Modal title="New API key" onClose={onClose}>
       <form ref={form} onSubmit={(submission) => void submit(submission)}>
-        <FieldInput field={{ name: 'label', label: 'Label', hint: 'Who or what uses it. It stands in every event that the key causes.', isRequired: true }} value={label} onValue={setLabel} />
+        <FieldInput
+          field={{
+            name: 'label',
+            label: 'Label',
+            hint: 'Who or what uses it. It stands in every event that the key causes.',
+            isRequired: true,
+          }}
+          value={label}
+          onValue={setLabel}
+        />
         <fieldset class="scopes">
           <legend>What it may do</legend>
           {(Object.keys(SCOPES) as Scope[]).map((scope) => (
             <label key={scope} class="tick-field">
-              <input type="checkbox" name="scope" value={scope} defaultChecked={scope !== 'admin'} /><span><strong>{scope}</strong>: {SCOPES[scope]}</span>
+              <input type="checkbox" name="scope" value={scope} defaultChecked={scope !== 'admin'} />
+              <span>
+                <strong>{scope}</strong>: {SCOPES[scope]}
+              </span>
             </label>
           ))}
         </fieldset>
-        {fault !== null && <p class="fault" role="alert">{fault}</p>}
+        {fault !== null && (
+          <p class="fault" role="alert">
+            {fault}
+          </p>
+        )}
         <div class="dialog-actions">
-          <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class="primary" disabled={isRunning}>Make the key</button>
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button type="submit" class="primary" disabled={isRunning}>
+            Make the key
+          </button>
         </div>
       </form>
     </Modal>

@@ -21,12 +21,15 @@ interface Meaning {
 
 const MEANINGS: Record<Usage['limitType'], Meaning> = {
   RequestRate: { what: 'Of the calls that may come at once: it fills again by itself', then: 'calls are refused for a moment' },
-  ConcurrentReservations: { what: 'Things held now, each slot of a pool counted', then: 'nothing more is reserved until something ends' },
+  ConcurrentReservations: {
+    what: 'Things held now, each slot of a pool counted',
+    then: 'nothing more is reserved until something ends',
+  },
   WaitingTickets: { what: 'Those who wait now', then: 'nobody more may wait' },
   SseConnections: { what: 'Event streams opened with keys; this page is not counted', then: 'no further stream is opened' },
-  ApiKeys: { what: 'API keys', then: 'no further key is made' },
+  ApiKeys: { what: 'Keys of this tenant, in use or not', then: 'no further key is made' },
   Resources: { what: 'Registered resources, each slot of a pool counted', then: 'no further resource is registered' },
-  Companies: { what: 'Registered companies', then: 'no further company is registered' },
+  Companies: { what: 'Companies that events can be about', then: 'no further company is registered' },
   Connections: { what: 'Connections to queues of others', then: 'no further connection is made' },
   EventsPerDay: { what: 'Queue events since midnight, UTC', then: 'events of queues are refused until midnight' },
   StoredBytes: { what: 'All that is stored for this tenant', then: 'nothing more is stored' },
@@ -36,9 +39,13 @@ export function Limits(): JSX.Element {
   const usage = [...(session.value?.usage ?? [])].sort((a, b) => share(b) - share(a));
   return (
     <div class="usage" tabIndex={0} role="region" aria-label="Limits">
-      <p class="hint">Nearest first. It is read again every ten seconds. A limit of the tier is of the whole tenant, on all replicas together.</p>
+      <p class="hint">
+        Nearest first. It is read again every ten seconds. A limit of the tier is of the whole tenant, on all replicas together.
+      </p>
       <ul class="limits">
-        {usage.map((limit) => <Limit key={limit.limitType} usage={limit} />)}
+        {usage.map((limit) => (
+          <Limit key={limit.limitType} usage={limit} />
+        ))}
       </ul>
     </div>
   );
@@ -48,14 +55,28 @@ function Limit({ usage }: { usage: Usage }): JSX.Element {
   const { limitType, limit, used } = usage;
   const name = upperFirst(limitInWords(limitType));
   const meaning = MEANINGS[limitType];
-  const words = limit == null ? `${amount(limitType, used)} used, without a limit` : `${amount(limitType, used)} of ${amount(limitType, limit)}`;
+  const words =
+    limit == null
+      ? `${amount(limitType, used)} used, without a limit`
+      : `${amount(limitType, used)} of ${amount(limitType, limit)}`;
   const state = stateOf(usage);
   return (
     <li class="card limit" data-limit={limitType} data-tone={state.tone}>
-      <div class="heading-row"><h2>{name}</h2>{state.label !== null && <Badge tone={state.tone}>{state.label}</Badge>}</div>
-      {limit != null && <meter min={0} max={Math.max(1, limit)} high={NEAR * limit} optimum={0} value={Math.min(used, limit)} aria-label={name}>{words}</meter>}
-      <p class="number"><strong>{words}</strong></p>
-      <p class="hint">{meaning.what}.{limit != null && share(usage) >= NEAR && <> At the limit {meaning.then}.</>}</p>
+      <div class="heading-row">
+        <h2>{name}</h2>
+        {state.label !== null && <Badge tone={state.tone}>{state.label}</Badge>}
+      </div>
+      {limit != null && (
+        <meter min={0} max={Math.max(1, limit)} high={NEAR * limit} optimum={0} value={Math.min(used, limit)} aria-label={name}>
+          {words}
+        </meter>
+      )}
+      <p class="number">
+        <strong>{words}</strong>
+      </p>
+      <p class="hint">
+        {meaning.what}.{limit != null && share(usage) >= NEAR && <> At the limit {meaning.then}.</>}
+      </p>
     </li>
   );
 }
