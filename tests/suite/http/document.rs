@@ -348,7 +348,7 @@ async fn every_answer_of_the_document_is_given() {
     let large = [16 << 10, 1 << 20, 16 << 20].map(|bytes| "x".repeat(bytes + 1));
 
     conflict(&world).await;
-    credentials.cookie = credentials_of(&world, &tenant).await.0.cookie;
+    credentials = credentials_of(&world, &tenant).await.0;
     for operation in &all {
         let replica = &world.replicas[0];
         assert_eq!(Request::new(operation, &none).send(replica).await, 401, "{}", operation.id());
@@ -375,7 +375,7 @@ async fn every_answer_of_the_document_is_given() {
             );
         }
     }
-    credentials.cookie = credentials_of(&world, &tenant).await.0.cookie;
+    credentials = credentials_of(&world, &tenant).await.0;
     forbid(&world, &tenant, &credentials).await;
     // A release token that is not that of the holder.
     let at = world.at(&tenant);
@@ -408,7 +408,7 @@ async fn every_answer_of_the_document_is_given() {
     }
 
     // Redis hangs, and then is gone.
-    credentials.cookie = credentials_of(&world, &tenant).await.0.cookie;
+    credentials = credentials_of(&world, &tenant).await.0;
     let ask = async |operation: &Operation| {
         let mut request = Request::new(operation, &real).by(&credentials).header("sec-fetch-site", "same-origin");
         if operation.id() == "signIn" {
