@@ -178,27 +178,3 @@ async fn who_waits_for_more_than_the_tenant_may_hold_is_served_once_there_is_roo
     assert_eq!(status(&at, &waiting["ticket"]).await.body["status"], "ACQUIRED");
     assert_eq!(at.listed().await, ["a", "b", "y"]);
 }
-
-#[tokio::test]
-async fn a_hand_over_costs_two_calls_of_redis_however_many_calls_are_held() {
-    const HELD: usize = 200;
-    let world = World::<1>::start().await;
-    let tenant = world.tenant_of("Enterprise").await;
-    let at = world.at(&tenant);
-    let held = at.acquire("w0", "r", None).await;
-    let (url, http) = (format!("{}/api/v1/Reservation/reserve?hold=60", at.replica.url), reqwest::Client::new());
-    let mut calls = tokio::task::JoinSet::new();
-    for number in 0..HELD {
-        let body = json!([item(&format!("w{number}"), "r", 600)]);
-        calls.spawn(http.post(&url).header("x-api-key", &tenant.key).json(&body).send());
-    }
-    until_waiting(&at, "r", HELD as i64).await;
-
-    let before = world.redis.function_calls();
-    at.unreserve("w0", "r", &held["releaseToken"]).await;
-    let first = calls.join_next().await.unwrap().unwrap().unwrap();
-    let made = world.redis.function_calls() - before;
-    assert_eq!(crate::support::world::answer(first).await.statuses(), ["ACQUIRED"]);
-    // The release, and the answer of the one that is served; beside these the tickets of all may have been touched meanwhile, by one call each 1.5 s.
-    assert!((2..=8).contains(&made), "{made} calls of Redis");
-}
