@@ -79,7 +79,9 @@ fn start_log(config: &Config) -> Result<(), Box<dyn Error>> {
 /// where they were when it ran.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map(|at| format!("{}:{}", file_of_crate(at.file()), at.line()));
-    let message = panic.payload_as_str().unwrap_or("without a message");
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = text.unwrap_or("without a message");
     let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
     tracing::error!(place, thread, "panic, a bug: {message}");
 }

@@ -81,7 +81,10 @@ impl ReplyScanner {
         match kind {
             b'$' | b'=' | b'!' => {
                 // -1 is the null of RESP2.
-                let Ok(length) = u64::try_from(number()?) else { return Ok(self.end_item()) };
+                let Ok(length) = u64::try_from(number()?) else {
+                    self.end_item();
+                    return Ok(());
+                };
                 self.bulk = length.saturating_add(2);
                 if self.bytes.saturating_add(self.bulk) > MAX_REPLY_BYTES {
                     return Err(Refused::TooLarge);
