@@ -49,7 +49,7 @@ struct EventHistoryDescribed {
 
 /// What a kept event can be.
 #[derive(Union)]
-#[allow(dead_code, reason = "it only describes")]
+#[allow(dead_code, clippy::large_enum_variant, reason = "it only describes")]
 enum KnownEvent {
     Reservation(ReservationEvent),
     Platform(PlatformEvent),

@@ -18,7 +18,7 @@ async fn pages(at: &Client<'_>, after: i64, limit: usize, filter: &str) -> Vec<V
 }
 
 #[tokio::test]
-async fn the_history_has_what_the_stream_told_page_by_page() {
+async fn the_history_has_what_the_stream_sent_page_by_page() {
     // Given a stream that heard everything, refusals too.
     let world = World::<2>::start().await;
     let (tenant, stranger) = (world.tenant().await, world.tenant().await);
@@ -32,21 +32,21 @@ async fn the_history_has_what_the_stream_told_page_by_page() {
         }
     }
     at.reserve("late", "job-1", None).await;
-    let mut told = Vec::new();
-    while told.len() < 31 {
-        told.push(stream.event().await.1);
+    let mut sent = Vec::new();
+    while sent.len() < 31 {
+        sent.push(stream.event().await.1);
     }
-    assert_eq!(told.pop().unwrap()["type"], "RESERVE_FAILED");
+    assert_eq!(sent.pop().unwrap()["type"], "RESERVE_FAILED");
 
     // When the history is read on the other replica, in pages of any size.
     let other = world.at_replica(1, &tenant);
     for limit in [1, 7, 1_000] {
         // Then it says the same in the same order, but for refusals, which are not kept.
-        assert_eq!(pages(&other, 0, limit, "").await, told, "pages of {limit}");
+        assert_eq!(pages(&other, 0, limit, "").await, sent, "pages of {limit}");
     }
     // And from a position on, what came after it.
-    let position = told[9]["id"].as_str().unwrap().parse().unwrap();
-    assert_eq!(pages(&other, position, 3, "").await, told[10..]);
+    let position = sent[9]["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(pages(&other, position, 3, "").await, sent[10..]);
     // And filtered, as the stream filters.
     let released = pages(&other, 0, 4, "&types=UNRESERVED&resources=job-1*").await;
     let names: Vec<_> = released.iter().map(|event| event["resource"].as_str().unwrap()).collect();
@@ -57,7 +57,7 @@ async fn the_history_has_what_the_stream_told_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_wrong_question_to_the_history_is_told_what_is_wrong() {
+async fn a_wrong_question_to_the_history_is_answered_with_what_is_wrong() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let answer = world.at(&tenant).get("/events/history?after=-1&limit=0").await;

@@ -182,7 +182,7 @@ async function cancel(ticket: Ticket): Promise<void> {
     body: <p>It loses its place for {wantedOf(ticket)}, and is told so.</p>,
     action: 'Cancel the wait',
     isDangerous: true,
-    run: async () => { await call<Shape<'Ticket'>>('DELETE', `/api/v1/Reservation/tickets/${ticket.ticket}`); },
+    run: async () => { await call<Shape<'TicketState'>>('DELETE', `/api/v1/Reservation/tickets/${ticket.ticket}`); },
   });
   if (answer !== null) tell(`${who} does not wait any more.`);
 }
