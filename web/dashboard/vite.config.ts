@@ -7,6 +7,8 @@ const served = { target: SERVICE, changeOrigin: true, headers: { origin: SERVICE
 export default defineConfig({
   base: '/dashboard/',
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
+  // Another workspace may bring another version of Preact, which npm then puts where the signals find it: two copies would not see each other.
+  resolve: { dedupe: ['preact'] },
   build: {
     outDir: '../dist/dashboard',
     emptyOutDir: true,
