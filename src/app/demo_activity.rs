@@ -93,15 +93,15 @@ impl Demo {
         let caller = self.caller(&self.key).await?;
         // A hold without an end, workers that share a pool, a queue before a lock, an operator in a tree.
         let mut items = vec![hold("nightly-report", "cron@db-1", None, "kept until somebody looks at it")];
-        if tick % 2 == 0 {
+        if tick.is_multiple_of(2) {
             let seconds = i64::from(6 + tick * 7 % 12);
             items.push(hold("gpu", &format!("train-{}", tick % 9), Some(seconds), &format!("epoch {tick}")));
         }
-        if tick % 4 == 0 {
+        if tick.is_multiple_of(4) {
             let deploy = hold("deploy-lock", &format!("ci@runner-{}", tick / 4 % 5), Some(9), "rolling out");
             items.push(ReserveRequest { wait: Some(long_wait()), ..deploy });
         }
-        if tick % 9 == 0 {
+        if tick.is_multiple_of(9) {
             items.push(hold("press", "operator", Some(8), ""));
         }
         let now_us = self.store.reserve(&caller, &items).await?.now_us;
@@ -127,7 +127,7 @@ impl Demo {
             })
         };
         let failure = |observation: Observation| match observation {
-            Observation::Job(job) if self.tick % 11 == 0 => Observation::Job(Box::new(JobObservation {
+            Observation::Job(job) if self.tick.is_multiple_of(11) => Observation::Job(Box::new(JobObservation {
                 state: Some(JobState::Failed),
                 error: Some("SMTPServerDisconnected: Connection unexpectedly closed".into()),
                 stacktrace: Some(

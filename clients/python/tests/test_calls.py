@@ -55,7 +55,8 @@ def test_transactions_reserve_and_release(client: holdfast.Client) -> None:
     (applied,) = client.transact([reserve])
     assert applied.status == "APPLIED" and [result.resource for result in applied.reserved] == ["a", "b"]
     (waiting,) = client.transact([Transaction(reserve=[item("b", "x"), item("c", "x")], wait=60, overtake=True)])
-    assert waiting.status == "WAITING" and waiting.ticket is not None and waiting.reserved == ()
+    assert waiting.status == "WAITING" and waiting.ticket is not None
+    assert [(result.status, result.holder) for result in waiting.reserved] == [("ALREADY_HELD", "w"), ("ROLLED_BACK", None)]
     (released,) = client.transact([Transaction(release=applied.reserved)])
     assert released.request_type == "UNRESERVE" and [result.released for result in released.released] == [
         ("a",),

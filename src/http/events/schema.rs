@@ -125,7 +125,7 @@ pub(super) struct Connected {
 
 /// The data of an event of `GET /api/v1/events`, one line of JSON; the line `event:` says which it is.
 #[derive(Union)]
-#[allow(dead_code, reason = "it only describes")]
+#[allow(dead_code, clippy::large_enum_variant, reason = "it only describes")]
 pub(super) enum StreamEvent {
     Reservation(ReservationEvent),
     Platform(PlatformEvent),

@@ -125,7 +125,7 @@ impl Session {
         let burst = limits.rate.map(|rate| i64::from(rate.burst));
         let burst_left =
             caller.tenant_handle().rate_state().now().map(|state| state.rate.left(state.backlog_us)).or(burst);
-        let burst_used = burst.zip(burst_left).map_or(0, |(burst, left)| burst - left);
+        let burst_used = burst.zip(burst_left).map_or(0, |(burst, left)| (burst - left).max(0)); // what is known may be of another tier
         let of = |limit_type, limit: Option<u64>, used| LimitUsage {
             limit_type: Word(limit_type),
             limit: limit.map(|limit| limit as i64),

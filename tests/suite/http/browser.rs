@@ -114,7 +114,6 @@ impl Browser {
             said.push('\n');
         }
         let status = child.wait().unwrap();
-        println!("{said}");
         assert!(status.success(), "{said}{}", complaints.lock().unwrap());
     }
 }

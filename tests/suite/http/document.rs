@@ -343,12 +343,12 @@ async fn forbid(world: &World<2>, tenant: &Tenant, credentials: &Credentials) {
 #[tokio::test]
 async fn every_answer_of_the_document_is_given() {
     let world = World::<2>::start().await;
-    let (tenant, mut credentials, real) = succeed(&world).await;
+    let (tenant, _, real) = succeed(&world).await;
     let (all, none) = (operations(), HashMap::new());
     let large = [16 << 10, 1 << 20, 16 << 20].map(|bytes| "x".repeat(bytes + 1));
 
     conflict(&world).await;
-    credentials = credentials_of(&world, &tenant).await.0;
+    let credentials = credentials_of(&world, &tenant).await.0;
     for operation in &all {
         let replica = &world.replicas[0];
         assert_eq!(Request::new(operation, &none).send(replica).await, 401, "{}", operation.id());
@@ -375,7 +375,7 @@ async fn every_answer_of_the_document_is_given() {
             );
         }
     }
-    credentials = credentials_of(&world, &tenant).await.0;
+    let credentials = credentials_of(&world, &tenant).await.0;
     forbid(&world, &tenant, &credentials).await;
     // A release token that is not that of the holder.
     let at = world.at(&tenant);
@@ -408,7 +408,7 @@ async fn every_answer_of_the_document_is_given() {
     }
 
     // Redis hangs, and then is gone.
-    credentials = credentials_of(&world, &tenant).await.0;
+    let credentials = credentials_of(&world, &tenant).await.0;
     let ask = async |operation: &Operation| {
         let mut request = Request::new(operation, &real).by(&credentials).header("sec-fetch-site", "same-origin");
         if operation.id() == "signIn" {
@@ -417,7 +417,7 @@ async fn every_answer_of_the_document_is_given() {
         request.send(&world.replicas[0]).await
     };
     world.redis.signal("-STOP");
-    let hung = join_all(all.iter().map(|operation| ask(operation))).await;
+    let hung = join_all(all.iter().map(&ask)).await;
     world.redis.signal("-CONT");
     for (operation, status) in all.iter().zip(hung) {
         assert_eq!(status, 504, "{}", operation.id());
