@@ -42,6 +42,9 @@ async function tryIt(page, id, edit) {
   await page.locator(`#contents a[href$="/${id}"]`).click();
   const block = page.locator(`#operations-${byId[id].tags[0]}-${id}`);
   await block.locator('.btn.execute').waitFor();
+  // What an earlier call was answered would be read as this one's answer.
+  const clear = block.locator('.btn-clear');
+  if ((await clear.count()) > 0) await clear.click();
   await edit?.(block);
   await block.locator('.btn.execute').click();
   const status = block.locator('.live-responses-table .response .response-col_status').first();
@@ -61,6 +64,15 @@ async function mustSucceed(page, id, edit) {
   assert.ok(wanted.includes(answer.status), `${id}: ${answer.status}, not ${wanted}: ${answer.text}`);
   return answer;
 }
+
+/** Chooses an example of the body; it stands there a moment later. */
+const withExample = (name, word) => async (block) => {
+  await block.locator('.examples-select-element').first().selectOption(name);
+  const body = block.locator('textarea.body-param__text');
+  for (const end = Date.now() + 60_000; !(await body.inputValue()).includes(word); await block.page().waitForTimeout(20)) {
+    assert.ok(Date.now() < end, `the example ${name} is not shown`);
+  }
+};
 
 const withBody = (value) => (block) => block.locator('textarea.body-param__text').fill(JSON.stringify(value));
 
@@ -90,7 +102,7 @@ async function everyOperationIsTried() {
       assert.match(answer.text, /"RELINQUISHED"/);
       await mustSucceed(page, 'reserve');
       // A second example: somebody waits, so that there is a ticket to show.
-      const waiting = await mustSucceed(page, 'reserve', (block) => block.locator('.examples-select-element').first().selectOption('wait'));
+      const waiting = await mustSucceed(page, 'reserve', withExample('wait', 'waitSeconds'));
       assert.match(waiting.text, /"WAITING"/);
       assert.match((await mustSucceed(page, 'cancelTicket')).text, /"CANCELLED"/);
     }
