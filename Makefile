@@ -80,13 +80,18 @@ clients: $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## generate clients for Python, T
 		$(GENERATE) $$language openapi/openapi.json $(TARGET)/clients || exit 1; \
 	done
 
+# Tests that keep a core busy for a minute, with browsers, type checkers or a JVM: beside them, tests that measure times would measure those.
+HEAVY := http::browser http::client_packages http::guide http::reference clients:: queues::dashboard agents::sdk
+
 # The suite comes last, so that the output ends with its count of passed and failed tests.
 # More threads than cores: the tests wait for processes and deadlines more than they compute.
 test: export RUST_TEST_THREADS ?= 6
 test: need-test $(WEB) $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) $(TYPESCRIPT_CLIENT) $(PYTHON_CLIENT) ## install what is missing, then format, lints and every test
 	$(FORMAT)
 	$(CLIPPY)
-	cargo test --locked --lib --bin holdfast --test suite
+	cargo test --locked --lib --bin holdfast
+	cargo test --locked --test suite -- --test-threads 3 $(HEAVY)
+	cargo test --locked --test suite -- $(HEAVY:%=--skip %)
 
 # The pictures of the dashboard in docs/, taken by the test that also looks at each view with axe.
 screenshots: export SHOTS := $(CURDIR)/docs/screenshots
