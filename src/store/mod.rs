@@ -48,7 +48,7 @@ pub use queues::observe::{MAX_OBSERVATIONS, ObservationCounts, ObserveOutcome};
 pub use queues::watches::{AcquireOutcome, AcquiredWatch, Availability, LEASE_DURATION, WatchLease};
 pub use reply::{LimitReached, Limited, Outcome, Stamped};
 pub use reservations::expiry::{ClockSample, DueTenants, Expired};
-pub use reservations::pages::{Page, PageCursor};
+pub use reservations::pages::{PageCursor, ReservationPage};
 pub use reservations::resources::{RegisterOutcome, ResourcePage};
 pub use reservations::tickets::{CancelOutcome, WaitingPage, WaitingTicket};
 pub use tenants::TenantPage;

@@ -148,14 +148,14 @@ pub(in crate::http) async fn list(
     let query = errors.finish(|| query).map_err(ApiError::validation)?;
     let start = query.cursor.unwrap_or_else(PageCursor::start);
     if limit.is_none() {
-        let first = store.stream_first(&caller, &start).await?;
+        let first = store.first_streamed_page(&caller, &start).await?;
         return Ok(Listing::Whole(first.map(|first| whole(store.clone(), caller, filter, first))));
     }
-    let page = store.page(&caller, &start, query.limit).await?;
+    let page = store.reservation_page(&caller, &start, query.limit).await?;
     Ok(Listing::Page(Answer(page.map(|page| ActiveReservations {
         as_of: page.as_of,
         next_cursor: page.next.as_ref().map(PageCursor::encode),
-        reservations: page.found.into_iter().filter(|active| filter.passes(active)).map(Into::into).collect(),
+        reservations: page.reservations.into_iter().filter(|active| filter.passes(active)).map(Into::into).collect(),
     }))))
 }
 
@@ -179,13 +179,13 @@ fn whole(store: Store, caller: Caller, filter: ListFilter, first: Page) -> PoemB
         let (store, caller, filter) = (store.clone(), caller.clone(), filter.clone());
         async move {
             if let Part::Next(cursor) = part {
-                let page = store.stream_next(&caller, &cursor).await;
+                let page = store.next_streamed_page(&caller, &cursor).await;
                 part = Part::Rows(page.map_err(|error| std::io::Error::other(error.to_string()))?.answer);
             }
             let chunk = match part {
                 Part::Rows(page) => {
-                    let mut chunk = Vec::with_capacity(page.found.len() * ROW_CAPACITY);
-                    for active in page.found.into_iter().filter(|active| filter.passes(active)) {
+                    let mut chunk = Vec::with_capacity(page.reservations.len() * ROW_CAPACITY);
+                    for active in page.reservations.into_iter().filter(|active| filter.passes(active)) {
                         if has_rows {
                             chunk.push(b',');
                         }

@@ -69,7 +69,7 @@ impl Resources {
         let start = query.cursor.unwrap_or_else(PageCursor::start);
         let stamped = app_state.store().resources(&caller.0, &start, query.limit).await?;
         Ok(Answer(stamped.map(|page| ResourceList {
-            resources: page.found.into_iter().map(Into::into).collect(),
+            resources: page.resources.into_iter().map(Into::into).collect(),
             next_cursor: page.next.as_ref().map(PageCursor::encode),
         })))
     }

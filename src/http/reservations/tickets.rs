@@ -117,7 +117,7 @@ impl Tickets {
         Ok(Answer(page.map(|page| WaitingList {
             as_of: page.as_of,
             next_cursor: page.next.as_ref().map(PageCursor::encode),
-            waiting: page.found.into_iter().filter(passes).map(Into::into).collect(),
+            waiting: page.tickets.into_iter().filter(passes).map(Into::into).collect(),
         })))
     }
 }

@@ -18,9 +18,9 @@ const STREAM_PAGE_ROWS: usize = 1_000;
 
 /// A page of the list of what is held.
 #[derive(Debug)]
-pub struct Page {
-    /// What was found, in no order that means anything.
-    pub found: Vec<HeldReservation>,
+pub struct ReservationPage {
+    /// What is held, in no order that means anything.
+    pub reservations: Vec<HeldReservation>,
     /// Position to subscribe from so that no change is missed: the first page's.
     pub as_of: i64,
     /// Where the next page begins; `None` at the end.
@@ -70,36 +70,49 @@ impl Store {
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn page(&self, caller: &Caller, cursor: &PageCursor, limit: usize) -> Result<Stamped<Page>, StoreError> {
-        self.page_at_cost(1, caller, cursor, limit).await
+    pub async fn reservation_page(
+        &self,
+        caller: &Caller,
+        cursor: &PageCursor,
+        limit: usize,
+    ) -> Result<Stamped<ReservationPage>, StoreError> {
+        self.reservation_page_at_cost(1, caller, cursor, limit).await
     }
 
     /// The first page of a list that is streamed whole. It is charged for all of it.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn stream_first(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        self.page_at_cost(1, caller, cursor, STREAM_PAGE_ROWS).await
+    pub async fn first_streamed_page(
+        &self,
+        caller: &Caller,
+        cursor: &PageCursor,
+    ) -> Result<Stamped<ReservationPage>, StoreError> {
+        self.reservation_page_at_cost(1, caller, cursor, STREAM_PAGE_ROWS).await
     }
 
-    /// The next page of a list begun by [`stream_first`](Self::stream_first); free.
+    /// The next page of a list begun by [`first_streamed_page`](Self::first_streamed_page); free.
     ///
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
-    pub async fn stream_next(&self, caller: &Caller, cursor: &PageCursor) -> Result<Stamped<Page>, StoreError> {
-        self.page_at_cost(0, caller, cursor, STREAM_PAGE_ROWS).await
+    pub async fn next_streamed_page(
+        &self,
+        caller: &Caller,
+        cursor: &PageCursor,
+    ) -> Result<Stamped<ReservationPage>, StoreError> {
+        self.reservation_page_at_cost(0, caller, cursor, STREAM_PAGE_ROWS).await
     }
 
-    async fn page_at_cost(
+    async fn reservation_page_at_cost(
         &self,
         cost: u32,
         caller: &Caller,
         cursor: &PageCursor,
         limit: usize,
-    ) -> Result<Stamped<Page>, StoreError> {
-        let (reply, next, found) = self.rows(&functions::LIST, cost, caller, cursor, limit, read_row).await?;
+    ) -> Result<Stamped<ReservationPage>, StoreError> {
+        let (reply, next, reservations) = self.rows(&functions::LIST, cost, caller, cursor, limit, read_row).await?;
         let as_of = cursor.as_of.unwrap_or(reply.position);
-        Ok(reply.stamped(Page { found, as_of, next }))
+        Ok(reply.stamped(ReservationPage { reservations, as_of, next }))
     }
 
     /// Reads a page of a list: its reply, where the next page begins, and its rows.

@@ -34,7 +34,7 @@ pub enum RegisterOutcome {
 #[derive(Debug)]
 pub struct ResourcePage {
     /// In no order that means anything.
-    pub found: Vec<Definition>,
+    pub resources: Vec<Definition>,
     /// Where the next piece begins; `None` at the end.
     pub next: Option<PageCursor>,
 }
@@ -115,9 +115,9 @@ impl Store {
         cursor: &PageCursor,
         limit: usize,
     ) -> Result<Stamped<ResourcePage>, StoreError> {
-        let (reply, next, found) =
+        let (reply, next, resources) =
             self.rows(&functions::RESOURCE_LIST, 1, caller, cursor, limit, read_definition).await?;
-        Ok(reply.stamped(ResourcePage { found, next }))
+        Ok(reply.stamped(ResourcePage { resources, next }))
     }
 }
 

@@ -42,7 +42,7 @@ pub struct WaitingTicket {
 #[derive(Debug)]
 pub struct WaitingPage {
     /// The tickets, in no order that means anything.
-    pub found: Vec<WaitingTicket>,
+    pub tickets: Vec<WaitingTicket>,
     /// The position as of which the list holds: the first page's.
     pub as_of: i64,
     /// Where the next page begins; `None` at the end.
@@ -104,9 +104,9 @@ impl Store {
         cursor: &PageCursor,
         limit: usize,
     ) -> Result<Stamped<WaitingPage>, StoreError> {
-        let (reply, next, found) = self.rows(&functions::WAITING_LIST, 1, caller, cursor, limit, read_row).await?;
+        let (reply, next, tickets) = self.rows(&functions::WAITING_LIST, 1, caller, cursor, limit, read_row).await?;
         let as_of = cursor.as_of().unwrap_or(reply.position);
-        Ok(reply.stamped(WaitingPage { found, as_of, next }))
+        Ok(reply.stamped(WaitingPage { tickets, as_of, next }))
     }
 }
 

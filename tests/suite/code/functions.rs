@@ -135,7 +135,7 @@ async fn a_refusal_leaves_the_data_byte_for_byte() {
     store.check(caller, &["r0".into(), "nothing".into()]).await.unwrap();
     assert_eq!(store.verify_fence(caller, "r0", 1).await.unwrap().answer, granted[0].fence());
     assert_eq!(store.verify_fence(caller, "nothing", 1).await.unwrap().answer, None);
-    store.page(caller, &PageCursor::start(), 10).await.unwrap();
+    store.reservation_page(caller, &PageCursor::start(), 10).await.unwrap();
     store.keys(caller).await.unwrap();
     store.tenant(&bench.tenant.id).await.unwrap().unwrap();
     // Nothing to end, nothing lapsed, no room, no such key, the last of its kind, no such tenant.
@@ -173,7 +173,7 @@ async fn a_revoked_credential_is_refused_by_every_script() {
         store.unreserve(&gone, &claims).await.err(),
         store.renew(&gone, &renewals).await.err(),
         store.check(&gone, &["r".into()]).await.err(),
-        store.page(&gone, &PageCursor::start(), 1).await.err(),
+        store.reservation_page(&gone, &PageCursor::start(), 1).await.err(),
         store.verify_fence(&gone, "r", 1).await.err(),
         store.position(&gone).await.err(),
         store.force_release(&gone, "r", "").await.err(),
@@ -229,8 +229,8 @@ async fn a_lapsed_reservation_is_shown_nowhere_before_it_is_ended() {
     let lapsed = bench.reserve_one("w", "short", 1).await;
     bench.reserve_one("w", "long", 60).await;
     eventually("it has lapsed", || bench.now_ms() > lapsed.deadline_ms().unwrap());
-    let page = store.page(caller, &PageCursor::start(), 10).await.unwrap().answer;
-    assert_eq!(page.found.iter().map(|active| active.resource.as_str()).collect::<Vec<_>>(), ["long"]);
+    let page = store.reservation_page(caller, &PageCursor::start(), 10).await.unwrap().answer;
+    assert_eq!(page.reservations.iter().map(|active| active.resource.as_str()).collect::<Vec<_>>(), ["long"]);
     let checked = store.check(caller, &["short".into()]).await.unwrap().answer.remove(0);
     assert_eq!((checked.holder, checked.available, checked.takeable), (None, 1, true));
     assert_eq!(store.verify_fence(caller, "short", 1).await.unwrap().answer, None);
@@ -356,7 +356,7 @@ async fn every_script_keeps_to_one_slot_of_a_cluster() {
     let granted = bench.reserve_one("w", "r", 60).await;
     done(store.renew(caller, &[RenewRequest { claim: claim("w", "r", &token(&granted)), ttl_ms: 90_000 }]).await);
     store.check(caller, &["r".into()]).await.unwrap();
-    assert_eq!(store.page(caller, &PageCursor::start(), 10).await.unwrap().answer.found.len(), 1);
+    assert_eq!(store.reservation_page(caller, &PageCursor::start(), 10).await.unwrap().answer.reservations.len(), 1);
     assert_eq!(store.verify_fence(caller, "r", 1).await.unwrap().answer, granted.fence());
     store.position(caller).await.unwrap();
     assert_eq!(bench.unreserve_one("w", "r", &token(&granted)).await, "RELINQUISHED");

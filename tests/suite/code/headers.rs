@@ -176,7 +176,7 @@ async fn the_arguments_are_as_many_as_rust_sends() {
     bench.store.resources(&bench.caller, &PageCursor::start(), 10).await.unwrap();
     bench.store.delete_resource(&bench.caller, "x").await.unwrap();
     bench.store.check(&bench.caller, &names_of(&two)).await.unwrap();
-    bench.store.page(&bench.caller, &PageCursor::start(), 10).await.unwrap();
+    bench.store.reservation_page(&bench.caller, &PageCursor::start(), 10).await.unwrap();
     bench.store.verify_fence(&bench.caller, "a", 1).await.unwrap();
     bench.store.position(&bench.caller).await.unwrap();
     bench.store.force_release(&bench.caller, "a", "reason").await.unwrap();

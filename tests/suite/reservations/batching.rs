@@ -79,11 +79,11 @@ async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Call
 type Holding = (String, String, Option<String>, bool);
 
 async fn held(bench: &Bench) -> BTreeMap<String, Holding> {
-    let listed = bench.store.stream_first(&bench.caller, &PageCursor::start()).await.unwrap().answer;
+    let listed = bench.store.first_streamed_page(&bench.caller, &PageCursor::start()).await.unwrap().answer;
     let holding = |active: HeldReservation| {
         (active.resource, (active.requester, active.resource_type, active.note, active.deadline_ms.is_some()))
     };
-    listed.found.into_iter().map(holding).collect()
+    listed.reservations.into_iter().map(holding).collect()
 }
 
 #[tokio::test]

@@ -300,12 +300,12 @@ async fn renew(bench: &Bench, model: &mut Model, items: &[Item]) -> Result<(), T
 }
 
 async fn listing_agrees(bench: &Bench, model: &mut Model) -> Result<(), TestCaseError> {
-    let told = known(bench.store.page(&bench.caller, &PageCursor::start(), 100).await)?;
+    let told = known(bench.store.reservation_page(&bench.caller, &PageCursor::start(), 100).await)?;
     prop_assert!(told.position >= model.position, "the position only grows");
     model.position = told.position;
     let listed: BTreeMap<_, _> = told
         .answer
-        .found
+        .reservations
         .into_iter()
         .map(|active| (active.resource.clone(), (active.requester, active.fence, active.deadline_ms)))
         .collect();
