@@ -1,6 +1,10 @@
 //! The program: parses the command line, reads the settings, starts the log, and runs a command.
 
-use std::{error::Error, io::IsTerminal, process::ExitCode};
+use std::{
+    error::Error,
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use holdfast::{
     app,
@@ -34,7 +38,8 @@ fn main() -> ExitCode {
         Err(error) => match error.downcast::<Failure>() {
             Ok(failure) => cli::report(&failure),
             Err(error) => {
-                eprintln!("holdfast: {error}");
+                // Not by a macro, which panics where nobody reads it.
+                let _ = writeln!(std::io::stderr(), "holdfast: {error}");
                 ExitCode::FAILURE
             }
         },
@@ -65,6 +70,8 @@ fn start_log(config: &Config) -> Result<(), Box<dyn Error>> {
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(has_colours)
+        // It would report a log that nobody reads any more by a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let format = config.log_format.unwrap_or(if is_terminal { LogFormat::Text } else { LogFormat::Json });
     match format {

@@ -12,7 +12,7 @@ use crate::{
     },
     config::Config,
     domain::{
-        access::{ApiKey, Scope, Scopes},
+        access::{ApiKey, Scope, Scopes, Tenant},
         names::label,
         time::{instant, iso},
     },
@@ -104,10 +104,9 @@ pub async fn key(config: &Config, action: KeyAction) -> Result<(), Failure> {
                     print_json(&row)
                 }
                 Limited::Done(new) => print(&format!("id     {}\nkey    {}\n", new.key.id, new.text)),
-                Limited::Limit(limit) => Err(Failure::new(
-                    Exit::Refused,
-                    format!("the tier allows {} keys, and there are {}", limit.limit, limit.used),
-                )),
+                Limited::Limit(limit) => {
+                    Err(Failure::new(Exit::Refused, limit_reached(&tenant, limit.limit, limit.used)))
+                }
             }
         }
         KeyAction::List { json, .. } => {
@@ -181,6 +180,16 @@ pub(super) fn row(key: &ApiKey) -> Value {
 
 fn used(key: &ApiKey) -> String {
     key.used_ms.map_or_else(|| "never".into(), |used| iso(instant(used)))
+}
+
+/// Why no key is made, and the way out: who may call this command may also change the tier.
+fn limit_reached(tenant: &Tenant, limit: i64, used: i64) -> String {
+    let tier = tenant.tier;
+    let way_out = match tier.next() {
+        Some(next) => format!("`holdfast tenant update {} --tier {}` allows more", tenant.id, next.name()),
+        None => "HOLDFAST_TIERS_FILE sets the limit".to_owned(),
+    };
+    format!("the tier {} allows {limit} keys, and there are {used}; delete one, or {way_out}", tier.name())
 }
 
 fn gone() -> Failure {

@@ -28,7 +28,7 @@ pub enum TenantAction {
         /// What people call it.
         name: String,
         /// Free, Starter, Pro or Enterprise.
-        #[arg(long, default_value = "Free")]
+        #[arg(long, default_value = Tier::DEFAULT.name())]
         tier: String,
         /// One JSON document.
         #[arg(long)]

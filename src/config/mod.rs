@@ -314,6 +314,25 @@ mod tests {
     }
 
     #[test]
+    fn an_address_has_the_spellings_that_people_know() {
+        for (text, address) in [
+            ("localhost:8080", "127.0.0.1:8080"),
+            (":8080", "0.0.0.0:8080"),
+            ("[::1]:8080", "[::1]:8080"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+        ] {
+            assert_eq!(config("", &[("LISTEN", text)]).unwrap().listen.to_string(), address, "{text}");
+        }
+        for wrong in ["8080", "localhost", "localhost:", ":http", ":70000", "no host:8080", "a.invalid:8080"] {
+            let error = config("", &[("LISTEN", wrong)]).unwrap_err();
+            assert!(error.starts_with(&format!("HOLDFAST_LISTEN={wrong} must be")), "{error}");
+        }
+        let open = config("", &[("AUTH", "open"), ("LISTEN", ":8080")]).unwrap_err();
+        assert!(open.contains("needs a loopback address"), "{open}");
+        config("", &[("AUTH", "open"), ("LISTEN", "localhost:8080")]).unwrap();
+    }
+
+    #[test]
     fn the_environment_wins_over_the_file() {
         let file = "listen = \"127.0.0.1:1\"\ndrain_seconds = 5\n";
         let read = config(file, &[("LISTEN", "127.0.0.1:2")]).unwrap();
@@ -328,7 +347,7 @@ mod tests {
         );
         assert_eq!(
             config("", &[("LISTEN", "here")]).unwrap_err(),
-            "HOLDFAST_LISTEN=here must be an address and a port, like 127.0.0.1:8080"
+            "HOLDFAST_LISTEN=here must be an address and a port, like 127.0.0.1:8080, localhost:8080 or :8080"
         );
         assert!(config("", &[("DURABILITY", "durable")]).unwrap_err().contains("must be \"fast\""));
         assert_eq!(

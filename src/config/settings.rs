@@ -49,11 +49,11 @@ pub(super) const OTHER_VARIABLES: &[&str] = &[
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "LISTEN",
-        help: "address and port to serve on",
+        help: "address and port to serve on, also localhost:8080, or :8080 for every IPv4 address",
         default: Some("127.0.0.1:8080"),
         value: Value::Text(|config, text| {
-            let rule = |_| "must be an address and a port, like 127.0.0.1:8080".to_owned();
-            store(&mut config.listen, text.parse().map_err(rule))
+            let rule = || "must be an address and a port, like 127.0.0.1:8080, localhost:8080 or :8080".to_owned();
+            store(&mut config.listen, values::socket_address(text).ok_or_else(rule))
         }),
     },
     Setting {

@@ -1,6 +1,6 @@
 //! Values that more than one setting has: lists, origins, networks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use ipnet::IpNet;
 
@@ -32,6 +32,21 @@ pub fn origin_of(url: &str) -> Option<String> {
         Some(port) if port != default_port => format!("{scheme}://{host}:{port}"),
         _ => format!("{scheme}://{host}"),
     })
+}
+
+/// An address and a port; the address may be a name of this machine, or absent, which means every IPv4 address.
+pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    match host {
+        "" => Some((Ipv4Addr::UNSPECIFIED, port).into()),
+        // Loopback by definition (RFC 6761), also where no resolver answers.
+        "localhost" => Some((Ipv4Addr::LOCALHOST, port).into()),
+        name => (name, port).to_socket_addrs().ok()?.next(),
+    }
 }
 
 /// A network, or one address.

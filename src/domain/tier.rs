@@ -32,10 +32,19 @@ impl Tier {
             .ok_or_else(|| format!("\"{text}\" is no tier; the tiers are Free, Starter, Pro and Enterprise"))
     }
 
+    /// The tier of a tenant for which none is named: one without narrow limits, since who makes tenants mostly makes their own.
+    pub const DEFAULT: Self = Self::Pro;
+
+    /// The next higher tier.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        Self::VALUES.get(self as usize + 1).copied()
+    }
+
     /// Whether a higher tier allows more.
     #[must_use]
     pub fn has_higher(self) -> bool {
-        self < Self::Enterprise
+        self.next().is_some()
     }
 }
 

@@ -40,14 +40,19 @@ pub(super) async fn admit(
     let tenant_handle = caller.tenant_handle();
     // Subscribed first: events between the verification and the stream's start arrive.
     hub.subscribe(tenant_handle).await?;
-    if kind.limit(caller).is_none() {
+    let mut present = caller.clone();
+    if kind.limit(&present).is_none() {
         let verify = async { Ok(store.position(caller).await?.map(|_| ())) };
         let Stamped { now_us, position, .. } =
             hub.verified(tenant_handle.tenant(), caller.credential(), verify).await?;
-        return Ok(Admission::Admitted { slot: None, position, now_us });
+        // The verification has found out whether the tier was changed.
+        present = store.present_caller(present);
+        if kind.limit(&present).is_none() {
+            return Ok(Admission::Admitted { slot: None, position, now_us });
+        }
     }
     let mut slot = hub.slots.claim(tenant_handle, kind);
-    let Stamped { now_us, position, answer } = store.acquire_stream_slot(caller, &slot.id(), kind).await?;
+    let Stamped { now_us, position, answer } = store.acquire_stream_slot(&present, &slot.id(), kind).await?;
     slot.confirm();
     Ok(match answer {
         Limited::Limit(limit) => Admission::LimitReached { limit, now_us },

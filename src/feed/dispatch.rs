@@ -18,7 +18,7 @@ use crate::{
         live_snapshots,
     },
     redis::SubscriptionEvent,
-    store::{Notification, Payload},
+    store::{Notification, Partition, Payload},
     sync::lock,
 };
 
@@ -38,6 +38,7 @@ pub(super) fn handle(hub: &Arc<Hub>, event: SubscriptionEvent<'_>) {
         SubscriptionEvent::Broken => {
             metrics::counter!("holdfast_subscription_breaks_total").increment(1);
             hub.forget_verified();
+            hub.forget_missed();
             lock(&hub.disconnected_since).get_or_insert_with(Utc::now);
         }
         SubscriptionEvent::Resubscribed => {
@@ -52,6 +53,7 @@ pub(super) fn handle(hub: &Arc<Hub>, event: SubscriptionEvent<'_>) {
 
 /// Applies a notification to the channel that it concerns; [`flush`] writes what is new.
 fn apply(hub: &Arc<Hub>, notification: Notification) {
+    hub.note_message(|| TenantId::parse(&notification.tenant).map(|tenant| Partition::of(&tenant)));
     match &notification.payload {
         Payload::Queues { connection, changes } => {
             let Some(tenant) = TenantId::parse(&notification.tenant) else { return };
@@ -102,7 +104,9 @@ fn apply_event(hub: &Arc<Hub>, notification: Notification) {
     let Some(channel) = channel else { return };
     match channel.apply(notification) {
         Applied::Added => lock(&hub.dirty).push(channel),
-        Applied::Gap => gap_repair::begin(hub, &channel),
+        Applied::Gap => {
+            gap_repair::begin(hub, &channel);
+        }
         Applied::Unchanged => {}
     }
 }

@@ -2,9 +2,16 @@
 //!
 //! The next notification of the tenant shows the gap, since it names the position before it. When no other follows, or
 //! the subscription broke, only a comparison shows it: one small script per partition with streams reads the tenants'
-//! positions.
+//! positions, and which credentials of open streams have ended.
+//!
+//! A comparison that has to repair the same partition twice, without one message from it in between, shows more: that the
+//! subscription delivers nothing, although its connection answers. It is then made anew.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::MissedTickBehavior;
 
@@ -23,12 +30,16 @@ const COMPARE_INTERVAL: Duration = Duration::from_millis(1_750);
 const IN_FLIGHT: Duration = Duration::from_millis(100);
 /// Tenants compared by one script.
 const MAX_BATCH: usize = 500;
+/// Credentials that one script looks at. The streams of most tenants share a few.
+const MAX_CREDENTIALS: usize = 2_000;
+/// Comparisons in a row that find something missing of a partition, after which the subscription counts as silent.
+const MISSED_IN_A_ROW: u32 = 2;
 /// Delay before a failed comparison or repair is repeated.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Position after every event: a channel without a position reads only where the history ends.
 const AFTER_LAST: i64 = (1 << 53) - 1;
 
-/// Compares positions, and after a break of the subscription also credentials, until the replica ends.
+/// Compares positions and credentials until the replica ends.
 pub(super) async fn run(hub: Arc<Hub>) {
     let mut ticks = tokio::time::interval(COMPARE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,37 +48,83 @@ pub(super) async fn run(hub: Arc<Hub>) {
             _ = ticks.tick() => false,
             () = hub.resubscribed.notified() => true,
         };
-        let mut partitions: HashMap<Partition, Vec<Arc<Channel>>> = HashMap::new();
-        for channel in hub.all_channels() {
-            partitions.entry(channel.tenant_handle.partition()).or_default().push(channel);
-        }
-        let batches = partitions.values().flat_map(|channels| channels.chunks(MAX_BATCH));
+        let (partitions, batches): (Vec<_>, Vec<_>) = batches(&hub).into_iter().unzip();
         let compared =
-            futures_util::future::join_all(batches.map(|channels| compare(&hub, channels, was_broken))).await;
+            futures_util::future::join_all(batches.into_iter().map(|batch| compare(&hub, batch, was_broken))).await;
         if was_broken {
-            if compared.into_iter().all(|ok| ok) {
+            if compared.iter().all(|outcome| *outcome != Compared::Unanswered) {
                 hub.slots.restore(&hub.store).await;
             } else {
                 // Until every tenant was compared, a revocation may have been missed.
                 tokio::time::sleep(RETRY_DELAY).await;
                 hub.resubscribed.notify_one();
             }
+            continue;
+        }
+        let outcomes = partitions.into_iter().zip(compared);
+        let missed: HashSet<_> =
+            outcomes.filter(|(_, outcome)| *outcome == Compared::Missed).map(|(partition, _)| partition).collect();
+        // Each is noted, so not by `any`, which would end at the first.
+        let in_a_row = missed.into_iter().map(|partition| hub.note_missed(partition)).max();
+        if in_a_row >= Some(MISSED_IN_A_ROW) {
+            tracing::warn!("the subscription delivers nothing of what is published; subscribing anew");
+            hub.renew_subscription();
         }
     }
 }
 
-/// Compares the positions of one partition's tenants with their rings, and begins repairs. After a break of the
-/// subscription it also ends the streams of revoked credentials. Returns whether Redis answered.
-async fn compare(hub: &Arc<Hub>, channels: &[Arc<Channel>], was_broken: bool) -> bool {
-    let ring_heads: Vec<_> = channels.iter().map(|channel| channel.ring().head()).collect();
+/// Channels that are compared together, each with the credentials of its open streams, or a part of these.
+type Batch = Vec<(Arc<Channel>, Vec<String>)>;
+
+/// The channels of the replica, in batches that one script can look at.
+fn batches(hub: &Hub) -> Vec<(Partition, Batch)> {
+    // Each with the number of its credentials.
+    let mut batches: HashMap<Partition, Vec<(usize, Batch)>> = HashMap::new();
+    for channel in hub.all_channels() {
+        let of_partition = batches.entry(channel.tenant_handle.partition()).or_default();
+        let credentials = channel.credentials();
+        // Whatever one tenant has, a part of it fits into a script.
+        let mut parts: Vec<Vec<String>> = credentials.chunks(MAX_CREDENTIALS).map(<[String]>::to_vec).collect();
+        if parts.is_empty() {
+            parts.push(Vec::new());
+        }
+        for part in parts {
+            match of_partition.last_mut() {
+                Some((count, batch)) if batch.len() < MAX_BATCH && *count + part.len() <= MAX_CREDENTIALS => {
+                    *count += part.len();
+                    batch.push((channel.clone(), part));
+                }
+                _ => of_partition.push((part.len(), vec![(channel.clone(), part)])),
+            }
+        }
+    }
+    let each = batches
+        .into_iter()
+        .flat_map(|(partition, batches)| batches.into_iter().map(move |(_, batch)| (partition, batch)));
+    each.collect()
+}
+
+/// Outcome of a comparison.
+#[derive(PartialEq, Eq)]
+enum Compared {
+    /// Redis did not answer.
+    Unanswered,
+    /// Nothing is missing.
+    Whole,
+    /// Something was missing, and is being repaired.
+    Missed,
+}
+
+/// Compares the positions of one partition's tenants with their rings, begins repairs, and ends the streams of credentials that have ended.
+async fn compare(hub: &Arc<Hub>, batch: Batch, was_broken: bool) -> Compared {
+    let ring_heads: Vec<_> = batch.iter().map(|(channel, _)| channel.ring().head()).collect();
+    let (channels, credentials): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
     let asks: Vec<_> = channels
         .iter()
-        .map(|channel| HeadQuery {
-            tenant_handle: channel.tenant_handle.clone(),
-            credentials: if was_broken { channel.credentials() } else { Vec::new() },
-        })
+        .zip(credentials)
+        .map(|(channel, credentials)| HeadQuery { tenant_handle: channel.tenant_handle.clone(), credentials })
         .collect();
-    let Ok(heads) = hub.store.heads(&asks).await else { return false };
+    let Ok(heads) = hub.store.heads(&asks).await else { return Compared::Unanswered };
     let mut behind = Vec::new();
     for ((channel, ring_head), head) in channels.iter().zip(ring_heads).zip(heads) {
         let tenant = channel.tenant_handle.tenant();
@@ -78,31 +135,37 @@ async fn compare(hub: &Arc<Hub>, channels: &[Arc<Channel>], was_broken: bool) ->
         head.ended.iter().for_each(|credential| hub.end_streams(tenant, Some(channel), Some(credential)));
         match ring_head.filter(|_| !channel.is_live()) {
             // Redis is behind what it has published: it lost events.
-            Some(ring_head) if position < ring_head => begin(hub, channel),
+            Some(ring_head) if position < ring_head => {
+                begin(hub, channel);
+            }
             Some(ring_head) if position > ring_head => behind.push((channel.clone(), position)),
             _ => {}
         }
     }
-    if !behind.is_empty() {
-        if !was_broken {
-            tokio::time::sleep(IN_FLIGHT).await;
-        }
-        for (channel, position) in behind {
-            let is_behind = channel.ring().head().is_some_and(|head| head < position);
-            if is_behind {
-                begin(hub, &channel);
-            }
+    if behind.is_empty() {
+        return Compared::Whole;
+    }
+    if !was_broken {
+        tokio::time::sleep(IN_FLIGHT).await;
+    }
+    let mut has_begun = false;
+    for (channel, position) in behind {
+        let is_behind = channel.ring().head().is_some_and(|head| head < position);
+        if is_behind {
+            has_begun |= begin(hub, &channel);
         }
     }
-    true
+    if has_begun { Compared::Missed } else { Compared::Whole }
 }
 
-/// Begins to repair a channel's ring, unless a repair is under way.
-pub(super) fn begin(hub: &Arc<Hub>, channel: &Arc<Channel>) {
-    if channel.ring().begin_repair() {
+/// Begins to repair a channel's ring, unless a repair is under way; whether it did.
+pub(super) fn begin(hub: &Arc<Hub>, channel: &Arc<Channel>) -> bool {
+    let begins = channel.ring().begin_repair();
+    if begins {
         metrics::counter!("holdfast_stream_repairs_total").increment(1);
         hub.runtime.spawn(repair(hub.clone(), channel.clone()));
     }
+    begins
 }
 
 /// Reads the history from the ring's head on until nothing is missing.

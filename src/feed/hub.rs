@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,7 +23,7 @@ use crate::{
         stream_slots::StreamSlots,
     },
     redis::Subscription,
-    store::{Stamped, Store, StoreError, TenantHandle},
+    store::{Partition, Stamped, Store, StoreError, TenantHandle},
     sync::lock,
 };
 
@@ -59,6 +62,10 @@ pub(super) struct Hub {
     pub(super) disconnected_since: Mutex<Option<DateTime<Utc>>>,
     /// Notified when the subscription is complete again.
     pub(super) resubscribed: Notify,
+    /// Of partitions of which a comparison found events missing: how many in a row did, with no message of the partition in between.
+    missed: Mutex<HashMap<Partition, u32>>,
+    /// Whether there are any, so that messages need no lock where there are none.
+    has_missed: AtomicBool,
 }
 
 impl Hub {
@@ -79,6 +86,8 @@ impl Hub {
             dirty: Mutex::default(),
             disconnected_since: Mutex::default(),
             resubscribed: Notify::new(),
+            missed: Mutex::default(),
+            has_missed: AtomicBool::new(false),
             store,
         })
     }
@@ -97,6 +106,37 @@ impl Hub {
             Some(subscription) => subscription.subscribe(&tenant_handle.channel()).await.map_err(Into::into),
             None => Err(StoreError::Unreachable),
         }
+    }
+
+    /// Makes the subscription anew: its connection answers, and delivers nothing.
+    pub(super) fn renew_subscription(&self) {
+        self.subscription.get().iter().for_each(|subscription| subscription.renew());
+    }
+
+    /// Notes that a comparison found events of a partition missing; how many in a row did since the last message of it.
+    pub(super) fn note_missed(&self, partition: Partition) -> u32 {
+        let mut missed = lock(&self.missed);
+        let count = missed.entry(partition).or_default();
+        *count += 1;
+        self.has_missed.store(true, Ordering::Relaxed);
+        *count
+    }
+
+    /// Notes that a message of a partition came. `partition` is asked only where that matters.
+    pub(super) fn note_message(&self, partition: impl FnOnce() -> Option<Partition>) {
+        if self.has_missed.load(Ordering::Relaxed)
+            && let Some(partition) = partition()
+        {
+            let mut missed = lock(&self.missed);
+            missed.remove(&partition);
+            self.has_missed.store(!missed.is_empty(), Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets what was missed: the subscription is another one.
+    pub(super) fn forget_missed(&self) {
+        lock(&self.missed).clear();
+        self.has_missed.store(false, Ordering::Relaxed);
     }
 
     fn channels(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Channel>>> {

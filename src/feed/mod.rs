@@ -36,7 +36,7 @@
 //! | 3 | `Group::state` | matching, encoding, and writing to sockets that take the bytes without waiting |
 //! | 4 | `Channel::ring` or `Subscriber::cursor_state`, never both | adding or reading frames; moving a cursor |
 //!
-//! The other locks (`Hub::dirty`, the queue and the timers of a shard, slots, single flights) are leaves: no other lock
+//! The other locks (`Hub::dirty`, `Hub::missed`, the queue and the timers of a shard, slots, single flights) are leaves: no other lock
 //! is taken under them.
 
 mod admission;

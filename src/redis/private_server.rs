@@ -8,7 +8,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -89,6 +89,9 @@ impl PrivateRedis {
         let _ = std::fs::remove_file(&socket);
         let log = dir.join("redis.log");
         let child = Command::new("setpriv")
+            // Our settings hold secrets, and whoever may look at the server would see them.
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .args(["--pdeathsig", "TERM", "redis-server", "--port", "0", "--daemonize", "no"])
             .args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""])
             .args(["--maxmemory-policy", "noeviction", "--unixsocketperm", "700"])
@@ -124,6 +127,9 @@ impl PrivateRedis {
         if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
             tracing::warn!("the private redis-server did not stop in time; killing it");
         }
+        let _ = std::fs::remove_file(&self.socket);
+        // A directory of the socket alone; that of the data has more in it, and stays.
+        let _ = self.socket.parent().map(std::fs::remove_dir);
     }
 
     /// Waits until the server answers, has ended, or [`START_TIMEOUT`] is over.
@@ -185,15 +191,14 @@ async fn lock(dir: &Path) -> Result<File, PrivateRedisError> {
     Ok(file)
 }
 
-/// The path of the socket: beside the data, or, where that path is too long for the kernel, in a directory of our own under the temporary
-/// directory, which only our user can enter.
+/// The path of the socket: beside the data, or, where that path is too long for the kernel, in a new directory under the temporary directory,
+/// which only our user can enter: one that is there already may be somebody else's.
 fn socket_path(dir: &Path) -> std::io::Result<PathBuf> {
     let beside = dir.join("redis.sock");
     if beside.as_os_str().len() <= MAX_SOCKET_PATH_BYTES {
         return Ok(beside);
     }
-    let apart = std::env::temp_dir().join(format!("holdfast-{}", std::process::id()));
-    std::fs::create_dir_all(&apart)?;
-    std::fs::set_permissions(&apart, std::fs::Permissions::from_mode(0o700))?;
+    let apart = std::env::temp_dir().join(format!("holdfast-{}", uuid::Uuid::new_v4().simple()));
+    std::fs::DirBuilder::new().mode(0o700).create(&apart)?;
     Ok(apart.join("redis.sock"))
 }

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::MissedTickBehavior,
+};
 
 use crate::{
     redis::{
@@ -22,7 +25,7 @@ use crate::{
     sync::lock,
 };
 
-/// Interval of the pings of an idle connection.
+/// Interval of pings.
 const PING_INTERVAL: Duration = Duration::from_millis(1_000);
 /// Delay between attempts to connect.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -57,6 +60,8 @@ pub struct Subscription {
 struct Inner {
     wanted: Mutex<HashSet<String>>,
     wanted_changed: Notify,
+    /// Notified when the present connection is of no use.
+    renew: Notify,
     /// The channels that are subscribed on the present connection.
     subscribed: watch::Sender<HashSet<String>>,
 }
@@ -73,6 +78,7 @@ impl Subscription {
         let inner = Arc::new(Inner {
             wanted: Mutex::default(),
             wanted_changed: Notify::new(),
+            renew: Notify::new(),
             subscribed: watch::Sender::default(),
         });
         let weak = Arc::downgrade(&inner);
@@ -97,6 +103,12 @@ impl Subscription {
             Ok(Ok(_)) => Ok(()),
             _ => Err(CommandError::Unreachable),
         }
+    }
+
+    /// Subscribes every channel anew, on another connection: the present one answers, and delivers nothing. The handler gets
+    /// [`SubscriptionEvent::Broken`] and [`SubscriptionEvent::Resubscribed`].
+    pub fn renew(&self) {
+        self.inner.renew.notify_one();
     }
 
     /// Unsubscribes every channel that is not `needed` any more.
@@ -172,6 +184,9 @@ async fn end_batches(arrived: Arc<Notify>, handle: Handler) {
 async fn keep_subscribed(mut connection: Transport, inner: &Weak<Inner>, broken: &Notify, handle: &Handler) {
     let mut subscribed = HashSet::new();
     let mut is_complete = false;
+    // Kept over changes of what is wanted: else a connection on which channels come and go would never be pinged.
+    let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + PING_INTERVAL, PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let Some(held) = inner.upgrade() else { return };
         let wanted = held.wanted().clone();
@@ -196,8 +211,9 @@ async fn keep_subscribed(mut connection: Transport, inner: &Weak<Inner>, broken:
         }
         tokio::select! {
             () = broken.notified() => return,
+            () = held.renew.notified() => return,
             () = held.wanted_changed.notified() => continue,
-            () = tokio::time::sleep(PING_INTERVAL) => {}
+            _ = pings.tick() => {}
         }
         if !connection.ping().await {
             return;

@@ -50,6 +50,7 @@ pub async fn sweep(store: Store, replica: Arc<Replica>) {
 /// Notes again and again that this build's functions are in use.
 async fn note_library_use(store: &Store) {
     loop {
+        store.redis().connected().await;
         let next = match store.note_library_use().await {
             Ok(()) => LIBRARY_USE_INTERVAL,
             Err(error) => {
@@ -66,6 +67,8 @@ async fn sweep_partition(store: Store, partition: Partition, clock: Arc<Clock>) 
     let mut wake = schedule.first;
     loop {
         sleep_until(wake).await;
+        // Without a connection each partition would only log that it has none.
+        store.redis().connected().await;
         let began = Instant::now();
         wake = match sweep_once(&store, partition, &clock).await {
             Ok(due) if due.lapsed.is_empty() && due.queues_due.is_empty() => {

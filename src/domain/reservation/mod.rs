@@ -20,6 +20,8 @@ use crate::domain::{
 pub const MAX_BATCH: usize = 1_000;
 /// Most slots of one reservation.
 pub const MAX_QUANTITY: i64 = 1_000;
+/// Most bytes of JSON that the names of one reservation's slots take in an answer or an event, 1 MiB.
+pub const MAX_SLOT_NAMES_BYTES: usize = 1 << 20;
 /// Longest TTL, in seconds: 68 years.
 pub const MAX_TTL_SECONDS: i64 = 2_147_483_647;
 /// Type of a reservation whose request names none.
@@ -87,6 +89,31 @@ pub fn quantity(wanted: Option<i64>) -> Result<i64, String> {
         quantity @ 1..=MAX_QUANTITY => Ok(quantity),
         quantity => Err(format!("is {quantity}; it must be a whole number from 1 to {MAX_QUANTITY}")),
     }
+}
+
+/// Checks that answers and events can list the slots that are wanted of a pool by their names.
+///
+/// # Errors
+/// A message that gives the most of that name. Without control characters, quotes and backslashes, which JSON writes in up to six bytes each, every
+/// quantity is good.
+pub fn nameable(resource: &str, quantity: i64) -> Result<(), String> {
+    // A quote at each end, an underscore, up to five digits, a comma.
+    let length = json_bytes(resource) + 9;
+    let most = (MAX_SLOT_NAMES_BYTES / length).max(1) as i64;
+    if quantity <= most {
+        return Ok(());
+    }
+    Err(format!("is {quantity}; of a pool whose name takes {length} bytes in JSON it must be at most {most}"))
+}
+
+/// Length of a text in JSON, in bytes, without its quotes.
+fn json_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum()
 }
 
 /// Checks a batch: 1 to 1,000 items, each parsed by `item`, the errors of all items together.
@@ -195,6 +222,18 @@ mod tests {
         assert!(batch(Vec::<()>::new(), |_, _, ()| Some(())).is_err());
         assert!(batch(vec![(); MAX_BATCH], |_, _, ()| Some(())).is_ok());
         assert!(batch(vec![(); MAX_BATCH + 1], |_, _, ()| Some(())).is_err());
+    }
+
+    #[test]
+    fn the_names_of_slots_fit_into_an_event() {
+        for name in ["GPU", &"x".repeat(1_018), &"\u{5d0}".repeat(509)] {
+            assert_eq!(nameable(name, MAX_QUANTITY), Ok(()), "{name}");
+        }
+        let controls = "\u{1}".repeat(1_018);
+        assert_eq!(json_bytes(&controls) + 2, serde_json::to_string(&controls).unwrap().len());
+        assert_eq!(json_bytes("\"\\\n\u{7f}a"), 8);
+        assert!(nameable(&controls, 171).is_ok() && nameable(&controls, 1).is_ok());
+        assert!(nameable(&controls, 172).unwrap_err().ends_with("must be at most 171"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The stream of one tenant, or of one connection, on this replica: a ring, and the subscribers of each runtime.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -208,11 +209,15 @@ impl Channel {
 
     /// Credentials of the open streams, sorted, each once.
     pub(in crate::feed) fn credentials(&self) -> Vec<String> {
-        let mut credentials = Vec::new();
-        self.for_each_subscriber(|subscriber| credentials.extend(subscriber.credential().map(str::to_owned)));
-        credentials.sort();
-        credentials.dedup();
-        credentials
+        let mut credentials = BTreeSet::new();
+        self.for_each_subscriber(|subscriber| {
+            if let Some(credential) = subscriber.credential()
+                && !credentials.contains(credential)
+            {
+                credentials.insert(credential.to_owned());
+            }
+        });
+        credentials.into_iter().collect()
     }
 
     /// Evicts old frames and cached batches.

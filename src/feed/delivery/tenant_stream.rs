@@ -306,11 +306,11 @@ impl TenantStream {
     }
 
     /// A comment, and, if the position moved since the last one, an `id` line: it moves the client past frames that did
-    /// not match. A block without data is an event to some clients, so there is none without a need.
+    /// not match. What an empty line ends is an event to some clients, also without data, so none stands behind the comment alone.
     fn keepalive(&mut self) -> Bytes {
         let position = self.position();
         if std::mem::replace(&mut self.last_id, position) == position {
-            return Bytes::from_static(b": keepalive\n\n");
+            return Bytes::from_static(b": keepalive\n");
         }
         Bytes::from(format!(": keepalive\nid: {position}\n\n"))
     }

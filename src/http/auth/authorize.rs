@@ -15,7 +15,7 @@ use crate::{
         pipeline::context::app,
         wire::error::{ApiError, Code},
     },
-    store::{Bearer, Caller},
+    store::{Bearer, Caller, StoreError},
     trust::TOKEN_LIFE_S,
 };
 
@@ -51,7 +51,7 @@ pub(in crate::http) async fn identify(request: &Request, api_key_parameter: Opti
             if app.config.auth == config::Auth::Open && !request.headers().contains_key(header::AUTHORIZATION) =>
         {
             origin::check_open_call(request, app)?;
-            app.store.caller(&Bearer::Anonymous).await?.ok_or_else(ApiError::unauthorized)
+            app.store.caller(&Bearer::Anonymous).await.map_err(look_up_failed)?.ok_or_else(ApiError::unauthorized)
         }
         Credential::None => Err(ApiError::unauthorized()),
         Credential::Unreadable => Err(count_failure(request, app, ApiError::unauthorized())),
@@ -120,9 +120,17 @@ const MAX_TOKEN_END_MS: i64 = (TOKEN_LIFE_S + 60) * 1_000;
 /// else sign tokens for all time.
 async fn look_up(app: &App, bearer: &Bearer) -> Result<Option<Caller>, ApiError> {
     if let Bearer::Token(_, token) = bearer
-        && token.ends_ms > app.store.clock().await?.now_ms + MAX_TOKEN_END_MS
+        && token.ends_ms > app.store.clock().await.map_err(look_up_failed)?.now_ms + MAX_TOKEN_END_MS
     {
         return Ok(None);
     }
-    Ok(app.store.caller(bearer).await?)
+    app.store.caller(bearer).await.map_err(look_up_failed)
+}
+
+/// A look-up changes nothing, whatever the call is that it precedes.
+fn look_up_failed(error: StoreError) -> ApiError {
+    match error {
+        StoreError::OutcomeUnknown { .. } => ApiError::unanswered_read(),
+        error => error.into(),
+    }
 }

@@ -133,7 +133,7 @@ async fn open(
     let (stream, start, now_us) = match app.feed.open_stream(&app.store, &caller, kind, filter, last_event_id).await? {
         StreamOutcome::Open { stream, start, now_us } => (stream, start, now_us),
         StreamOutcome::LimitReached { limit, now_us } => {
-            return Err(ApiError::limit(&limit, caller.tenant().tier, now_us));
+            return Err(ApiError::limit(&limit, app.store.present_caller(caller).tenant().tier, now_us));
         }
     };
     let connected = json!({"type": "connected", "timestamp": iso(instant(now_us / 1000))});

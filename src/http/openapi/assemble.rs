@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use poem_openapi::registry::MetaSchema;
 use serde_json::{Map, Value, json};
 
-use crate::http::openapi::{API, MONITOR, errors, examples, fields, streams};
+use crate::http::openapi::{API, MONITOR, errors, examples, fields, is_read, streams};
 
 /// Version of the specification: generators of every language read it. poem-openapi says 3.0.0, of which it is the last correction.
 const SPECIFICATION: &str = "3.0.3";
@@ -33,6 +33,8 @@ pub(super) struct Operation<'a> {
     pub(super) id: &'a str,
     /// Its whole path.
     pub(super) path: &'a str,
+    /// Its method, in small letters.
+    method: &'a str,
     value: &'a Value,
 }
 
@@ -43,6 +45,10 @@ impl Operation<'_> {
 
     pub(super) fn takes_input(&self) -> bool {
         self.has_body() || self.value["parameters"].as_array().is_some_and(|parameters| !parameters.is_empty())
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        is_read(self.method, self.path)
     }
 
     pub(super) fn is_administration(&self) -> bool {
@@ -59,8 +65,8 @@ pub(super) fn assemble(api: Value, monitor: Value, described: impl IntoIterator<
     schemas.extend(described.into_iter().map(|(name, schema)| (name, json!(schema))));
 
     for (path, item) in &mut paths {
-        for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
-            complete_operation(path, operation);
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            complete_operation(path, method, operation);
         }
     }
     let sent = reachable(paths.iter().flat_map(|(_, item)| bodies(item)), &schemas);
@@ -154,7 +160,7 @@ fn headers() -> Value {
     })
 }
 
-fn complete_operation(path: &str, operation: &mut Value) {
+fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     split_summary(operation);
     if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
@@ -167,7 +173,7 @@ fn complete_operation(path: &str, operation: &mut Value) {
     }
     examples::add_bodies(&id, operation);
     let read = operation.clone();
-    let shape = Operation { id: &id, path, value: &read };
+    let shape = Operation { id: &id, path, method, value: &read };
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     if let "signIn" | "signOut" = shape.id {
         responses.values_mut().for_each(|response| response["headers"]["Set-Cookie"] = json!({}));

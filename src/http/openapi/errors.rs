@@ -118,7 +118,7 @@ const SHARED: [Shared; 13] = [
         status: "504",
         codes: &[Code::OutcomeUnknown],
         has_retry_after: false,
-        applies: |_| true,
+        applies: |operation| !operation.is_read(),
     },
     Shared {
         name: "OtherError",
@@ -197,7 +197,8 @@ fn example(code: Code) -> Value {
             ("Send the body as application/json, and say so in Content-Type.", json!([]), json!({}))
         }
         Code::RateLimited => (
-            "The Starter tier allows 500 of ConcurrentReservations, and 500 are in use. Give some back, or ask for a higher tier.",
+            "The Starter tier allows 500 of ConcurrentReservations, and 500 are in use. Give some back, or ask for a higher tier: who runs \
+             this service sets it with `holdfast tenant update TENANT --tier Pro`.",
             json!([]),
             json!({"upgradeRequired": true, "limitType": "ConcurrentReservations", "limit": 500, "tier": "Starter", "retryAfter": 5}),
         ),

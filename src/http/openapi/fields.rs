@@ -30,7 +30,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("NewKeyRequest", &["label"]),
     ("CompanyRequest", &["name"]),
     ("NewConnectionRequest", &["name", "framework"]),
-    ("NewTenantRequest", &["name", "tier"]),
+    ("NewTenantRequest", &["name"]),
     ("SignInRequest", &["apiKey"]),
     ("IngestRequest", &["events"]),
     ("IngestEvent", &["type", "timestamp", "framework"]),

@@ -89,19 +89,48 @@ pub fn document() -> &'static str {
     &DOCUMENT
 }
 
+/// Paths of operations that are sent by POST and only read.
+const READS_BY_POST: [&str; 2] = ["/api/v1/Reservation/check", "/api/v1/Reservation/verifyFence"];
+
+/// Whether a call reads and changes nothing. The claim of a ticket's grant, which any look at it is, can be repeated.
+pub(super) fn is_read(method: &str, path: &str) -> bool {
+    method.eq_ignore_ascii_case("GET") || READS_BY_POST.contains(&path)
+}
+
+/// Every path of the document, as its segments, with its methods.
+static PATHS: LazyLock<Vec<(Vec<String>, Vec<String>)>> = LazyLock::new(|| {
+    let document: Value = serde_json::from_str(document()).unwrap_or_default();
+    let paths = document["paths"].as_object().into_iter().flatten();
+    paths
+        .map(|(path, item)| {
+            let segments = path.split('/').skip(1).map(Into::into).collect();
+            let methods = item.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase()).collect();
+            (segments, methods)
+        })
+        .collect()
+});
+
+/// The path that one was probably meant to be: spelt in other letters, or with a slash behind it. Paths are compared as they are, since what follows
+/// some of them is a name, in which case and slashes count.
+pub(super) fn nearest_path(path: &str) -> Option<String> {
+    let segments: Vec<_> = path.trim_end_matches('/').split('/').skip(1).collect();
+    let is_name = |known: &str| known.starts_with('{');
+    let fits = |known: &&Vec<String>| {
+        known.len() == segments.len()
+            && known.iter().zip(&segments).all(|(known, given)| is_name(known) || known.eq_ignore_ascii_case(given))
+    };
+    let names = |known: &&Vec<String>| known.iter().filter(|segment| is_name(segment)).count();
+    let nearest = PATHS.iter().map(|(known, _)| known).filter(fits).min_by_key(names)?;
+    let respelt = nearest.iter().zip(&segments).map(|(known, given)| if is_name(known) { *given } else { known });
+    let respelt: String = respelt.flat_map(|segment| ["/", segment]).collect();
+    (respelt != path && respelt.len() <= MAX_SUGGESTED_BYTES).then_some(respelt)
+}
+
+/// Longest path that an error suggests, in bytes.
+const MAX_SUGGESTED_BYTES: usize = 256;
+
 /// Methods of a path, as `Allow` lists them.
 pub(super) fn methods_of(path: &str) -> String {
-    static PATHS: LazyLock<Vec<(Vec<String>, Vec<String>)>> = LazyLock::new(|| {
-        let document: Value = serde_json::from_str(document()).unwrap_or_default();
-        let paths = document["paths"].as_object().into_iter().flatten();
-        paths
-            .map(|(path, item)| {
-                let segments = path.split('/').skip(1).map(Into::into).collect();
-                let methods = item.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase()).collect();
-                (segments, methods)
-            })
-            .collect()
-    });
     if path == mcp::PATH {
         return "POST".into();
     }
@@ -120,6 +149,30 @@ pub(super) fn methods_of(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_in_other_letters_is_recognised() {
+        for (path, near) in [
+            ("/api/v1/reservation/RESERVE", "/api/v1/Reservation/reserve"),
+            ("/API/V1/Events", "/api/v1/events"),
+            ("/api/v1/Reservation/reserve/", "/api/v1/Reservation/reserve"),
+            ("/api/v1/reservation/check/Deploy-Lock", "/api/v1/Reservation/check/Deploy-Lock"),
+            ("/Api/Jobs/", "/api/jobs"),
+        ] {
+            assert_eq!(nearest_path(path).as_deref(), Some(near), "{path}");
+        }
+        let long = format!("/api/v1/resource/{}", "x".repeat(300));
+        for path in [
+            "/",
+            "/api",
+            "/api/v1/Reservation/reserve",
+            "/api/v1/Reservation/nothing",
+            "/api/v2/Reservation/reserve",
+            &long,
+        ] {
+            assert_eq!(nearest_path(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn allow_comes_from_the_document() {

@@ -32,10 +32,15 @@ pub(super) fn to_response(result: poem::Result<impl IntoResponse>, method: &Meth
 
 /// An error of a route as one of the API.
 pub(super) fn to_api_error(error: Error, method: &Method, path: &str) -> ApiError {
-    match as_api_error(&error, method, path) {
+    let error = match as_api_error(&error, method, path) {
         Some(error) => error,
         None => error.downcast().unwrap_or_else(|_| ApiError::new(Code::Internal, BUG)),
+    };
+    if error.code() == Code::OutcomeUnknown && openapi::is_read(method.as_str(), path) {
+        // There is nothing of which it could be unknown whether it was done.
+        return ApiError::unanswered_read();
     }
+    error
 }
 
 /// Maps an error of poem; `None` if it is an [`ApiError`] already.
@@ -52,7 +57,11 @@ fn as_api_error(error: &Error, method: &Method, path: &str) -> Option<ApiError> 
     } else if error.is::<MethodNotAllowedError>() {
         ApiError::method(method, openapi::methods_of(path))
     } else if error.is::<NotFoundError>() || error.status() == StatusCode::NOT_FOUND {
-        ApiError::new(Code::NotFound, "There is nothing at this path; /docs lists what there is.")
+        let message = match openapi::nearest_path(path) {
+            Some(near) => format!("There is nothing at this path; did you mean {near}?"),
+            None => "There is nothing at this path; /docs lists what there is.".to_owned(),
+        };
+        ApiError::new(Code::NotFound, message)
     } else if error.status().is_client_error() {
         ApiError::field("", error.to_string())
     } else {

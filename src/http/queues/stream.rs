@@ -77,7 +77,9 @@ async fn open(request: &Request, query: StreamQuery) -> Result<EventStreamRespon
             let stream = OpenStream::new(&head, Source::Live(stream), caller.stream_lifetime(now_us));
             Ok(EventStreamResponse::open(request, stream))
         }
-        LiveStreamOutcome::LimitReached { limit, now_us } => Err(ApiError::limit(&limit, caller.tenant().tier, now_us)),
+        LiveStreamOutcome::LimitReached { limit, now_us } => {
+            Err(ApiError::limit(&limit, app.store.present_caller(caller).tenant().tier, now_us))
+        }
         LiveStreamOutcome::NotFound => Err(ApiError::not_found("connection")),
     }
 }

@@ -12,8 +12,8 @@ use crate::{
         field_errors::FieldErrors,
         names,
         reservation::{
-            DEFAULT_RESOURCE_TYPE, ReserveOutcome, ReserveRequest, ReserveStatus, quantity, requester_and_resource,
-            ttl_ms,
+            DEFAULT_RESOURCE_TYPE, ReserveOutcome, ReserveRequest, ReserveStatus, nameable, quantity,
+            requester_and_resource, ttl_ms,
         },
         time::{instant, wire_option},
         waiting::{DEFAULT_KEEP_ALIVE_S, KEEP_ALIVE_S, MAX_PRIORITY, MAX_WAIT_S, Place, TicketId, Wait},
@@ -73,6 +73,7 @@ impl ReserveItem {
         let wait = wait.parse(errors, &format!("[{at}]."));
         let ((requester, resource), ttl_ms, resource_type, note) = (names?, ttl_ms?, resource_type?, note?);
         let (token, quantity, wait) = (Uuid::new_v4(), quantity?, wait?);
+        errors.check(|| format!("[{at}].quantity"), nameable(&resource, quantity))?;
         Some(ReserveRequest { requester, resource, token, ttl_ms, resource_type, note, quantity, wait })
     }
 }

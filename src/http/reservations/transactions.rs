@@ -259,6 +259,7 @@ struct TransactionItem {
     /// RESERVE: shown wherever the holder is shown.
     note: Option<String>,
     /// RESERVE: slots of a pool.
+    #[serde(default, deserialize_with = "whole_number")]
     quantity: Option<i64>,
     /// UNRESERVE: the token that reserve answered with.
     release_token: Option<String>,

@@ -50,7 +50,7 @@ impl Tenants {
     ) -> Result<Plain<NewTenant, 201>, ApiError> {
         let mut errors = FieldErrors::default();
         let name = errors.check(|| "name".into(), names::label(body.0.name));
-        let tier = body.0.tier.ok_or_else(|| "is required".to_owned()).and_then(|tier| Tier::parse(tier.as_str()));
+        let tier = body.0.tier.map_or(Ok(Tier::DEFAULT), |tier| Tier::parse(tier.as_str()));
         let tier = errors.check(|| "tier".into(), tier);
         let (name, tier) = errors.finish(|| Some((name?, tier?))).map_err(ApiError::validation)?;
         let made = app_state.store().create_tenant(TenantId::random(), &name, tier).await?;
@@ -182,6 +182,7 @@ async fn change_issuer(app: &App, tenant: &TenantId, action: IssuerAction) -> Re
 struct NewTenantRequest {
     /// Display name. 1 to 256 bytes.
     name: Option<String>,
+    /// Its limits; `Pro` without it.
     tier: Option<UncheckedWord<Tier>>,
 }
 

@@ -54,6 +54,7 @@ impl Sessions {
         let session = app.store.open_session(&caller).await?;
         let usage = app.store.usage(&caller).await?;
         let stored = app.store.stored_bytes(&caller).await?;
+        let caller = app.store.present_caller(caller);
         Ok(SignedIn {
             answer: Answer(usage.map(|usage| Session::of(&caller, usage, stored))),
             cookie: cookie(app, &session.answer, SESSION_LONGEST.as_secs()),
@@ -65,7 +66,8 @@ impl Sessions {
     async fn show(&self, caller: Authorized<AnyScope>, app_state: AppState) -> Result<Answer<Session>, ApiError> {
         let stored = app_state.store().stored_bytes(&caller.0).await?;
         let stamped = app_state.store().usage(&caller.0).await?;
-        Ok(Answer(stamped.map(|usage| Session::of(&caller.0, usage, stored))))
+        let caller = app_state.store().present_caller(caller.0);
+        Ok(Answer(stamped.map(|usage| Session::of(&caller, usage, stored))))
     }
 
     /// Sign out. The session is refused at once, on every replica, and its streams end.

@@ -72,7 +72,7 @@ async fn for_key(request: &Request, app: &App) -> Result<Answer<Exchanged>, ApiE
         return Err(ApiError::new(Code::Forbidden, "A token has the scopes read and write; this key has neither."));
     }
     let stamped = app.store.position(&caller).await?;
-    let caller = as_of_now(app, caller);
+    let caller = app.store.present_caller(caller);
     let ends_ms = end_of(stamped.now_us);
     let token = Token { tenant: caller.tenant().id.clone(), credential, end_user: None, scopes, ends_ms };
     sign(app, &caller, &token, stamped)
@@ -126,7 +126,7 @@ async fn for_jwt(request: &Request, app: &App, jwt: &str, tenant: Option<&str>) 
         .ok_or_else(ApiError::unauthorized)?;
     admit(request, app, &caller)?;
     let stamped = app.store.position(&caller).await?;
-    let caller = as_of_now(app, caller);
+    let caller = app.store.present_caller(caller);
     sign(app, &caller, &token, stamped)
 }
 
@@ -136,11 +136,6 @@ async fn tenant_of(app: &App, pairs: &[(String, String)]) -> Result<Option<Tenan
     let looked_up = pairs.iter().map(|(issuer, audience)| app.store.tenant_of_issuer(issuer, audience));
     let tenants: Vec<_> = try_join_all(looked_up).await?;
     Ok(tenants.into_iter().flatten().next())
-}
-
-/// The caller as the last call found it: the tier may have changed.
-fn as_of_now(app: &App, caller: Caller) -> Caller {
-    app.store.cached_caller(caller.bearer()).unwrap_or(caller)
 }
 
 /// End of a token that is made now, in milliseconds since the Unix epoch: a whole second, as JWTs have it.

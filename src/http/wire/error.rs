@@ -45,9 +45,9 @@ closed_set! {
         RateLimited = "RATE_LIMITED",
         /// A bug.
         Internal = "INTERNAL",
-        /// Redis is not reached, or refuses writes, or the replica has no room for the request; nothing changed.
+        /// Redis is not reached, refuses writes, or did not answer a read in time, or the replica has no room for the request; nothing changed.
         Unavailable = "UNAVAILABLE",
-        /// Sent to Redis, and no answer in time: only asking again can tell.
+        /// A change was sent to Redis, and there was no answer in time: only asking again can tell.
         OutcomeUnknown = "OUTCOME_UNKNOWN",
     }
 }
@@ -128,6 +128,11 @@ impl ApiError {
         Self { retry_after_s: Some(1), ..Self::new(Code::Unavailable, message) }
     }
 
+    /// Redis did not answer in time, and nothing was to be changed.
+    pub(in crate::http) fn unanswered_read() -> Self {
+        Self::unavailable("Redis did not answer in time; nothing was changed. Try again.")
+    }
+
     /// No credential, or none that holds: one wording for all, so that nobody who tries keys learns from it.
     pub(in crate::http) fn unauthorized() -> Self {
         Self::new(
@@ -151,9 +156,10 @@ impl ApiError {
             _ => 60,
         };
         let message = format!(
-            "The {} tier allows {limit} of {}, and {used} are in use. Give some back, or ask for a higher tier.",
+            "The {} tier allows {limit} of {}, and {used} are in use. Give some back{}.",
             tier.name(),
-            limit_type.name()
+            limit_type.name(),
+            or_a_higher(tier)
         );
         let error = Self::rate_limited(message, tier.has_higher(), *limit_type, *limit).beside("tier", tier);
         Self { retry_after_s: Some(retry_after_s), now_us: Some(now_us), ..error }
@@ -171,10 +177,11 @@ impl ApiError {
     fn too_fast(refused: &TooFast) -> Self {
         let TooFast { tier, rate, wait_us, now_us } = refused;
         let message = format!(
-            "The {} tier allows {} requests per second, {} at once. Wait, or ask for a higher tier.",
+            "The {} tier allows {} requests per second, {} at once. Wait{}.",
             tier.name(),
             rate.per_second,
-            rate.burst
+            rate.burst,
+            or_a_higher(*tier)
         );
         let error = Self::rate_limited(message, tier.has_higher(), LimitType::RequestRate, rate.per_second.into())
             .beside("tier", tier);
@@ -190,7 +197,7 @@ impl ApiError {
 
     /// The tier does not include `what`; a higher one does.
     pub(in crate::http) fn tier_too_low(tier: Tier, what: &str) -> Self {
-        let message = format!("The {} tier does not include {what}; ask for a higher tier.", tier.name());
+        let message = format!("The {} tier does not include {what}. Do without{}.", tier.name(), or_a_higher(tier));
         Self::new(Code::Forbidden, message).beside("upgradeRequired", true).beside("tier", tier)
     }
 
@@ -223,6 +230,17 @@ impl ApiError {
     /// The field errors.
     pub(in crate::http) fn details(&self) -> &[FieldError] {
         &self.details
+    }
+}
+
+/// What leads out of a tier's limit, for who runs the service: often that is who reads it.
+fn or_a_higher(tier: Tier) -> String {
+    match tier.next() {
+        Some(next) => format!(
+            ", or ask for a higher tier: who runs this service sets it with `holdfast tenant update TENANT --tier {}`",
+            next.name()
+        ),
+        None => String::new(),
     }
 }
 

@@ -18,6 +18,12 @@ impl Store {
         self.callers.get(bearer)
     }
 
+    /// The caller as its last call found it: where the tenant was changed, that call looked it up again.
+    #[must_use]
+    pub fn present_caller(&self, caller: Caller) -> Caller {
+        self.callers.get(caller.bearer()).unwrap_or(caller)
+    }
+
     /// The caller of a credential; `None` if nobody has it.
     ///
     /// From the cache where it can: the call that follows proves the credential. That nobody has it is cached for 10 s, too: texts of

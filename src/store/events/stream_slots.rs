@@ -89,6 +89,24 @@ impl Store {
         stream: &StreamId,
         kind: &StreamKind,
     ) -> Result<Stamped<Limited<()>>, StoreError> {
+        let entered = self.enter(caller, stream, kind).await?;
+        let present = self.present_caller(caller.clone());
+        if kind.limit(&present) == kind.limit(caller) {
+            return Ok(entered);
+        }
+        // The tier was changed: the limit that was sent is not the present one, by which a slot that was acquired would count itself.
+        if matches!(entered.answer, Limited::Done(())) {
+            self.release_stream_slot(caller.tenant_handle(), stream).await?;
+        }
+        self.enter(&present, stream, kind).await
+    }
+
+    async fn enter(
+        &self,
+        caller: &Caller,
+        stream: &StreamId,
+        kind: &StreamKind,
+    ) -> Result<Stamped<Limited<()>>, StoreError> {
         let args = [
             Arg::Text(stream.replica.as_str()),
             Arg::Number(stream.number as i64),

@@ -35,6 +35,24 @@ async fn tenants_are_named_shown_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_tenant_for_whom_no_tier_is_named_has_room_and_a_limit_names_the_way_out() {
+    let world = World::<1>::start().await;
+    let url = world.redis.url();
+    let settings = [("REDIS_URL", url.as_str()), ("LOG", "error")];
+    run(&["tenant", "create", "mine"], &settings).unwrap();
+    run(&["key", "create", "mine", "second"], &settings).unwrap();
+    assert!(run(&["tenant", "show", "mine"], &settings).unwrap().contains("tier     Pro"));
+
+    let made = run(&["tenant", "create", "small", "--tier", "free", "--json"], &settings).unwrap();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let refused = run(&["key", "create", "small", "second"], &settings).unwrap_err();
+    let way_out = format!("`holdfast tenant update {} --tier Starter`", made["tenantId"].as_str().unwrap());
+    assert!(refused.contains("the tier Free allows 1 keys") && refused.contains(&way_out), "{refused}");
+    run(&["tenant", "update", "small", "--tier", "Starter"], &settings).unwrap();
+    run(&["key", "create", "small", "second"], &settings).unwrap();
+}
+
+#[tokio::test]
 async fn a_name_that_several_have_is_not_guessed() {
     let world = World::<1>::start().await;
     let url = world.redis.url();

@@ -4,6 +4,7 @@ mod event_fields;
 mod fanout;
 mod filters;
 mod history;
+mod longest_line;
 mod memory;
 mod platform;
 mod resume;

@@ -218,6 +218,35 @@ async fn a_stream_takes_its_key_from_the_query() {
 }
 
 #[tokio::test]
+async fn an_empty_line_ends_nothing_that_has_no_data() {
+    // Some clients make an event of whatever an empty line ends, once they have seen an id.
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let request = reqwest::Client::new().get(format!("{}/api/v1/events", at.replica.url)).header("x-api-key", at.key);
+    let mut response = request.send().await.unwrap();
+    let mut text = String::new();
+    let mut reads = async |wanted: &str| {
+        let reading = async {
+            while !text.contains(wanted) {
+                text.push_str(
+                    std::str::from_utf8(&response.chunk().await.unwrap().expect("the stream goes on")).unwrap(),
+                );
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(40), reading).await.unwrap_or_else(|_| panic!("in vain: {wanted}"));
+    };
+    reads("\"connected\"").await;
+    reads("\n: keepalive\n").await;
+    at.acquire("w", "after", None).await;
+    reads("\"after\"").await;
+
+    let blocks: Vec<_> = text.split("\n\n").filter(|block| !block.is_empty()).collect();
+    assert!(blocks.iter().all(|block| block.lines().any(|line| line.starts_with("data: "))), "{text}");
+    assert_eq!(blocks.len(), 2, "{text}");
+}
+
+#[tokio::test]
 async fn a_silent_stream_sends_a_keepalive_every_fifteen_seconds() {
     let world = World::<2>::start().await;
     let tenant = world.tenant().await;

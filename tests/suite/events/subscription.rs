@@ -1,4 +1,4 @@
-//! The subscription: batching of notifications, and delivery from its thread.
+//! The subscription: batching of notifications, delivery from its thread, pings, and what shows that it is silent.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,7 +15,8 @@ use serde_json::json;
 
 use crate::support::{
     redis_server::Redis,
-    world::{TIMEOUT, World, eventually},
+    silent_proxy::SilentProxy,
+    world::{Client, Replica, TIMEOUT, World, eventually},
 };
 
 /// Shorter than the time after which a stream sends a keepalive.
@@ -146,5 +147,82 @@ async fn small_and_large_groups_of_one_tenant_get_their_events_in_order() {
     for (_, stream) in streams.iter_mut().filter(|(filter, _)| filter.is_empty() || *filter == "?types=none") {
         let (kind, ..) = tokio::time::timeout(BEFORE_KEEPALIVE, stream.event()).await.expect("it comes at once");
         assert_eq!(kind, "none");
+    }
+}
+
+/// How long a lost message may stay unnoticed, and what a busy machine adds.
+const NOTICED_WITHIN: Duration = Duration::from_secs(2 + 3);
+
+/// How often Redis was pinged.
+fn pings(redis: &Redis) -> u64 {
+    let stats = redis.info("commandstats", "cmdstat_ping").unwrap_or_default();
+    stats.strip_prefix("calls=").and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_connection_on_which_channels_come_and_go_is_pinged() {
+    let dir = tempfile::tempdir().unwrap();
+    let redis = Redis::start(dir.path(), &[]);
+    let (subscription, _) = listen(&redis);
+    let partitions: Vec<_> = Partition::all().map(|partition| Namespace::default().channel(partition)).collect();
+    subscription.subscribe(&partitions[0]).await.unwrap();
+    let before = pings(&redis);
+
+    // A change every 100 ms, for three intervals of the pings.
+    for channel in &partitions[1..32] {
+        subscription.subscribe(channel).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(pings(&redis) > before, "it was never pinged while channels came");
+}
+
+#[tokio::test]
+async fn a_subscription_that_delivers_nothing_is_made_anew() {
+    // Given a replica whose connections to Redis can be made silent, a stream, and one of a second key.
+    let world = World::<1>::start().await;
+    let proxy = SilentProxy::to(&world.redis).await;
+    let replica = Replica::start(&[("REDIS_URL", &proxy.url())]);
+    replica.ready().await;
+    let tenant = world.tenant().await;
+    let (here, elsewhere) = (Client { replica: &replica, key: &tenant.key }, world.at(&tenant));
+    let made = elsewhere.post("/keys", json!({"label": "second"})).await;
+    let second = made.body["apiKey"].as_str().unwrap().to_owned();
+    let mut stream = here.events("").await;
+    let mut ends = Client { replica: &replica, key: &second }.events("").await;
+    stream.head().await;
+    ends.head().await;
+    elsewhere.acquire("w", "before", None).await;
+    stream.expect("RESERVED").await;
+
+    // When messages are swallowed, and pings are answered as ever.
+    proxy.silence();
+    let silent_since = Instant::now();
+    assert_eq!(elsewhere.delete(&format!("/keys/{}", made.body["id"].as_str().unwrap())).await.status, 204);
+    ends.rest().await;
+    let took = silent_since.elapsed();
+    assert!(proxy.has_swallowed() && took < NOTICED_WITHIN, "the end of the key was noticed after {took:?}");
+
+    // Then what is kept comes from the history; and once that had to be looked for twice, refusals come again.
+    for name in ["one", "two"] {
+        elsewhere.acquire("w", name, None).await;
+        assert_eq!(stream.expect("RESERVED").await["resource"], name);
+    }
+    let begun = Instant::now();
+    loop {
+        assert_eq!(elsewhere.reserve("other", "one", None).await["status"], "ALREADY_HELD");
+        let received = tokio::time::timeout(Duration::from_millis(500), stream.expect("RESERVE_FAILED")).await;
+        if received.is_ok_and(|event| event["resource"] == "one") {
+            break;
+        }
+        assert!(begun.elapsed() < TIMEOUT, "timeout: the subscription is made anew");
+    }
+    assert!(replica.log().contains("subscribing anew"), "{}", replica.log());
+    elsewhere.acquire("w", "three", None).await;
+    loop {
+        let (kind, event, _) = stream.event().await;
+        if kind == "RESERVED" {
+            assert_eq!(event["resource"], "three");
+            break;
+        }
     }
 }

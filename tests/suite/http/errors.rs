@@ -121,6 +121,18 @@ async fn an_unknown_path_is_not_found_and_a_wrong_method_names_the_right_ones() 
             call(Method::GET, &format!("{base}{path}"), key, None).await.fails(404, "NOT_FOUND");
         }
     }
+    // Case and slashes count, since a name may follow; what was probably meant is named.
+    for (path, near) in [
+        ("/api/v1/reservation/reserve", "/api/v1/Reservation/reserve"),
+        ("/API/V1/Events", "/api/v1/events"),
+        ("/api/v1/Reservation/reserve/", "/api/v1/Reservation/reserve"),
+        ("/api/v1/resource/Deploy-Lock", "/api/v1/Resource/Deploy-Lock"),
+        ("/Api/Queues", "/api/queues"),
+    ] {
+        let answer = call(Method::GET, &format!("{base}{path}"), Some(&tenant.key), None).await;
+        let message = answer.fails(404, "NOT_FOUND")["message"].as_str().unwrap().to_owned();
+        assert!(message.ends_with(&format!("did you mean {near}?")), "{message}");
+    }
     for (method, path, allow) in [
         (Method::GET, "/Reservation/reserve", "POST"),
         (Method::DELETE, "/Reservation/activeReservations", "GET"),
@@ -261,7 +273,7 @@ async fn the_credential_comes_first_and_the_body_second() {
     send(&url, &[("x-admin-key", "bad"), ("content-type", "application/json")], "nonsense")
         .await
         .fails(401, "UNAUTHORIZED");
-    assert_eq!(admin(&world.replicas[0], Method::POST, "", Some(json!({}))).await.paths(), ["name", "tier"]);
+    assert_eq!(admin(&world.replicas[0], Method::POST, "", Some(json!({}))).await.paths(), ["name"]);
 }
 
 #[tokio::test]
@@ -318,6 +330,8 @@ async fn requests_are_counted_by_route_method_and_status() {
     world.at(&tenant).acquire("me", "thing", None).await;
     world.at(&tenant).acquire("me", "other thing", None).await;
     world.at(&tenant).get("/Reservation/check/thing").await;
+    let reserve = format!("{}{RESERVE}", world.replicas[0].url);
+    call(Method::POST, &reserve, Some("wrong"), None).await.fails(401, "UNAUTHORIZED");
     raw(&world.replicas[0], b"INVENTED /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
 
     // Names in paths and invented methods are no labels: each would make a time series.
@@ -331,6 +345,11 @@ async fn requests_are_counted_by_route_method_and_status() {
     assert_eq!(
         count([r#"route="/api/v1/Reservation/reserve""#, r#"method="POST""#, r#"status="200""#]),
         Some(2),
+        "{metrics}"
+    );
+    assert_eq!(
+        count([r#"route="/api/v1/Reservation/reserve""#, r#"method="POST""#, r#"status="401""#]),
+        Some(1),
         "{metrics}"
     );
     assert_eq!(

@@ -33,6 +33,9 @@ async fn without_a_credential_callers_are_the_default_tenant() {
     // Other tenants are served too, with their keys.
     let tenant = world.tenant().await;
     assert!(world.at_replica(1, &tenant).listed().await.is_empty());
+    let log = north.log();
+    let warning = log.lines().find(|line| line.contains("WARN") && line.contains("HOLDFAST_AUTH=open"));
+    assert!(warning.is_some_and(|line| line.contains("without a credential")), "{log}");
 }
 
 #[tokio::test]

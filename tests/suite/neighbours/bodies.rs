@@ -26,21 +26,25 @@ fn call(address: &str, request: &str) -> (u16, String) {
 #[tokio::test]
 async fn nonsense_without_a_key_costs_nothing() {
     let neighbourhood = Neighbourhood::start().await;
-    let address = neighbourhood.replica().address().to_owned();
-    neighbourhood
-        .bears(blocking(move || {
-            let begun = Instant::now();
-            while begun.elapsed() < Duration::from_secs(2) {
-                for path in ["/api/v1/session", "/api/v1/auth/token", "/auth/token"] {
-                    for item in ["0", "[]", "{}"] {
-                        let large = call(&address, &request("POST", path, &[], &list_of(item, MIB - 10)));
-                        assert_small_error(&large, 413, "PAYLOAD_TOO_LARGE");
-                        let small = call(&address, &request("POST", path, &[], &list_of(item, 16_000)));
-                        assert_small_error(&small, 400, "VALIDATION_ERROR");
-                    }
+    let address = neighbourhood.replica().address();
+    let attack = |address: &str| {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(2) {
+            for path in ["/api/v1/session", "/api/v1/auth/token", "/auth/token"] {
+                for item in ["0", "[]", "{}"] {
+                    let large = call(address, &request("POST", path, &[], &list_of(item, MIB - 10)));
+                    assert_small_error(&large, 413, "PAYLOAD_TOO_LARGE");
+                    let small = call(address, &request("POST", path, &[], &list_of(item, 16_000)));
+                    assert_small_error(&small, 400, "VALIDATION_ERROR");
                 }
             }
-        }))
+        }
+    };
+    neighbourhood
+        .bears(async || {
+            let address = address.to_owned();
+            blocking(move || attack(&address)).await;
+        })
         .await;
 }
 
@@ -51,32 +55,35 @@ async fn lists_of_nonsense_are_refused_at_their_first_item_too_many() {
     let at = neighbourhood.world.at(&tenant);
     let made = at.post("/connections", json!({"name": "c", "framework": "celery"})).await;
     let bearer = format!("Bearer {}", made.body["ingestKey"].as_str().expect("an ingest key"));
-    let address = neighbourhood.replica().address().to_owned();
+    let address = neighbourhood.replica().address();
+    let attack = |address: &str, key: &str, bearer: &str| {
+        let (key, ingest) = ([("x-api-key", key)], [("authorization", bearer)]);
+        // A transaction of many small requests, and many transactions without any.
+        let transactions =
+            format!(r#"[{{"method":"FIRST","requestType":"RESERVE","requests":{}}}]"#, list_of("{}", MIB - 90));
+        for (path, headers, body) in [
+            ("/api/v1/Reservation/reserve", &key, list_of("{}", MIB - 10)),
+            ("/api/v1/Reservation/reserve", &key, list_of("0", MIB - 10)),
+            ("/api/v1/Reservation/transactions", &key, transactions),
+            ("/api/v1/Reservation/transactions", &key, list_of("{}", MIB - 10)),
+            ("/api/v1/Resource/register", &key, list_of("[]", MIB - 10)),
+            ("/api/v1/Reservation/check", &key, format!("{{\"resources\":{}}}", list_of("\"\"", MIB - 40))),
+            ("/api/v1/events", &key, list_of("{}", 16 * MIB - 10)),
+            ("/api/v1/events", &key, list_of("0", 16 * MIB - 10)),
+            ("/api/ingest", &ingest, format!("{{\"events\":{}}}", list_of("{}", 16 * MIB - 40))),
+            ("/api/ingest", &ingest, format!("{{\"events\":{}}}", list_of("[]", 16 * MIB - 40))),
+        ] {
+            let begun = Instant::now();
+            let answer = call(address, &request("POST", path, headers, &body));
+            assert_small_error(&answer, 400, "VALIDATION_ERROR");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{path}: {:?}", begun.elapsed());
+        }
+    };
     neighbourhood
-        .bears(blocking(move || {
-            let key = [("x-api-key", tenant.key.as_str())];
-            let ingest = [("authorization", bearer.as_str())];
-            // A transaction of many small requests, and many transactions without any.
-            let transactions =
-                format!(r#"[{{"method":"FIRST","requestType":"RESERVE","requests":{}}}]"#, list_of("{}", MIB - 90));
-            for (path, headers, body) in [
-                ("/api/v1/Reservation/reserve", &key, list_of("{}", MIB - 10)),
-                ("/api/v1/Reservation/reserve", &key, list_of("0", MIB - 10)),
-                ("/api/v1/Reservation/transactions", &key, transactions),
-                ("/api/v1/Reservation/transactions", &key, list_of("{}", MIB - 10)),
-                ("/api/v1/Resource/register", &key, list_of("[]", MIB - 10)),
-                ("/api/v1/Reservation/check", &key, format!("{{\"resources\":{}}}", list_of("\"\"", MIB - 40))),
-                ("/api/v1/events", &key, list_of("{}", 16 * MIB - 10)),
-                ("/api/v1/events", &key, list_of("0", 16 * MIB - 10)),
-                ("/api/ingest", &ingest, format!("{{\"events\":{}}}", list_of("{}", 16 * MIB - 40))),
-                ("/api/ingest", &ingest, format!("{{\"events\":{}}}", list_of("[]", 16 * MIB - 40))),
-            ] {
-                let begun = Instant::now();
-                let answer = call(&address, &request("POST", path, headers, &body));
-                assert_small_error(&answer, 400, "VALIDATION_ERROR");
-                assert!(begun.elapsed() < Duration::from_secs(5), "{path}: {:?}", begun.elapsed());
-            }
-        }))
+        .bears(async || {
+            let (address, key, bearer) = (address.to_owned(), tenant.key.clone(), bearer.clone());
+            blocking(move || attack(&address, &key, &bearer)).await;
+        })
         .await;
 }
 
@@ -84,33 +91,36 @@ async fn lists_of_nonsense_are_refused_at_their_first_item_too_many() {
 async fn large_bodies_at_once_fill_a_budget_and_no_more() {
     let neighbourhood = Neighbourhood::start().await;
     let tenant = neighbourhood.world.tenant().await;
-    let address = neighbourhood.replica().address().to_owned();
+    let address = neighbourhood.replica().address();
     let others = neighbourhood.world.tenant().await;
+    let attack = |address: &str, tenant: &Tenant, others: &Tenant| {
+        // All but the last byte of many bodies, so that all are there at the same time.
+        let body = format!("[{}]", format!("{{\"type\":\"x\",\"data\":\"{}\"}},", "z".repeat(15_000)).repeat(1_000));
+        let whole = |tenant: &Tenant| request("POST", "/api/v1/events", &[("x-api-key", &tenant.key)], &body);
+        let (begin, end) = (whole(tenant), &body[body.len() - 1..]);
+        let mut open: Vec<_> = (0..8)
+            .map(|_| {
+                let mut connection = RawConnection::open_at(address, NEIGHBOUR);
+                connection.try_send(&begin.as_bytes()[..begin.len() - 1]);
+                connection
+            })
+            .collect();
+        // Somebody else still has room for a large body.
+        let mut other = RawConnection::open_at(address, NEIGHBOUR);
+        other.send(whole(others).as_bytes());
+        let of_other = other.answer();
+        let mut answers = vec![of_other];
+        for connection in &mut open {
+            connection.try_send(end.as_bytes());
+            answers.push(connection.answer());
+        }
+        answers
+    };
     let answers = neighbourhood
-        .bears(blocking(move || {
-            // All but the last byte of many bodies, so that all are there at the same time.
-            let body =
-                format!("[{}]", format!("{{\"type\":\"x\",\"data\":\"{}\"}},", "z".repeat(15_000)).repeat(1_000));
-            let whole = |tenant: &Tenant| request("POST", "/api/v1/events", &[("x-api-key", &tenant.key)], &body);
-            let (begin, end) = (whole(&tenant), &body[body.len() - 1..]);
-            let mut open: Vec<_> = (0..8)
-                .map(|_| {
-                    let mut connection = RawConnection::open_at(&address, NEIGHBOUR);
-                    connection.try_send(&begin.as_bytes()[..begin.len() - 1]);
-                    connection
-                })
-                .collect();
-            // Somebody else still has room for a large body.
-            let mut other = RawConnection::open_at(&address, NEIGHBOUR);
-            other.send(whole(&others).as_bytes());
-            let of_other = other.answer();
-            let mut answers = vec![of_other];
-            for connection in &mut open {
-                connection.try_send(end.as_bytes());
-                answers.push(connection.answer());
-            }
-            answers
-        }))
+        .bears(async || {
+            let (address, tenant, others) = (address.to_owned(), tenant.clone(), others.clone());
+            blocking(move || attack(&address, &tenant, &others)).await
+        })
         .await;
     // The list ends with a comma, so that nothing is done: 400 is the answer to a body that was read.
     assert_eq!(answers[0].0, 400, "{:?}", answers[0]);

@@ -17,8 +17,10 @@ use crate::support::world::{Replica, TIMEOUT, Tenant, World};
 
 /// Interval of the victim's calls.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// Bound of the victim's p99, beyond what the machine itself takes at that time: other tests run beside.
+/// Bound of the victim's p99.
 const MAX_P99: Duration = Duration::from_millis(100);
+/// The victim's p99 without an attack from which on the machine is busy with something else: other tests run beside.
+const BUSY_P99: Duration = Duration::from_millis(50);
 /// Bound of the replica's memory, in KiB.
 const MAX_MEMORY_KIB: u64 = 512 << 10;
 /// Loopback addresses of clients that are not the victim.
@@ -43,14 +45,27 @@ impl Neighbourhood {
     }
 
     /// Runs an attack, on a thread of its own for a blocking one, and asserts that the victim hardly notices.
-    pub async fn bears<T: Send>(&self, attack: impl Future<Output = T>) -> T {
-        let before = self.p99_during(tokio::time::sleep(Duration::from_secs(1))).await.1;
-        let (result, p99) = self.p99_during(attack).await;
-        let quiet = before.max(self.p99_during(tokio::time::sleep(Duration::from_secs(1))).await.1);
-        assert!(p99 <= quiet + MAX_P99, "p99 of the victim {p99:?}, {quiet:?} when nothing else happens");
-        let memory = peak_memory_kib(self.replica());
-        assert!(memory < MAX_MEMORY_KIB, "the replica took {memory} KiB");
-        result
+    ///
+    /// A measurement above the bound is made once more, since something else may have happened at that moment. On a machine that is busy then,
+    /// too, the bound counts beyond what a call takes there without an attack.
+    pub async fn bears<T: Send>(&self, attack: impl AsyncFn() -> T) -> T {
+        let quiet = async || self.p99_during(tokio::time::sleep(Duration::from_secs(1))).await.1;
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let before = quiet().await;
+            let (result, p99) = self.p99_during(attack()).await;
+            let beside = before.max(quiet().await);
+            let memory = peak_memory_kib(self.replica());
+            assert!(memory < MAX_MEMORY_KIB, "the replica took {memory} KiB");
+            seen.push((p99, beside));
+            if p99 < MAX_P99 {
+                return result;
+            }
+            if seen.len() > 1 && beside > BUSY_P99 && p99 < beside + MAX_P99 {
+                return result;
+            }
+        }
+        panic!("p99 of the victim, and p99 when nothing else happens: {seen:?}");
     }
 
     async fn p99_during<T>(&self, work: impl Future<Output = T>) -> (T, Duration) {

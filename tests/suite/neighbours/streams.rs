@@ -13,30 +13,32 @@ use crate::{
 async fn a_client_that_talks_on_its_stream_is_cut_off() {
     let neighbourhood = Neighbourhood::start().await;
     let tenant = neighbourhood.world.tenant_of("Free").await;
-    let address = neighbourhood.replica().address().to_owned();
-    let cut_after = neighbourhood
-        .bears(blocking(move || {
-            let open = || {
-                let mut stream = RawConnection::open_at(&address, NEIGHBOUR);
-                stream.send(
-                    format!("GET /api/v1/events HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\n\r\n", tenant.key).as_bytes(),
-                );
-                let head = String::from_utf8(stream.read()).unwrap();
-                (head.starts_with("HTTP/1.1 200"), stream)
-            };
-            let (mut most, begun) = (0, Instant::now());
-            while begun.elapsed() < Duration::from_secs(2) {
-                // The stream before may still hold the only place of the tier.
-                let (is_open, mut stream) = open();
-                let mut sent = 0;
-                while is_open && stream.try_send(&[b'z'; 16 << 10]) {
-                    sent += 16 << 10;
-                    assert!(sent < 64 << 20, "it may send for ever");
-                }
-                most = most.max(sent);
+    let address = neighbourhood.replica().address();
+    let attack = |address: &str, key: &str| {
+        let open = || {
+            let mut stream = RawConnection::open_at(address, NEIGHBOUR);
+            stream.send(format!("GET /api/v1/events HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n").as_bytes());
+            let head = String::from_utf8(stream.read()).unwrap();
+            (head.starts_with("HTTP/1.1 200"), stream)
+        };
+        let (mut most, begun) = (0, Instant::now());
+        while begun.elapsed() < Duration::from_secs(2) {
+            // The stream before may still hold the only place of the tier.
+            let (is_open, mut stream) = open();
+            let mut sent = 0;
+            while is_open && stream.try_send(&[b'z'; 16 << 10]) {
+                sent += 16 << 10;
+                assert!(sent < 64 << 20, "it may send for ever");
             }
-            most
-        }))
+            most = most.max(sent);
+        }
+        most
+    };
+    let cut_after = neighbourhood
+        .bears(async || {
+            let (address, key) = (address.to_owned(), tenant.key.clone());
+            blocking(move || attack(&address, &key)).await
+        })
         .await;
     assert!(cut_after >= 64 << 10, "it was never open: {cut_after} bytes");
 }

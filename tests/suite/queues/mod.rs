@@ -13,7 +13,7 @@ mod leases;
 mod lists;
 mod live_stream;
 mod observation_bench;
-mod push_connection;
+pub mod push_connection;
 mod retention;
 mod sdk;
 mod takeover;

@@ -12,7 +12,10 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    redis::topologies::{SentinelSetup, cluster, move_slot, node, tenant},
+    redis::{
+        moved_slots::move_slot,
+        topologies::{SentinelSetup, cluster, node, tenant},
+    },
     support::{
         redis_server::Redis,
         sse::EventStream,

@@ -4,6 +4,7 @@ mod addresses;
 mod functions;
 mod inspection;
 mod installations;
+pub mod moved_slots;
 mod outages;
 mod private_redis;
 pub mod replicas;

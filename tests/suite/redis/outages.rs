@@ -90,17 +90,27 @@ async fn a_stream_opens_again_after_an_outage() {
 }
 
 #[tokio::test]
-async fn while_redis_hangs_the_outcome_is_unknown() {
+async fn while_redis_hangs_the_outcome_of_a_change_is_unknown_and_a_read_is_refused() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
     let at = world.at(&tenant);
     heals(&at, "known").await;
 
     world.redis.signal("-STOP");
-    let answer = try_reserve(&at, "printer").await;
+    let unknown = format!("{}/api/v1/Reservation/reserve", at.replica.url);
+    let (answer, read, read_by_post, looked_up) = tokio::join!(
+        try_reserve(&at, "printer"),
+        at.get("/Reservation/check/printer"),
+        at.post("/Reservation/check", json!({"resources": ["printer"]})),
+        // Whose key nobody has looked up yet: the call itself never went out.
+        call(Method::POST, &unknown, Some(UNKNOWN_KEY), Some(json!([{"requester": "w", "resource": "r"}]))),
+    );
     world.redis.signal("-CONT");
 
     answer.fails(504, "OUTCOME_UNKNOWN");
+    for read in [read, read_by_post, looked_up] {
+        refused(&read, "nothing was changed");
+    }
     assert!(!answer.headers.contains_key("retry-after"), "the caller decides whether to repeat");
     // Repeating settles it: it was done then, or it is done now.
     heals(&at, "known").await;
@@ -228,6 +238,9 @@ async fn a_replica_that_starts_before_its_redis_serves_as_soon_as_that_is_there(
     call(Method::GET, &format!("{}/api/v1/Reservation", replica.url), Some(UNKNOWN_KEY), None)
         .await
         .fails(503, "UNAVAILABLE");
+
+    let log = replica.log();
+    assert!(!log.contains("could not be"), "nobody asks a Redis that is not there: {log}");
 
     let _redis = Redis::start(dir.path(), &[]);
     replica.ready().await;

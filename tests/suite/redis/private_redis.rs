@@ -143,6 +143,14 @@ async fn the_data_are_for_their_owner_alone() {
     replica.ready().await;
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&data), mode(&data.join("lock")), mode(&data.join("redis.sock"))), (0o700, 0o600, 0o700));
+
+    // The server has none of the secrets that the service was started with.
+    let url = format!("redis+unix://{}", data.join("redis.sock").display());
+    let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let info: String = redis::cmd("INFO").arg("server").query(&mut connection).unwrap();
+    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap().trim();
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains("HOLDFAST"));
 }
 
 #[tokio::test]

@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use holdfast::{
-    domain::names::TenantId,
-    store::{KeyKind, Partition, TenantHandle},
-};
+use holdfast::{domain::names::TenantId, store::Partition};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -19,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{
     redis_server::Redis,
     sse::EventStream,
-    world::{Client, Replica, TIMEOUT, Tenant, admin, bound_to_test, call, eventually, free_port, until},
+    world::{Client, Replica, Tenant, admin, bound_to_test, call, eventually, free_port, until},
 };
 
 /// A redis-server on a port of its own.
@@ -386,71 +383,6 @@ async fn on_a_cluster_tenants_live_on_all_nodes_and_each_works_whole() {
     for tenant in tenants.values() {
         assert_eq!(admin(&replicas[1], Method::DELETE, &format!("/{}", tenant.id), None).await.status, 204);
     }
-}
-
-/// Moves the slot of a tenant from one primary to another, as `redis-cli --cluster reshard` does; `others` are all other primaries.
-pub(super) fn move_slot(tenant: &str, from: &Redis, (to, port): (&Redis, u16), others: &[&Redis]) {
-    let meta = TenantHandle::new(TenantId::parse(tenant).unwrap()).key(KeyKind::Meta).to_string();
-    let slot: i64 = to.ask(&format!("CLUSTER KEYSLOT {meta}"));
-    let (old_id, new_id): (String, String) = (from.ask("CLUSTER MYID"), to.ask("CLUSTER MYID"));
-    to.ask::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {old_id}"));
-    from.ask::<()>(&format!("CLUSTER SETSLOT {slot} MIGRATING {new_id}"));
-    let keys: Vec<String> = from.ask(&format!("CLUSTER GETKEYSINSLOT {slot} 1000"));
-    let mut migrate = redis::cmd("MIGRATE");
-    migrate.arg("127.0.0.1").arg(port).arg("").arg(0).arg(5000).arg("KEYS").arg(&keys);
-    migrate.exec(&mut from.connection()).unwrap();
-    for node in [to, from].iter().chain(others) {
-        node.ask::<()>(&format!("CLUSTER SETSLOT {slot} NODE {new_id}"));
-    }
-}
-
-#[tokio::test]
-async fn a_slot_that_moves_takes_the_subscription_with_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let (nodes, url) = cluster(dir.path());
-    let replicas = [(); 2].map(|()| Replica::start(&[("REDIS_URL", &url)]));
-    for replica in &replicas {
-        replica.ready().await;
-    }
-    let tenant = tenant(&replicas[0]).await;
-    let [north, south] = replicas.each_ref().map(|replica| Client { replica, key: &tenant.key });
-    let made = south.post("/keys", json!({"label": "second"})).await;
-    let second = Client { replica: north.replica, key: made.body["apiKey"].as_str().unwrap() };
-    let (mut stream, mut ends) = (north.events("").await, second.events("").await);
-    stream.head().await;
-    ends.head().await;
-    south.acquire("w", "before", None).await;
-    assert_eq!(stream.expect("RESERVED").await["resource"], "before");
-
-    let home = Partition::of(&TenantId::parse(&tenant.id).unwrap()).number() * 3 / 128;
-    let (old, new) = (&nodes[home], &nodes[(home + 1) % 3]);
-    let port = new.ask::<(String, String)>("CONFIG GET port").1.parse().unwrap();
-    move_slot(&tenant.id, old, (new, port), &[&nodes[(home + 2) % 3]]);
-
-    // Refusals are published and never kept: only a subscription at the new node receives them.
-    let begun = std::time::Instant::now();
-    loop {
-        let refused = south.post("/Reservation/reserve", json!([{"requester": "other", "resource": "before"}])).await;
-        assert_eq!(refused.statuses(), ["ALREADY_HELD"]);
-        let next = tokio::time::timeout(Duration::from_millis(500), stream.expect("RESERVE_FAILED")).await;
-        if next.is_ok_and(|event| event["resource"] == "before") {
-            break;
-        }
-        assert!(begun.elapsed() < TIMEOUT, "timeout: a refusal is delivered again");
-    }
-    let subscribed: Vec<String> = new.ask("PUBSUB SHARDCHANNELS *");
-    assert!(!subscribed.is_empty(), "the new node has the subscription");
-    south.acquire("w", "after", None).await;
-    loop {
-        let (kind, event, _) = stream.event().await;
-        if kind == "RESERVED" {
-            assert_eq!(event["resource"], "after");
-            break;
-        }
-        assert_eq!(kind, "RESERVE_FAILED");
-    }
-    assert_eq!(south.delete(&format!("/keys/{}", made.body["id"].as_str().unwrap())).await.status, 204);
-    ends.rest().await;
 }
 
 #[tokio::test]

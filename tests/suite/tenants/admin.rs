@@ -5,7 +5,7 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::world::{ADMIN_KEY, Answer, Replica, World, admin, answer, call};
+use crate::support::world::{ADMIN_KEY, Answer, Client, Replica, World, admin, answer, call};
 
 /// A call with exactly this admin key, or none.
 async fn as_admin(replica: &Replica, method: Method, path: &str, key: Option<&str>) -> Answer {
@@ -68,7 +68,7 @@ async fn faults_in_an_administrators_input_are_named() {
     let tenant = world.tenant().await;
 
     for (body, paths) in [
-        (json!({}), &["name", "tier"][..]),
+        (json!({}), &["name"][..]),
         (json!({"name": "", "tier": "Free"}), &["name"]),
         (json!({"name": "a\nb", "tier": "Free"}), &["name"]),
         (json!({"name": "x".repeat(257), "tier": "Gold"}), &["name", "tier"]),
@@ -87,6 +87,57 @@ async fn faults_in_an_administrators_input_are_named() {
     for id in ["nobody", "00000000-0000-4000-8000-000000000000", "a%2Fb", "%7Btag%7D"] {
         admin(replica, Method::GET, &format!("/{id}"), None).await.fails(404, "NOT_FOUND");
         admin(replica, Method::DELETE, &format!("/{id}"), None).await.fails(404, "NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_gets_the_tier_that_is_named_or_one_without_narrow_limits() {
+    let world = World::<1>::start().await;
+    let made = admin(&world.replicas[0], Method::POST, "", Some(json!({"name": "mine"}))).await;
+    assert_eq!((made.status.as_u16(), made.body["tier"].as_str()), (201, Some("Pro")));
+}
+
+#[tokio::test]
+async fn a_changed_tier_counts_from_the_next_call_on_at_every_replica() {
+    let world = World::<2>::start().await;
+    let tenant = world.tenant_of("Free").await;
+    let change = async |tier: &str| {
+        let changed =
+            admin(&world.replicas[0], Method::PATCH, &format!("/{}", tenant.id), Some(json!({"tier": tier}))).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+    };
+    let [north, south] = [0, 1].map(|number| world.at_replica(number, &tenant));
+    let streams = |session: &Value| {
+        let usage = session["usage"].as_array().unwrap().iter();
+        usage.filter(|limit| limit["limitType"] == "SseConnections").map(|limit| limit["limit"].clone()).next().unwrap()
+    };
+    let shows = async |at: &Client<'_>, tier: &str, limit: Value| {
+        let session = at.get("/session").await.body;
+        assert_eq!((session["tier"].as_str(), streams(&session)), (Some(tier), limit), "{session}");
+    };
+    // Both replicas have the tenant in their caches.
+    for at in [&north, &south] {
+        shows(at, "Free", json!(1)).await;
+    }
+    let _first = north.events("").await;
+    assert_eq!(north.events("").await.status, 429);
+
+    change("Starter").await;
+    shows(&south, "Starter", json!(5)).await;
+    let _second = north.events("").await;
+    assert_eq!(_second.status, 200, "the first call after the change");
+    shows(&north, "Starter", json!(5)).await;
+
+    change("Enterprise").await;
+    shows(&north, "Enterprise", Value::Null).await;
+    shows(&south, "Enterprise", Value::Null).await;
+    change("Free").await;
+    for at in [&north, &south] {
+        let refused = at.get("/events").await;
+        refused.fails(429, "RATE_LIMITED");
+        assert_eq!((&refused.body["tier"], &refused.body["limit"]), (&json!("Free"), &json!(1)), "{refused:?}");
+        let message = refused.body["error"]["message"].as_str().unwrap();
+        assert!(message.ends_with("`holdfast tenant update TENANT --tier Starter`."), "{message}");
     }
 }
 
