@@ -32,13 +32,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="5")
     parser.add_argument("--window", type=float, default=3.0, metavar="SECONDS", help="of a run of W3; 3")
     parser.add_argument("--hand-overs", type=int, default=50_000, help="of W4; 50,000")
+    parser.add_argument("--minutes", type=float, default=60, help="of W4 at most; 60")
     parser.add_argument("--save", action="store_true", help="write bench/results/<date>-waiting.md")
     given = parser.parse_args()
     for part in given.parts:
         if part not in PARTS:
             parser.error(f"there is no part {part!r}; there are {', '.join(PARTS)}")
-    if given.rounds < 1 or given.window <= 0 or given.hand_overs < 1:
-        parser.error("--rounds, --window and --hand-overs must be above 0")
+    if given.rounds < 1 or min(given.window, given.hand_overs, given.minutes) <= 0:
+        parser.error("--rounds, --window, --hand-overs and --minutes must be above 0")
     if not given.holdfast.exists():
         parser.error(f"{given.holdfast} is not there")
     if not shutil.which("redis-server"):
@@ -63,7 +64,7 @@ def main() -> None:
                     rows += its
                     below += ["## W3", contest.table(samples), conditions({"W3": samples}), *(f"Left out: {name} is not installed." for name in absent)]
                 elif part == "soak":
-                    its, line = soak.measure(servers, given.hand_overs)
+                    its, line = soak.measure(servers, given.hand_overs, given.minutes)
                     rows += its
                     below.append(line)
                 else:

@@ -1,7 +1,5 @@
-"""W4: many hand-overs while clients and replicas are killed, checked by the ledger of the tenant's own events."""
+"""W4: many hand-overs while clients and replicas are killed, checked by the ledger of what Redis published."""
 
-import http.client
-import json
 import multiprocessing
 import random
 import subprocess
@@ -14,6 +12,7 @@ from speed.servers import Server, Servers, Setup
 
 from .http_calls import Http
 from .ledger import Ledger
+from .messages import Subscription, events_of
 
 NAMES = 64
 PROCESSES, CLIENTS = 2, 64
@@ -22,6 +21,7 @@ DIES = 0.002
 """Of how many turns a client is killed while it waits, and of how many while it holds."""
 REPLICA_LIVES_S = 5
 QUIET_S = TTL_S + WAIT_S + 2 * KEEP_ALIVE_S
+QUIET_LEAST_S = 30
 
 
 def clients(ports: list[int], key: str, process: int, stop) -> None:
@@ -65,31 +65,6 @@ def client(ports: list[int], key: str, who: str, stop) -> None:
                 time.sleep(0.01)
 
 
-def stream(setup: Setup) -> http.client.HTTPResponse:
-    """The tenant's events from here on: an event that is missed would look like an error."""
-    connection = http.client.HTTPConnection("127.0.0.1", setup.replicas[0].port, timeout=QUIET_S + 60)
-    connection.request("GET", "/api/v1/events", headers={"X-Api-Key": setup.key})
-    lines = connection.getresponse()
-    while not lines.readline().startswith(b"id: "):
-        pass  # the head, which ends with the position that the stream starts from
-    return lines
-
-
-def follow(lines: http.client.HTTPResponse, ledger: Ledger, on_event) -> None:
-    """Reads events into the ledger until `on_event` answers true."""
-    kind = ""
-    for line in lines:
-        if line.startswith(b"event: "):
-            kind = line[7:].strip().decode()
-        elif line.startswith(b"data: ") and kind:
-            if kind == "RESET_CURSOR":
-                raise RuntimeError("the stream has a hole, so the ledger cannot be kept")
-            ledger.note(json.loads(line[6:]))
-            kind = ""
-        if on_event():
-            break
-
-
 def kill_and_restart(servers: Servers, setup: Setup, stop) -> None:
     """The second replica is killed again and again, and comes back at its port."""
     replica: Server = setup.replicas[1]
@@ -98,39 +73,52 @@ def kill_and_restart(servers: Servers, setup: Setup, stop) -> None:
         replica = servers.replica(setup.redis, port=replica.port)
 
 
-def measure(servers: Servers, hand_overs: int) -> tuple[list[Row], str]:
+def tickets_in_line(setup: Setup) -> int:
+    """Tickets that Redis has in line: of each the name that it waits for, and its requester."""
+    script = "local keys, members = redis.call('KEYS', '*:lines'), 0\nfor n = 1, #keys do members = members + redis.call('ZCARD', keys[n]) end\nreturn members"
+    return int(setup.redis.ask("EVAL", script, "0")) // 2
+
+
+def measure(servers: Servers, hand_overs: int, minutes: float) -> tuple[list[Row], str]:
+    """Ends after so many hand-overs, or so many minutes, whichever comes first."""
     setup = servers.setup(replicas=2)
-    ledger, stop, began = Ledger(), multiprocessing.Event(), time.monotonic()
+    ledger, stop = Ledger(), multiprocessing.Event()
     ports = [replica.port for replica in setup.replicas]
     running = [multiprocessing.Process(target=clients, args=(ports, setup.key, number, stop), daemon=True) for number in range(PROCESSES)]
     killing = threading.Thread(target=kill_and_restart, args=(servers, setup, stop))
-    ended_at, shown, events = [None], [time.monotonic()], stream(setup)
-
-    def on_event() -> bool:
-        now = time.monotonic()
-        if now > shown[0] + 10:
-            shown[0] = now
-            print(f"  {ledger.handed_over:,} hand-overs in {now - began:.0f} s", file=sys.stderr)
-        if not stop.is_set() and ledger.handed_over >= hand_overs:
-            stop.set()
-            ended_at[0] = now
-        return ended_at[0] is not None and (now > ended_at[0] + 2 * QUIET_S or now > ended_at[0] + 30 and not ledger.starved())
-
+    published, began, ended_at, shown = Subscription(setup.redis), time.monotonic(), None, time.monotonic()
     for process in running:
         process.start()
     killing.start()
     try:
-        follow(events, ledger, on_event)
+        for message in published.messages(1):
+            for event in events_of(message) if message else ():
+                ledger.note(event)
+            now = time.monotonic()
+            if now > shown + 10:
+                shown = now
+                print(f"  {ledger.handed_over:,} hand-overs in {now - began:.0f} s, {len(ledger.errors)} errors", file=sys.stderr)
+            if not ended_at and (ledger.handed_over >= hand_overs or now > began + 60 * minutes):
+                stop.set()
+                ended_at = now
+            # Whoever still waits then is not asked for any more, or its wait is over.
+            if ended_at and (now > ended_at + 2 * QUIET_S or now > ended_at + QUIET_LEAST_S and not message and not ledger.starved()):
+                break
     finally:
         stop.set()
         killing.join()
         for process in running:
             process.join(QUIET_S)
             process.kill()
-    ledger.between_calls()
-    took = (ended_at[0] or time.monotonic()) - began
-    count = f"{ledger.handed_over:,} hand-overs"
-    line = f"W4: {count} of {NAMES} names in {took:.0f} s by {PROCESSES * CLIENTS} clients; of each turn {2 * DIES:.1%} ended by a kill of the client; "
-    line += f"a replica was killed every {REPLICA_LIVES_S} s; {ledger.lapsed:,} tickets lapsed."
-    figures = {"order errors": ledger.order_errors, "starved": ledger.starved(), "two holders": ledger.two_holders, "lost wake-ups": ledger.lost_wake_ups}
+        published.close()
+    ledger.close()
+    for error in ledger.errors:
+        print(f"  {error}", file=sys.stderr)
+    starved = ledger.starved()
+    if tickets_in_line(setup) != starved:
+        raise RuntimeError(f"the ledger has {starved} in line at the end, and Redis {tickets_in_line(setup)}")
+    took, count = ended_at - began, f"{ledger.handed_over:,} hand-overs"
+    line = f"W4: {count} of {NAMES} names in {took:.0f} s ({ledger.handed_over / took:,.0f}/s) by {PROCESSES * CLIENTS} clients; of each turn {2 * DIES:.1%} ended by a kill of the "
+    line += f"client; a replica was killed every {REPLICA_LIVES_S} s; {ledger.lapsed:,} tickets lapsed, {ledger.in_pieces:,} hand-overs were left to the next call by one that had much to do."
+    figures = {"order errors": ledger.order_errors, "starved": starved, "two holders": ledger.two_holders, "lost wake-ups": ledger.lost_wake_ups}
     return [Row("W4", what, [value], "W4", "", count) for what, value in figures.items()], line

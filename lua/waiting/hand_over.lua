@@ -4,7 +4,6 @@
 -- Whoever asks later is refused what a ticket waits for (`lines.kept_for`), so a hand-over may go on in pieces: what is left stands in `tickets`
 -- under PENDING: per line its kind and name, where it goes on, and whether all of it is looked at. The next call or the sweep takes it up.
 local PENDING = '\0pending'
-local LIMITED = '\0limited' -- lines whose first would be served but for the limit of what is held: looked at whenever something is given back
 local AT_ONCE = '64'
 local UNCLAIMED = '\170UNRESERVED\169UNCLAIMED\194\194'
 local WANTED = byte('w')
@@ -124,7 +123,7 @@ local function remove_line(at)
 end
 
 local function read_pending()
-  local noted = call('HMGET', TICKETS, PENDING, LIMITED)
+  local noted = call('HMGET', TICKETS, PENDING, tickets.LIMITED)
   spent = spent + 1
   if noted[1] then
     local parts = { unpack_sequence(noted[1]) }
@@ -134,7 +133,7 @@ local function read_pending()
     end
   end
   if noted[2] and count > 0 then
-    call('HDEL', TICKETS, LIMITED)
+    call('HDEL', TICKETS, tickets.LIMITED)
     local prefixes = { unpack_sequence(noted[2]) }
     for n = 1, #prefixes do
       add_line(prefixes[n])
@@ -145,8 +144,8 @@ end
 
 local function write_pending(was_there)
   if limited[1] then
-    local before = call('HGET', TICKETS, LIMITED)
-    call('HSET', TICKETS, LIMITED, (before or '') .. pack(unpack(limited)))
+    local before = call('HGET', TICKETS, tickets.LIMITED)
+    call('HSET', TICKETS, tickets.LIMITED, (before or '') .. pack(unpack(limited)))
   end
   local left = {}
   for n = 1, #list do

@@ -7,7 +7,8 @@
 -- Status: W waits, G granted and not yet seen by who asked, A granted and seen, T timed out, L lapsed, C cancelled.
 -- In `tickets`: ticket (32 hexadecimal digits) -> packed; k, wish -> the ticket that stands for it. In `ticket_ends`: ticket -> while it waits: until when somebody has to
 -- ask for it, or its wait ends; granted: until when it has to be seen; ended: when it is forgotten.
-tickets = {}
+tickets = { LIMITED = '\0limited' } -- under it: lines whose first would be served but for the limit of what is held;
+-- they are looked at whenever something is given back
 local FORGOTTEN_AFTER_MS = 600 * 1000
 local RESET = '\0reset' -- at which position everything was reset last, and when, ms: what had come before is cancelled
 local WORDS = { T = 'TIMED_OUT', L = 'LAPSED', C = 'CANCELLED' }
@@ -16,9 +17,10 @@ local joined, joined_count = {}, 0
 local deferred, deferred_count = {}, 0
 local settled, settled_count = {}, 0
 local opened, is_opened = {}, false -- ticket -> table: each is one table during a call, so that all of the call sees what it plans
+local reset_at, reset_ms -- what stands under RESET, as the call has read it; `reset_at` nil: not read yet, false: nothing
 
 function tickets.start()
-  joined_count, deferred_count, settled_count = 0, 0, 0
+  joined_count, deferred_count, settled_count, reset_at = 0, 0, 0, nil
   if is_opened then
     opened, is_opened = {}, false
   end
@@ -69,6 +71,18 @@ function tickets.wish(method, items)
   return redis.sha1hex(concat(parts))
 end
 
+-- Whether a ticket came before everything was reset last.
+local function was_reset(t)
+  if reset_at == nil then
+    local text = call('HGET', TICKETS, RESET)
+    spent, reset_at = spent + 1, false
+    if text then
+      reset_at, reset_ms = unpack_sequence(text)
+    end
+  end
+  return reset_at and take_apart('>I8', t.order, 3) <= reset_at
+end
+
 function tickets.read(id)
   if opened[id] then
     return opened[id]
@@ -82,14 +96,8 @@ function tickets.read(id)
   local t = { id = id }
   t.status, t.order, t.since_ms, t.wait_ends_ms, t.keep_alive_ms, t.priority, t.method, t.overtake, t.wish, t.items, t.lines, t.label, t.end_user,
     t.done_ms, t.answers, t.held = unpack_sequence(text)
-  if t.status == 'W' or t.status == 'G' then
-    local text = call('HGET', TICKETS, RESET)
-    if text then
-      local at, reset_ms = unpack_sequence(text)
-      if take_apart('>I8', t.order, 3) <= at then
-        t.status, t.done_ms = 'C', reset_ms
-      end
-    end
+  if (t.status == 'W' or t.status == 'G') and was_reset(t) then
+    t.status, t.done_ms = 'C', reset_ms
   end
   opened[id], is_opened = t, true
   return t
@@ -358,6 +366,9 @@ function tickets.forget(t)
   call('HDEL', TICKETS, t.id)
   call('ZREM', TICKET_ENDS, t.id)
   ticket_count, spent, is_unsaved = max(ticket_count - 1, 0), spent + 2, true
+  if ticket_count == 0 then
+    call('HDEL', TICKETS, RESET, tickets.LIMITED) -- they say something of tickets alone
+  end
 end
 
 -- Whether it still has to be asked for, and is.
@@ -372,6 +383,7 @@ function tickets.reset()
   if ticket_count > 0 then
     call('UNLINK', LINES)
     call('HSET', TICKETS, RESET, pack(position, now_ms))
+    reset_at, reset_ms = position, now_ms
     waiting_count, is_unsaved = 0, true
   end
 end

@@ -231,7 +231,7 @@ fn what(names: &[&str]) -> String {
 impl Shown {
     fn line(&self, waited: Duration) -> String {
         let mut line = self.what_and_who();
-        if let Some(instant) = self.holder_expires_at {
+        if let Some(instant) = self.holder_expires_at.filter(|_| !self.is_explained()) {
             line.push_str(&format!(", until {}", until(instant)));
         }
         line.push_str(&self.place());
@@ -248,15 +248,21 @@ impl Shown {
         self.what_and_who() + &self.place()
     }
 
+    /// Whether no single holder can be named, and the service's sentence says what is in the way and who is before.
+    fn is_explained(&self) -> bool {
+        self.holder.is_none() && self.explanation.contains(' ')
+    }
+
     fn place(&self) -> String {
-        self.place.map(|place| format!(", place {place}")).unwrap_or_default()
+        self.place.filter(|_| !self.is_explained()).map(|place| format!(", place {place}")).unwrap_or_default()
     }
 
     fn what_and_who(&self) -> String {
         let mut line = format!("waiting for {}", self.what);
         match &self.holder {
             Some(holder) => line.push_str(&format!(", held by {holder}")),
-            None if self.explanation.contains(' ') => line.push_str(&format!(": {}", self.explanation)),
+            // More may follow it in the line.
+            None if self.is_explained() => line.push_str(&format!(": {}", self.explanation.trim_end_matches('.'))),
             None => {}
         }
         line
@@ -316,6 +322,23 @@ mod tests {
         display.progress(Progress::Waiting { names, holder, explanation: "", place: Some(2), expected_by: None });
         let line = display.shown.unwrap().line_without_times();
         assert_eq!(line, "waiting for db and 1 more, held by al\\u{1b}ice, place 2");
+    }
+
+    #[test]
+    fn where_no_holder_is_named_the_line_is_the_services_sentence() {
+        let explanation = "No slot of \"P\" is free. You wait for it; nobody is before you.";
+        let at = DateTime::from_timestamp(1_778_673_660, 0);
+        let shown = Shown {
+            what: "P".into(),
+            holder: None,
+            holder_expires_at: at,
+            explanation: explanation.into(),
+            place: Some(1),
+            expected_by: at,
+        };
+        let said = "waiting for P: No slot of \"P\" is free. You wait for it; nobody is before you";
+        assert_eq!(shown.line_without_times(), said);
+        assert_eq!(shown.line(Duration::from_secs(5)), format!("{said}, waited 5s"));
     }
 
     #[test]

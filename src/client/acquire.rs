@@ -12,7 +12,7 @@ use crate::client::{
     backoff::Backoff,
     clock::BootInstant,
     error::ClientError,
-    reservations::Client,
+    reservations::{Client, whole_seconds},
     shapes::{ReserveItem, Status, Transaction, WaitFields},
     tickets::{Ticket, TicketStatus, release_items},
 };
@@ -29,6 +29,8 @@ const CANCEL_GRACE: Duration = Duration::from_secs(3);
 /// Bounds of the pause between calls that fail. What its ticket gets meanwhile stands idle until it asks again.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// An answer that comes sooner was not held back: the replica drains, or cannot reach Redis. Asking again at once would be a busy loop.
+const SOON: Duration = Duration::from_millis(500);
 
 /// How long to wait, and how urgently.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +103,15 @@ enum Shown {
     Waits,
 }
 
+/// How a call went that may be given up before it is answered.
+enum Asked<T> {
+    Outcome(Result<T, ClientError>),
+    /// The wait was over first. The service holds answers back for whole seconds; the wait ends when its owner said.
+    Overdue,
+    /// The wait was cancelled first.
+    Cancelled,
+}
+
 /// What is known while acquiring.
 struct Attempt<'a> {
     client: &'a Client,
@@ -117,92 +128,93 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Asks once, without waiting.
     async fn once(&mut self) -> Result<Acquisition, ClientError> {
-        match self.ask(None, Duration::ZERO).await {
-            Some(answer) => Ok(Acquisition::Answered(answer?.acquired)),
-            None => Ok(Acquisition::Cancelled),
+        match self.ask(None, None).await {
+            Asked::Outcome(answer) => Ok(Acquisition::Answered(answer?.acquired)),
+            Asked::Cancelled | Asked::Overdue => Ok(Acquisition::Cancelled),
         }
+    }
+
+    /// The wait is over: gives the tickets up, so that they do not stand in others' way until they lapse, and asks for the refusal that it is now.
+    async fn end_wait(&mut self) -> Result<Acquisition, ClientError> {
+        self.abandon_tickets().await;
+        self.once().await
     }
 
     /// Waits in the server's queue.
     async fn queue(&mut self, policy: WaitPolicy) -> Result<Acquisition, ClientError> {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
-        let mut hold = Duration::ZERO;
-        let mut asked = false;
+        let left = || policy.until.map_or(MOST_WAIT, BootInstant::remaining).min(MOST_WAIT);
+        // The first answer comes at once: it names the ticket.
+        let (mut is_held, mut asked) = (false, false);
         loop {
-            let left = policy.until.map_or(MOST_WAIT, BootInstant::remaining).min(MOST_WAIT);
+            let (begun, left_then) = (BootInstant::now(), left());
             let wait = WaitFields {
-                wait_seconds: left.as_secs().max(1),
+                wait_seconds: whole_seconds(left_then).max(1),
                 priority: policy.priority,
                 keep_alive_seconds: Some(KEEP_ALIVE_S),
             };
-            let Some(outcome) = self.ask(Some(wait), hold.min(left)).await else {
-                return Ok(Acquisition::Cancelled);
-            };
-            let answer = match outcome {
-                Ok(answer) => answer,
-                Err(error) if asked && error.is_temporary() && !left.is_zero() => {
+            let was_held = is_held;
+            let answer = match self.ask(Some(wait), is_held.then_some(left_then)).await {
+                Asked::Outcome(Ok(answer)) => answer,
+                Asked::Outcome(Err(error)) if asked && error.is_temporary() && !left().is_zero() => {
                     (self.progress)(Progress::Interrupted(&error));
-                    if self.pause(backoff.pause().min(left)).await.is_err() {
+                    if self.pause(backoff.pause().min(left())).await.is_err() {
                         return Ok(self.give_up(None).await);
                     }
                     continue;
                 }
-                Err(error) => return Err(error),
+                Asked::Outcome(Err(error)) => return Err(error),
+                Asked::Overdue => return self.end_wait().await,
+                Asked::Cancelled => return Ok(Acquisition::Cancelled),
             };
             asked = true;
-            backoff.reset();
             self.tickets.clone_from(&answer.tickets);
             if answer.tickets.is_empty() {
                 return Ok(Acquisition::Answered(answer.acquired));
             }
             self.uncertain = true;
             self.report(&answer);
-            let left = policy.until.map_or(MOST_WAIT, BootInstant::remaining);
-            if left.is_zero() {
-                // Given up, so that it does not stand in others' way until it lapses.
-                self.abandon_tickets().await;
-                return self.once().await;
+            if left().is_zero() {
+                return self.end_wait().await;
             }
-            if left < Duration::from_secs(1) {
-                // Answers are held back for whole seconds.
-                if self.pause(left).await.is_err() {
-                    return Ok(self.give_up(None).await);
-                }
-                hold = Duration::ZERO;
-                continue;
-            }
-            hold = HOLD;
+            is_held = true;
             if let (Mode::Transaction(_), Some(ticket)) = (self.mode, answer.tickets.first().cloned()) {
-                match self.ticket(&ticket, hold.min(left)).await {
-                    Some(Ok(Shown::Served(acquired))) => return Ok(Acquisition::Answered(acquired)),
-                    Some(Ok(Shown::Ended)) => return self.once().await,
-                    Some(Ok(Shown::Waits)) => hold = Duration::ZERO,
-                    Some(Err(error)) if error.is_temporary() => {
+                match self.ticket(&ticket, left()).await {
+                    Asked::Outcome(Ok(Shown::Served(acquired))) => return Ok(Acquisition::Answered(acquired)),
+                    Asked::Outcome(Ok(Shown::Ended)) => return self.once().await,
+                    Asked::Outcome(Ok(Shown::Waits)) => is_held = false,
+                    Asked::Outcome(Err(error)) if error.is_temporary() => {
                         (self.progress)(Progress::Interrupted(&error));
-                        if self.pause(backoff.pause()).await.is_err() {
-                            return Ok(self.give_up(None).await);
-                        }
                     }
-                    Some(Err(error)) => return Err(error),
-                    None => return Ok(Acquisition::Cancelled),
+                    Asked::Outcome(Err(error)) => return Err(error),
+                    Asked::Overdue => return self.end_wait().await,
+                    Asked::Cancelled => return Ok(Acquisition::Cancelled),
                 }
+            } else if !was_held {
+                continue; // it was not to be held back
+            }
+            if BootInstant::now().since(begun) >= SOON {
+                backoff.reset();
+            } else if self.pause(backoff.pause().min(left())).await.is_err() {
+                return Ok(self.give_up(None).await);
             }
         }
     }
 
-    /// Asks for the ticket of a transaction, which shows its result exactly; `None` where the wait was cancelled meanwhile.
-    async fn ticket(&mut self, ticket: &str, hold: Duration) -> Option<Result<Shown, ClientError>> {
+    /// Asks for the ticket of a transaction, which shows its result exactly; the answer is held back while the wait has time left.
+    async fn ticket(&mut self, ticket: &str, left: Duration) -> Asked<Shown> {
         let client = self.client;
-        let reply = self.or_cancelled(client.ticket(ticket, hold), Duration::ZERO).await;
-        let reply = match reply {
-            Some(Ok(reply)) => reply,
-            Some(Err(ClientError::Refused(refusal))) if refusal.status == StatusCode::NOT_FOUND => {
-                return Some(Ok(Shown::Waits));
+        let asked = self.or_cancelled(client.ticket(ticket, HOLD.min(left)), Duration::ZERO, Some(left)).await;
+        let reply = match asked {
+            Asked::Outcome(Ok(reply)) => reply,
+            Asked::Outcome(Err(ClientError::Refused(refusal))) if refusal.status == StatusCode::NOT_FOUND => {
+                return Asked::Outcome(Ok(Shown::Waits));
             }
-            Some(Err(error)) => return Some(Err(error)),
-            None => {
+            Asked::Outcome(Err(error)) => return Asked::Outcome(Err(error)),
+            Asked::Overdue => return Asked::Overdue,
+            Asked::Cancelled => {
                 self.give_up(None).await;
-                return None;
+                return Asked::Cancelled;
             }
         };
         let read = || -> Result<Shown, ClientError> {
@@ -221,16 +233,18 @@ impl Attempt<'_> {
                 _ => Ok(Shown::Waits),
             }
         };
-        Some(read())
+        Asked::Outcome(read())
     }
 
-    /// Asks once; `None` where the wait was cancelled meanwhile, after giving back what the answer got.
-    async fn ask(&mut self, wait: Option<WaitFields>, hold: Duration) -> Option<Result<Answer, ClientError>> {
+    /// Asks once. `held`: the time that the wait has left, for which the answer may be held back; `None`: it is wanted at once. Where the wait is
+    /// cancelled meanwhile, what the answer got is given back.
+    async fn ask(&mut self, wait: Option<WaitFields>, held: Option<Duration>) -> Asked<Answer> {
         if self.cancel.is_cancelled() {
             self.give_up(None).await;
-            return None;
+            return Asked::Cancelled;
         }
-        let grace = if hold.is_zero() { CANCEL_GRACE } else { Duration::ZERO };
+        let grace = if held.is_none() { CANCEL_GRACE } else { Duration::ZERO };
+        let hold = held.map_or(Duration::ZERO, |left| HOLD.min(left));
         let (client, items, mode) = (self.client, self.items, self.mode);
         let call = async {
             let each = |wait| items.iter().map(|item| ReserveItem { wait, ..item.clone() }).collect::<Vec<_>>();
@@ -242,18 +256,22 @@ impl Attempt<'_> {
                 }
             }
         };
-        let outcome = self.or_cancelled(call, grace).await;
-        let answer = outcome.map(|reply| {
-            let reply = reply.inspect_err(|error| {
-                self.uncertain |= matches!(error, ClientError::OutcomeUnknown { .. });
-            })?;
-            Answer::read(&reply, self.mode, self.uncertain)
-        });
-        if !self.cancel.is_cancelled() {
-            return answer;
+        let asked = self.or_cancelled(call, grace, held).await;
+        let answer = match asked {
+            Asked::Outcome(reply) => {
+                self.uncertain |= matches!(reply, Err(ClientError::OutcomeUnknown { .. }));
+                Some(reply.and_then(|reply| Answer::read(&reply, self.mode, self.uncertain)))
+            }
+            Asked::Overdue if !self.cancel.is_cancelled() => return Asked::Overdue,
+            Asked::Overdue | Asked::Cancelled => None,
+        };
+        match answer {
+            Some(answer) if !self.cancel.is_cancelled() => Asked::Outcome(answer),
+            answer => {
+                self.give_up(answer.and_then(Result::ok)).await;
+                Asked::Cancelled
+            }
         }
-        self.give_up(answer.and_then(Result::ok)).await;
-        None
     }
 
     fn report(&mut self, answer: &Answer) {
@@ -276,16 +294,26 @@ impl Attempt<'_> {
         });
     }
 
-    /// A call's outcome; once cancelled it has `grace` left, and without an outcome by then it is dropped.
+    /// A call's outcome. It is dropped where there is none after `most`, and once cancelled where there is none after `grace`.
     async fn or_cancelled<T>(
         &self,
         call: impl Future<Output = Result<T, ClientError>>,
         grace: Duration,
-    ) -> Option<Result<T, ClientError>> {
+        most: Option<Duration>,
+    ) -> Asked<T> {
         tokio::pin!(call);
+        let overdue = async {
+            match most {
+                Some(most) => (BootInstant::now() + most).sleep_until().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            outcome = &mut call => Some(outcome),
-            () = self.cancel.cancelled() => tokio::time::timeout(grace, call).await.ok(),
+            outcome = &mut call => Asked::Outcome(outcome),
+            () = overdue => Asked::Overdue,
+            () = self.cancel.cancelled() => {
+                tokio::time::timeout(grace, call).await.map_or(Asked::Cancelled, Asked::Outcome)
+            }
         }
     }
 

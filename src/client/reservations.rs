@@ -38,7 +38,8 @@ impl Client {
         self.transport.url()
     }
 
-    /// Reserves resources, each on its own. The answer is held back for up to `hold` while something waits. Safe to repeat.
+    /// Reserves resources, each on its own. The answer is held back for up to `hold`, rounded up to whole seconds, while something waits. Safe to
+    /// repeat.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -46,7 +47,7 @@ impl Client {
         self.held("/api/v1/Reservation/reserve", items, hold).await
     }
 
-    /// Reserves resources in one transaction. The answer is held back for up to `hold` while it waits. Safe to repeat.
+    /// Reserves resources in one transaction. The answer is held back for up to `hold`, rounded up, while it waits. Safe to repeat.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -55,12 +56,12 @@ impl Client {
     }
 
     async fn held<T: Serialize>(&self, path: &str, body: &[T], hold: Duration) -> Result<Reply, ClientError> {
-        let seconds = hold.as_secs();
+        let seconds = whole_seconds(hold);
         if seconds == 0 {
             return self.transport.call(Call::post(path, &body, Repeat::Safe)?).await;
         }
         let call = Call::post(format!("{path}?hold={seconds}"), &body, Repeat::Safe)?;
-        self.transport.call(call.attempt_timeout(hold + HOLD_SLACK)).await
+        self.transport.call(call.attempt_timeout(Duration::from_secs(seconds) + HOLD_SLACK)).await
     }
 
     /// Gives reservations back. All attempts end within `timeout`. Safe to repeat: what nobody holds is a success.
@@ -153,6 +154,11 @@ impl Client {
         let repeat = if event.get("dedupeId").is_some() { Repeat::Safe } else { Repeat::OnlyUnsent };
         self.transport.call(Call::post("/api/v1/events", event, repeat)?).await
     }
+}
+
+/// A duration as the wire takes it, rounded up: nothing is given up before the caller's time is over.
+pub(super) fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 fn within(call: Call, timeout: Option<Duration>) -> Call {

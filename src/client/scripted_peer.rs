@@ -10,6 +10,9 @@ use tokio::{
 
 use crate::client::{endpoint::Endpoint, reservations::Client, transport::Transport};
 
+/// In place of a status: the answer is held back for longer than anybody waits.
+pub(super) const HELD_BACK: u16 = 0;
+
 /// What a request was, and the answer to it.
 pub(super) type Exchange = (&'static str, u16, Value);
 
@@ -43,6 +46,11 @@ impl Peer {
                             assert!(line.starts_with(begins), "{line} instead of {begins}");
                             (status, answer)
                         };
+                        if status == HELD_BACK {
+                            // Until the client gives up.
+                            let _ = stream.read_u8().await;
+                            return;
+                        }
                         let body = answer.to_string();
                         let mut head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
                         if let Some(seconds) = answer["retryAfter"].as_u64() {

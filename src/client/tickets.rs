@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::client::{
     call::{Call, Reply, encode},
     error::ClientError,
-    reservations::{Client, HOLD_SLACK},
+    reservations::{Client, HOLD_SLACK, whole_seconds},
     shapes::{ReleaseItem, ReserveResult, TransactionResult},
 };
 
@@ -57,15 +57,17 @@ pub struct Ticket {
 }
 
 impl Client {
-    /// Shows a ticket, held back for up to `hold` while it waits. What it shows as served is claimed by it.
+    /// Shows a ticket, held back for up to `hold`, rounded up to whole seconds, while it waits. What it shows as served is claimed by it.
     ///
     /// # Errors
     /// [`ClientError`]; 404 once a ticket has ended 10 minutes ago.
     pub async fn ticket(&self, ticket: &str, hold: Duration) -> Result<Reply, ClientError> {
         let path = format!("/api/v1/Reservation/tickets/{}", encode(ticket));
-        let call = match hold.as_secs() {
+        let call = match whole_seconds(hold) {
             0 => Call::get(path),
-            seconds => Call::get(format!("{path}?hold={seconds}")).attempt_timeout(hold + HOLD_SLACK),
+            seconds => {
+                Call::get(format!("{path}?hold={seconds}")).attempt_timeout(Duration::from_secs(seconds) + HOLD_SLACK)
+            }
         };
         self.transport.call(call).await
     }

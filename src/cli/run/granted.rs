@@ -1,5 +1,7 @@
 //! From the wish to what is held: waits, reserves, and makes sure of the deadline.
 
+use std::time::Duration;
+
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +23,10 @@ use crate::{
     client::{Acquired, Acquisition, BootInstant, Client, Mode, ReleaseItem, RenewItem, ReserveResult, Status},
     domain::time::iso,
 };
+
+/// Time for the renewal after which the deadline is known: all attempts together. There is no deadline yet to keep, and what lapses meanwhile shows by
+/// the answer.
+const FIRST_RENEWAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What is held, and since when at the earliest its time to live counts.
 pub(super) struct HeldNames {
@@ -67,7 +73,7 @@ pub(super) async fn acquire(
         if acquired.fresh {
             return Ok(Granted::Held(granted));
         }
-        match renew(client, &granted.renew_items(times), times).await {
+        match renew(client, &granted.renew_items(times), FIRST_RENEWAL_TIMEOUT).await {
             Renewal::Renewed { sent, results } => {
                 granted.sent = sent;
                 for (held, renewed) in granted.results.iter_mut().zip(results) {

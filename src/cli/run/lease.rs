@@ -27,9 +27,9 @@ pub(super) enum Renewal {
     Failed(ClientError),
 }
 
-/// Renews once; the attempt ends within the times' timeout.
-pub(super) async fn renew(client: &Client, items: &[RenewItem], times: Times) -> Renewal {
-    let reply = match client.renew(items, Some(times.renewal_timeout())).await {
+/// Renews; all attempts end within `timeout`.
+pub(super) async fn renew(client: &Client, items: &[RenewItem], timeout: Duration) -> Renewal {
+    let reply = match client.renew(items, Some(timeout)).await {
         Ok(reply) => reply,
         Err(ClientError::Refused(refusal)) if refusal.code == "INVALID_RELEASE_TOKEN" => {
             return Renewal::Lost("it was reserved anew under the same requester".into());
@@ -108,7 +108,7 @@ async fn keep(
             () = next.sleep_until() => {}
             () = due.notified() => {}
         }
-        let renewal = renew(&client, &items, times).await;
+        let renewal = renew(&client, &items, times.renewal_timeout()).await;
         match &renewal {
             Renewal::Renewed { sent, .. } => {
                 backoff.reset();

@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::client::{scripted_peer::Peer, shapes::Status};
+use crate::client::{
+    scripted_peer::{HELD_BACK, Peer},
+    shapes::Status,
+};
 
 const RESERVE: &str = "POST /api/v1/Reservation/reserve";
 const TRANSACT: &str = "POST /api/v1/Reservation/transactions";
@@ -141,20 +144,58 @@ async fn a_deadlock_is_refused_at_once() {
     assert_eq!((acquired.complete, acquired.results[0].status), (false, Status::WouldDeadlock));
 }
 
+fn for_millis(millis: u64) -> WaitPolicy {
+    WaitPolicy { until: Some(BootInstant::now() + Duration::from_millis(millis)), priority: None }
+}
+
 #[tokio::test]
-async fn a_wait_in_vain_gives_its_ticket_up() {
-    let peer = Peer::start(vec![
-        (RESERVE, 200, json!([result("WAITING")])),
-        (RESERVE, 200, json!([result("WAITING")])),
-        (CANCEL, 200, json!({"ticket": "t-1", "status": "CANCELLED"})),
-        (RESERVE, 200, json!([result("ALREADY_HELD")])),
-    ])
-    .await;
-    let policy = WaitPolicy { until: Some(BootInstant::now() + Duration::from_millis(300)), priority: None };
-    let acquired = answered(run(&peer, Mode::Each, policy).await.0);
-    assert!(!acquired.complete, "with the refusal that it is now");
-    assert_eq!(acquired.results[0].status, Status::AlreadyHeld);
-    assert_eq!(peer.lines()[2], CANCEL);
+async fn a_wait_in_vain_gives_its_ticket_up_when_its_owner_said() {
+    for (mode, waits, held) in [
+        (Mode::Each, (RESERVE, 200, json!([result("WAITING")])), RESERVE),
+        (Mode::Transaction("ALL_OR_NONE"), (TRANSACT, 200, json!([transaction("WAITING", &[])])), TICKET),
+    ] {
+        let refused = match mode {
+            Mode::Each => (RESERVE, 200, json!([result("ALREADY_HELD")])),
+            Mode::Transaction(_) => (TRANSACT, 200, json!([transaction("ROLLED_BACK", &[result("ALREADY_HELD")])])),
+        };
+        let cancelled = (CANCEL, 200, json!({"ticket": "t-1", "status": "CANCELLED"}));
+        let peer = Peer::start(vec![waits, (held, HELD_BACK, Value::Null), cancelled, refused]).await;
+        let begun = BootInstant::now();
+        let acquired = answered(run(&peer, mode, for_millis(500)).await.0);
+        assert!(!acquired.complete, "with the refusal that it is now");
+        assert_eq!(acquired.results[0].status, Status::AlreadyHeld);
+        // Held back for whole seconds, and given up after the half one that was asked for.
+        assert_eq!(peer.lines()[1], format!("{held}?hold=1"));
+        assert_eq!(peer.lines()[2], CANCEL);
+        let took = BootInstant::now().since(begun);
+        assert!((500..5_000).contains(&took.as_millis()), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_second_is_waited_for_in_line_and_no_wait_is_rounded_down() {
+    let script = || vec![(RESERVE, 200, json!([result("WAITING")])), (RESERVE, 200, json!([result("ACQUIRED")]))];
+    for (millis, seconds) in [(500, 1), (5_900, 6)] {
+        let peer = Peer::start(script()).await;
+        assert!(answered(run(&peer, Mode::Each, for_millis(millis)).await.0).complete);
+        let requests = peer.requests();
+        assert_eq!(requests[0].1[0]["waitSeconds"], seconds, "{requests:?}");
+        assert_eq!(requests[1].0, format!("{RESERVE}?hold={seconds}"));
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_holds_nothing_back_is_not_asked_without_a_pause() {
+    let waiting = || (RESERVE, 200, json!([result("WAITING")]));
+    let peer = Peer::start((0..100).map(|_| waiting()).collect()).await;
+    let cancel = CancellationToken::new();
+    let client = peer.client();
+    let items = [item("x")];
+    let mut progress = |_: Progress<'_>| {};
+    let acquiring = acquire(&client, &items, Mode::Each, Some(for_seconds(60)), &cancel, &mut progress);
+    assert!(tokio::time::timeout(Duration::from_secs(1), acquiring).await.is_err(), "it waits on");
+    let asked = peer.lines().len();
+    assert!((3..20).contains(&asked), "{asked} times in a second");
 }
 
 #[tokio::test]

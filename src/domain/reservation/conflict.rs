@@ -35,17 +35,22 @@ impl Holder {
     /// A sentence: who holds `resource`, and what to do about it.
     #[must_use]
     pub fn explain(&self, resource: &str) -> String {
-        self.explain_as(&format!("\"{resource}\""))
+        let (what, advice) = self.explain_as(&format!("\"{resource}\""));
+        format!("{what}; {advice}.")
     }
 
-    fn explain_as(&self, what: &str) -> String {
+    /// Who holds `what`, and what to do about it.
+    fn explain_as(&self, what: &str) -> (String, String) {
         let note = self.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
         let holder = format!("\"{}\"{note}", self.requester);
         match self.until_ms.map(|ms| iso(instant(ms))) {
-            Some(until) => {
-                format!("{what} is held by {holder} until {until}; try again then, or wait for it with waitSeconds.")
+            Some(until) => (
+                format!("{what} is held by {holder} until {until}"),
+                "try again then, or wait for it with waitSeconds".into(),
+            ),
+            None => {
+                (format!("{what} is held by {holder} without an end"), "wait for its release with waitSeconds".into())
             }
-            None => format!("{what} is held by {holder} without an end; wait for its release with waitSeconds."),
         }
     }
 }
@@ -172,60 +177,58 @@ impl Conflict {
     /// A sentence: what is in the way, for somebody who waits for it.
     #[must_use]
     pub fn explain_briefly(&self) -> String {
-        let sentence = self.explain_itself();
-        let (what, _) = sentence.split_once(';').unwrap_or((sentence.trim_end_matches('.'), ""));
+        let (what, _) = self.what_and_advice();
         format!("{what}.")
     }
 
     /// What is in the way, what to do about it, and how many wait already.
     #[must_use]
     pub fn explain(&self) -> String {
-        let sentence = self.explain_itself();
-        match self {
-            Self::Held { ahead: 1, .. } | Self::PoolFull { ahead: 1, .. } => format!("{sentence} 1 waits already."),
-            Self::Held { ahead: 2.., .. } | Self::PoolFull { ahead: 2.., .. } => {
-                let (Self::Held { ahead, .. } | Self::PoolFull { ahead, .. }) = self else { return sentence };
-                format!("{sentence} {ahead} wait already.")
+        let (what, advice) = self.what_and_advice();
+        let ahead = match self {
+            Self::Held { ahead: 1, .. } | Self::PoolFull { ahead: 1, .. } => " 1 waits already.".into(),
+            Self::Held { ahead: ahead @ 2.., .. } | Self::PoolFull { ahead: ahead @ 2.., .. } => {
+                format!(" {ahead} wait already.")
             }
-            _ => sentence,
-        }
+            _ => String::new(),
+        };
+        format!("{what}; {advice}.{ahead}")
     }
 
-    fn explain_itself(&self) -> String {
+    /// What is in the way, and what to do about it. Names and notes may hold any character, so one text of both could not be split again.
+    fn what_and_advice(&self) -> (String, String) {
         match self {
-            Self::Held { relation: Relation::Itself, resource, holder, .. } => holder.explain(resource),
+            Self::Held { relation: Relation::Itself, resource, holder, .. } => {
+                holder.explain_as(&format!("\"{resource}\""))
+            }
             Self::Held { relation, resource, holder, .. } => {
                 holder.explain_as(&format!("The {} \"{resource}\"", relation.name()))
             }
             Self::PoolFull { pool, free_ms: Some(free_ms), .. } => {
-                format!("No slot of \"{pool}\" is free; the earliest ends at {}.", iso(instant(*free_ms)))
+                (format!("No slot of \"{pool}\" is free"), format!("the earliest ends at {}", iso(instant(*free_ms))))
             }
             Self::PoolFull { pool, free_ms: None, .. } => {
-                format!("No slot of \"{pool}\" is free; wait for a release with waitSeconds.")
+                (format!("No slot of \"{pool}\" is free"), "wait for a release with waitSeconds".into())
             }
-            Self::Unregistered { resource } => format!(
-                "\"{resource}\" is not registered, or the pool has no such slot; register it first, or mend the name."
+            Self::Unregistered { resource } => (
+                format!("\"{resource}\" is not registered, or the pool has no such slot"),
+                "register it first, or mend the name".into(),
             ),
-            Self::Kept { resource, ahead: 1 } => {
-                format!(
-                    "\"{resource}\" is free, but kept for one who waits for it; wait for it, too, with waitSeconds."
-                )
-            }
             Self::Kept { resource, ahead } => {
-                format!(
-                    "\"{resource}\" is free, but kept for {ahead} who wait for it; wait for it, too, with waitSeconds."
+                let who = if *ahead == 1 { "one who waits".into() } else { format!("{ahead} who wait") };
+                (
+                    format!("\"{resource}\" is free, but kept for {who} for it"),
+                    "wait for it, too, with waitSeconds".into(),
                 )
             }
-            Self::Path { resource } => {
-                format!(
-                    "This is the path of the registered resource \"{resource}\"; reserve it by its name, \"{resource}\"."
-                )
-            }
-            Self::Quantity { resource } => {
-                format!(
-                    "\"{resource}\" has fewer slots than the quantity, or is no pool; register it with the capacity you need, or ask for fewer."
-                )
-            }
+            Self::Path { resource } => (
+                format!("This is the path of the registered resource \"{resource}\""),
+                format!("reserve it by its name, \"{resource}\""),
+            ),
+            Self::Quantity { resource } => (
+                format!("\"{resource}\" has fewer slots than the quantity, or is no pool"),
+                "register it with the capacity you need, or ask for fewer".into(),
+            ),
         }
     }
 }
@@ -259,6 +262,22 @@ mod tests {
             assert!(sentence.starts_with("No slot of \"x\" is free; the earliest ends at 2026"), "{sentence}");
         }
         assert_eq!(conflict("registration", "", None).0, ReserveStatus::NotValid);
+        let kept = Conflict::Kept { resource: "x".into(), ahead: 1 };
+        assert_eq!(
+            kept.explain(),
+            "\"x\" is free, but kept for one who waits for it; wait for it, too, with waitSeconds."
+        );
         assert_eq!(Conflict::of_parts("neighbour", "x".into(), "w".into(), None), None);
+    }
+    #[test]
+    fn what_is_in_the_way_is_explained_whatever_its_name_holds() {
+        let conflict = Conflict::of_parts("resource", "a;b".into(), "w; x".into(), None).unwrap();
+        let conflict = conflict.with_note(Some("until noon; then yours.".into()));
+        let expected = "\"a;b\" is held by \"w; x\" (until noon; then yours.) without an end.";
+        assert_eq!(conflict.explain_briefly(), expected);
+        assert_eq!(
+            conflict.behind(2).explain(),
+            format!("{}; wait for its release with waitSeconds. 2 wait already.", expected.trim_end_matches('.'))
+        );
     }
 }

@@ -89,9 +89,18 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; repeating is safe.
     pub async fn touch_tickets(&self, caller: &Caller, ids: &[TicketId]) -> Result<Vec<bool>, StoreError> {
-        let packed = ids.iter().fold(Writer::default().array(ids.len()), |to, id| to.text(&id.digits())).done();
-        let reply = self.call(caller, Call::packed(&functions::TICKET_TOUCH, packed).at_cost(0)).await?;
-        reply.each(Reader::boolean)
+        let mut waiting = Vec::with_capacity(ids.len());
+        // One call looks at as many as fit its bound, at least one.
+        while let Some(rest) = ids.get(waiting.len()..).filter(|rest| !rest.is_empty()) {
+            let packed = rest.iter().fold(Writer::default().array(rest.len()), |to, id| to.text(&id.digits())).done();
+            let reply = self.call(caller, Call::packed(&functions::TICKET_TOUCH, packed).at_cost(0)).await?;
+            let touched = reply.each(Reader::boolean)?;
+            if touched.is_empty() || touched.len() > rest.len() {
+                return Err(reply.unexpected());
+            }
+            waiting.extend(touched);
+        }
+        Ok(waiting)
     }
 
     /// A page of those who wait: from `cursor` on, at most `limit`, perhaps fewer.

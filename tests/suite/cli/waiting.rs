@@ -1,12 +1,16 @@
 //! Waiting in the service's queue.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use crate::{
     cli::Cli,
-    support::world::{Client, World, eventually, until},
+    support::world::{Client, Replica, World, eventually, until},
 };
 
 /// How many wait for a name.
@@ -173,4 +177,52 @@ async fn a_service_that_is_away_for_a_while_does_not_end_the_wait() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     world.redis.restart();
     waiting.ended().succeeds();
+}
+
+/// A TCP proxy to a replica that lets each renewal wait for a while; it ends with the test's process.
+fn slow_renewals(replica: &Replica, pause: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let to = replica.address().to_owned();
+    std::thread::spawn(move || {
+        for near in listener.incoming() {
+            let (near, far) = (near.unwrap(), TcpStream::connect(&to).unwrap());
+            let (mut answers, mut to_client) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut answers, &mut to_client);
+                let _ = to_client.shutdown(Shutdown::Both);
+            });
+            std::thread::spawn(move || forward(near, far, pause));
+        }
+    });
+    url
+}
+
+/// Forwards what a client sends; a chunk that begins a renewal waits first.
+fn forward(mut near: TcpStream, mut far: TcpStream, pause: Duration) {
+    let mut chunk = [0; 16 << 10];
+    while let Ok(read @ 1..) = near.read(&mut chunk) {
+        if chunk[..read].starts_with(b"POST /api/v1/Reservation/renew") {
+            std::thread::sleep(pause);
+        }
+        if far.write_all(&chunk[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = far.shutdown(Shutdown::Both);
+}
+
+#[tokio::test]
+async fn the_first_renewal_after_a_wait_may_be_slow() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let held = at.acquire("somebody", "x", None).await;
+    // Later renewals have a tenth of the time to live; for the first one there is no deadline yet to keep.
+    let ttl = Duration::from_secs(20);
+    let cli = Cli { url: slow_renewals(&world.replicas[0], ttl / 8), ..Cli::new(&world.replicas[0], &tenant) };
+    let run = cli.start(&["run", "x", "--ttl", "20s", "--", "true"]);
+    until("it waits", || async { waiting_for(&at, "x").await == 1 }).await;
+    at.unreserve("somebody", "x", &held["releaseToken"]).await;
+    run.ended().succeeds();
 }

@@ -13,5 +13,6 @@ mod shapes;
 mod transactions;
 mod waiting;
 mod waiting_clients;
+mod waiting_ended;
 mod waiting_failures;
 mod waiting_property;

@@ -215,6 +215,28 @@ async fn a_circle_of_waits_is_told_and_a_limit_holds() {
 }
 
 #[tokio::test]
+async fn a_circle_of_thirty_two_is_told_with_all_their_names() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let (who, what) = (|number: usize| format!("who-{number}"), |number: usize| format!("what-{}", number % 32));
+    for number in 0..32 {
+        at.acquire(&who(number), &what(number), None).await;
+    }
+    // Each waits for what the next one holds; the last one would close the circle.
+    for number in 0..31 {
+        assert_eq!(wait_for(&at, &who(number), &what(number + 1), json!({})).await["status"], "WAITING");
+    }
+    let circle = wait_for(&at, &who(31), &what(32), json!({})).await;
+    assert_eq!((&circle["status"], &circle["ticket"]), (&json!("WOULD_DEADLOCK"), &Value::Null), "{circle}");
+    let explanation = circle["explanation"].as_str().unwrap();
+    assert!((0..32).all(|number| explanation.contains(&format!("\"{}\"", who(number)))), "{explanation}");
+    assert_eq!(waiting_count(&at, &what(32)).await, 0, "nothing is queued");
+    // Whoever is part of none may wait for any of it.
+    assert_eq!(wait_for(&at, "stranger", &what(32), json!({})).await["place"], 1);
+}
+
+#[tokio::test]
 async fn pools_trees_and_blockers_are_waited_for() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     redis::topologies::{SentinelSetup, tenant},
-    support::world::{Client, World, bound_to_test, call, until},
+    support::world::{Client, Replica, World, bound_to_test, call, until},
 };
 
 /// A client of its own process: curl, whose output goes to a file.
@@ -123,6 +123,55 @@ async fn what_a_stopped_client_got_ends_with_its_time_to_live() {
     let renewal =
         json!([{"requester": "stopped", "resource": "r", "releaseToken": got["releaseToken"], "ttlSeconds": 60}]);
     assert_eq!(at.post("/Reservation/renew", renewal).await.statuses(), ["DOESNT_OWN_RESERVATION"]);
+}
+
+#[tokio::test]
+async fn held_calls_share_one_connection_of_http_2_over_tls_with_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = crate::redis::replicas::certificate(dir.path());
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let redis = world.redis.url();
+    let secure = Replica::start(&[("REDIS_URL", &redis), ("TLS_CERT", &certificate), ("TLS_KEY", &key)]);
+    secure_ready(&secure, &certificate).await;
+    let at = world.at(&tenant);
+    let held = at.acquire("w0", "r", None).await;
+    at.acquire("w0", "long", None).await;
+    let path = secure.url.replace("127.0.0.1", "localhost") + "/api/v1/Reservation/reserve?hold=";
+    let mut curl = tokio::process::Command::new("curl");
+    // Both at once; the second one waits until it can share the first one's connection.
+    curl.args(["-sS", "--parallel"]);
+    for (number, (resource, hold)) in [("r", 60), ("long", 3)].into_iter().enumerate() {
+        let body = json!([{"requester": "w1", "resource": resource, "waitSeconds": 120}]).to_string();
+        curl.args(if number > 0 { &["--next"][..] } else { &[] })
+            .args(["--http2", "--max-time", "70", "--cacert", &certificate])
+            .args(["-w", "\n%{http_code} %{http_version} %{num_connects}\n", "-d", &body])
+            .args(["-H", &format!("x-api-key: {}", tenant.key), "-H", "content-type: application/json"])
+            .arg(format!("{path}{hold}"));
+    }
+    let (output, ()) = tokio::join!(curl.output(), async {
+        until("both wait", || async {
+            at.get("/Reservation/waiting").await.body["waiting"].as_array().unwrap().len() == 2
+        })
+        .await;
+        at.unreserve("w0", "r", &held["releaseToken"]).await;
+    });
+    let said = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
+    let lines: Vec<_> = said.lines().collect();
+    let [served, served_by, kept, kept_by] = lines[..] else { panic!("{said}") };
+    let status = |line: &str| serde_json::from_str::<Value>(line).unwrap()[0]["status"].clone();
+    assert_eq!((status(served), status(kept)), (json!("ACQUIRED"), json!("WAITING")), "{said}");
+    assert_eq!((served_by, kept_by), ("200 2 1", "200 2 0"), "one connection for both: {said}");
+}
+
+/// Waits until a replica that serves https alone reaches Redis.
+async fn secure_ready(replica: &Replica, certificate: &str) {
+    let url = replica.url.replace("127.0.0.1", "localhost") + "/readyz";
+    until("it is ready", || async {
+        let curl = tokio::process::Command::new("curl").args(["-sf", "--cacert", certificate, &url]).output().await;
+        curl.unwrap().status.success()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -180,10 +180,20 @@ impl Redis {
         text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
     }
 
-    /// How many calls of functions it has run.
+    /// How many calls of functions it has run, failed ones too.
     pub fn function_calls(&self) -> u64 {
+        self.function_count("calls")
+    }
+
+    /// How many of them succeeded.
+    pub fn function_successes(&self) -> u64 {
+        self.function_count("calls") - self.function_count("failed_calls")
+    }
+
+    fn function_count(&self, name: &str) -> u64 {
         let stats = self.info("commandstats", "cmdstat_fcall").unwrap_or_default();
-        stats.strip_prefix("calls=").and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+        let count = stats.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        count.and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 }
 
