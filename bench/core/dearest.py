@@ -119,6 +119,31 @@ def _(tenant: Tenant) -> None:
         reset(tenant)
 
 
+@case("batches that are refused: others' names, wrong tokens")
+def _(tenant: Tenant) -> None:
+    for size in SIZES:
+        batch = items_of(size, lambda n: f"job-{n}")
+        tenant.reserve(batch)
+        tenant.reserve(items_of(size, lambda n: f"job-{n}", "other-{}"))
+        for items in (items_of(size, lambda n: f"job-{n}"), items_of(size, lambda n: f"job-{n}", "other-{}")):
+            tenant.unreserve(items)
+            tenant.renew(items)
+        reset(tenant)
+
+
+@case("the same with names and requesters of 1,000 bytes")
+def _(tenant: Tenant) -> None:
+    held = items_of(max(LONG_SIZES), lambda n: f"{n:04}" + "n" * 996, "{:04}" + "r" * 996)
+    for first in range(0, len(held), 100):
+        tenant.must(tenant.reserve(held[first : first + 100]))
+    for size in LONG_SIZES:
+        for requester in ("r", "s"):
+            items = items_of(size, lambda n: f"{n:04}" + "n" * 996, "{:04}" + requester * 996)
+            tenant.reserve(items)
+            tenant.unreserve(items)
+            tenant.renew(items)
+
+
 @case("transactions")
 def _(tenant: Tenant) -> None:
     for size in SIZES:
@@ -303,6 +328,14 @@ def _(tenant: Tenant) -> None:
     for size in SIZES:
         tenant.reserve([Item.of("waiting", f"held-{n}") for n in range(size)], wait_ms=SHORT_MS)
         expire(tenant)
+
+
+@case("many items that wait for one name, in one call")
+def _(tenant: Tenant) -> None:
+    for size in SIZES:
+        tenant.take(Item.of("holder", "printer"))
+        tenant.reserve(items_of(size, lambda _: "printer", "waiting-{}"), wait_ms=600_000)
+        reset(tenant)
 
 
 @case("a transaction of many items that wait")

@@ -27,6 +27,25 @@ class Bounds(unittest.TestCase):
         self.assertEqual(answer.word, "TOO_MUCH_WORK")
         self.assertEqual(self.redis.call("HLEN", self.tenant.key("tickets")), 0)
 
+    def test_a_hundred_that_wait_for_one_name_stand_in_the_order_of_their_items(self) -> None:
+        self.tenant.take(Item.of("holder", "printer"))
+        waiting = [Item.of(f"waiting-{n}", "printer") for n in range(100)]
+        answer = self.tenant.must(self.tenant.reserve(waiting, wait_ms=60_000))
+        places = [answer.rest[at + 2] for at, value in enumerate(answer.rest) if value == b"W"]
+        self.assertEqual(places, list(range(1, 101)))
+
+    def test_a_thousand_items_pass_whatever_becomes_of_them(self) -> None:
+        self.tenant.must(self.tenant.register([Definition("gpu", 2 * MANY)]))
+        slots = [Item.of(f"worker-{n}", "gpu") for n in range(MANY)]
+        names = [Item.of(f"worker-{n}", f"job-{n}") for n in range(MANY)]
+        for items in (slots, names):
+            self.tenant.must(self.tenant.reserve(items))
+            self.tenant.must(self.tenant.reserve([Item.of(item.requester + "-too", item.name) for item in items]))
+            self.tenant.must(self.tenant.unreserve([Item.of(item.requester, item.name) for item in items]), "BAD_TOKEN")
+            self.tenant.must(self.tenant.renew(items))
+            self.tenant.must(self.tenant.unreserve(items))
+        self.tenant.must(self.tenant.reserve([Item.of("one", "gpu", MANY)]))
+
     def test_an_estimate_reads_the_tickets_ahead_once(self) -> None:
         self.tenant.fill(60)
         wanted = [f"held-{n}" for n in range(60)]

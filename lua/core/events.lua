@@ -7,16 +7,40 @@
 -- What an event of a group has in common with the one before is left out: S fence resource: everything else is equal; T fence requester ...
 -- place resource: these differ, too. Both stand at the position that follows.
 local GROUP_EVENTS = 32
+local CONCAT_BYTES = 8192 -- up to so many table.concat joins at once
+local LONG = 150 -- bytes of a text that costs more to be made part of another one than to be a part by itself
 local S_FENCE_IS_POSITION = '\161S\195'
 local REFUSED, ROLLED_BACK = '\194\194\194', '\194\183TRANSACTION_ROLLED_BACK\171ROLLED_BACK\194' -- packed: neither positions nor deadline
-local first -- the first event of the group that is put together
-local parts, parts_count, size = {}, 0, 0 -- what comes behind it; how many events the group has
+-- Of the group that is put together: its first event, at 0, and what comes behind it; how many events it has.
+local parts, parts_count, size = {}, 0, 0
 local is_kept -- whether the group's events are kept; refusals are published only
 local said_before, term_before, tail_before
-local kept_count = 0
+local kept_count = 0 -- kept events of groups that are whole
 local short_heads = {} -- length of a name -> what goes before it in an event that says only its name
 local groups, group_sizes, group_count = {}, {}, 0 -- groups that are whole; how many events of each are kept
 events = {}
+
+local function join_sixteen(parts, n)
+  return parts[n] .. parts[n + 1] .. parts[n + 2] .. parts[n + 3] .. parts[n + 4] .. parts[n + 5] .. parts[n + 6] .. parts[n + 7]
+    .. parts[n + 8] .. parts[n + 9] .. parts[n + 10] .. parts[n + 11] .. parts[n + 12] .. parts[n + 13] .. parts[n + 14] .. parts[n + 15]
+end
+
+-- The parts `from` to `final` of a list, behind which nothing is kept, as one text. Of what is longer than 8 KiB table.concat makes texts
+-- of 8, 16, 32 ... KiB on the way, and each is hashed; `..` makes one of sixteen.
+function events.join(parts, from, final)
+  while #parts[final] * (final - from) > CONCAT_BYTES do
+    local joined, count = {}, 0
+    for n = final + 1, final + 15 do
+      parts[n] = ''
+    end
+    for n = from, final, 16 do
+      count = count + 1
+      joined[count] = join_sixteen(parts, n)
+    end
+    parts, from, final = joined, 1, count
+  end
+  return from == final and parts[from] or concat(parts, '', from, final)
+end
 
 function events.reset()
   parts_count, size, group_count, kept_count, said_before, events.by = 0, 0, 0, 0, nil, caller.packed_label
@@ -28,13 +52,14 @@ function events.drop()
 end
 
 local function text_of_group()
-  return parts_count == 0 and first or first .. concat(parts, '', 1, parts_count)
+  return parts_count == 0 and parts[0] or events.join(parts, 0, parts_count)
 end
 
 local function close_group()
   if size > 0 then
     group_count = group_count + 1
     groups[group_count], group_sizes[group_count] = text_of_group(), is_kept and size or 0
+    kept_count = kept_count + group_sizes[group_count]
     parts_count, size, said_before = 0, 0, nil
   end
 end
@@ -54,12 +79,18 @@ function events.undo(to_groups, to_kept)
   parts_count, size, said_before, group_count, kept_count = 0, 0, nil, to_groups, to_kept
 end
 
+-- The position before the event that comes next, packed.
+local function packed_previous()
+  local is_first = kept_count == 0 and not (is_kept and size > 0)
+  return put('>BI8', UINT64, is_first and last or position - 1)
+end
+
 local function add_whole(event, kept)
   if size > 0 and (size == GROUP_EVENTS or is_kept ~= kept) then
     close_group()
   end
   if size == 0 then
-    first, is_kept = event, kept
+    parts[0], is_kept = event, kept
   else
     parts_count = parts_count + 1
     parts[parts_count] = event
@@ -78,17 +109,22 @@ end
 function emit(said, fence, term, tail, name, extra)
   if said ~= said_before or term ~= term_before or extra or size == GROUP_EVENTS then
     local at = position_packed
-    add_whole(caller.head .. put('>BI8', UINT64, kept_count == 0 and last or position - 1) .. (fence or at) .. term .. (fence and at or TRUE) .. said
+    add_whole(caller.head .. packed_previous() .. (fence or at) .. term .. (fence and at or TRUE) .. said
       .. events.by .. tail .. (extra or FALSE) .. (name and text_head(name) .. name or FALSE), true)
     said_before, term_before, tail_before = not extra and said, term, tail
   else
     local n = parts_count
     if tail ~= tail_before then
       tail_before = tail
-      parts[n + 1] = '\161T' .. (fence or TRUE) .. tail .. (text_heads[#name] or text_head(name)) .. name
-      parts_count = n + 1
+      if #tail < LONG then
+        parts[n + 1] = '\161T' .. (fence or TRUE) .. tail .. text_heads[#name] .. name
+        parts_count = n + 1
+      else
+        parts[n + 1], parts[n + 2], parts[n + 3], parts[n + 4] = '\161T' .. (fence or TRUE), tail, text_heads[#name], name
+        parts_count = n + 4
+      end
     elseif fence then
-      parts[n + 1] = '\161S' .. fence .. (text_heads[#name] or text_head(name)) .. name
+      parts[n + 1] = '\161S' .. fence .. text_heads[#name] .. name
       parts_count = n + 1
     else
       parts[n + 1], parts[n + 2] = short_heads[#name] or short_head(name), name
@@ -96,13 +132,12 @@ function emit(said, fence, term, tail, name, extra)
     end
     size = size + 1
   end
-  kept_count = kept_count + 1
 end
 
 -- A kept event of another form, at the position that was just handed out: its head up to the tenant, and what comes behind its position, packed.
 function events.keep(head, tail)
-  add_whole(head .. put('>BI8', UINT64, kept_count == 0 and last or position - 1) .. position_packed .. tail, true)
-  kept_count, said_before = kept_count + 1, nil
+  add_whole(head .. packed_previous() .. position_packed .. tail, true)
+  said_before = nil
 end
 
 -- The refusal of a transaction; the rest packed.
@@ -114,6 +149,7 @@ end
 
 -- A refusal: published for those who listen now, never kept, without a position. `cause`: what is in the way, or false; `its_note`: of who asked.
 function events.refuse(kind, status, cause, request, requester, resource_type, name, its_note)
+  spent = spent + 1.3 + 2 * (#requester + #name) / budget.step_bytes
   add_whole(caller.head .. pack(false, false, false, now_ms, false, kind, status, cause, request, caller.label, requester, resource_type,
     caller.label, caller.end_user, its_note or false, 0, false, name), false)
   said_before = nil
@@ -122,7 +158,7 @@ end
 -- The last act of a call: what is kept goes into the history, the state is written, everything is published.
 function events.publish()
   local text = size > 0 and text_of_group()
-  if kept_count > 0 then
+  if kept_count > 0 or text and is_kept then
     for n = 1, group_count do
       if group_sizes[n] > 0 then
         append(groups[n], group_sizes[n])

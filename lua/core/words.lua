@@ -21,19 +21,19 @@ FALSE, TRUE = '\194', '\195'
 TEXT_16, TEXT_16_BYTE = '\176', 176 -- before a text of 16 bytes: a release token
 
 local HEADS_MOST = 1024 -- bytes of a text whose head is remembered: names, requesters, notes
-text_heads = {} -- length -> what goes before a text of that length
 
--- The bytes before a text that make it a packed text; made once for each length.
-function text_head(text)
-  local length = #text
-  local head = text_heads[length]
-  if not head then
-    head = sub(pack(text), 1, -length - 1)
-    if length <= HEADS_MOST then
-      text_heads[length] = head
-    end
+-- Length -> the bytes before a text of that length that make it a packed text.
+text_heads = setmetatable({}, { __index = function(heads, length)
+  local head = length < 32 and put('B', 160 + length) or length < 256 and put('BB', 217, length)
+    or length < 65536 and put('>BI2', 218, length) or put('>BI4', 219, length)
+  if length <= HEADS_MOST then
+    heads[length] = head
   end
   return head
+end })
+
+function text_head(text)
+  return text_heads[#text]
 end
 
 -- A whole number as text. Beyond 2^31 it needs the format: tostring() would write 1.79e+15.

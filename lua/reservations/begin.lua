@@ -78,8 +78,6 @@ end
 -- Writes what was planned and answers it.
 function plan.finish()
   plan.write()
-  if answered == 1 then
-    return plan.head() .. answers[1]
-  end
-  return plan.head() .. concat(answers, '', 1, answered)
+  answers[0] = plan.head()
+  return events.join(answers, 0, answered)
 end

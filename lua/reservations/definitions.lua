@@ -4,6 +4,7 @@
 -- A definition, packed: capacity, first bit and number of bits of its slots, how many resources stand right below it, what pools have to do
 -- with its place (1: one of its ancestors is a pool; 2: it is a pool with something below it), then, unless both are empty, its blocks and its
 -- ancestors from the root on. Only `register` and `resource_delete` write it.
+-- `is_plain_pool` of a record: a pool that stands in no tree and takes nothing along.
 -- What was read of a text is remembered with the text: as long as the key has the same, it says the same.
 definitions = {}
 local FEW = 2 -- reading so many one by one costs less than preparing to read them at once
@@ -56,7 +57,8 @@ local function read_record(name, text)
   end
   known_count = record and known_count or known_count + 1
   record = { name = name, text = text, capacity = capacity, first_bit = first_bit, extent = extent, children = children, near = near, blocks = blocks,
-    ancestors = ancestors, path = path, depth = #ancestors }
+    ancestors = ancestors, path = path, depth = #ancestors,
+    is_plain_pool = capacity > 1 and near == 0 and children == 0 and not ancestors[1] and not blocks[1] }
   known[name] = record
   return record
 end
@@ -91,12 +93,12 @@ local function read_records(list, many)
   spent = spent + many / 2
 end
 
--- Reads what names `first` to `final` of a list are and who holds them, each once.
+-- Reads what names `first` to `final` of a list are and who holds them, each once. The list stays as it is during the call.
 function look_ahead(list, first, final)
   if final == first then
     return -- it is read when it is asked for
   elseif not DEFINITIONS then
-    look_at(list, first, final)
+    look_at(list, first, final, true)
     return
   elseif final - first < FEW then
     return

@@ -11,10 +11,6 @@ local CHECKED_EVERY = 16 -- items, between close looks at the budget
 local names, statuses, reservations, answer_at, requesters = {}, {}, {}, {}, {}
 local changes = {}
 groups = {}
-for _, status in ipairs({ 'ACQUIRED', 'ALREADY_HAD', 'ALREADY_HELD', 'NOT_AVAILABLE', 'NOT_VALID', 'RELINQUISHED', 'NOT_RESERVED',
-  'DOESNT_OWN_RESERVATION', 'INVALID_RELEASE_TOKEN', 'SKIPPED', 'ROLLED_BACK' }) do
-  text_head(status) -- so that `text_heads` has it
-end
 
 -- Whether a requester holds something by a name: then FIRST takes that.
 local function holds(name, tail)
@@ -41,7 +37,7 @@ end
 local function change_of(n, request, is_release)
   local name, status, packed = names[n], statuses[n], reservations[n]
   local pool = packed and byte(packed, -1) ~= 0 and reservation.place(packed)
-  return CHANGE .. (text_heads[#name] or text_head(name)) .. name .. requesters[n] .. request .. text_heads[#status] .. status
+  return CHANGE .. text_heads[#name] .. name .. requesters[n] .. request .. text_heads[#status] .. status
     .. (packed and sub(packed, 1, 9) or FALSE) .. (packed and not is_release and byte(packed, 10) == UINT64 and sub(packed, 10, 18) or FALSE)
     .. (pool and text_head(pool) .. pool or FALSE)
 end

@@ -5,15 +5,44 @@
 -- from its requester to its place, which is 0; of other items its requester, packed; of what is taken or prolonged the time to live in ms, 0
 -- where none was given.
 local CHECKED_EVERY = 16 -- items, between close looks at the budget
-local WAIT_STEPS = 40 -- what an item that waits takes beyond one that does not, for its ticket, its place and its event
+local FEW = 2 -- reading so many fields one by one costs less than preparing to read them at once
+local WAIT_STEPS = 16 -- what an item that may wait takes beyond one that does not: its wish, its ticket
 local values, tokens, knowns, ttls
 items = { wrong = {} } -- `wrong`: the numbers of the items that were refused because of their token
+
+-- Reads which slots of pools those have who ask by the pools' names, and these slots.
+local function look_at_slots(count)
+  local fields, many, who, slots, slot_count = {}, 0, nil, {}, 0
+  for n = 1, count do
+    local given, record = values[knowns + n], records[values[n + 1]]
+    who = given ~= '' and given or who
+    if record and record.capacity > 1 then
+      many = many + 1
+      fields[many] = record.name .. '\0' .. reservation.requester(who)
+    end
+  end
+  if many <= FEW then
+    return
+  end
+  look_at(fields, 1, many)
+  for n = 1, many do
+    local slot = view[fields[n]]
+    if slot then
+      slot_count = slot_count + 1
+      slots[slot_count] = match(fields[n], '^%Z*') .. '_' .. slot
+    end
+  end
+  look_at(slots, 1, slot_count)
+end
 
 -- Reads the columns of `count` items behind `at`, of which `without` in front have no time to live. Answers where they end.
 function items.read(packed, at, count, without)
   values = { unpack_limit(packed, 4 * count - without, at) }
   tokens, knowns, ttls = count + 1, 2 * count + 1, 3 * count + 1 - without
   look_ahead(values, 2, count + 1)
+  if DEFINITIONS and count > FEW then
+    look_at_slots(count)
+  end
   return values[1]
 end
 

@@ -21,6 +21,7 @@ function end_lapsed()
     end
     local packed = look(name)
     give_up(name, packed)
+    spent = spent + 2
     local fence, term_then, tail = sub(packed, 1, 9), sub(packed, 10, 18) .. put('>BI8', UINT64, now_ms), sub(packed, 45)
     next_position()
     emit(EXPIRED, fence, term_then, tail, name)

@@ -49,6 +49,10 @@ function pools.free(pool)
 end
 
 local function note_counts(counts)
+  if counts.noted == marked then
+    return
+  end
+  counts.noted = marked
   note(counts, 'held')
   note(counts, 'beyond')
   note(counts, 'lowest')
@@ -93,7 +97,7 @@ end
 
 function pools.take(pool, number)
   local counts = counts_of(pool.name)
-  if is_marked then
+  if marked then
     note_counts(counts)
   end
   set_bit(pool.first_bit + number, true)
@@ -112,7 +116,7 @@ end
 
 function pools.give(pool, number)
   local counts = counts_of(pool.name)
-  if is_marked then
+  if marked then
     note_counts(counts)
   end
   set_bit(pool.first_bit + number, false)

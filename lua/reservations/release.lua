@@ -52,10 +52,19 @@ end
 
 -- Ends the other slots of a reservation of several.
 local function give_up_slots(pool, slots, requester, path)
+  local names = {}
   for n = 2, #slots do
-    local name = pool .. '_' .. text_of(slots[n])
-    local packed = look(name)
-    local used = reservation.used(packed)
+    names[n] = pool .. '_' .. text_of(slots[n])
+  end
+  look_at(names, 2, #slots)
+  spent = spent + #slots / 2
+  local packed, used -- mostly all are alike
+  for n = 2, #slots do
+    local name = names[n]
+    if view[name] ~= packed then
+      packed = view[name]
+      used = reservation.used(packed)
+    end
     if used > 0 then
       local its_path = path and tree.path(record_of(pool), name)
       set_held(name, reservation.with_place(packed, false, false, reservation.pack_place(pool, its_path, false, false, used)))
@@ -67,7 +76,7 @@ end
 
 -- Ends the reservation of a name, `packed`, which is no other's slot.
 function give_up(name, packed)
-  freed_count, spent = 0, spent + #packed / budget.step_bytes
+  freed_count, spent = 0, spent + (#packed + #name) / budget.step_bytes
   if byte(packed, 10) == UINT64 then
     drop_deadline(name)
   end
@@ -169,12 +178,45 @@ end
 
 -- Answers why a name cannot be given back or prolonged.
 local function refuse_claim(name, who, request, status, holder, until_ms)
+  spent = spent + 1.5 + #name / budget.step_bytes
   if request == 'UNRESERVE' and status ~= 'NOT_RESERVED' and not group_at then
     local cause = holder and { 'resource', name, holder, until_ms or false } or false
     events.refuse('UNRESERVE_FAILED', status, cause, request, reservation.requester(who), false, name)
   end
   answer(holder and pack(status, holder, until_ms or false) or pack(status))
   return status
+end
+
+-- Gives back the slot of a plain pool that a requester took through the pool's name; nil: there is more to it, and nothing was done.
+local function release_slot(record, token, who)
+  local pool_name = record.name
+  local mine = pool_name .. '\0' .. reservation.requester(who)
+  local slot = look(mine)
+  local name = slot and pool_name .. '_' .. slot
+  local packed, place = name and look(name), reservation.place_through(record)
+  local stamp = packed and sub(packed, -#place) == place and reservation.proved(packed, token, who)
+  if not stamp then
+    return nil
+  end
+  spent = spent + (#packed + #name) / budget.step_bytes
+  drop_held(mine)
+  drop_held(name)
+  pools.give(record, slot + 0)
+  remove_index('v' .. pool_name .. '\0' .. sub(packed, 2, 9) .. slot)
+  if stamp == 27 then
+    drop_deadline(name)
+    remove_index('p' .. pool_name .. '\0' .. sub(packed, 11, 18) .. slot)
+  end
+  if waiting_count > 0 then
+    note_free(name)
+  end
+  if not group_at then
+    next_position()
+    emit(UNRESERVED, sub(packed, 1, 9), no_term(), sub(packed, stamp + 18), name)
+  end
+  held_count, answered = held_count - 1, answered + 1
+  answers[answered] = '\161R\145' .. text_head(name) .. name
+  return 'RELINQUISHED', name, packed
 end
 
 -- Gives a name back. Answers status, and, where that is RELINQUISHED, the physical name and the reservation that ended.
@@ -187,7 +229,7 @@ function release(name, token, who)
     local stamp_then = byte(found, 10) == UINT64 and 27 or 19
     if find(found, TEXT_16 .. token .. who, stamp_then + 1, true) == stamp_then + 1 then
       -- It stands alone.
-      spent = spent + #found / budget.step_bytes
+      spent = spent + (#found + #name) / budget.step_bytes
       if stamp_then == 27 then
         drop_deadline(name)
       end
@@ -202,6 +244,13 @@ function release(name, token, who)
         emit(UNRESERVED, sub(found, 1, 9), no_term(), sub(found, stamp_then + 18), name)
       end
       return 'RELINQUISHED', name, found
+    end
+  end
+  local record = DEFINITIONS and not found and record_of(name)
+  if record and record.is_plain_pool then
+    local status, slot, ended = release_slot(record, token, who)
+    if status then
+      return status, slot, ended
     end
   end
   local physical, packed, stamp, until_ms = claim(name, token, who)
@@ -237,10 +286,18 @@ local function move_deadlines(name, packed)
     if after ~= reservation.NEVER then
       add_index('p' .. pool .. '\0' .. after .. slot)
     end
-    for n = 2, type(slots) == 'table' and #slots or 1 do
-      local other = pool .. '_' .. text_of(slots[n])
-      local its = look(other)
-      set_held(other, sub(its, 1, 9) .. deadline_packed .. sub(its, reservation.stamp(its) - 8))
+    local many, others = type(slots) == 'table' and #slots or 1, {}
+    for n = 2, many do
+      others[n] = pool .. '_' .. text_of(slots[n])
+    end
+    look_at(others, 2, many)
+    local its_before, its_text -- mostly all are alike
+    for n = 2, many do
+      local its = view[others[n]]
+      if its ~= its_before then
+        its_before, its_text = its, sub(its, 1, 9) .. deadline_packed .. sub(its, reservation.stamp(its) - 8)
+      end
+      set_held(others[n], its_text)
     end
   end
   for n = 1, blockers and #blockers or 0 do
@@ -262,9 +319,10 @@ function prolong(name, token, who, ttl_ms)
       return refuse_ttl()
     end
   end
-  local fence = sub(packed, 1, 9)
+  local fence, tail = sub(packed, 1, 9), sub(packed, stamp + 18)
   local moved = fence .. deadline_packed
-  set_held(physical, moved .. sub(packed, stamp - 8))
+  spent = spent + 1 / 2
+  set_held(physical, moved .. sub(packed, stamp - 8, stamp + 17) .. tail)
   if deadline then
     set_deadline(physical, deadline)
   else
@@ -274,7 +332,7 @@ function prolong(name, token, who, ttl_ms)
     move_deadlines(physical, packed)
   end
   next_position()
-  emit(RENEWED, fence, term, sub(packed, stamp + 18), physical)
+  emit(RENEWED, fence, term, tail, physical)
   answer(waiting_count > 0 and moved .. pack(lines.waiting(name)) or moved .. ZERO)
   return 'RENEWED'
 end

@@ -79,6 +79,16 @@ function reservation.pack_place(pool, path, blockers, slots, used)
   return first .. final
 end
 
+-- The place of a slot that was taken through the name of its pool, which stands in no tree; made once of what was read of a pool.
+function reservation.place_through(record)
+  local place = record.place_through
+  if not place then
+    place = reservation.pack_place(record.name, false, false, true, 0)
+    record.place_through = place
+  end
+  return place
+end
+
 -- The deadline of a reservation as the index has it.
 function reservation.deadline(packed)
   return byte(packed, 10) == UINT64 and sub(packed, 11, 18) or reservation.NEVER
@@ -86,14 +96,14 @@ end
 
 -- When something that is held will be free: the latest of its own deadline and those of what it is used by; false: without an end.
 function reservation.free_at(name, packed)
-  local _, _, own, _, token = unpack_limit(packed, 4, 0)
+  local own = byte(packed, 10) == UINT64 and take_apart('>I8', packed, 11)
   if reservation.used(packed) > 0 then
     local member = find_member('u' .. name, nil, true)
     if sub(member, #name + 3, #name + 10) == reservation.NEVER then
       return false
     end
     local latest = take_apart('>I8', member, #name + 3)
-    return not token and latest or own and max(own, latest)
+    return not reservation.has_token(packed) and latest or own and max(own, latest)
   end
   return own
 end

@@ -13,7 +13,7 @@
 --               itself
 -- cost          as its calls
 -- invariants    what becomes of a call does not depend on the others, but for who comes first
-local refusals, backlogs, heads, begins, texts = {}, {}, {}, {}, {} -- of each call
+local refusals, backlogs, heads, begins = {}, {}, {}, {} -- of each call
 
 -- Plans one call. Answers why it is refused, then of how many items which request.
 local function plan_call(packed, at)
@@ -101,8 +101,11 @@ function shared(keys, args)
       backlog = backlogs[n]
       answers[heads[n]] = plan.head()
     end
-    local text = concat(answers, '', begins[n], begins[n + 1] - 1)
-    texts[n] = text_head(text) .. text
+    local length = 0
+    for at = begins[n], begins[n + 1] - 1 do
+      length = length + #answers[at]
+    end
+    answers[begins[n]] = text_heads[length] .. answers[begins[n]]
   end
-  return concat(texts, '', 1, many)
+  return events.join(answers, begins[1], answered)
 end

@@ -1,22 +1,25 @@
 -- stage: what a call sees of its keys, and what it would change. Nothing is written before `write_stage`.
 --
 -- gives  HELD, DEADLINES, DUE, INDEX, SLOTS, LINKS, view, look, look_at, set_held, drop_held, set_deadline, drop_deadline, add_index, remove_index
--- gives  find_member, set_bit, next_held_bit, bit_now, mark, undo, note, is_marked, is_too_much, is_piece_done, reset_stage, write_stage, run_in_pieces
+-- gives  find_member, set_bit, next_held_bit, bit_now, mark, undo, note, marked, is_too_much, is_piece_done, reset_stage, write_stage, run_in_pieces
 -- Changes stand ready as the arguments of the commands that will write them, for each key what comes and what goes. What goes is written first,
 -- so that a thing may be given back and taken again in one call; of what was added before it went, the addition is left out. What was staged
 -- since a mark can be taken back: the lists are cut, and each change of a table is noted with what it replaced.
 --   view      field of `held` -> text, or false: not there; as the call sees it
 --   bit_now   bit of `slots` -> whether it is held from now on
+--   marked    false, or a number that each `mark` and each `undo` changes: who has noted something under it need not note it again
 -- The tables are kept between calls, for one that has grown need not grow again. A call begins by taking out what the one before put in.
 local KEPT_MOST = 512 -- entries of a table that is kept: after a larger call all begin anew, or the collector would go through them for ever
+local RUN_MOST = 32 -- bits that are written by one part of a command
 local PIECE = 2000 -- elements of one command; unpack() takes no more than 8000
-local looked, looked_count, fresh = {}, 0, {} -- fields that `view` has
+local looked, looked_count, fresh = {}, 0, {} -- fields that `view` has, beside those of a list that was looked at first
+local first = { from = 1, to = 0 } -- that list: `list`, and which of its elements
 local held_sets, held_set_count, held_gone, held_gone_count, held_before_gone = {}, 0, {}, 0, {}
 local dated, dated_count, undated, undated_count, dated_before = {}, 0, {}, 0, {}
 local index_sets, index_set_count, index_gone, index_gone_count, index_before_gone = {}, 0, {}, 0, {}
 local bits, bit_count = {}, 0
 local notes, note_count = {}, 0 -- table, key, value before, in turn
-local staged_bytes = 0
+local staged_bytes, marks = 0, 0
 view, bit_now = {}, {}
 
 local function reset_tables()
@@ -26,9 +29,12 @@ local function reset_tables()
 end
 
 function reset_stage()
-  if looked_count > KEPT_MOST or index_set_count > KEPT_MOST then
+  if looked_count + first.to > KEPT_MOST or index_set_count > KEPT_MOST then
     reset_tables()
   else
+    for n = first.from, first.to do
+      view[first.list[n]] = nil
+    end
     for n = 1, looked_count do
       view[looked[n]] = nil
     end
@@ -37,7 +43,8 @@ function reset_stage()
     end
   end
   looked_count, held_set_count, held_gone_count, dated_count, undated_count = 0, 0, 0, 0, 0
-  index_set_count, index_gone_count, bit_count, note_count, staged_bytes, is_marked = 0, 0, 0, 0, 0, false
+  first.list, first.from, first.to = nil, 1, 0
+  index_set_count, index_gone_count, bit_count, note_count, staged_bytes, marked = 0, 0, 0, 0, 0, false
 end
 
 -- A change of a table is about to be made that `undo` must be able to take back; asked for once something is marked.
@@ -74,18 +81,15 @@ local function read_many(fields, first, final)
   spent = spent + (final - first + 1) / 2
 end
 
--- The same of fields `first` to `final` of a list at once, each once.
-function look_at(fields, first, final)
-  if looked_count == 0 then
-    looked_count = final - first + 1
-    for n = first, final do
-      looked[n - first + 1] = fields[n]
-    end
-    read_many(fields, first, final)
+-- The same of fields `from` to `final` of a list at once, each once. `lasts`: the list stays as it is during the call.
+function look_at(fields, from, final, lasts)
+  if lasts and looked_count == 0 and not first.list then
+    first.list, first.from, first.to = fields, from, final
+    read_many(fields, from, final)
     return
   end
   local unknown = 0
-  for n = first, final do
+  for n = from, final do
     local field = fields[n]
     if view[field] == nil then
       unknown, looked_count = unknown + 1, looked_count + 1
@@ -101,7 +105,7 @@ function set_held(field, text)
     looked_count = looked_count + 1
     looked[looked_count] = field
   end
-  if is_marked then
+  if marked then
     note(view, field)
   end
   local n = held_set_count
@@ -115,7 +119,7 @@ function drop_held(field)
     looked_count = looked_count + 1
     looked[looked_count] = field
   end
-  if is_marked then
+  if marked then
     note(view, field)
   end
   local n = held_gone_count + 1
@@ -206,7 +210,7 @@ end
 
 -- A slot's bit: whether it is held.
 function set_bit(bit, is_held)
-  if is_marked then
+  if marked then
     note(bit_now, bit)
   end
   bit_now[bit] = is_held
@@ -239,13 +243,16 @@ function next_held_bit(from, final)
 end
 
 function mark()
-  is_marked = true
+  marks = marks + 1
+  marked = marks
   return { note_count, held_set_count, held_gone_count, dated_count, undated_count, index_set_count, index_gone_count, bit_count, staged_bytes,
     position, held_count }
 end
 
 -- Takes back what was staged since the mark. What was looked at stays known.
 function undo(to)
+  marks = marks + 1
+  marked = marks
   for n = note_count, to[1] + 3, -3 do
     notes[n - 2][notes[n - 1]] = notes[n]
   end
@@ -254,19 +261,20 @@ function undo(to)
     position, held_count = unpack(to)
 end
 
-local function steps()
-  return spent + (held_set_count + dated_count + index_set_count) / 4 + (held_gone_count + undated_count + index_gone_count + bit_count) / 2
-    + staged_bytes / budget.step_bytes
+-- The steps of the call so far.
+function budget.total()
+  return spent + (held_set_count + dated_count + index_set_count + bit_count) / 4 + (held_gone_count + undated_count + index_gone_count) / 2
+    + answered / 3 + staged_bytes / budget.step_bytes
 end
 
 -- Whether the call takes more than a call may.
 function is_too_much()
-  return steps() > budget.steps
+  return budget.total() > budget.steps
 end
 
 -- Whether it is as much as a piece may be of what goes on in pieces.
 function is_piece_done()
-  return steps() > budget.piece_steps
+  return budget.total() > budget.piece_steps
 end
 
 -- One command with as many elements as it takes.
@@ -318,16 +326,22 @@ local function note_due()
   end
 end
 
+-- Bits that follow each other and become alike are written at once.
 local function write_bits()
   if bit_count == 1 then
     call('SETBIT', SLOTS, text_of(bits[1]), bit_now[bits[1]] and '1' or '0')
     return
   end
-  local arguments, count = {}, 0
-  for n = 1, bit_count do
-    local bit = bits[n]
-    arguments[count + 1], arguments[count + 2], arguments[count + 3], arguments[count + 4] = 'SET', 'u1', digits(bit), bit_now[bit] and '1' or '0'
-    count = count + 4
+  local arguments, count, n = {}, 0, 1
+  while n <= bit_count do
+    local first, width = bits[n], 1
+    local is_held = bit_now[first]
+    while width < RUN_MOST and n + width <= bit_count and bits[n + width] == first + width and bit_now[first + width] == is_held do
+      width = width + 1
+    end
+    arguments[count + 1], arguments[count + 2], arguments[count + 3] = 'SET', 'u' .. text_of(width), digits(first)
+    arguments[count + 4] = is_held and digits(2 ^ width - 1) or '0'
+    count, n = count + 4, n + width
   end
   run_in_pieces('BITFIELD', SLOTS, arguments, count)
 end

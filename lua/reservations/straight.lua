@@ -68,7 +68,7 @@ local function take_slot(record, requester, stamp, bare, deadline_ms)
   if not slot then
     return false
   end
-  local physical, place = name .. '_' .. slot, reservation.pack_place(name, false, false, true, 0)
+  local physical, place = name .. '_' .. slot, reservation.place_through(record)
   call('HSET', HELD, physical, bare .. place, mine, slot, name .. '\0', counts)
   local with_token = 'v' .. name .. '\0' .. sub(stamp, 2, 9) .. slot
   if deadline_ms then
@@ -193,7 +193,7 @@ local function release_slot(name, token, who)
   if not slot or slot + 0 >= record.capacity then
     return false
   end
-  local physical, place = name .. '_' .. slot, reservation.pack_place(name, false, false, true, 0)
+  local physical, place = name .. '_' .. slot, reservation.place_through(record)
   local packed = call('HGET', HELD, physical)
   local stamp = packed and reservation.proved(packed, token, who)
   if not stamp or sub(packed, -#place) ~= place then

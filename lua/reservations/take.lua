@@ -66,13 +66,15 @@ local function note_of(name)
   if not packed then
     return false
   end
-  local _, _, _, _, _, _, _, _, _, note_text = unpack_limit(packed, 9, 0)
+  local stamp = reservation.stamp(packed)
+  local _, _, _, _, _, note_text = unpack_limit(packed, 5, reservation.has_token(packed) and stamp + 17 or stamp + 1)
   return note_text
 end
 
 -- Refuses to take something: publishes and answers it. `conflict` is what is in the way.
 local function refuse_take(name, tail, status, kind, conflict, holder, until_ms)
   local holder_note = holder and note_of(conflict)
+  spent = spent + 1.6 + 2.5 * (#name + #tail) / budget.step_bytes
   if asking and asking.is_silent and status ~= 'NOT_VALID' and not definitions.is_beyond(name) then
     asking.cause = { status, kind, conflict, holder or false, until_ms or false, holder_note, 0 }
     return status
@@ -190,14 +192,17 @@ end
 
 -- Takes the other slots of a reservation of several. Answers the indexes of all.
 local function take_more_slots(requester, pool, slot, quantity, stamp, token, tail)
-  local slots, rest = { slot + 0 }, stamp .. TEXT_16 .. token .. sub(tail, 1, -2)
+  local slots, rest, alike = { slot + 0 }, stamp .. TEXT_16 .. token .. sub(tail, 1, -2), nil
+  if not pool.path then
+    alike = rest .. reservation.pack_place(pool.name, false, false, slots[1], 0)
+  end
   local passes_slots = waiting_count > 0 and lines.has_slots(pool.name)
   for n = 2, quantity do
     local number = passes_slots and lines.lowest_open(pool, 1) or pools.lowest_free(pool, 1)
     local name = pool.name .. '_' .. text_of(number)
     slots[n] = number
     occupy(requester, name, pool, number, false)
-    set_held(name, rest .. reservation.pack_place(pool.name, tree.path(pool, name), false, slots[1], 0))
+    set_held(name, alike or rest .. reservation.pack_place(pool.name, tree.path(pool, name), false, slots[1], 0))
     if n % CHECKED_EVERY == 0 and is_too_much() then
       break
     end
@@ -208,6 +213,7 @@ end
 -- What the requester holds by itself already is answered with its token, unless an end user asks who did not make it.
 local function answer_had(name, packed, tail)
   local _, _, _, _, token, holder, _, _, end_user = unpack_limit(packed, 8, 0)
+  spent = spent + 2 + #packed / budget.step_bytes
   if caller.end_user and end_user ~= caller.end_user then
     return refuse_take(name, tail, 'ALREADY_HELD', 'resource', name, holder, reservation.free_at(name, packed))
   end
@@ -284,7 +290,9 @@ local function take_placed(name, token, tail, ttl_ms, quantity, ...)
     return is_full and refuse_full() or 'TOO_MUCH_WORK'
   end
   local place = reservation.ALONE
-  if slot or path or blockers or used > 0 then
+  if slots == true and not path and not blockers and used == 0 then
+    place = reservation.place_through(record)
+  elseif slot or path or blockers or used > 0 then
     place = reservation.pack_place(slot and record.name, path, blockers, slots, used)
   end
   local rest = sub(tail, 1, -2) .. place
@@ -314,6 +322,43 @@ local function take_placed(name, token, tail, ttl_ms, quantity, ...)
   return 'ACQUIRED', physical, packed
 end
 
+-- Takes a slot of a plain pool through the pool's name; false: there is more to it, and nothing was done.
+local function take_slot(record, token, tail, ttl_ms)
+  local pool_name = record.name
+  local mine = pool_name .. '\0' .. reservation.requester(tail)
+  local present = view[mine]
+  if present == nil then
+    present = look(mine)
+  end
+  local number = not present and pools.lowest_free(record, 1)
+  if not number then
+    return false
+  end
+  if ttl_ms ~= term_ttl then
+    set_term(ttl_ms)
+    if ttl_refused then
+      return refuse_ttl()
+    end
+  end
+  local at, slot, place = group_at or next_position(), text_of(number), reservation.place_through(record)
+  local name, rest = pool_name .. '_' .. slot, sub(tail, 1, -2) .. place
+  local packed = at .. term .. TEXT_16 .. token .. rest
+  pools.take(record, number)
+  set_held(mine, slot)
+  set_held(name, packed)
+  add_index('v' .. pool_name .. '\0' .. sub(at, 2) .. slot)
+  if deadline then
+    set_deadline(name, deadline)
+    add_index('p' .. pool_name .. '\0' .. deadline_bytes .. slot)
+  end
+  if not group_at then
+    emit(RESERVED, false, term, rest, name)
+  end
+  held_count, answered = held_count + 1, answered + 1
+  answers[answered] = '\161A' .. at .. term .. place .. text_heads[#name] .. name
+  return 'ACQUIRED', name, packed
+end
+
 -- Takes a name (`quantity`: nil, or how many slots of it), or says why not. Answers status, and, where the requester holds it then, the physical
 -- name and the reservation.
 -- TOO_MUCH_WORK: nothing was done or answered.
@@ -321,6 +366,12 @@ function take(name, token, tail, ttl_ms, quantity)
   if DEFINITIONS then
     local record, slot, exists, node = resolve(name)
     if record or node then
+      if record and record.is_plain_pool and not slot and not quantity and held_count < short_below then
+        local status, physical, packed = take_slot(record, token, tail, ttl_ms)
+        if status then
+          return status, physical, packed
+        end
+      end
       return take_placed(name, token, tail, ttl_ms, quantity or 1, record, slot, exists, node)
     end
   end

@@ -17,35 +17,91 @@ local LENGTH = 44 -- bytes of order, ticket and quantity
 local QUANTITY_MOST = 65535
 local SLOT_LINES_MOST = 500 -- lines of names that look like slots of one that is registered anew
 lines.order, lines.LAST = NO_ORDER, '\255' -- LAST: behind every ticket
-local changed, is_changed = {}, false -- kind and name -> member -> true: it joins in this call; false: it leaves. Written at the call's end
+-- Kind and name -> what joins in this call, a list in order; under `leaving` the set of what leaves. Written at the call's end.
+local changed, is_changed = {}, false
 
 function lines.order_of(priority, at)
   return put('>I2', PRIORITY_MOST - priority) .. (at and put('>I8', at) or NEWEST)
 end
 
--- For the rest of the call members are in line, or no longer.
-local function stage(members, is_there)
-  is_changed = true
+-- What an order is compared by: rank and position, as numbers.
+local function place_of(order)
+  if order == lines.LAST then
+    return math.huge, 0
+  end
+  return take_apart('>I2I8', order)
+end
+
+local function comes_before(member, rank, at)
+  local its_rank, its_at = take_apart('>I2I8', member, #member - LENGTH + 1)
+  return its_rank < rank or its_rank == rank and its_at < at
+end
+
+-- How many of a list in order come before a place.
+local function count_before(list, rank, at)
+  local low, high = 0, #list
+  while low < high do
+    local middle = floor((low + high + 1) / 2)
+    if comes_before(list[middle], rank, at) then
+      low = middle
+    else
+      high = middle - 1
+    end
+  end
+  return low
+end
+
+-- What changes of a member's line.
+local function line_of(member)
+  local prefix = sub(member, 1, -LENGTH - 2)
+  local line = changed[prefix]
+  if not line then
+    line = {}
+    changed[prefix], is_changed = line, true
+  end
+  return line
+end
+
+-- Where a member that joins stands in its line, or where it would, and whether it stands there.
+local function index_of(line, member)
+  if not line[1] then
+    return 1, false
+  end
+  local at = count_before(line, place_of(sub(member, -LENGTH))) + 1
+  return at, line[at] == member
+end
+
+-- For the rest of the call members are in line.
+function lines.join(members)
   for n = 1, #members do
     local member = members[n]
-    local prefix = sub(member, 1, -LENGTH - 2)
-    local line = changed[prefix] or {}
-    changed[prefix] = line
-    if line[member] == not is_there then
-      line[member] = nil -- as it is written
+    local line = line_of(member)
+    if line.leaving and line.leaving[member] then
+      line.leaving[member] = nil -- as it is written
     else
-      line[member] = is_there
+      local at, is_there = index_of(line, member)
+      if not is_there then
+        table.insert(line, at, member)
+      end
     end
   end
   spent = spent + #members / budget.turns
 end
 
-function lines.join(members)
-  stage(members, true)
-end
-
+-- For the rest of the call members are in line no longer.
 function lines.leave(members)
-  stage(members, false)
+  for n = 1, #members do
+    local member = members[n]
+    local line = line_of(member)
+    local at, is_there = index_of(line, member)
+    if is_there then
+      table.remove(line, at)
+    else
+      line.leaving = line.leaving or {}
+      line.leaving[member] = true
+    end
+  end
+  spent = spent + #members / budget.turns
 end
 
 function lines.start()
@@ -78,42 +134,43 @@ function lines.key(member)
   return sub(member, -LENGTH, -3)
 end
 
--- Of the members of a line that come before an order: those that join, and how many leave, in this call.
+-- What changes of a line, if anything; of its members that come before an order how many join in this call, and how many leave.
 local function changes_before(prefix, order)
-  local joining, leaving, turns = {}, 0, 0
-  for member, joins in pairs(changed[prefix] or {}) do
-    if precedes(sub(member, -LENGTH), order) then
-      if joins then
-        joining[#joining + 1] = member
-      else
-        leaving = leaving + 1
-      end
+  local line = changed[prefix]
+  if not line then
+    return nil, 0, 0
+  end
+  local rank, at = place_of(order)
+  local leaving, turns = 0, 1
+  for member in pairs(line.leaving or {}) do
+    if comes_before(member, rank, at) then
+      leaving = leaving + 1
     end
     turns = turns + 1
   end
   spent = spent + turns / budget.turns
-  return joining, leaving
+  return line, count_before(line, rank, at), leaving
 end
 
--- Members of a line that come before an order, those that joined in this call last; `count` of those that are written, where there are so many.
+-- Members of a line that come before an order: at most `count` of those that are written, then as many of those that join in this call.
 function lines.range(prefix, count, order)
-  local joining, leaving = nil, 0
+  local line, joining, leaving = nil, 0, 0
   if is_changed then
-    joining, leaving = changes_before(prefix, order)
+    line, joining, leaving = changes_before(prefix, order)
   end
   spent = spent + 1
   local found = call('ZRANGE', LINES, '[' .. prefix .. '\0', '(' .. prefix .. '\0' .. order, 'BYLEX', 'LIMIT', '0', digits(count + leaving))
-  if not is_changed then
+  if not line then
     return found
   end
-  local line, list = changed[prefix] or {}, {}
+  local list = {}
   for n = 1, #found do
-    if line[found[n]] ~= false then
+    if not (line.leaving and line.leaving[found[n]]) then
       list[#list + 1] = found[n]
     end
   end
-  for n = 1, #joining do
-    list[#list + 1] = joining[n]
+  for n = 1, min(joining, count) do
+    list[#list + 1] = line[n]
   end
   return list
 end
@@ -141,8 +198,8 @@ function lines.ahead(prefix, order)
   if not is_changed then
     return count
   end
-  local joining, leaving = changes_before(prefix, order)
-  return count + #joining - leaving
+  local _, joining, leaving = changes_before(prefix, order)
+  return count + joining - leaving
 end
 
 -- How many tickets want a name.
@@ -299,9 +356,11 @@ end
 function lines.write()
   local joining, leaving = {}, {}
   for _, line in pairs(changed) do
-    for member, joins in pairs(line) do
-      local list = joins and joining or leaving
-      list[#list + 1] = member
+    for n = 1, #line do
+      joining[#joining + 1] = line[n]
+    end
+    for member in pairs(line.leaving or {}) do
+      leaving[#leaving + 1] = member
     end
   end
   lines.start()

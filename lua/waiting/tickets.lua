@@ -418,8 +418,7 @@ local function expected_of(t, item)
   end
   local members = ahead > 0 and call('ZRANGE', LINES, '[w' .. name .. '\0', '(w' .. name .. '\0' .. t.order, 'BYLEX') or {}
   for n = 1, #members do
-    local _, id = lines.parts(members[n])
-    local lasts = lasts_ms(id)
+    local lasts = lasts_ms(lines.ticket(members[n]))
     if lasts == 0 or is_piece_done() then
       return nil
     end

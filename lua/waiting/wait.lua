@@ -4,6 +4,7 @@
 -- A wait, as it is sent: how long ms, priority, keep alive ms, ticket, and of a transaction whether it lets others pass.
 local CHAIN_MOST = 32 -- requesters of a circle
 local TICKETS_MOST = 64 -- tickets that are looked at in search of one
+local ITEM_STEPS = 6 -- of a new ticket, beyond what is counted where it is done: the wish, the search for a circle, the place, the event
 local HOLDERS_MOST = 16 -- of those who hold something of a tree in the way of one name
 
 -- Adds to a list who else holds what a requester needs for a name.
@@ -76,6 +77,10 @@ local function stand_in_line(t, method, list, wish, wait, cause)
     tickets.ask_again(t, wait_ends_ms)
     place, next_requester = tickets.place(t)
   else
+    spent = spent + ITEM_STEPS * #list
+    if is_too_much() then
+      return 'TOO_MUCH_WORK'
+    end
     local circle = (not method or method == 'ALL_OR_NONE') and circle_of(list)
     if circle then
       answer(pack('D', circle))
