@@ -4,6 +4,7 @@ pub mod brokers;
 pub mod document;
 pub mod redis_server;
 pub mod reference_model;
+pub mod slow_link;
 pub mod source;
 pub mod sse;
 pub mod store_bench;
