@@ -3,6 +3,7 @@
 -- gives  queue_rows
 -- A queue is an array; README says of each place what it holds. Nothing is written before `write`.
 local NAME, DEPTH, CONSUMERS, CONSUMERS_SOURCE, SAID_US, SEEN_MS = 3, 4, 5, 6, 7, 9
+local PUSHED = 3 -- how consumers are known: a client said their number
 local QUEUES_MOST = 5000
 local SEEN_AGAIN_MS = 60000 -- how exactly it is kept when a queue was seen last
 local source, rows, names
@@ -37,6 +38,8 @@ function queue_rows.observe(seen)
   end
   if seen[6] ~= false then
     queue[CONSUMERS], queue[CONSUMERS_SOURCE] = whole(seen[6]), seen[7]
+  elseif seen[7] ~= false and queue[CONSUMERS_SOURCE] ~= PUSHED then
+    queue[CONSUMERS], queue[CONSUMERS_SOURCE] = false, false
   end
   if queue[DEPTH] ~= depth or queue[CONSUMERS] ~= consumers then
     monitor.note({ 'q', queue[NAME], queue[DEPTH], queue[CONSUMERS] })

@@ -30,7 +30,7 @@ function watch_take(keys, args)
     return outcome('HELD')
   end
   local fence = call('HINCRBY', keys[2], 'fence:' .. id, '1')
-  -- The fields of a watch: see lua/README.md. Error, lag and since when it is watched begin anew.
-  call('HSET', keys[2], id, pack(replica, now_ms + lease_ms, watched_ms or now_ms, false, false, event_ms, false, false))
+  -- The fields of a watch: see lua/README.md. Error, missing right, lag and since when it is watched begin anew.
+  call('HSET', keys[2], id, pack(replica, now_ms + lease_ms, watched_ms or now_ms, false, false, event_ms, false, false, false))
   return outcome('OK', fence, packed, watched_ms, is_released)
 end

@@ -4,11 +4,11 @@
 -- A worker is an array; README says of each place what it holds. Whether one lives is judged by when something of it was received, on Redis'
 -- clock; its own clock only orders what it said itself. Nothing is written before `write`.
 local HOSTNAME, STATE, RECEIVED_MS, SAID_US, ACTIVE_JOBS, QUEUES, METADATA, SILENCE_MS = 4, 5, 6, 7, 9, 12, 13, 15
-local FIRST_NUMBER, LAST_NUMBER, SAID_QUEUES, SAID_METADATA = 7, 10, 11, 12 -- places of an observation; one less than a worker's
+local FIRST_NUMBER, LAST_NUMBER, SAID_QUEUES, SAID_METADATA, IS_FOUND = 7, 10, 11, 12, 13 -- places of an observation; one less than a worker's
 local ONLINE, OFFLINE = 0, 3
 local WORKERS_MOST = 5000
 local SILENCE, SILENCE_LEAST, SILENCE_MOST = 6000, 1000, 24 * 3600000 -- ms until a worker is offline
-local JOB_SILENCE = 60000 -- the same of a worker that is known by its jobs only, for it has no heartbeat
+local JOB_SILENCE = 60000 -- the same of a worker without heartbeats, which is known by its jobs, and by what the watcher found
 local BEATS_MISSED = 3
 local RECENT_US = 60 * 1000000 -- what is older shows nothing of whether a worker lives
 local QUEUES_BYTES, METADATA_BYTES, METADATA_MOST = 4096, 4096, 64
@@ -67,8 +67,75 @@ local function fitting(list, most_bytes, most, width)
   return kept
 end
 
+-- Numbers, queues and metadata, as far as an observation has them.
+local function take_details(worker, seen)
+  for place = FIRST_NUMBER, LAST_NUMBER do
+    if seen[place] ~= false then
+      worker[place + 1] = whole(seen[place])
+    end
+  end
+  if seen[SAID_QUEUES] then
+    worker[QUEUES] = fitting(seen[SAID_QUEUES], QUEUES_BYTES, #seen[SAID_QUEUES], 1)
+  end
+  if seen[SAID_METADATA] then
+    worker[METADATA] = fitting(seen[SAID_METADATA], METADATA_BYTES, 2 * METADATA_MOST, 2)
+  end
+end
+
+-- Whether a worker's heartbeats say if it lives. One that fell silent may come back without any: then what happens later than its end counts.
+local function has_heartbeats(worker, us)
+  if worker[SAID_US] == 0 then
+    return false
+  end
+  local ended_us = max(worker[SAID_US], (worker[RECEIVED_MS] + worker[SILENCE_MS]) * 1000)
+  if worker[STATE] ~= OFFLINE or us <= ended_us then
+    return true
+  end
+  worker[SAID_US], worker[SILENCE_MS] = 0, JOB_SILENCE
+  return false
+end
+
+local function note_state(id, worker, before, us)
+  local state = worker[STATE]
+  if (before == OFFLINE) ~= (state == OFFLINE) then
+    monitor.note({ 's', id, worker[HOSTNAME], state, before, floor(us / 1000) })
+  end
+  if state ~= OFFLINE then
+    monitor.note({ 'b', id, worker[HOSTNAME], state, worker[ACTIVE_JOBS] or 0 })
+  end
+end
+
+-- What the watcher found: a worker answered it, or the broker has no binding for it any more.
+local function observe_found(seen)
+  local id, external_id, us, state, hostname = seen[2], seen[3], time_us(seen[4]), seen[5], seen[6]
+  local row = source.connection .. external_id
+  local worker = look(row)
+  if not worker then
+    if state == OFFLINE then
+      return true
+    end
+    worker = new_worker(row, external_id, hostname)
+  end
+  take_details(worker, seen)
+  if has_heartbeats(worker, us) then
+    return true
+  end
+  local before = worker[STATE]
+  worker[STATE] = state
+  if state ~= OFFLINE then
+    worker[RECEIVED_MS] = now_ms
+  else
+    worker[ACTIVE_JOBS] = 0
+  end
+  note_state(id, worker, before, us)
+  return before == OFFLINE and state == OFFLINE
+end
+
 -- Joins an observation of a worker. Answers whether it was known: a later one was there.
 function workers.observe(seen)
+  if seen[IS_FOUND] then
+    return observe_found(seen)
+  end
   local id, external_id, us, state, hostname = seen[2], seen[3], time_us(seen[4]), seen[5], seen[6]
   local row = source.connection .. external_id
   local worker = look(row) or new_worker(row, external_id, hostname)
@@ -81,29 +148,14 @@ function workers.observe(seen)
     return true
   end
   worker[HOSTNAME], worker[STATE], worker[SAID_US] = hostname, state, us
-  for place = FIRST_NUMBER, LAST_NUMBER do
-    if seen[place] ~= false then
-      worker[place + 1] = whole(seen[place])
-    end
-  end
-  if seen[SAID_QUEUES] then
-    worker[QUEUES] = fitting(seen[SAID_QUEUES], QUEUES_BYTES, #seen[SAID_QUEUES], 1)
-  end
-  if seen[SAID_METADATA] then
-    worker[METADATA] = fitting(seen[SAID_METADATA], METADATA_BYTES, 2 * METADATA_MOST, 2)
-  end
+  take_details(worker, seen)
   worker[SILENCE_MS] = silence_of(worker[METADATA])
   if state ~= OFFLINE then
     worker[RECEIVED_MS] = now_ms
   else
     worker[ACTIVE_JOBS] = 0
   end
-  if (before == OFFLINE) ~= (state == OFFLINE) then
-    monitor.note({ 's', id, hostname, state, before, floor(us / 1000) })
-  end
-  if state ~= OFFLINE then
-    monitor.note({ 'b', id, hostname, state, worker[ACTIVE_JOBS] or 0 })
-  end
+  note_state(id, worker, before, us)
   return false
 end
 
@@ -114,7 +166,7 @@ function workers.observe_job(external_id, us)
   end
   local row = source.connection .. external_id
   local worker = look(row) or new_worker(row, external_id, external_id)
-  if worker[SAID_US] == 0 then
+  if not has_heartbeats(worker, us) then
     if worker[STATE] == OFFLINE then
       monitor.note({ 'w', external_id, worker[HOSTNAME], ONLINE, OFFLINE, floor(us / 1000) })
     end
@@ -129,7 +181,7 @@ function workers.write()
   for n = 1, #names do
     local row = names[n]
     local worker = rows[row]
-    if stored[row] or room > 0 then
+    if worker and (stored[row] or room > 0) then
       room = room - (stored[row] and 0 or 1)
       writes[#writes + 1], writes[#writes + 2] = row, pack(worker)
       if worker[STATE] == OFFLINE then

@@ -148,6 +148,7 @@ impl Demo {
             concurrency: Some(4),
             queues: Some(vec![QUEUE.into()]),
             metadata: Vec::new(),
+            is_found: false,
         };
         let queue = QueueObservation {
             name: QUEUE.into(),

@@ -12,6 +12,7 @@ use crate::{
         Framework, Gap, GapReason, Observation,
         connection::{BrokerError, WatchHealth},
     },
+    monitor::broker::MissingRight,
     store::{AcquiredWatch, LEASE_DURATION, MAX_OBSERVATIONS, ObserveOutcome, Store, WatchLease},
     sync::lock,
 };
@@ -40,6 +41,7 @@ impl From<BrokerError> for WatchEnd {
 pub(super) struct Reporter {
     store: Store,
     lease: WatchLease,
+    missing_right: MissingRight,
     state: Mutex<State>,
 }
 
@@ -73,7 +75,17 @@ impl Reporter {
             clock: RedisClock { us: acquired.now_us, read_at: Instant::now() },
             pending_gap: acquired.watched_until_ms.map(|from_ms| PendingGap { from_ms, reason }),
         };
-        Self { store, lease: acquired.lease.clone(), state: Mutex::new(state) }
+        let missing_right = MissingRight::default();
+        Self { store, lease: acquired.lease.clone(), missing_right, state: Mutex::new(state) }
+    }
+
+    /// Where it is noted what the broker's user may not do.
+    pub(super) fn missing_right(&self) -> &MissingRight {
+        &self.missing_right
+    }
+
+    fn health(&self) -> WatchHealth {
+        WatchHealth { missing_right: self.missing_right.rule(), ..self.state().health.clone() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -135,6 +147,11 @@ impl Reporter {
         state.health.error = Some(error);
     }
 
+    /// Notes whether the broker is watched without showing anything, and why.
+    pub(super) fn note_nothing_seen(&self, why: Option<BrokerError>) {
+        self.state().health.error = why;
+    }
+
     /// Reports that the events of an interval are lost. Times are milliseconds since the Unix epoch.
     pub(super) async fn report_gap(&self, from_ms: i64, to_ms: i64, reason: GapReason) -> Result<(), WatchEnd> {
         metrics::counter!("holdfast_queue_gaps_total", "reason" => reason.name()).increment(1);
@@ -174,7 +191,7 @@ impl Reporter {
         let workers_send_events = self.lease.framework == Framework::Celery;
         let event_time_us = |observation: &Observation| match observation {
             Observation::Job(job) => Some(job.at_us),
-            Observation::Worker(worker) if workers_send_events => Some(worker.at_us),
+            Observation::Worker(worker) if workers_send_events && !worker.is_found => Some(worker.at_us),
             Observation::Worker(_) | Observation::Queue(_) | Observation::Gap(_) => None,
         };
         if let Some(last_us) = observations.iter().filter_map(event_time_us).max() {
@@ -189,7 +206,7 @@ impl Reporter {
     pub(super) async fn renew_until_lost(&self) {
         let (mut renewed_at, mut next) = (Instant::now(), TokioInstant::now());
         loop {
-            let health = self.state().health.clone();
+            let health = self.health();
             match self.store.renew_watch(&self.lease, &health).await {
                 Ok(Some(now_us)) => {
                     renewed_at = Instant::now();
@@ -209,7 +226,7 @@ impl Reporter {
 
     /// Releases the lease, so that another replica can take it at once.
     pub(super) async fn release(&self) {
-        let health = self.state().health.clone();
+        let health = self.health();
         if let Err(error) = self.store.release_watch(&self.lease, &health).await {
             tracing::debug!(%error, connection = %self.lease.connection, "releasing a watch failed; its lease expires");
         }

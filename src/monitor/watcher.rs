@@ -65,8 +65,14 @@ async fn reconnect_until_lost(acquired: &AcquiredWatch, reporter: &Reporter, gua
         reporter.disconnected(error, None);
         if last_error.replace(error) == Some(error) {
             tracing::debug!(connection = %connection.id, error = error.name(), "the broker still cannot be watched");
+        } else if error == BrokerError::OwnRedisUnknown {
+            tracing::warn!(
+                connection = %connection.id,
+                "our own Redis does not say who it is, so no broker can be told from it; its user needs the ACL rule +info; retrying"
+            );
         } else {
-            tracing::warn!(connection = %connection.id, error = error.name(), "the broker cannot be watched; retrying");
+            let missing_right = reporter.missing_right().rule().filter(|_| error == BrokerError::Auth);
+            tracing::warn!(connection = %connection.id, error = error.name(), missing_right, "the broker cannot be watched; retrying");
         }
         if began.elapsed() > MAX_BACKOFF {
             (backoff, last_error) = (MIN_BACKOFF, None);
@@ -89,7 +95,7 @@ async fn connect_and_watch(
         .and_then(|sealed| vault.unseal(&connection.id, sealed))
         .ok_or(BrokerError::Address)?;
     let address = BrokerAddress::parse(&url).ok_or(BrokerError::Address)?;
-    let broker = Broker::connect(&address, tenant, guard.clone()).await?;
+    let broker = Broker::connect(&address, tenant, guard.clone(), reporter.missing_right()).await?;
     match connection.framework {
         Framework::Celery => celery::watch(&broker, &connection.options, address.database(), reporter).await,
         Framework::BullMq => bullmq::watch(&broker, &connection.options, reporter).await,

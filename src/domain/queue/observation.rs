@@ -114,6 +114,8 @@ pub struct WorkerObservation {
     pub queues: Option<Vec<String>>,
     /// Software, version, pool and the like.
     pub metadata: Extensions,
+    /// Whether the watcher found this, and not the worker said it. It says whether the worker lives only where that sends no heartbeats.
+    pub is_found: bool,
 }
 
 /// Depth and consumers of a queue.
@@ -125,8 +127,8 @@ pub struct QueueObservation {
     pub at_us: i64,
     /// Number of waiting jobs.
     pub depth: Option<u64>,
-    /// Number of workers that consume it, and the source of that number.
-    pub consumers: Option<(u32, ConsumersSource)>,
+    /// Number of workers that consume it, and the source that was asked; no number: the source does not know.
+    pub consumers: Option<(Option<u32>, ConsumersSource)>,
 }
 
 /// An interval whose events are lost. The stream sends it as `gap`.

@@ -128,12 +128,17 @@ struct NewConnectionRequest {
     priority_steps: Option<Vec<u8>>,
     /// Celery: kombu's `sep`. The bytes 6 and 22 without it.
     separator: Option<String>,
+    /// Celery: `event_exchange` of its configuration. `celeryev` without it.
+    event_exchange: Option<String>,
+    /// Celery: `control_exchange` of its configuration. `celery` without it.
+    control_exchange: Option<String>,
 }
 
 impl From<NewConnectionRequest> for ConnectionRequest {
     fn from(request: NewConnectionRequest) -> Self {
         let NewConnectionRequest { name, framework, broker_url, queues, key_prefix, exact_consumers, .. } = request;
         let NewConnectionRequest { fanout_prefix, fanout_patterns, priority_steps, separator, .. } = request;
+        let NewConnectionRequest { event_exchange, control_exchange, .. } = request;
         let (queues, exact_consumers) = (queues.unwrap_or_default(), exact_consumers.unwrap_or(false));
         let options = ConnectionOptions {
             queues,
@@ -143,6 +148,8 @@ impl From<NewConnectionRequest> for ConnectionRequest {
             fanout_patterns,
             priority_steps,
             separator,
+            event_exchange,
+            control_exchange,
         };
         Self { name, framework, broker_url, options }
     }
@@ -162,7 +169,7 @@ struct ConnectionRow {
     queues: Vec<String>,
     key_prefix: Option<String>,
     exact_consumers: bool,
-    /// Where the numbers of consumers come from; null without a broker.
+    /// Where the numbers of consumers come from, if they can be had so; each queue says where its own comes from. Null without a broker.
     consumers_source: Option<Word<ConsumersSource>>,
     /// Health of the watch; null without a broker.
     health: Option<HealthRow>,
@@ -183,8 +190,11 @@ struct HealthRow {
     last_event_at: Option<DateTime<Utc>>,
     /// Time from that event's happening to its being stored, in milliseconds, by the clocks of both sides.
     lag_ms: Option<i64>,
-    /// Why the broker cannot be watched; null when it is watched.
+    /// Why the broker cannot be watched, or shows nothing; null when all is well.
     error: Option<Word<BrokerError>>,
+    /// ACL rule of a right that the broker's user lacks, such as `+sscan`, `~*` (keys) or `&*` (channels): with the error `auth` of one that
+    /// watching needs, else of one without which numbers of consumers are inferred or unknown.
+    missing_right: Option<String>,
 }
 
 impl ConnectionRow {
@@ -218,6 +228,7 @@ impl From<WatchHealth> for HealthRow {
             last_event_at: health.last_event_ms.map(instant),
             lag_ms: health.lag_ms,
             error: health.error.map(Into::into),
+            missing_right: health.missing_right,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use redis::{
-    AsyncConnectionConfig, PushInfo, RedisConnectionInfo,
+    AsyncConnectionConfig, Cmd, Pipeline, PushInfo, RedisConnectionInfo, Value,
     aio::{AsyncPushSender, MultiplexedConnection, SendError},
 };
 use tokio::{
@@ -15,7 +15,8 @@ use tokio::{
 use super::{
     BrokerGuard, TIMEOUT,
     bounded_stream::{BoundedStream, Progress},
-    error::classify,
+    error::{classify, is_select_refused},
+    rights::{MissingRight, name_of},
     tls,
 };
 use crate::domain::queue::connection::BrokerError;
@@ -28,6 +29,7 @@ pub(in crate::monitor) struct Endpoint {
     pub(super) tls_name: Option<String>,
     pub(super) pinned: SocketAddr,
     pub(super) guard: Arc<BrokerGuard>,
+    pub(super) missing_right: MissingRight,
 }
 
 /// A connection to a broker, whose replies are bounded.
@@ -36,11 +38,12 @@ pub(in crate::monitor) struct BrokerConnection {
     pub(in crate::monitor) deadline: ReplyDeadline,
 }
 
-/// Gives replies up that do not come.
+/// Gives replies up that do not come, and notes which are refused for want of a right.
 #[derive(Clone)]
 pub(in crate::monitor) struct ReplyDeadline {
     progress: Arc<Progress>,
     has_tls: bool,
+    missing_right: MissingRight,
 }
 
 /// Called with what a broker pushes.
@@ -81,8 +84,16 @@ impl Endpoint {
             None => open(&self.settings, BoundedStream::new(stream, progress.clone()), config).await,
         };
         let has_tls = self.tls_name.is_some();
-        let deadline = ReplyDeadline { progress, has_tls };
-        let connection = connection.map_err(|error| deadline.class_of(&error))?;
+        let deadline = ReplyDeadline { progress, has_tls, missing_right: self.missing_right.clone() };
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) if is_select_refused(&error) => {
+                self.missing_right.note_refusal("select", "");
+                return Err(BrokerError::Auth);
+            }
+            Err(error) => return Err(deadline.class_of("hello", &error)),
+        };
+        ["hello", "select"].iter().for_each(|command| self.missing_right.note_success(command));
         let mut connection = BrokerConnection { connection, deadline };
         self.guard.check_identity(&mut connection).await?;
         Ok(connection)
@@ -104,15 +115,20 @@ where
 }
 
 impl ReplyDeadline {
-    /// Class of an error of the connection.
-    pub(super) fn class_of(&self, error: &redis::RedisError) -> BrokerError {
-        if self.progress.is_too_large() { BrokerError::TooLarge } else { classify(error, self.has_tls) }
+    /// Class of the error with which a command ended.
+    fn class_of(&self, command: &str, error: &redis::RedisError) -> BrokerError {
+        if self.progress.is_too_large() {
+            return BrokerError::TooLarge;
+        }
+        self.missing_right.note_error(command, error);
+        classify(error, self.has_tls)
     }
 
-    /// Waits for a reply for as long as bytes keep coming: `silence` after the last one it is given up, and the connection with it.
+    /// Waits for the reply to a command for as long as bytes keep coming: `silence` after the last one it is given up, and the connection with it.
     pub(in crate::monitor) async fn wait<T>(
         &self,
         silence: Duration,
+        command: &str,
         reply: impl Future<Output = redis::RedisResult<T>>,
     ) -> Result<T, BrokerError> {
         let progress = &self.progress;
@@ -131,14 +147,47 @@ impl ReplyDeadline {
             () = ended => None,
         };
         match replied {
-            Some(Ok(reply)) => Ok(reply),
-            Some(Err(error)) => Err(self.class_of(&error)),
+            Some(Ok(reply)) => {
+                self.missing_right.note_success(command);
+                Ok(reply)
+            }
+            Some(Err(error)) => Err(self.class_of(command, &error)),
             None => {
                 // Its reply may still come, and would be taken for that of another command.
                 self.progress.end();
                 Err(BrokerError::Timeout)
             }
         }
+    }
+}
+
+impl BrokerConnection {
+    /// Sends one command; its reply is given up `silence` after the last byte.
+    pub(in crate::monitor) async fn query(&mut self, silence: Duration, command: &Cmd) -> Result<Value, BrokerError> {
+        let deadline = self.deadline.clone();
+        let reply = async { self.connection.send_packed_command(command).await?.extract_error() };
+        deadline.wait(silence, &name_of(command), reply).await
+    }
+
+    /// Sends commands as one pipeline; replies are in the same order. One that fails alone is an error in its place, unless the right to it is
+    /// missing.
+    pub(super) async fn query_all(
+        &mut self,
+        silence: Duration,
+        commands: &mut Pipeline,
+    ) -> Result<Vec<Value>, BrokerError> {
+        commands.ignore_errors();
+        let deadline = self.deadline.clone();
+        let replies: Vec<Value> = deadline.wait(silence, "", commands.query_async(&mut self.connection)).await?;
+        for (reply, command) in replies.iter().zip(commands.cmd_iter()) {
+            if let Value::ServerError(error) = reply
+                && error.code() == "NOPERM"
+            {
+                deadline.missing_right.note_refusal(&name_of(command), error.details().unwrap_or_default());
+                return Err(BrokerError::Auth);
+            }
+        }
+        Ok(replies)
     }
 }
 

@@ -40,6 +40,11 @@ pub(super) fn classify(error: &RedisError, tls: bool) -> BrokerError {
     }
 }
 
+/// Whether a connection could not be opened because its user may not choose the database: redis-rs keeps the text of that error alone.
+pub(super) fn is_select_refused(error: &RedisError) -> bool {
+    error.code() == Some("ERR") && error.detail().is_some_and(|detail| detail.contains("permission"))
+}
+
 /// The I/O error inside an error of the `redis` crate, which keeps it as a shared source.
 fn io_error_of(error: &RedisError) -> Option<&std::io::Error> {
     let shared = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;

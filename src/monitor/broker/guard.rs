@@ -55,8 +55,11 @@ impl BrokerGuard {
 
     /// Asks a connected server who it is, and refuses our own Redis under whatever name it was reached.
     pub(super) async fn check_identity(&self, connection: &mut BrokerConnection) -> Result<(), BrokerError> {
-        // While our own Redis does not answer, a broker cannot be distinguished from it; the connection is retried.
-        let own = self.store.redis().own_names().await.map_err(|_| BrokerError::Broken)?;
+        // Until our own Redis says who it is, a broker cannot be distinguished from it; the connection is retried.
+        let own = self.store.redis().own_names().await.map_err(|error| {
+            tracing::debug!(%error, "our own Redis does not say who it is");
+            BrokerError::OwnRedisUnknown
+        })?;
         for section in ["server", "replication"] {
             let info = connection.query(TIMEOUT, redis::cmd("INFO").arg(section)).await?;
             let info: String = redis::from_redis_value(info).map_err(|_| BrokerError::Protocol)?;

@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod guard;
 mod reply_scanner;
+mod rights;
 mod tls;
 
 use std::{sync::Arc, time::Duration};
@@ -25,6 +26,7 @@ pub(super) use address::BrokerAddress;
 pub use address::check_url;
 pub(super) use endpoint::BrokerConnection;
 pub(super) use guard::BrokerGuard;
+pub(super) use rights::MissingRight;
 
 use endpoint::Endpoint;
 
@@ -40,18 +42,25 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    /// Connects to the first address that answers and that the tenant may have watched.
+    /// Connects to the first address that answers and that the tenant may have watched. What its user may not do is noted in `missing_right`.
     pub(super) async fn connect(
         address: &BrokerAddress,
         tenant: &TenantId,
         guard: Arc<BrokerGuard>,
+        missing_right: &MissingRight,
     ) -> Result<Self, BrokerError> {
         let settings =
             address.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
         let mut last_error = BrokerError::Refused;
         for pinned in guard.resolve(tenant, &address.host).await? {
             let tls_name = address.uses_tls().then(|| address.host.host.clone());
-            let endpoint = Endpoint { settings: settings.clone(), tls_name, pinned, guard: guard.clone() };
+            let endpoint = Endpoint {
+                settings: settings.clone(),
+                tls_name,
+                pinned,
+                guard: guard.clone(),
+                missing_right: missing_right.clone(),
+            };
             let pool = Pool::builder(endpoint.clone())
                 .max_size(MAX_CONNECTIONS)
                 .wait_timeout(Some(TIMEOUT))
@@ -97,22 +106,8 @@ impl Broker {
         self.borrow().await?.query(max_block + TIMEOUT, command).await
     }
 
-    /// Sends commands as one pipeline; replies are in the same order.
-    pub(super) async fn query_all<T: redis::FromRedisValue>(&self, commands: &Pipeline) -> Result<Vec<T>, BrokerError> {
-        let mut borrowed = self.borrow().await?;
-        let deadline = borrowed.deadline.clone();
-        deadline.wait(TIMEOUT, commands.query_async(&mut borrowed.connection)).await
-    }
-}
-
-impl BrokerConnection {
-    /// Sends one command; its reply is given up `silence` after the last byte.
-    pub(super) async fn query(&mut self, silence: Duration, command: &Cmd) -> Result<Value, BrokerError> {
-        let deadline = self.deadline.clone();
-        deadline
-            .wait(silence, self.connection.send_packed_command(command))
-            .await?
-            .extract_error()
-            .map_err(|error| self.deadline.class_of(&error))
+    /// Sends commands as one pipeline; replies are in the same order, and one that failed alone is an error.
+    pub(super) async fn query_all(&self, commands: &mut Pipeline) -> Result<Vec<Value>, BrokerError> {
+        self.borrow().await?.query_all(TIMEOUT, commands).await
     }
 }

@@ -1,8 +1,9 @@
 //! Bounds of a broker's replies, checked as they arrive: what is announced to be too large is refused before it is read.
 //!
 //! redis-rs parses replies of any size; a broker belongs to a tenant, and what it sends must not fill the memory that all tenants share.
+//! So a reply must end here no earlier than in redis-rs, which would keep what follows: what it might read otherwise is refused.
 
-/// Longest line that announces a length, in bytes.
+/// Bytes that are kept of a line. One that announces a length is shorter.
 const MAX_HEADER_BYTES: usize = 32;
 /// Deepest nesting of a reply: no command that we send is answered with more than five levels.
 const MAX_DEPTH: usize = 16;
@@ -28,6 +29,8 @@ pub(super) struct ReplyScanner {
     open: Vec<u64>,
     /// The line that is read, as far as it says a type and a length.
     line: Vec<u8>,
+    /// Whether the last byte of that line was a carriage return.
+    has_return: bool,
     /// Bytes of a bulk string and its line end that are still to come.
     bulk: u64,
     /// Bytes and elements of the present reply so far.
@@ -64,9 +67,14 @@ impl ReplyScanner {
             self.line.extend_from_slice(&part[..kept]);
             bytes = rest;
             if line_end.is_some() {
+                let has_return = if part.len() > 1 { part[part.len() - 2] == b'\r' } else { self.has_return };
+                if !has_return {
+                    return Err(Refused::Malformed);
+                }
                 self.begin_item()?;
                 self.line.clear();
             }
+            self.has_return = part.last() == Some(&b'\r');
         }
         Ok(())
     }
@@ -75,13 +83,19 @@ impl ReplyScanner {
     fn begin_item(&mut self) -> Result<(), Refused> {
         let (kind, rest) = self.line.split_first().ok_or(Refused::Malformed)?;
         let number = || {
+            if self.line.len() >= MAX_HEADER_BYTES {
+                return Err(Refused::Malformed);
+            }
             let digits = std::str::from_utf8(rest).map_err(|_| Refused::Malformed)?;
             digits.trim_end_matches(['\r', '\n']).parse::<i64>().map_err(|_| Refused::Malformed)
         };
         match kind {
             b'$' | b'=' | b'!' => {
-                // -1 is the null of RESP2.
                 let Ok(length) = u64::try_from(number()?) else {
+                    // The null of RESP2, which no other kind has.
+                    if *kind != b'$' {
+                        return Err(Refused::Malformed);
+                    }
                     self.end_item();
                     return Ok(());
                 };
@@ -138,9 +152,18 @@ mod tests {
             ("$x\r\n", Refused::Malformed),
             ("HTTP/1.1 400 Bad Request\r\n", Refused::Malformed),
             ("\n", Refused::Malformed),
+            // What redis-rs would go on reading.
+            ("+\n", Refused::Malformed),
+            ("+a\rb\n", Refused::Malformed),
+            ("=-1\r\n", Refused::Malformed),
+            ("!-1\r\n", Refused::Malformed),
+            (&format!("${}4000000000\r\n", "0".repeat(MAX_HEADER_BYTES)), Refused::Malformed),
         ] {
             assert_eq!(ReplyScanner::default().scan(head.as_bytes()), Err(refused), "{head:?}");
         }
+        let mut scanner = ReplyScanner::default();
+        let pieces: [&[u8]; 4] = [b"+OK\r", b"\n+OK", b"\r\n+OK\r\n:1", b"\n"];
+        assert_eq!(pieces.map(|piece| scanner.scan(piece)), [Ok(()), Ok(()), Ok(()), Err(Refused::Malformed)]);
         let mut scanner = ReplyScanner::default();
         let line = [b"+".as_slice(), &vec![b'x'; MAX_REPLY_BYTES as usize]].concat();
         assert_eq!(scanner.scan(&line), Err(Refused::TooLarge), "a line has no length in front");

@@ -77,7 +77,7 @@ pub(super) fn observation(
     let (ms, sequence) = parse_stream_id(&entry.id);
     let mut job = JobObservation {
         // The sequence number orders the entries of one millisecond.
-        at_us: ms * 1000 + sequence.min(999),
+        at_us: ms.saturating_mul(1000).saturating_add(sequence.min(999)),
         clock: sequence,
         name: field(entry, "name").map(str::to_owned).or_else(|| hash.name.clone()),
         queue: Some(queue.to_owned()),

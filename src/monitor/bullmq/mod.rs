@@ -5,6 +5,7 @@
 
 mod job_hash;
 mod mapping;
+mod piece;
 mod queues;
 mod streams;
 
@@ -82,7 +83,7 @@ async fn poll_loop(
             let count = workers.as_ref().map(|workers| workers.consumers.get(&name).copied().unwrap_or(0));
             let is_unchanged = reported.insert(name.clone(), (depth, count)) == Some((depth, count));
             if !is_unchanged || poll.is_multiple_of(REPORT_ALL_EVERY) {
-                let consumers = count.map(|count| (count, ConsumersSource::Connected));
+                let consumers = Some((count, ConsumersSource::Connected));
                 observations.push(Observation::Queue(QueueObservation { name, at_us, depth: Some(depth), consumers }));
             }
         }
@@ -113,5 +114,6 @@ fn worker(name: &str, queues: &BTreeSet<String>, state: WorkerState, at_us: i64)
         concurrency: None,
         queues: Some(queues.iter().cloned().collect()),
         metadata: vec![("software".into(), "\"bullmq\"".into())],
+        is_found: false,
     }))
 }

@@ -72,14 +72,13 @@ impl BullMqQueues {
         // Before version 6 of BullMQ the jobs of a paused queue were in a list of their own.
         const PARTS: [(&str, &str); 3] = [("LLEN", "wait"), ("ZCARD", "prioritized"), ("LLEN", "paused")];
         let mut pipeline = Pipeline::new();
-        // A key of another type fails alone, and counts as empty.
-        pipeline.ignore_errors();
         for queue in queues {
             for (command, part) in PARTS {
                 pipeline.cmd(command).arg(format!("{}:{queue}:{part}", self.prefix));
             }
         }
-        let replies: Vec<Value> = broker.query_all(&pipeline).await?;
+        let replies = broker.query_all(&mut pipeline).await?;
+        // A key of another type fails alone, and counts as empty.
         let length = |reply: &Value| if let Value::Int(length) = reply { (*length).max(0) as u64 } else { 0 };
         Ok(replies.chunks(PARTS.len()).map(|parts| parts.iter().map(length).sum()).collect())
     }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
     sync::{Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::{
@@ -20,6 +20,7 @@ use crate::{
         bullmq::{
             job_hash::{FIELDS, JobHash},
             mapping::{self, UnstartedJobs, parse_stream_id},
+            piece::{Piece, SHRINK},
         },
         reporter::{Reporter, WatchEnd},
     },
@@ -31,18 +32,10 @@ use crate::{
 const MAX_BLOCK: Duration = Duration::from_millis(1_000);
 /// Interval at which new queues are waited for while there is none.
 const NO_QUEUE_INTERVAL: Duration = Duration::from_millis(250);
-/// Maximum number of entries of one stream per `XREAD`.
-const MAX_ENTRIES: usize = 200;
-/// Maximum number of streams per `XREAD` that does not block.
-const MAX_STREAMS: usize = 100;
 /// Maximum number of streams of which the broker is asked at once what it says of them.
 const MAX_INFOS: usize = 16;
 /// Maximum number of jobs whose hashes are read at once.
 const MAX_HASHES: usize = 100;
-/// By how much less is asked for where a reply was too large or too slow: few attempts, since each costs a connection.
-const SHRINK: usize = 8;
-/// Bytes of a reply below which twice as much is asked for the next time: a quarter of the largest.
-const SMALL_REPLY_BYTES: usize = 2 << 20;
 /// How far back a stream without a cursor is read: as long as the store keeps jobs.
 const BACKLOG_MS: i64 = 24 * 3_600 * 1_000;
 
@@ -75,43 +68,6 @@ struct Skipped {
     from_ms: i64,
     /// How much is passed over next.
     step_ms: i64,
-}
-
-/// How much is asked for at once.
-struct Piece {
-    /// Streams.
-    streams: usize,
-    /// Entries of each.
-    entries: usize,
-}
-
-impl Default for Piece {
-    fn default() -> Self {
-        Self { streams: MAX_STREAMS, entries: MAX_ENTRIES }
-    }
-}
-
-impl Piece {
-    /// Asks for less; `false` where it is one entry of one stream already.
-    fn shrink(&mut self) -> bool {
-        match (self.entries, self.streams) {
-            (1, 1) => return false,
-            (1, streams) => self.streams = streams.div_ceil(SHRINK),
-            (entries, _) => self.entries = entries.div_ceil(SHRINK),
-        }
-        true
-    }
-
-    /// Asks for more where the last reply was small.
-    fn note_size(&mut self, bytes: usize) {
-        if bytes < SMALL_REPLY_BYTES {
-            if self.streams < MAX_STREAMS {
-                self.streams = (self.streams * 2).min(MAX_STREAMS);
-            } else {
-                self.entries = (self.entries * 2).min(MAX_ENTRIES);
-            }
-        }
-    }
 }
 
 /// The streams of a reply of `XREAD`; none where it had nothing.
@@ -158,7 +114,7 @@ impl<'a> StreamReader<'a> {
         }
         let time = self.broker.query(&redis::cmd("TIME")).await?;
         let (now_s, _now_us): (i64, i64) = redis::from_redis_value(time).map_err(|_| BrokerError::Protocol)?;
-        let backlog = format!("{}-0", (now_s * 1000 - BACKLOG_MS).max(0));
+        let backlog = format!("{}-0", now_s.saturating_mul(1000).saturating_sub(BACKLOG_MS).max(0));
         let mut state = self.state();
         for queue in new {
             let cursor = match state.stored.get(queue) {
@@ -194,12 +150,13 @@ impl<'a> StreamReader<'a> {
                 match self.broker.query(&self.xread(part, piece.entries, None)).await.and_then(entries_of) {
                     Ok(streams) => {
                         rest = after;
-                        piece.note_size(streams.iter().map(size_of).sum());
+                        piece.note_size(streams.iter().map(size_of).sum(), Instant::now());
                         self.report_skipped(part).await?;
                         has_found |= !streams.is_empty();
                         self.take(streams, &mut unstarted).await?;
                     }
-                    Err(BrokerError::TooLarge | BrokerError::Timeout) if piece.shrink() => {}
+                    Err(error @ (BrokerError::TooLarge | BrokerError::Timeout))
+                        if piece.shrink(part.len(), error, Instant::now()) => {}
                     Err(BrokerError::TooLarge | BrokerError::Timeout) => {
                         self.skip(part);
                         rest = after;
@@ -259,7 +216,7 @@ impl<'a> StreamReader<'a> {
         for (queue, cursor) in part {
             let from_ms = parse_stream_id(cursor).0;
             let skipped = state.skipped.entry(queue.clone()).or_insert(Skipped { from_ms, step_ms: 1 });
-            let next = format!("{}-0", skipped.from_ms + skipped.step_ms);
+            let next = format!("{}-0", skipped.from_ms.saturating_add(skipped.step_ms));
             skipped.step_ms = skipped.step_ms.saturating_mul(10).min(BACKLOG_MS);
             state.read.insert(queue.clone(), next.clone());
             state.stored.insert(queue.clone(), next);
@@ -308,11 +265,13 @@ impl<'a> StreamReader<'a> {
             for (queue, job) in part {
                 pipeline.cmd("HMGET").arg(format!("{}:{queue}:{job}", self.prefix)).arg(&FIELDS);
             }
-            match self.broker.query_all::<Vec<Option<Vec<u8>>>>(&pipeline).await {
+            match self.broker.query_all(&mut pipeline).await {
                 Ok(replies) => {
-                    for ((queue, job), values) in part.iter().zip(replies) {
-                        let values = values.try_into().map_err(|_| BrokerError::Protocol)?;
-                        hashes.insert(mapping::external_id(queue, job), JobHash::decode(values));
+                    for ((queue, job), reply) in part.iter().zip(replies) {
+                        // A key of another type is no job's.
+                        let values: Vec<Option<Vec<u8>>> = redis::from_redis_value(reply).unwrap_or_default();
+                        let hash = values.try_into().map(JobHash::decode).unwrap_or_default();
+                        hashes.insert(mapping::external_id(queue, job), hash);
                     }
                     rest = after;
                 }
@@ -330,11 +289,10 @@ impl<'a> StreamReader<'a> {
         while infos.len() < cursors.len() {
             let rest = &cursors[infos.len()..];
             let mut pipeline = Pipeline::new();
-            pipeline.ignore_errors();
             for (queue, _) in &rest[..at_once.min(rest.len())] {
                 pipeline.cmd("XINFO").arg("STREAM").arg(self.stream_key(queue));
             }
-            match self.broker.query_all(&pipeline).await {
+            match self.broker.query_all(&mut pipeline).await {
                 Ok(replies) => infos.extend(replies),
                 Err(BrokerError::TooLarge | BrokerError::Timeout) if at_once > 1 => at_once = 1,
                 Err(BrokerError::TooLarge | BrokerError::Timeout) => infos.push(Value::Nil),

@@ -127,15 +127,15 @@ impl EventListener {
         let buffer = Arc::new(MessageBuffer::new());
         let pushes = buffer.clone();
         let mut connection = broker.pubsub_connection(move |push| pushes.on_push(push)).await?;
-        let channel = format!("{}celeryev", options.channel_prefix(database));
+        let channel = options.channel(database, options.event_exchange());
         if options.fanout_patterns != Some(false) {
             let pattern = format!("{}/*", glob::escape(&channel));
             let deadline = connection.deadline.clone();
-            deadline.wait(REPLY_TIMEOUT, connection.connection.psubscribe(pattern)).await?;
+            deadline.wait(REPLY_TIMEOUT, "psubscribe", connection.connection.psubscribe(pattern)).await?;
         }
         if options.fanout_patterns != Some(true) {
             let deadline = connection.deadline.clone();
-            deadline.wait(REPLY_TIMEOUT, connection.connection.subscribe(channel)).await?;
+            deadline.wait(REPLY_TIMEOUT, "subscribe", connection.connection.subscribe(channel)).await?;
         }
         Ok((Self { buffer }, connection))
     }

@@ -31,7 +31,7 @@ fn job(kind: &str, event: &CeleryEvent<'_>) -> Option<JobObservation> {
         external_id: event.uuid.non_empty()?.to_owned(),
         at_us,
         clock: event.clock.integer().unwrap_or(0),
-        attempt: event.retries.integer().and_then(|retries| u32::try_from(retries + 1).ok()),
+        attempt: event.retries.integer().and_then(|retries| u32::try_from(retries.saturating_add(1)).ok()),
         name: event.name.owned(),
         args: event.args.owned(),
         kwargs: event.kwargs.owned(),
@@ -113,6 +113,7 @@ fn worker(kind: &str, event: &CeleryEvent<'_>) -> Option<WorkerObservation> {
         concurrency: None,
         queues: None,
         metadata,
+        is_found: false,
     })
 }
 

@@ -4,6 +4,7 @@
 //! [`CeleryWatch::report_loop`] stores them, and [`CeleryWatch::poll_loop`] polls queues. The first that ends, ends the watch.
 
 mod decode;
+mod known_workers;
 mod lenient;
 mod listener;
 mod mapping;
@@ -12,7 +13,7 @@ mod remote_control;
 mod tracker;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     convert::Infallible,
     sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -21,7 +22,10 @@ use std::{
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use crate::{
-    domain::queue::{ConsumersSource, GapReason, Observation, QueueObservation, connection::ConnectionOptions},
+    domain::queue::{
+        GapReason, Observation, QueueObservation,
+        connection::{BrokerError, ConnectionOptions},
+    },
     monitor::{
         broker::Broker,
         reporter::{Reporter, WatchEnd},
@@ -31,10 +35,10 @@ use crate::{
 };
 
 use decode::{CeleryEvent, DecodeError};
+use known_workers::KnownWorkers;
 use listener::EventListener;
 use queues::CeleryQueues;
-use remote_control::{Pidbox, WorkerReply};
-use tracker::Tracker;
+use remote_control::Pidbox;
 
 /// Maximum number of messages decoded into one batch. A worker's message has up to 24 events.
 const BATCH_MESSAGES: usize = 64;
@@ -81,15 +85,6 @@ struct CeleryWatch<'a> {
     workers: Mutex<KnownWorkers>,
 }
 
-/// Workers and their queues, from both sources.
-#[derive(Default)]
-struct KnownWorkers {
-    /// Inferred from events.
-    tracker: Tracker,
-    /// Latest replies by remote control.
-    replies: BTreeMap<String, WorkerReply>,
-}
-
 /// Observations of the messages decoded together.
 struct Batch {
     observations: Vec<Observation>,
@@ -126,10 +121,11 @@ impl CeleryWatch<'_> {
 
     fn observe(&self, event: &CeleryEvent<'_>, now: Instant) -> Option<Observation> {
         let mut workers = self.workers();
+        workers.has_events = true;
         workers.tracker.apply(event, now);
         let mut observation = mapping::observation(event)?;
         if let Observation::Worker(worker) = &mut observation {
-            match workers.replies.get(&worker.external_id) {
+            match workers.reply_of(&worker.external_id) {
                 Some(reply) => (worker.concurrency, worker.queues) = (reply.concurrency, Some(reply.queues.clone())),
                 None => worker.queues = workers.tracker.queues_of(&worker.external_id, now),
             }
@@ -151,35 +147,23 @@ impl CeleryWatch<'_> {
     }
 
     async fn poll_loop(&self, mut queues: CeleryQueues) -> Result<Infallible, WatchEnd> {
-        let source = if self.pidbox.is_some() { ConsumersSource::Exact } else { ConsumersSource::Inferred };
         let mut ticks = tokio::time::interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut reported, mut bound_workers) = (HashMap::new(), HashSet::new());
+        let mut reported = HashMap::new();
         let mut poll = 0_u64;
         loop {
             ticks.tick().await;
-            if poll.is_multiple_of(DISCOVER_EVERY) {
-                queues.discover(self.broker).await?;
-                bound_workers = queues.bound_workers(self.broker).await?;
-            }
-            if let Some(pidbox) = &self.pidbox
-                && poll.is_multiple_of(QUERY_WORKERS_EVERY)
-            {
-                let expected = self.workers().tracker.live_workers(Instant::now()).max(bound_workers.len());
-                let replies = pidbox.query_workers(self.broker, expected).await?;
-                self.workers().replies = replies;
-            }
+            let mut changed = self.look_for_workers(&mut queues, poll).await?;
             let names: Vec<String> =
                 queues.names(self.workers().tracker.queues()).into_iter().map(str::to_owned).collect();
             let depths = queues.depths(self.broker, &names).await?;
-            let consumers = self.consumers(&bound_workers);
+            let consumers_of = self.workers().consumers();
             let at_us = self.reporter.now_us();
-            let mut changed = Vec::new();
             for (name, depth) in names.into_iter().zip(depths) {
-                let count = consumers.get(&name).copied().unwrap_or(0);
-                let is_unchanged = reported.insert(name.clone(), (depth, count)) == Some((depth, count));
+                let consumers = consumers_of(&name);
+                let is_unchanged = reported.insert(name.clone(), (depth, consumers)) == Some((depth, consumers));
                 if !is_unchanged || poll.is_multiple_of(REPORT_ALL_EVERY) {
-                    let (depth, consumers) = (Some(depth), Some((count, source)));
+                    let (depth, consumers) = (Some(depth), Some(consumers));
                     changed.push(Observation::Queue(QueueObservation { name, at_us, depth, consumers }));
                 }
             }
@@ -190,18 +174,32 @@ impl CeleryWatch<'_> {
         }
     }
 
-    /// Number of consumers of each queue.
-    fn consumers(&self, bound_workers: &HashSet<String>) -> HashMap<String, u32> {
-        let workers = self.workers();
-        if self.pidbox.is_none() {
-            let inferred = workers.tracker.consumers(bound_workers, Instant::now());
-            return inferred.into_iter().map(|(queue, count)| (queue.to_owned(), count)).collect();
+    /// Looks for queues and workers, as far as that is due, and asks the workers. Returns what it found of those without heartbeats.
+    async fn look_for_workers(&self, queues: &mut CeleryQueues, poll: u64) -> Result<Vec<Observation>, BrokerError> {
+        let mut bound_before = HashSet::new();
+        if poll.is_multiple_of(DISCOVER_EVERY) {
+            queues.discover(self.broker).await?;
+            let bound = queues.bound_workers(self.broker).await?;
+            let mut workers = self.workers();
+            bound_before = std::mem::replace(&mut workers.bound, bound);
+            let is_elsewhere = !workers.has_events && workers.bound.is_empty() && queues.has_other_workers();
+            self.reporter.note_nothing_seen(is_elsewhere.then_some(BrokerError::OtherExchanges));
         }
-        let mut consumers = HashMap::new();
-        for queue in workers.replies.values().flat_map(|reply| &reply.queues) {
-            *consumers.entry(queue.clone()).or_default() += 1;
+        let mut has_asked = false;
+        if let Some(pidbox) = &self.pidbox
+            && poll.is_multiple_of(QUERY_WORKERS_EVERY)
+        {
+            let expected = {
+                let workers = self.workers();
+                workers.tracker.live_workers(Instant::now()).max(workers.bound.len())
+            };
+            let replies = pidbox.query_workers(self.broker, expected).await?;
+            let mut workers = self.workers();
+            workers.has_replied |= replies.as_ref().is_some_and(|replies| !replies.is_empty());
+            workers.replies = replies;
+            has_asked = true;
         }
-        consumers
+        Ok(self.workers().found(&bound_before, has_asked, self.reporter.now_us()))
     }
 }
 

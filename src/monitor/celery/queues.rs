@@ -29,6 +29,9 @@ pub(super) struct CeleryQueues {
     bound: BTreeSet<String>,
     /// Queues found by the present pass. They replace `bound` at its end, so that queues that are gone are dropped.
     found: BTreeSet<String>,
+    /// Whether the last complete pass, and the present one, found workers that are bound to another control exchange.
+    has_others: bool,
+    found_others: bool,
     scan: KeyScan,
     has_complete_pass: bool,
 }
@@ -38,7 +41,15 @@ impl CeleryQueues {
         // Matches `_kombu.binding.<exchange>` and `_kombu.binding_permanent.<exchange>`.
         let pattern = format!("{}_kombu.binding*", glob::escape(options.prefix(Framework::Celery)));
         let scan = KeyScan::new(pattern, "set");
-        Self { options, bound: BTreeSet::new(), found: BTreeSet::new(), scan, has_complete_pass: false }
+        Self {
+            options,
+            bound: BTreeSet::new(),
+            found: BTreeSet::new(),
+            has_others: false,
+            found_others: false,
+            scan,
+            has_complete_pass: false,
+        }
     }
 
     fn prefix(&self) -> &str {
@@ -56,6 +67,7 @@ impl CeleryQueues {
         }
         if scanned.pass_ended {
             self.bound = std::mem::take(&mut self.found);
+            self.has_others = std::mem::take(&mut self.found_others);
             self.has_complete_pass = true;
         }
         Ok(())
@@ -68,7 +80,11 @@ impl CeleryQueues {
         else {
             return Ok(());
         };
-        if exchange == "celeryev" || exchange.ends_with(".pidbox") || exchange.starts_with("reply.") {
+        if exchange.starts_with("reply.") || exchange == self.options.event_exchange() {
+            return Ok(());
+        }
+        if exchange.ends_with(".pidbox") {
+            self.found_others |= exchange != self.options.pidbox();
             return Ok(());
         }
         for member in binding_members(broker, key).await? {
@@ -83,11 +99,18 @@ impl CeleryQueues {
 
     /// Node names that are bound to Celery's remote control: live workers, and workers that were killed.
     pub(super) async fn bound_workers(&self, broker: &Broker) -> Result<HashSet<String>, BrokerError> {
-        let members = binding_members(broker, &format!("{}_kombu.binding.celery.pidbox", self.prefix())).await?;
+        let pidbox = self.options.pidbox();
+        let members = binding_members(broker, &self.options.bindings_key(&pidbox)).await?;
         let node_name = |member: &String| {
-            Some(queue_of(member, self.options.separator())?.strip_suffix(".celery.pidbox")?.to_owned())
+            let queue = queue_of(member, self.options.separator())?;
+            Some(queue.strip_suffix(&pidbox)?.strip_suffix('.')?.to_owned())
         };
         Ok(members.iter().filter_map(node_name).collect())
+    }
+
+    /// Whether workers are bound to a control exchange that is not the connection's. Never where the connection names its queues.
+    pub(super) fn has_other_workers(&self) -> bool {
+        self.has_others || self.found_others
     }
 
     /// Queues to poll: those that the connection names, else those that are bound and those of the tracker.
@@ -106,12 +129,11 @@ impl CeleryQueues {
         }
         let keys: Vec<Vec<String>> = queues.iter().map(|queue| self.options.list_keys(queue)).collect();
         let mut pipeline = Pipeline::new();
-        // A key of another type fails alone, and counts as empty.
-        pipeline.ignore_errors();
         for key in keys.iter().flatten() {
             pipeline.cmd("LLEN").arg(key);
         }
-        let replies: Vec<Value> = broker.query_all(&pipeline).await?;
+        let replies = broker.query_all(&mut pipeline).await?;
+        // A key of another type fails alone, and counts as empty.
         let length = |reply: Value| if let Value::Int(length) = reply { length.max(0) as u64 } else { 0 };
         let mut lengths = replies.into_iter().map(length);
         Ok(keys.iter().map(|keys| lengths.by_ref().take(keys.len()).sum()).collect())
@@ -143,7 +165,7 @@ fn queue_of<'a>(member: &'a str, separator: &str) -> Option<&'a str> {
 
 /// Whether a queue holds jobs. Celery has further queues for events and remote control.
 fn is_job_queue(name: &str) -> bool {
-    !name.is_empty() && !name.ends_with(".celery.pidbox") && !name.starts_with("celeryev")
+    !name.is_empty() && !name.ends_with(".pidbox") && !name.starts_with("celeryev")
 }
 
 #[cfg(test)]
@@ -158,5 +180,10 @@ mod tests {
         for internal in ["\u{6}\u{16}\u{6}\u{16}w@h.celery.pidbox", "worker.#\u{6}\u{16}\u{6}\u{16}celeryev.1b2c"] {
             assert_eq!(job_queue_of(internal, separator), None, "{internal}");
         }
+        assert_eq!(
+            job_queue_of("\u{6}\u{16}\u{6}\u{16}w@h.shop.pidbox", separator),
+            None,
+            "of another control exchange"
+        );
     }
 }

@@ -41,8 +41,11 @@ pub(super) struct WorkerReply {
 
 /// Our mailbox on the broker (a "pidbox" in kombu's words).
 pub(super) struct Pidbox {
-    /// Channel on which workers listen for commands.
+    /// Exchange to which workers listen for commands, and the channel of that.
+    exchange: String,
     channel: String,
+    /// Exchange of the replies.
+    reply_exchange: String,
     /// Key of the reply exchange's bindings.
     bindings: String,
     /// Our member of the bindings.
@@ -60,36 +63,57 @@ struct ActiveQueue {
 impl Pidbox {
     pub(super) fn new(options: &ConnectionOptions, database: i64, connection: Uuid) -> Self {
         let (prefix, separator) = (options.prefix(Framework::Celery), options.separator());
+        let exchange = options.pidbox();
+        let reply_exchange = format!("reply.{exchange}");
         // The same for every watcher of a connection, so that the next one removes what a killed one left.
         let routing_key = Uuid::new_v5(&connection, b"mailbox").to_string();
-        let queue = format!("{routing_key}.reply.celery.pidbox");
+        let queue = format!("{routing_key}.{reply_exchange}");
         Self {
-            channel: format!("{}celery.pidbox", options.channel_prefix(database)),
-            bindings: format!("{prefix}_kombu.binding.reply.celery.pidbox"),
+            channel: options.channel(database, &exchange),
+            bindings: options.bindings_key(&reply_exchange),
             binding_member: format!("{routing_key}{separator}{separator}{queue}"),
             replies: format!("{prefix}{queue}"),
             routing_key,
+            exchange,
+            reply_exchange,
         }
     }
 
-    /// Asks all workers, and removes what that left on the broker.
+    /// Asks all workers, and removes what that left on the broker. `None`: the broker's user has no right to it.
     ///
     /// Waits until each of at least `expected` workers has replied to every command, but no longer than [`TIMEOUT`].
     pub(super) async fn query_workers(
         &self,
         broker: &Broker,
         expected: usize,
-    ) -> Result<BTreeMap<String, WorkerReply>, BrokerError> {
-        broker.query(redis::cmd("SADD").arg(&self.bindings).arg(&self.binding_member)).await?;
+    ) -> Result<Option<BTreeMap<String, WorkerReply>>, BrokerError> {
+        match broker.query(redis::cmd("SADD").arg(&self.bindings).arg(&self.binding_member)).await {
+            Err(BrokerError::Auth) => return Ok(None),
+            bound => bound?,
+        };
+        let asked = self.ask(broker, expected).await;
+        // Whatever came of it.
+        let removed = self.remove(broker).await;
+        match (asked, removed) {
+            (Ok(workers), Ok(())) => Ok(Some(workers)),
+            (Ok(_) | Err(BrokerError::Auth), Ok(()) | Err(BrokerError::Auth)) => Ok(None),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+
+    async fn ask(&self, broker: &Broker, expected: usize) -> Result<BTreeMap<String, WorkerReply>, BrokerError> {
         broker.query(redis::cmd("DEL").arg(&self.replies)).await?;
         for method in METHODS {
             broker.query(redis::cmd("PUBLISH").arg(&self.channel).arg(self.command(method))).await?;
         }
-        let workers = self.collect_replies(broker, expected).await?;
+        self.collect_replies(broker, expected).await
+    }
+
+    async fn remove(&self, broker: &Broker) -> Result<(), BrokerError> {
         broker.query(redis::cmd("EXPIRE").arg(&self.replies).arg(REPLIES_EXPIRE_S)).await?;
         broker.query(redis::cmd("SREM").arg(&self.bindings).arg(&self.binding_member)).await?;
         broker.query(redis::cmd("DEL").arg(&self.replies)).await?;
-        Ok(workers)
+        Ok(())
     }
 
     async fn collect_replies(
@@ -125,7 +149,7 @@ impl Pidbox {
         let body = json!({
             "method": method, "arguments": {}, "destination": null, "pattern": null, "matcher": null,
             "ticket": Uuid::new_v4().to_string(),
-            "reply_to": {"exchange": "reply.celery.pidbox", "routing_key": self.routing_key},
+            "reply_to": {"exchange": self.reply_exchange, "routing_key": self.routing_key},
         });
         json!({
             "body": STANDARD.encode(body.to_string()),
@@ -134,7 +158,7 @@ impl Pidbox {
             "headers": {"clock": 1, "expires": null},
             "properties": {
                 "delivery_mode": 2,
-                "delivery_info": {"exchange": "celery.pidbox", "routing_key": ""},
+                "delivery_info": {"exchange": self.exchange, "routing_key": ""},
                 "priority": 0,
                 "body_encoding": "base64",
                 "delivery_tag": Uuid::new_v4().to_string(),

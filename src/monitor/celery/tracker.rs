@@ -101,6 +101,11 @@ impl Tracker {
         self.workers.values().filter(|worker| worker.is_alive(now)).count()
     }
 
+    /// Whether a worker's heartbeats say that it is alive.
+    pub(super) fn has_heartbeats(&self, worker: &str, now: Instant) -> bool {
+        self.workers.get(worker).is_some_and(|worker| worker.is_alive(now))
+    }
+
     /// Number of consumers of each queue. A worker that sends no heartbeats is alive while the broker has a binding for it: `bound_workers`.
     pub(super) fn consumers(&self, bound_workers: &HashSet<String>, now: Instant) -> HashMap<&str, u32> {
         let mut consumers = HashMap::new();
@@ -143,7 +148,12 @@ impl Tracker {
     }
 
     fn join(&mut self, worker: &str, queue: &str, now: Instant) {
-        let last_received = &mut self.worker_mut(worker, now).last_received;
+        let worker = self.worker_mut(worker, now);
+        if !worker.is_alive(now) {
+            // It works without them, perhaps since it was started anew.
+            worker.last_heartbeat = None;
+        }
+        let last_received = &mut worker.last_received;
         if let Some(received) = last_received.get_mut(queue) {
             *received = now;
         } else if last_received.len() < MAX_QUEUES {
@@ -199,7 +209,12 @@ mod tests {
         assert_eq!(tracker.consumers(&bound, now), HashMap::from([("q", 1)]));
         apply(&mut tracker, r#"{"type":"worker-heartbeat","timestamp":1,"hostname":"w"}"#, now);
         assert_eq!(tracker.consumers(&no_worker, now), HashMap::from([("q", 1)]));
-        assert_eq!(tracker.consumers(&bound, now + Duration::from_secs(6)).len(), 0, "its heartbeats stopped");
+        let later = now + Duration::from_secs(6);
+        assert_eq!(tracker.consumers(&bound, later).len(), 0, "its heartbeats stopped");
+        let mut anew = Tracker::default();
+        apply(&mut anew, r#"{"type":"worker-heartbeat","timestamp":1,"hostname":"w"}"#, now);
+        [sent, received].iter().for_each(|event| apply(&mut anew, event, later));
+        assert_eq!(anew.consumers(&bound, later), HashMap::from([("q", 1)]), "it works without them");
         apply(&mut tracker, r#"{"type":"worker-offline","timestamp":1,"hostname":"w"}"#, now);
         assert_eq!((tracker.consumers(&bound, now).len(), tracker.live_workers(now)), (0, 0));
     }

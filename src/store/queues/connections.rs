@@ -172,6 +172,7 @@ fn decode_health(packed: &[u8], now_ms: i64) -> Option<WatchHealth> {
         Some(name) => Some(BrokerError::of_name(&name)?),
         None => None,
     };
+    let missing_right = reader.maybe_text()?;
     // The broker's state is out of date when the lease has expired.
     Some(WatchHealth {
         watched,
@@ -179,5 +180,6 @@ fn decode_health(packed: &[u8], now_ms: i64) -> Option<WatchHealth> {
         last_event_ms,
         lag_ms,
         error: error.filter(|_| watched),
+        missing_right: missing_right.filter(|_| watched),
     })
 }

@@ -83,7 +83,7 @@ fn encode_details(writer: Writer, job: &JobObservation) -> Writer {
 fn encode_worker(connection: Uuid, worker: &WorkerObservation) -> Vec<u8> {
     let external_id = truncate_utf8(&worker.external_id, JobObservation::ID_BYTES);
     let writer = Writer::default()
-        .array(12)
+        .array(13)
         .text("W")
         .binary(worker_id(connection, external_id).as_bytes())
         .text(external_id)
@@ -103,7 +103,9 @@ fn encode_worker(connection: Uuid, worker: &WorkerObservation) -> Vec<u8> {
         }
         None => writer.boolean(false),
     };
-    if worker.metadata.is_empty() { writer.boolean(false) } else { encode_extensions(writer, &worker.metadata) }.done()
+    let writer =
+        if worker.metadata.is_empty() { writer.boolean(false) } else { encode_extensions(writer, &worker.metadata) };
+    writer.boolean(worker.is_found).done()
 }
 
 fn encode_queue(queue: &QueueObservation) -> Vec<u8> {
@@ -114,7 +116,7 @@ fn encode_queue(queue: &QueueObservation) -> Vec<u8> {
         .text(truncate_utf8(&queue.name, JobObservation::QUEUE_BYTES))
         .int(queue.at_us)
         .maybe_int(queue.depth.map(|depth| depth as i64))
-        .maybe_int(queue.consumers.map(|(count, _)| count.into()))
+        .maybe_int(queue.consumers.and_then(|(count, _)| count.map(Into::into)))
         .maybe_int(queue.consumers.map(|(_, source)| source.code()))
         .done()
 }

@@ -185,7 +185,7 @@ impl Store {
         let connected_ms = health.connected_ms.unwrap_or(0).to_string();
         let last_event_ms = health.last_event_ms.unwrap_or(0).to_string();
         let lag_ms = health.lag_ms.map(|lag_ms| lag_ms.to_string()).unwrap_or_default();
-        let args: [&str; 7] = [
+        let args: [&str; 8] = [
             &lease.connection.to_string(),
             &lease.fence.to_string(),
             &duration.as_millis().to_string(),
@@ -193,6 +193,7 @@ impl Store {
             &connected_ms,
             &last_event_ms,
             &lag_ms,
+            health.missing_right.as_deref().unwrap_or(""),
         ];
         let reply = self.eval_at(&functions::WATCH_KEEP, &self.tenant_handle(&lease.tenant), &args).await?;
         match reply.status() {

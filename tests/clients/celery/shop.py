@@ -1,4 +1,7 @@
-"""A small real Celery application for the queue monitor to watch. BROKER and OPTIONS (JSON: transport options) say where."""
+"""A small real Celery application for the queue monitor to watch. BROKER and OPTIONS (JSON: transport options) say where.
+
+CONFIGURATION (JSON) has further settings of Celery.
+"""
 
 import json
 import os
@@ -18,6 +21,7 @@ app.conf.update(
     broker_transport_options=options,
     result_backend_transport_options={"global_keyprefix": prefix} if prefix else {},
     broker_connection_retry_on_startup=True,
+    **json.loads(os.environ.get("CONFIGURATION", "{}")),
 )
 
 

@@ -125,5 +125,6 @@ pub fn worker(name: &str, ms: i64, state: WorkerState) -> Observation {
         concurrency: None,
         queues: None,
         metadata: vec![("software".into(), "\"py-celery\"".into())],
+        is_found: false,
     }))
 }

@@ -84,7 +84,7 @@ async fn a_queue_is_published_when_it_changes() {
             name: "emails".into(),
             at_us: us,
             depth: Some(depth),
-            consumers: Some((consumers, ConsumersSource::Exact)),
+            consumers: Some((Some(consumers), ConsumersSource::Exact)),
         })
     };
     bench.observe(&[queue(1, 5, 2), queue(2, 5, 2), queue(3, 6, 2)]).await;

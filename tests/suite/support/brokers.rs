@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::{
     redis_server::Redis,
     sse::{EventStream, Seen},
-    world::{Client, bound_to_test, call, collect, free_port, until, until_within},
+    world::{Client, bound_to_test, call, collect, free_port, signal_to, until, until_within},
 };
 
 fn clients() -> PathBuf {
@@ -84,6 +84,16 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// SIGTERM; waits until it has ended by itself.
+    pub async fn terminate(&mut self) {
+        signal_to(self.child.id(), "-TERM");
+        until_within(PROGRAM_TIMEOUT, "it ends", || {
+            let ended = self.child.try_wait().unwrap().is_some();
+            async move { ended }
+        })
+        .await;
+    }
+
     /// Waits until it ends; returns its output as JSON.
     async fn printed(mut self, what: &str) -> Value {
         let mut ended = false;
@@ -114,10 +124,11 @@ impl Drop for Program {
     }
 }
 
-/// Celery's settings for a broker: URL and transport options.
+/// Celery's settings for a broker: URL, transport options, and configuration of its own.
 pub struct Celery {
     url: String,
     options: String,
+    configuration: String,
 }
 
 /// A job's end, by its framework's own account.
@@ -128,15 +139,25 @@ pub struct Fate {
 
 impl Celery {
     pub fn over(broker: &Broker, database: u32, options: Value) -> Self {
-        Self { url: broker.url(database), options: options.to_string() }
+        Self { url: broker.url(database), options: options.to_string(), configuration: "{}".into() }
     }
 
-    fn settings(&self) -> [(&str, &str); 2] {
-        [("BROKER", &self.url), ("OPTIONS", &self.options)]
+    /// The same with settings of Celery's own.
+    pub fn configured(self, configuration: &Value) -> Self {
+        Self { configuration: configuration.to_string(), ..self }
+    }
+
+    fn settings(&self) -> [(&str, &str); 3] {
+        [("BROKER", &self.url), ("OPTIONS", &self.options), ("CONFIGURATION", &self.configuration)]
     }
 
     /// Starts a worker: its pool and its queues.
     pub fn worker(&self, name: &str, pool: &str, queues: &str) -> Program {
+        self.worker_with(name, pool, queues, &[])
+    }
+
+    /// Starts a worker with further options.
+    pub fn worker_with(&self, name: &str, pool: &str, queues: &str, further: &[&str]) -> Program {
         let celery = clients().join(".venv/bin/celery");
         let name = format!("{name}@test");
         let args = [
@@ -157,7 +178,7 @@ impl Celery {
             "-l",
             "error",
         ];
-        Program::start(celery.to_str().unwrap(), &args, &self.settings())
+        Program::start(celery.to_str().unwrap(), &[&args[..], further].concat(), &self.settings())
     }
 
     /// Sends tasks that end in these ways, and waits until Celery has finished them.

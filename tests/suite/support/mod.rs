@@ -5,6 +5,7 @@ pub mod document;
 pub mod redis_server;
 pub mod reference_model;
 pub mod silent_proxy;
+pub mod slow_link;
 pub mod source;
 pub mod sse;
 pub mod store_bench;

@@ -35,13 +35,15 @@ closed_set! {
         NotAllowed = "not_allowed",
         /// It is Holdfast's own Redis.
         OwnRedis = "own_redis",
+        /// Holdfast's own Redis does not say who it is, so it cannot be told from this broker. The operator's log says why.
+        OwnRedisUnknown = "own_redis_unknown",
         /// The name has no address.
         Dns = "dns",
         /// Nobody listens there, or the network does not reach it.
         Refused = "refused",
         /// No answer in time.
         Timeout = "timeout",
-        /// The credentials are wrong, or lack the rights that watching needs.
+        /// The credentials are wrong, or lack a right that watching needs: `missingRight` names it.
         Auth = "auth",
         /// The certificate is not trusted for that name, or the server speaks no TLS.
         Tls = "tls",
@@ -51,6 +53,9 @@ closed_set! {
         TooLarge = "too_large",
         /// The connection broke.
         Broken = "broken",
+        /// It is watched, but sends no event, and its workers have another control exchange: name theirs in `controlExchange` and
+        /// `eventExchange`.
+        OtherExchanges = "other_exchanges",
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::{field_errors::FieldErrors, names, queue::Framework};
 
 /// Maximum of a broker's address, in bytes.
 const URL_BYTES: usize = 2_048;
-/// Maximum of a prefix or separator, in bytes.
+/// Maximum of a prefix, separator or exchange, in bytes.
 const PREFIX_BYTES: usize = 256;
 /// Maximum number of queues that a connection names.
 const MAX_QUEUES: usize = 200;
@@ -78,14 +78,23 @@ fn check_options(options: &ConnectionOptions, errors: &mut FieldErrors) {
         ("keyPrefix", &options.key_prefix),
         ("fanoutPrefix", &options.fanout_prefix),
         ("separator", &options.separator),
+        ("eventExchange", &options.event_exchange),
+        ("controlExchange", &options.control_exchange),
     ];
     for (field, text) in texts {
         if text.as_ref().is_some_and(|text| text.len() > PREFIX_BYTES || text.contains('\0')) {
             errors.add(field, format!("must have at most {PREFIX_BYTES} bytes, and no character NUL"));
         }
     }
-    if options.separator.as_ref().is_some_and(String::is_empty) {
-        errors.add("separator", "must not be empty");
+    let not_empty = [
+        ("separator", &options.separator),
+        ("eventExchange", &options.event_exchange),
+        ("controlExchange", &options.control_exchange),
+    ];
+    for (field, text) in not_empty {
+        if text.as_ref().is_some_and(String::is_empty) {
+            errors.add(field, "must not be empty");
+        }
     }
     if options.priority_steps.as_ref().is_some_and(|steps| steps.is_empty() || steps.len() > MAX_PRIORITY_STEPS) {
         errors.add("prioritySteps", format!("must have 1 to {MAX_PRIORITY_STEPS} steps"));
@@ -99,6 +108,8 @@ fn refuse_celery_options(options: &ConnectionOptions, errors: &mut FieldErrors) 
         ("fanoutPatterns", options.fanout_patterns.is_some()),
         ("prioritySteps", options.priority_steps.is_some()),
         ("separator", options.separator.is_some()),
+        ("eventExchange", options.event_exchange.is_some()),
+        ("controlExchange", options.control_exchange.is_some()),
     ];
     for (field, is_set) in celery_options {
         if is_set {
@@ -135,8 +146,11 @@ pub struct WatchHealth {
     pub last_event_ms: Option<i64>,
     /// Time from that event's happening to its being stored, in milliseconds.
     pub lag_ms: Option<i64>,
-    /// Why the broker cannot be watched now.
+    /// Why the broker cannot be watched now, or shows nothing.
     pub error: Option<BrokerError>,
+    /// ACL rule of a right that the broker's user lacks (`+sscan`): with [`BrokerError::Auth`] of one that watching needs, else of one without
+    /// which some numbers are unknown.
+    pub missing_right: Option<String>,
 }
 
 #[cfg(test)]
@@ -146,8 +160,11 @@ mod tests {
     #[test]
     fn options_of_celery_are_refused_for_other_frameworks() {
         let mut errors = FieldErrors::default();
-        let options =
-            ConnectionOptions { exact_consumers: true, separator: Some(":".into()), ..ConnectionOptions::default() };
+        let options = ConnectionOptions {
+            exact_consumers: true,
+            event_exchange: Some("ev".into()),
+            ..ConnectionOptions::default()
+        };
         let request = ConnectionRequest {
             name: Some("n".into()),
             framework: Some("bullmq".into()),
@@ -156,6 +173,19 @@ mod tests {
         };
         NewConnection::parse(request, &mut errors);
         let paths: Vec<_> = errors.finish(|| Some(())).unwrap_err().into_iter().map(|error| error.path).collect();
-        assert_eq!(paths, ["exactConsumers", "separator"]);
+        assert_eq!(paths, ["exactConsumers", "eventExchange"]);
+    }
+
+    #[test]
+    fn an_exchange_has_a_name() {
+        let mut errors = FieldErrors::default();
+        let options = ConnectionOptions {
+            event_exchange: Some(String::new()),
+            control_exchange: Some("x".repeat(PREFIX_BYTES + 1)),
+            ..ConnectionOptions::default()
+        };
+        check_options(&options, &mut errors);
+        let paths: Vec<_> = errors.finish(|| Some(())).unwrap_err().into_iter().map(|error| error.path).collect();
+        assert_eq!(paths, ["controlExchange", "eventExchange"]);
     }
 }

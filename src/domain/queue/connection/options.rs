@@ -10,6 +10,10 @@ const KOMBU_PRIORITY_STEPS: [u8; 4] = [0, 3, 6, 9];
 const KOMBU_SEPARATOR: &str = "\u{6}\u{16}";
 /// kombu's default `fanout_prefix`.
 const KOMBU_FANOUT_PREFIX: &str = "/{db}.";
+/// Celery's default `event_exchange`.
+const CELERY_EVENT_EXCHANGE: &str = "celeryev";
+/// Celery's default `control_exchange`.
+const CELERY_CONTROL_EXCHANGE: &str = "celery";
 /// BullMQ's default `prefix`.
 const BULLMQ_PREFIX: &str = "bull";
 
@@ -31,6 +35,10 @@ pub struct ConnectionOptions {
     pub priority_steps: Option<Vec<u8>>,
     /// kombu's `sep`.
     pub separator: Option<String>,
+    /// Celery's `event_exchange`.
+    pub event_exchange: Option<String>,
+    /// Celery's `control_exchange`.
+    pub control_exchange: Option<String>,
 }
 
 impl ConnectionOptions {
@@ -44,11 +52,29 @@ impl ConnectionOptions {
         }
     }
 
-    /// Prefix of a Celery broker's pub/sub channels in the database of that number.
+    /// Exchange to which Celery's events are published.
     #[must_use]
-    pub fn channel_prefix(&self, database: i64) -> String {
+    pub fn event_exchange(&self) -> &str {
+        self.event_exchange.as_deref().unwrap_or(CELERY_EVENT_EXCHANGE)
+    }
+
+    /// Exchange through which Celery's workers are controlled, a "pidbox" in kombu's words.
+    #[must_use]
+    pub fn pidbox(&self) -> String {
+        format!("{}.pidbox", self.control_exchange.as_deref().unwrap_or(CELERY_CONTROL_EXCHANGE))
+    }
+
+    /// Pub/sub channel of an exchange of a Celery broker, in the database of that number.
+    #[must_use]
+    pub fn channel(&self, database: i64, exchange: &str) -> String {
         let fanout_prefix = self.fanout_prefix.as_deref().unwrap_or(KOMBU_FANOUT_PREFIX);
-        format!("{}{}", self.prefix(Framework::Celery), fanout_prefix.replace("{db}", &database.to_string()))
+        format!("{}{}{exchange}", self.prefix(Framework::Celery), fanout_prefix.replace("{db}", &database.to_string()))
+    }
+
+    /// Key of the bindings of an exchange of a Celery broker.
+    #[must_use]
+    pub fn bindings_key(&self, exchange: &str) -> String {
+        format!("{}_kombu.binding.{exchange}", self.prefix(Framework::Celery))
     }
 
     /// Separator between a queue's name and its priority step, and between the parts of a binding.
@@ -80,15 +106,19 @@ mod tests {
     fn list_keys_and_channels_are_those_of_kombu() {
         let plain = ConnectionOptions::default();
         assert_eq!(plain.list_keys("q"), ["q", "q\u{6}\u{16}3", "q\u{6}\u{16}6", "q\u{6}\u{16}9"]);
-        assert_eq!(plain.channel_prefix(3), "/3.");
+        assert_eq!(plain.channel(3, plain.event_exchange()), "/3.celeryev");
+        assert_eq!(plain.bindings_key(&plain.pidbox()), "_kombu.binding.celery.pidbox");
         let custom = ConnectionOptions {
             key_prefix: Some("acme:".into()),
             fanout_prefix: Some(String::new()),
             priority_steps: Some(vec![1, 5]),
             separator: Some(":".into()),
+            event_exchange: Some("shop.ev".into()),
+            control_exchange: Some("shop".into()),
             ..ConnectionOptions::default()
         };
         assert_eq!(custom.list_keys("q"), ["acme:q:1", "acme:q:5", "acme:q"]);
-        assert_eq!(custom.channel_prefix(0), "acme:");
+        assert_eq!(custom.channel(0, custom.event_exchange()), "acme:shop.ev");
+        assert_eq!(custom.bindings_key(&custom.pidbox()), "acme:_kombu.binding.shop.pidbox");
     }
 }

@@ -258,6 +258,7 @@ fn parse_worker(worker: IngestWorker, at_us: Option<i64>, fields: &mut Fields<'_
         concurrency: worker.concurrency,
         queues: worker.queues.map(|queues| queues.0),
         metadata: metadata?,
+        is_found: false,
     })))
 }
 
@@ -267,7 +268,7 @@ fn parse_queue(queue: IngestQueue, at_us: Option<i64>, fields: &mut Fields<'_>) 
         name: name?,
         at_us: at_us?,
         depth: queue.depth.map(Into::into),
-        consumers: queue.consumers.map(|count| (count, ConsumersSource::Pushed)),
+        consumers: queue.consumers.map(|count| (Some(count), ConsumersSource::Pushed)),
     }))
 }
 

@@ -20,7 +20,7 @@ impl Packed {
         self
     }
 
-    fn present(mut self) -> Self {
+    pub(super) fn present(mut self) -> Self {
         rmp::encode::write_bool(&mut self.0, true).unwrap();
         self
     }

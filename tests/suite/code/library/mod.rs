@@ -82,7 +82,7 @@ fn small_arguments() -> Vec<(&'static str, bool, Vec<Vec<u8>>)> {
         ("tenant_read", false, texts(&["k:x"])),
         ("tenant_update", false, texts(&["Free", "", "t", "PUBLISH", channel, "", "", "", "", ""])),
         ("usage", true, texts(&[])),
-        ("watch_keep", false, texts(&[connection, "1", "6000", "", "0", "0", ""])),
+        ("watch_keep", false, texts(&[connection, "1", "6000", "", "0", "0", "", ""])),
         ("watch_look", false, texts(&[connection])),
         ("watch_take", false, texts(&[connection, "replica", "6000"])),
         ("worker_list", true, texts(&["0", "10"])),

@@ -21,11 +21,11 @@ fn who_lost_the_lease_or_has_used_up_the_day_changes_nothing() {
         let [Item::Int(left_ms), Item::Int(-1)] = available(monitor)[..] else { panic!("it is held") };
         assert!((1..=6_000).contains(&left_ms));
         assert_eq!(monitor.core.ask("watch_take", &[CONNECTION, "other", "6000"]).word, "HELD");
-        assert_eq!(monitor.core.ask("watch_keep", &[CONNECTION, "1", "0", "", "0", "0", ""]).word, "OK");
+        assert_eq!(monitor.core.ask("watch_keep", &[CONNECTION, "1", "0", "", "0", "0", "", ""]).word, "OK");
         assert_eq!(available(monitor)[0], Item::Int(0), "it was given back");
         let taken = monitor.core.ask("watch_take", &[CONNECTION, "other", "6000"]);
         assert_eq!((taken.items[0].int(), &taken.items[3]), (2, &Item::True));
-        assert_eq!(monitor.core.ask("watch_keep", &[CONNECTION, "1", "6000", "", "0", "0", ""]).word, "LOST");
+        assert_eq!(monitor.core.ask("watch_keep", &[CONNECTION, "1", "6000", "", "0", "0", "", ""]).word, "LOST");
         let before = server.ask::<i64>("HLEN hf:{1}:t:jobs");
         assert_eq!(monitor.observe(WATCHED, &[job("c", NOON_US, QUEUED)]).word, "OUTDATED");
         assert_eq!(server.ask::<i64>("HLEN hf:{1}:t:jobs"), before);

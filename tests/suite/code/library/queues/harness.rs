@@ -90,6 +90,27 @@ pub(super) fn worker(name: &str, at_us: i64, state: i64, pid: i64, interval_s: O
     }
 }
 
+/// What a watcher found of a worker: its state, and the one queue that it named.
+pub(super) fn found(name: &str, at_us: i64, state: i64, queue: Option<&str>) -> Vec<u8> {
+    let packed = Packed::default().array(13).text("W").bytes(&job_id(name)).text(name).int(at_us).int(state).text(name);
+    let packed = packed.absent().absent().absent().absent();
+    let packed = match queue {
+        Some(queue) => packed.array(1).text(queue),
+        None => packed.absent(),
+    };
+    packed.absent().present().0
+}
+
+/// An observation of a queue whose consumers are not known: `exact` is the source that was asked.
+pub(super) fn unknown_consumers(name: &str, at_us: i64) -> Vec<u8> {
+    Packed::default().array(7).text("Q").absent().text(name).int(at_us).absent().absent().int(1).0
+}
+
+/// An observation of a queue's consumers, and how they are known.
+pub(super) fn consumers(name: &str, at_us: i64, count: i64, source: i64) -> Vec<u8> {
+    Packed::default().array(7).text("Q").absent().text(name).int(at_us).absent().int(count).int(source).0
+}
+
 pub(super) fn queue(name: &str, at_us: i64, depth: i64) -> Vec<u8> {
     Packed::default().array(7).text("Q").absent().text(name).int(at_us).int(depth).absent().absent().0
 }

@@ -1,8 +1,8 @@
 //! Workers, queues, and the clocks of others.
 
 use super::harness::{
-    ACTIVE, BYTES, CREATED_MS, JobSeen, Monitor, NOON_US, OFFLINE, ONLINE, QUEUED, WATCHED, each_way, job, queue,
-    worker,
+    ACTIVE, BYTES, CREATED_MS, JobSeen, Monitor, NOON_US, OFFLINE, ONLINE, PUSHED, QUEUED, WATCHED, consumers,
+    each_way, found, job, queue, unknown_consumers, worker,
 };
 use crate::code::library::core::{Item, key, unpacked};
 
@@ -101,5 +101,67 @@ fn a_worker_without_heartbeats_is_known_by_its_jobs() {
         // One with heartbeats ends by these, whatever its jobs say.
         monitor.store(WATCHED, &[worker("w", now_us + 1, OFFLINE, 1, None), by("w", now_us + 2).packed()]);
         assert_eq!(monitor.worker("w")[4].int(), OFFLINE);
+    });
+}
+
+#[test]
+fn what_the_watcher_found_counts_where_a_worker_has_no_heartbeats() {
+    each_way(|monitor, _| {
+        let now_us = monitor.observe(WATCHED, &[found("w", NOON_US, ONLINE, Some("emails"))]).now_us;
+        let row = monitor.worker("w");
+        assert_eq!((row[4].int(), row[11].array()), (ONLINE, &["emails".into()][..]));
+        let kinds =
+            |changes: Vec<Vec<Item>>| changes.iter().map(|change| change[0].text().to_owned()).collect::<String>();
+        assert_eq!(kinds(monitor.published()), "sb");
+        // It stays for as long as one that is known by its jobs, and until its binding is gone.
+        monitor.age("beats", 59_000);
+        assert_eq!(monitor.maintain(), 0);
+        assert_eq!(monitor.store(WATCHED, &[found("w", NOON_US + 1, OFFLINE, None)]), (1, 0));
+        assert_eq!(monitor.worker("w")[4].int(), OFFLINE);
+        assert_eq!(kinds(monitor.published()), "s");
+        assert_eq!(monitor.store(WATCHED, &[found("w", NOON_US + 2, OFFLINE, None)]), (0, 1));
+        // It comes back, by a job here. One that nobody knew is not gone.
+        let by = JobSeen { name: "a", at_us: now_us, state: Some(ACTIVE), worker: Some("w"), ..JobSeen::default() };
+        monitor.store(WATCHED, &[by.packed(), found("nobody", now_us, OFFLINE, None)]);
+        assert_eq!(monitor.worker("w")[4].int(), ONLINE);
+        assert_eq!(monitor.core.ask_as_caller("worker_list", &["0", "10"]).items.len(), 2, "a page's cursor, and w");
+
+        // The heartbeats of one that has them say more; but its answer has its queues.
+        let beats = [worker("beats", now_us, ONLINE, 1, None), found("beats", now_us + 1, OFFLINE, Some("prio"))];
+        monitor.store(WATCHED, &beats);
+        let row = monitor.worker("beats");
+        assert_eq!((row[4].int(), row[11].array()), (ONLINE, &["prio".into()][..]));
+        // When it fell silent it may have been started anew without: what comes later than its end counts, and nothing before.
+        monitor.age("beats", 10_000);
+        monitor.maintain();
+        assert_eq!(monitor.worker("beats")[4].int(), OFFLINE);
+        monitor.store(WATCHED, &[found("beats", now_us + 5_000_000, ONLINE, None)]);
+        assert_eq!(monitor.worker("beats")[4].int(), OFFLINE);
+        monitor.store(WATCHED, &[found("beats", now_us + 15_000_000, ONLINE, None)]);
+        assert_eq!(monitor.worker("beats")[4].int(), ONLINE);
+    });
+}
+
+#[test]
+fn the_consumers_of_a_queue_are_unknown_when_who_was_asked_does_not_know() {
+    each_way(|monitor, _| {
+        let (exact, pushed) = (1, 3);
+        let known = |monitor: &mut Monitor| {
+            let queues = monitor.core.ask_as_caller("queue_list", &["0", "10"]);
+            let row = unpacked(queues.items[1].bytes())[0].array().to_vec();
+            (row[3].clone(), row[4].clone(), row[5].clone())
+        };
+        monitor.store(WATCHED, &[queue("q", NOON_US, 4), consumers("q", NOON_US + 1, 2, exact)]);
+        assert_eq!(known(monitor), (Item::Int(4), Item::Int(2), Item::Int(exact)));
+        monitor.store(WATCHED, &[queue("q", NOON_US + 2, 4)]);
+        assert_eq!(known(monitor).1, Item::Int(2), "nobody looked");
+        monitor.published();
+        monitor.store(WATCHED, &[unknown_consumers("q", NOON_US + 3)]);
+        assert_eq!(known(monitor), (Item::Int(4), Item::Absent, Item::Absent));
+        assert_eq!(monitor.published()[0][3], Item::Absent, "it is told");
+        // What a client says stands beside a watch that does not know.
+        monitor.store(PUSHED, &[consumers("q", NOON_US + 4, 7, pushed)]);
+        monitor.store(WATCHED, &[unknown_consumers("q", NOON_US + 5)]);
+        assert_eq!(known(monitor).1, Item::Int(7));
     });
 }

@@ -55,7 +55,16 @@ export function NewConnection({
 }
 
 /** What the form's fields are called in the API, so that its faults find them. */
-type FieldName = 'name' | 'brokerUrl' | 'queues' | 'keyPrefix' | 'fanoutPrefix' | 'prioritySteps' | 'separator';
+type FieldName =
+  | 'name'
+  | 'brokerUrl'
+  | 'queues'
+  | 'keyPrefix'
+  | 'fanoutPrefix'
+  | 'prioritySteps'
+  | 'separator'
+  | 'eventExchange'
+  | 'controlExchange';
 
 function Form({ onCancel, onMade }: { onCancel: () => void; onMade: (made: Made) => void }): JSX.Element {
   const form = useRef<HTMLFormElement>(null);
@@ -168,6 +177,18 @@ function Form({ onCancel, onMade }: { onCancel: () => void; onMade: (made: Made)
                     hint="Numbers with commas between them. Empty: 0, 3, 6, 9"
                   />
                   <Input name="separator" label="sep" fault={faultOf('separator')} />
+                  <Input
+                    name="eventExchange"
+                    label="event_exchange"
+                    fault={faultOf('eventExchange')}
+                    hint="Of Celery's configuration. Empty: celeryev"
+                  />
+                  <Input
+                    name="controlExchange"
+                    label="control_exchange"
+                    fault={faultOf('controlExchange')}
+                    hint="Of Celery's configuration. Empty: celery"
+                  />
                 </>
               )}
             </div>
@@ -199,6 +220,8 @@ const FIELD_NAMES: readonly FieldName[] = [
   'fanoutPrefix',
   'prioritySteps',
   'separator',
+  'eventExchange',
+  'controlExchange',
 ];
 
 const ADDRESS_HINT = `redis://user:password@host:port/database. It is stored encrypted, and never shown again. The operator of this service \
@@ -222,7 +245,9 @@ function bodyOf(data: FormData, framework: string, isWatched: boolean): Record<s
   else if (text('fanoutPrefix') !== '') body.fanoutPrefix = text('fanoutPrefix');
   if (data.has('noFanoutPatterns')) body.fanoutPatterns = false;
   if (list('prioritySteps').length > 0) body.prioritySteps = list('prioritySteps').map(Number);
-  if (text('separator') !== '') body.separator = text('separator');
+  for (const name of ['separator', 'eventExchange', 'controlExchange']) {
+    if (text(name) !== '') body[name] = text(name);
+  }
   return body;
 }
 

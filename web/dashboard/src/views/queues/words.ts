@@ -35,6 +35,8 @@ const BROKER_ERRORS: Record<Shape<'BrokerError'>, string> = {
     'The address of the broker cannot be used: it is malformed, or was stored under a secret key that is gone. Make the connection anew.',
   not_allowed: 'The operator of this service does not allow that broker. HOLDFAST_BROKER_HOSTS names those that are.',
   own_redis: 'That is the Redis of this service itself, and no broker.',
+  own_redis_unknown:
+    'The Redis of this service does not say who it is, so it cannot be told from that broker. The operator has to mend it: its user needs +info.',
   dns: 'The name of the broker has no address.',
   refused: 'Nobody listens at that address, or the network does not reach it.',
   timeout: 'The broker does not answer in time.',
@@ -43,6 +45,8 @@ const BROKER_ERRORS: Record<Shape<'BrokerError'>, string> = {
   protocol: 'What answers there is no Redis that can be watched.',
   too_large: 'The broker sent a reply or message of more than 8 MiB, which is more than is read.',
   broken: 'The connection to the broker broke. It is tried again.',
+  other_exchanges:
+    'No event comes, and the workers there have another control exchange. Make the connection anew with their event_exchange and control_exchange.',
 };
 
 export interface Health {
@@ -55,7 +59,16 @@ export interface Health {
 export function healthOf({ health }: Connection): Health {
   if (!health)
     return { tone: 'plain', label: 'Pushed to', advice: 'No broker is watched: workers send what happens, with the ingest key.' };
+  if (health.error === 'other_exchanges') return { tone: 'bad', label: 'Shows nothing', advice: BROKER_ERRORS[health.error] };
+  if (health.error === 'auth' && health.missingRight)
+    return { tone: 'bad', label: 'Not reached', advice: `The broker's user lacks a right. Its ACL rule would be ${health.missingRight}` };
   if (health.error) return { tone: 'bad', label: 'Not reached', advice: BROKER_ERRORS[health.error] };
+  if (health.connectedSince && health.missingRight)
+    return {
+      tone: 'good',
+      label: 'Watched',
+      advice: `Without the ACL rule ${health.missingRight} of the broker's user, numbers of consumers are inferred or unknown.`,
+    };
   if (health.connectedSince) return { tone: 'good', label: 'Watched', advice: null };
   if (health.watched) return { tone: 'warn', label: 'Connecting', advice: 'A replica is about to connect to the broker.' };
   return { tone: 'warn', label: 'Waiting', advice: 'No replica watches it yet. One does within 10 s.' };
