@@ -23,7 +23,7 @@ use crate::{
         pagination::{ListQuery, PageSizes},
         response::{Answer, stamped},
     },
-    store::{Caller, Page, PageCursor, Stamped, Store},
+    store::{Caller, PageCursor, ReservationPage, Stamped, Store},
 };
 
 /// The default does not count here: without a limit the whole list is streamed.
