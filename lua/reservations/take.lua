@@ -315,10 +315,13 @@ local function take_placed(name, token, tail, ttl_ms, quantity, ...)
     emit(RESERVED, false, term, rest, physical, asking and asking.extra)
   end
   answered = answered + 1
+  answers[answered] = '\161A' .. at .. term .. place .. text_head(physical) .. physical
   if waiting_count > 0 then
     note_taken(requester)
+    if not asking and not group_at then
+      tickets.serve_shown({ { name, token, tail, ttl_ms, quantity } }, answers[answered], { { physical, token } })
+    end
   end
-  answers[answered] = '\161A' .. at .. term .. place .. text_head(physical) .. physical
   return 'ACQUIRED', physical, packed
 end
 

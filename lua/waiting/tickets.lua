@@ -326,6 +326,14 @@ function tickets.claim_shown(method, items)
   end
 end
 
+-- Who waits for an item has got it by asking anew without waiting: that serves the ticket, and the answer shows it.
+function tickets.serve_shown(items, answers, held)
+  local t = tickets.find(tickets.wish(false, items))
+  if t and t.status == 'W' then
+    tickets.plan_grant(t, answers, held)
+  end
+end
+
 -- It ends without what it waited for. `by`: who ended it, packed; FALSE: nobody. `reason`: a sentence, or nil.
 function tickets.finish(t, status, by, reason)
   if t.status == 'W' then

@@ -241,14 +241,12 @@ impl Feed {
     }
 
     /// Holds a call back until none of its tickets waits any more. Its client may go meanwhile: the tickets keep their places for as long as they
-    /// live.
-    ///
-    /// # Errors
-    /// As [`StoreError`] says, where it cannot be found out whether they wait.
-    pub async fn hold(&self, store: &Store, caller: &Caller, tickets: &[TicketId]) -> Result<(), StoreError> {
+    /// live. An outage of Redis is waited out.
+    pub async fn hold(&self, store: &Store, caller: &Caller, tickets: &[TicketId]) {
         let tenant_handle = caller.tenant_handle();
-        self.hub.subscribe(tenant_handle).await?;
-        holds::hold(&self.hub.holds, store, tenant_handle.tenant(), tickets).await
+        // Boxed, since it is over soon, and the call is held for long.
+        let subscribed = Box::pin(self.hub.subscribe(tenant_handle));
+        holds::hold(&self.hub.holds, store, tenant_handle.tenant(), tickets, subscribed).await;
     }
 
     /// Waits, once the streams have ended, until Redis has released their slots; 1 s at most, since the slots expire by

@@ -1,12 +1,14 @@
 //! The extractor of the application's state, and the groups of operations in the document.
 
-use std::sync::Arc;
-
 use poem::{Request, RequestBody};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Tags};
 
 use crate::{
-    http::{App, pipeline::context::app, wire::error::ApiError},
+    http::{
+        App,
+        pipeline::context::{LateResponse, RequestContext, context},
+        wire::error::ApiError,
+    },
     store::Store,
 };
 
@@ -37,17 +39,29 @@ pub(super) enum Tag {
 }
 
 /// Extractor of the application's state; not a parameter of the API.
-pub(super) struct AppState(Arc<App>);
+#[derive(Clone)]
+pub(super) struct AppState(RequestContext);
 
 impl AppState {
     /// The application of this runtime.
     pub(super) fn app(&self) -> &App {
-        &self.0
+        self.0.app()
     }
 
     /// The store of this runtime.
     pub(super) fn store(&self) -> &Store {
-        &self.0.store
+        &self.app().store
+    }
+
+    /// Has another response made once the route has answered.
+    pub(super) fn respond_later(&self, response: LateResponse) {
+        self.0.respond_later(response);
+    }
+
+    /// Records before its answer that this call was admitted. It matters where the answer comes late: until then the connection counts against its
+    /// address as one without a credential.
+    pub(super) fn prove_connection(&self) {
+        self.0.prove_connection();
     }
 }
 
@@ -58,6 +72,6 @@ impl<'a> ApiExtractor<'a> for AppState {
     type ParamRawType = ();
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        app(request).cloned().map(Self).map_err(|error: ApiError| error.into())
+        context(request).cloned().map(Self).map_err(|error: ApiError| error.into())
     }
 }

@@ -1,67 +1,111 @@
 //! What a request carries on its way through the pipeline, and how a handler gets at it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use poem::{Request, http::HeaderValue};
+use futures_util::future::BoxFuture;
+use poem::{PathPattern, Request, Response, http::HeaderValue};
 
 use crate::{
     http::{
         App,
+        server::Place,
         wire::error::{ApiError, Code},
     },
     limits::BodyShare,
     store::Caller,
+    sync::lock,
 };
+
+/// A response that is made once the route's own work is over.
+pub(in crate::http) type LateResponse = BoxFuture<'static, poem::Result<Response>>;
 
 /// Context of one request. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct RequestContext {
+pub(in crate::http) struct RequestContext(Arc<Context>);
+
+struct Context {
     app: Arc<App>,
     /// The request's id.
     id: HeaderValue,
-    found: Arc<Found>,
-}
-
-/// What is found out about a request while it is handled.
-#[derive(Default)]
-struct Found {
+    /// The place of its connection; `None` where it is served for health checks alone.
+    place: Option<Arc<Place>>,
     /// The caller, once it was authenticated.
     admitted: OnceLock<Caller>,
     /// The share of its body in the replica's memory, held until the request is answered.
     body: OnceLock<BodyShare>,
+    /// What takes the place of the route's answer.
+    late: Mutex<Option<LateResponse>>,
 }
 
 impl RequestContext {
-    pub(super) fn new(app: Arc<App>, id: HeaderValue) -> Self {
-        Self { app, id, found: Arc::default() }
+    pub(super) fn new(app: Arc<App>, id: HeaderValue, place: Option<Arc<Place>>) -> Self {
+        let (admitted, body, late) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        Self(Arc::new(Context { app, id, place, admitted, body, late }))
+    }
+
+    /// The application that the request runs on.
+    pub(in crate::http) fn app(&self) -> &Arc<App> {
+        &self.0.app
+    }
+
+    /// Records that a call on the request's connection was admitted: the connection counts against its address no longer.
+    pub(in crate::http) fn prove_connection(&self) {
+        if let Some(place) = &self.0.place {
+            place.prove();
+        }
+    }
+
+    /// Has another response made once the route has answered.
+    pub(in crate::http) fn respond_later(&self, response: LateResponse) {
+        *lock(&self.0.late) = Some(response);
+    }
+
+    /// What takes the place of a route's answer, if something does; counted under the same route.
+    pub(super) fn late(&self, answered: &poem::Result<Response>) -> Option<LateResponse> {
+        let late = lock(&self.0.late).take()?;
+        let pattern = answered.as_ref().ok().and_then(|response| response.data::<PathPattern>().cloned());
+        Some(Box::pin(async move {
+            let mut result = late.await;
+            match (pattern, &mut result) {
+                (Some(pattern), Ok(response)) => response.set_data(pattern),
+                (Some(pattern), Err(error)) => error.set_data(pattern),
+                (None, _) => {}
+            }
+            result
+        }))
     }
 
     pub(super) fn id(&self) -> &HeaderValue {
-        &self.id
+        &self.0.id
     }
 
     /// The caller that was admitted while the request was handled, if one was.
     pub(super) fn admitted(&self) -> Option<&Caller> {
-        self.found.admitted.get()
+        self.0.admitted.get()
     }
+}
+
+/// A request's context.
+///
+/// # Errors
+/// An internal error where the request did not come through the pipeline.
+pub(in crate::http) fn context(request: &Request) -> Result<&RequestContext, ApiError> {
+    request.data().ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))
 }
 
 /// The application that a request runs on.
 ///
 /// # Errors
-/// An internal error where the request did not come through the pipeline.
+/// As [`context`].
 pub(in crate::http) fn app(request: &Request) -> Result<&Arc<App>, ApiError> {
-    request
-        .data::<RequestContext>()
-        .map(|context| &context.app)
-        .ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))
+    context(request).map(RequestContext::app)
 }
 
 /// Records a request's caller, whose rate the response's headers show.
 pub(in crate::http) fn set_admitted(request: &Request, caller: &Caller) {
     if let Some(context) = request.data::<RequestContext>() {
         // Set once: one credential decides a request.
-        let _ = context.found.admitted.set(caller.clone());
+        let _ = context.0.admitted.set(caller.clone());
     }
 }
 
@@ -74,6 +118,6 @@ pub(in crate::http) fn admitted(request: &Request) -> Option<&Caller> {
 pub(in crate::http) fn hold_body(request: &Request, share: BodyShare) {
     if let Some(context) = request.data::<RequestContext>() {
         // Set once: a request has one body.
-        let _ = context.found.body.set(share);
+        let _ = context.0.body.set(share);
     }
 }

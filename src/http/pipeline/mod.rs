@@ -23,6 +23,7 @@ use poem::{
 use crate::http::{
     App,
     pipeline::{access_log::AccessLog, context::RequestContext, cors::CrossOrigin},
+    server::Place,
     wire::error::{ApiError, Code},
 };
 
@@ -44,16 +45,17 @@ impl Pipeline {
         Self { has_hsts: app.config.is_https(), app: Arc::new(app), routes }
     }
 
-    /// Serves one request, from its head to the headers of its response; whether its caller proved a credential.
-    pub(in crate::http) async fn serve(&self, request: Request) -> (Response, bool) {
-        let (mut response, is_proved) = self.respond(request).await;
+    /// Serves one request, from its head to the headers of its response; whether its caller proved a credential. `place` is its connection's: a
+    /// call that is held back proves it before it is answered.
+    pub(in crate::http) async fn serve(&self, request: Request, place: Option<Arc<Place>>) -> (Response, bool) {
+        let (mut response, is_proved) = self.respond(request, place).await;
         if self.has_hsts {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
         }
         (response, is_proved)
     }
 
-    async fn respond(&self, mut request: Request) -> (Response, bool) {
+    async fn respond(&self, mut request: Request, place: Option<Arc<Place>>) -> (Response, bool) {
         let log = AccessLog::begin(&request);
         if let Some(refusal) = request_head::refuse_too_large(request.headers()) {
             return (log.end(refusal), false);
@@ -63,9 +65,13 @@ impl Pipeline {
         if let Some(response) = origin.preflight(&request) {
             return (log.end(origin.add_headers(response)), false);
         }
-        let context = RequestContext::new(self.app.clone(), log.id().clone());
+        let context = RequestContext::new(self.app.clone(), log.id().clone(), place);
         request.set_data(context.clone());
-        let mut response = error_mapping::to_response(self.routes.call(request).await, log.method(), log.path());
+        let mut answered = self.routes.call(request).await;
+        if let Some(late) = context.late(&answered) {
+            answered = late.await;
+        }
+        let mut response = error_mapping::to_response(answered, log.method(), log.path());
         if let Some(caller) = context.admitted() {
             rate_limit_headers::add(response.headers_mut(), caller);
         }
@@ -76,7 +82,7 @@ impl Pipeline {
     /// Serves a request on a connection for which there was no place: health checks alone.
     pub(in crate::http) async fn serve_health_only(&self, request: Request) -> (Response, bool) {
         if HEALTH_PATHS.contains(&request.uri().path()) {
-            return self.serve(request).await;
+            return self.serve(request, None).await;
         }
         let (log, version) = (AccessLog::begin(&request), request.version());
         let message =
@@ -103,8 +109,12 @@ pub(in crate::http) async fn serve_within(
     let context = outer.data::<RequestContext>().cloned();
     let context = context.ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))?;
     let log = AccessLog::begin_as(context.id().clone(), &request);
-    request.set_data(context);
-    match routes.call(request).await {
+    request.set_data(context.clone());
+    let mut answered = routes.call(request).await;
+    if let Some(late) = context.late(&answered) {
+        answered = late.await;
+    }
+    match answered {
         Ok(response) => Ok(log.end(response)),
         Err(error) => {
             let pattern = error.data::<PathPattern>().cloned();

@@ -39,7 +39,9 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
         HeaderValue::from_str(Uuid::new_v4().hyphenated().encode_lower(&mut text))
             .unwrap_or(HeaderValue::from_static("none"))
     };
-    headers.get(&REQUEST_ID).filter(is_plain).cloned().unwrap_or_else(random)
+    // A copy: a part of the head would keep the connection's buffer for as long as the request takes.
+    let copy = |id: &HeaderValue| HeaderValue::from_bytes(id.as_bytes()).ok();
+    headers.get(&REQUEST_ID).filter(is_plain).and_then(copy).unwrap_or_else(random)
 }
 
 /// Adds the headers that every response has: the request id, and security headers.

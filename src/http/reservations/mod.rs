@@ -18,7 +18,7 @@ use crate::{
         access::Tenant,
         field_errors::FieldErrors,
         names,
-        reservation::{MAX_BATCH, ReleaseRequest, ReserveOutcome, batch},
+        reservation::{MAX_BATCH, ReleaseRequest, ReserveOutcome, ReserveRequest, batch},
     },
     http::{
         app_state::{AppState, Tag},
@@ -35,13 +35,22 @@ use crate::{
         },
         wire::{
             error::{ApiError, Code},
+            held::Held,
             outcome::{answer, with_tokens},
             request::{Body, Items},
             response::Answer,
         },
     },
-    store::{Caller, Store, StoreError},
+    store::{Caller, Stamped, Store, StoreError},
 };
+
+/// The answer of a reserve.
+fn results(requests: Vec<ReserveRequest>, outcomes: Stamped<Vec<ReserveOutcome>>) -> Answer<Vec<ReserveResult>> {
+    Answer(outcomes.map(|outcomes| {
+        let items = requests.into_iter().zip(outcomes);
+        items.map(|(request, outcome)| ReserveResult::of(request.resource, request.requester, outcome)).collect()
+    }))
+}
 
 pub(in crate::http) struct Reservations;
 
@@ -60,7 +69,7 @@ impl Reservations {
         /// Seconds for which the answer may be held back until nothing in it waits any more, 0 to 60.
         hold: Query<Option<i64>>,
         body: Items<ReserveItem>,
-    ) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
+    ) -> Result<Held<Vec<ReserveResult>>, ApiError> {
         let hold = hold_time(hold.0)?;
         let requests = batch(body.0.0, ReserveItem::parse).map_err(ApiError::validation)?;
         let stamped = app_state.store().reserve(&caller.0, &requests).await.map_err(|error| {
@@ -73,18 +82,13 @@ impl Reservations {
             )
         })?;
         let outcomes = with_tokens(stamped, &caller.0, std::iter::empty())?;
-        // Boxed, since it is rare: every call would carry the size of its future.
         let is_held =
             !hold.is_zero() && outcomes.answer.iter().any(|outcome| matches!(outcome, ReserveOutcome::Waiting(_)));
-        let outcomes = if is_held {
-            Box::pin(held_items(app_state.app(), &caller.0, &requests, outcomes, hold)).await?
-        } else {
-            outcomes
-        };
-        Ok(Answer(outcomes.map(|outcomes| {
-            let items = requests.into_iter().zip(outcomes);
-            items.map(|(request, outcome)| ReserveResult::of(request.resource, request.requester, outcome)).collect()
-        })))
+        if is_held {
+            let answer = held_items(app_state.clone(), caller.0, requests, outcomes, hold);
+            return Ok(Held::later(&app_state, answer));
+        }
+        Ok(Held::Now(results(requests, outcomes)))
     }
 
     /// Give reservations back.

@@ -20,19 +20,19 @@ use crate::{
         waiting::{MAX_HOLD_S, Place, Ticket, TicketId, TicketStatus, Wish},
     },
     http::{
-        App,
         app_state::{AppState, Tag},
         auth::{Authorized, Read, Write},
-        reservations::{reserve::ReserveResult, transactions::TransactionResult},
+        reservations::{reserve::ReserveResult, results, transactions::TransactionResult},
         wire::{
             error::{ApiError, Code},
+            held::Held,
             outcome::with_tokens,
             pagination::{ListQuery, PageSizes},
             response::Answer,
             word::Word,
         },
     },
-    store::{Caller, CancelOutcome, PageCursor, Stamped, WaitingTicket},
+    store::{Caller, CancelOutcome, PageCursor, Stamped, Store, WaitingTicket},
 };
 
 const PAGE_SIZES: PageSizes = PageSizes { default: 100, max: MAX_BATCH };
@@ -53,18 +53,14 @@ impl Tickets {
         ticket: Path<String>,
         /// Seconds for which the answer may be held back, 0 to 60.
         hold: Query<Option<i64>>,
-    ) -> Result<Answer<TicketResult>, ApiError> {
+    ) -> Result<Held<TicketResult>, ApiError> {
         let (id, hold) = (ticket_id(&ticket.0)?, hold_time(hold.0)?);
-        let store = app_state.store();
-        let mut found = store.ticket(&caller.0, id, 1).await?;
+        let found = app_state.store().ticket(&caller.0, id, 1).await?;
         let waits = found.answer.as_ref().is_some_and(|ticket| ticket.status == TicketStatus::Waiting);
-        if waits && !hold.is_zero() {
-            hold_for(app_state.app(), &caller.0, &[id], hold).await;
-            found = store.ticket(&caller.0, id, 0).await?;
+        if !waits || hold.is_zero() {
+            return shown(found).map(Held::Now);
         }
-        let (now_us, ticket) = (found.now_us, found.answer.clone());
-        let ticket = ticket.ok_or_else(|| ApiError::not_found("ticket").at(now_us))?;
-        Ok(Answer(found.map(|_| TicketResult::of(ticket, now_us))))
+        Ok(Held::later(&app_state, held_ticket(app_state.clone(), caller.0, id, hold)))
     }
 
     /// Wait no longer. What was granted and not yet seen is given back; what was seen is a 409: give it back with its token.
@@ -122,6 +118,26 @@ impl Tickets {
     }
 }
 
+/// Holds a ticket's answer back.
+async fn held_ticket(
+    app_state: AppState,
+    caller: Caller,
+    id: TicketId,
+    time: Duration,
+) -> Result<Answer<TicketResult>, ApiError> {
+    hold_for(&app_state, &caller, &[id], time).await;
+    shown(Box::pin(app_state.store().ticket(&caller, id, 0)).await?)
+}
+
+/// The answer that shows a ticket.
+fn shown(found: Stamped<Option<Ticket>>) -> Result<Answer<TicketResult>, ApiError> {
+    let now_us = found.now_us;
+    let shown = found.try_map(|ticket| {
+        ticket.map(|ticket| TicketResult::of(ticket, now_us)).ok_or_else(|| ApiError::not_found("ticket").at(now_us))
+    });
+    shown.map(Answer)
+}
+
 fn ticket_id(text: &str) -> Result<TicketId, ApiError> {
     TicketId::parse(text).ok_or_else(|| ApiError::not_found("ticket"))
 }
@@ -138,14 +154,12 @@ pub(super) fn hold_time(seconds: Option<i64>) -> Result<Duration, ApiError> {
 }
 
 /// Waits until none of these tickets waits any more, the time is over, or the replica drains: then the client goes on at another.
-async fn hold_for(app: &App, caller: &Caller, tickets: &[TicketId], time: Duration) {
+async fn hold_for(app_state: &AppState, caller: &Caller, tickets: &[TicketId], time: Duration) {
+    app_state.prove_connection();
+    let app = app_state.app();
     let held = tokio::time::timeout(time, app.feed.hold(&app.store, caller, tickets));
-    tokio::select! {
-        () = app.replica.drain.cancelled() => {}
-        held = held => if let Ok(Err(error)) = held {
-            tracing::debug!(%error, "a call is not held");
-        }
-    }
+    // A hold whose time is over is answered as one that was served: by what its tickets say then.
+    let _ = app.replica.drain.run_until_cancelled(held).await;
 }
 
 /// The place of a ticket by now, in the way of which is what was before.
@@ -162,80 +176,97 @@ fn place_now(before: Place, ticket: &Ticket) -> Place {
 
 /// Holds a reserve back: of each item that waits, the outcome that comes of it within the time.
 pub(super) async fn held_items(
-    app: &App,
-    caller: &Caller,
-    requests: &[ReserveRequest],
-    stamped: Stamped<Vec<ReserveOutcome>>,
+    app_state: AppState,
+    caller: Caller,
+    requests: Vec<ReserveRequest>,
+    outcomes: Stamped<Vec<ReserveOutcome>>,
     time: Duration,
-) -> Result<Stamped<Vec<ReserveOutcome>>, ApiError> {
-    let Stamped { mut now_us, mut position, answer: mut outcomes } = stamped;
+) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
     let tickets: Vec<_> = outcomes
+        .answer
         .iter()
         .filter_map(|outcome| if let ReserveOutcome::Waiting(place) = outcome { Some(place.ticket) } else { None })
         .collect();
-    if !tickets.is_empty() {
-        hold_for(app, caller, &tickets, time).await;
-        for (request, outcome) in requests.iter().zip(&mut outcomes) {
-            let ReserveOutcome::Waiting(place) = outcome else { continue };
-            let found = app.store.ticket(caller, place.ticket, 0).await?;
-            (now_us, position) = (found.now_us, found.position);
-            *outcome = match found.answer {
-                Some(ticket) if ticket.status == TicketStatus::Waiting => {
-                    ReserveOutcome::Waiting(place_now(place.clone(), &ticket))
-                }
-                Some(Ticket { wish: Wish::Item { outcome: Some(outcome), .. }, .. }) => outcome,
-                // In vain: the refusal that it is now.
-                _ => {
-                    let again = [ReserveRequest { wait: None, ..request.clone() }];
-                    let refused = with_tokens(app.store.reserve(caller, &again).await?, caller, std::iter::empty())?;
-                    (now_us, position) = (refused.now_us, refused.position);
-                    refused.answer.into_iter().next().unwrap_or_else(|| outcome.clone())
-                }
-            };
-        }
+    hold_for(&app_state, &caller, &tickets, time).await;
+    // Boxed, like what else comes after a hold: while it is held, a call has no room for it.
+    Box::pin(items_now(app_state.store(), &caller, requests, outcomes)).await
+}
+
+async fn items_now(
+    store: &Store,
+    caller: &Caller,
+    requests: Vec<ReserveRequest>,
+    stamped: Stamped<Vec<ReserveOutcome>>,
+) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
+    let Stamped { mut now_us, mut position, answer: mut outcomes } = stamped;
+    for (request, outcome) in requests.iter().zip(&mut outcomes) {
+        let ReserveOutcome::Waiting(place) = outcome else { continue };
+        let found = store.ticket(caller, place.ticket, 0).await?;
+        (now_us, position) = (found.now_us, found.position);
+        *outcome = match found.answer {
+            Some(ticket) if ticket.status == TicketStatus::Waiting => {
+                ReserveOutcome::Waiting(place_now(place.clone(), &ticket))
+            }
+            Some(Ticket { wish: Wish::Item { outcome: Some(outcome), .. }, .. }) => outcome,
+            // In vain: the refusal that it is now.
+            _ => {
+                let again = [ReserveRequest { wait: None, ..request.clone() }];
+                let refused = with_tokens(store.reserve(caller, &again).await?, caller, std::iter::empty())?;
+                (now_us, position) = (refused.now_us, refused.position);
+                refused.answer.into_iter().next().unwrap_or_else(|| outcome.clone())
+            }
+        };
     }
-    Ok(Stamped { now_us, position, answer: outcomes })
+    Ok(results(requests, Stamped { now_us, position, answer: outcomes }))
 }
 
 /// Holds transactions back, likewise.
 pub(super) async fn held_transactions(
-    app: &App,
+    app_state: AppState,
+    caller: Caller,
+    transactions: Vec<Transaction>,
+    results: Stamped<Vec<TransactionResult>>,
+    places: Vec<Option<Place>>,
+    time: Duration,
+) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
+    let waiting: Vec<_> = places.iter().flatten().map(|place| place.ticket).collect();
+    hold_for(&app_state, &caller, &waiting, time).await;
+    Box::pin(transactions_now(app_state.store(), &caller, &transactions, results, places)).await
+}
+
+async fn transactions_now(
+    store: &Store,
     caller: &Caller,
     transactions: &[Transaction],
     stamped: Stamped<Vec<TransactionResult>>,
-    tickets: Vec<Option<Place>>,
-    time: Duration,
-) -> Result<Stamped<Vec<TransactionResult>>, ApiError> {
+    places: Vec<Option<Place>>,
+) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
     let Stamped { mut now_us, mut position, answer: mut results } = stamped;
-    let waiting: Vec<_> = tickets.iter().flatten().map(|place| place.ticket).collect();
-    if !waiting.is_empty() && !time.is_zero() {
-        hold_for(app, caller, &waiting, time).await;
-        for ((transaction, result), place) in transactions.iter().zip(&mut results).zip(tickets) {
-            let Some(place) = place else { continue };
-            let found = app.store.ticket(caller, place.ticket, 0).await?;
-            (now_us, position) = (found.now_us, found.position);
-            *result = match found.answer {
-                Some(ticket) if ticket.status == TicketStatus::Waiting => {
-                    result.move_to(&place_now(place, &ticket));
-                    continue;
+    for ((transaction, result), place) in transactions.iter().zip(&mut results).zip(places) {
+        let Some(place) = place else { continue };
+        let found = store.ticket(caller, place.ticket, 0).await?;
+        (now_us, position) = (found.now_us, found.position);
+        *result = match found.answer {
+            Some(ticket) if ticket.status == TicketStatus::Waiting => {
+                result.move_to(&place_now(place, &ticket));
+                continue;
+            }
+            Some(Ticket { wish: Wish::Transaction { method, requests, outcomes: Some(got) }, .. }) => {
+                granted(method, requests, got)
+            }
+            _ => {
+                let again = [Transaction { wait: None, ..transaction.clone() }];
+                let refused = store.transactions(caller, &again).await?;
+                let refused = with_tokens(refused, caller, std::iter::empty())?;
+                (now_us, position) = (refused.now_us, refused.position);
+                match refused.answer.into_iter().next() {
+                    Some(outcome) => TransactionResult::of(&again[0], outcome),
+                    None => continue,
                 }
-                Some(Ticket { wish: Wish::Transaction { method, requests, outcomes: Some(got) }, .. }) => {
-                    granted(method, requests, got)
-                }
-                _ => {
-                    let again = [Transaction { wait: None, ..transaction.clone() }];
-                    let refused = app.store.transactions(caller, &again).await?;
-                    let refused = with_tokens(refused, caller, std::iter::empty())?;
-                    (now_us, position) = (refused.now_us, refused.position);
-                    match refused.answer.into_iter().next() {
-                        Some(outcome) => TransactionResult::of(&again[0], outcome),
-                        None => continue,
-                    }
-                }
-            };
-        }
+            }
+        };
     }
-    Ok(Stamped { now_us, position, answer: results })
+    Ok(Answer(Stamped { now_us, position, answer: results }))
 }
 
 /// What a transaction's ticket got.

@@ -36,6 +36,7 @@ use crate::{
         },
         wire::{
             error::ApiError,
+            held::Held,
             outcome::with_tokens,
             request::{Body, List, whole_number},
             response::Answer,
@@ -63,7 +64,7 @@ impl Transactions {
         /// Seconds for which the answer may be held back until nothing in it waits any more, 0 to 60.
         hold: Query<Option<i64>>,
         body: Body<TransactionList>,
-    ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
+    ) -> Result<Held<Vec<TransactionResult>>, ApiError> {
         let hold = hold_time(hold.0)?;
         let transactions = parse(body.0.0)?;
         refuse_repeated_pools(app_state.store(), &caller.0, &transactions).await?;
@@ -77,12 +78,16 @@ impl Transactions {
         })?;
         let names = transactions.iter().flat_map(|transaction| transaction.items.names());
         let outcomes = with_tokens(stamped, &caller.0, names)?;
-        let places = outcomes.answer.iter().map(|outcome| outcome.place.clone()).collect();
+        let places: Vec<_> = outcomes.answer.iter().map(|outcome| outcome.place.clone()).collect();
         let results = outcomes.map(|outcomes| {
             let items = transactions.iter().zip(outcomes);
             items.map(|(transaction, outcome)| TransactionResult::of(transaction, outcome)).collect()
         });
-        Box::pin(held_transactions(app_state.app(), &caller.0, &transactions, results, places, hold)).await.map(Answer)
+        if hold.is_zero() || places.iter().all(Option::is_none) {
+            return Ok(Held::Now(Answer(results)));
+        }
+        let answer = held_transactions(app_state.clone(), caller.0, transactions, results, places, hold);
+        Ok(Held::later(&app_state, answer))
     }
 }
 

@@ -70,7 +70,7 @@ impl Drop for HealthPlace {
 
 /// A connection's place. Dropping it frees it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::http) struct Place {
     slots: Arc<ConnectionSlots>,
     address: IpAddr,
     /// Whether it counts against its address.
@@ -126,7 +126,7 @@ impl ConnectionSlots {
 
 impl Place {
     /// Records that a credential was proved on the connection: from now on the tenant's limits bound it.
-    pub(super) fn prove(&self) {
+    pub(in crate::http) fn prove(&self) {
         if self.is_counted.swap(false, Ordering::Relaxed) {
             let mut unproved = lock(&self.slots.unproved);
             if let Some(count) = unproved.get_mut(&self.address) {

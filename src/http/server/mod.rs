@@ -14,5 +14,6 @@ mod tls;
 
 pub use accept::Server;
 pub use admission::ConnectionSlots;
+pub(super) use admission::Place;
 pub use listener::{Listener, ListenerError};
 pub(crate) use tls::acceptor;

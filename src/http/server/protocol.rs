@@ -74,9 +74,10 @@ pub(super) async fn serve<S>(
         let handoff = handoff.as_ref().filter(|_| can_hand_off).cloned();
         async move {
             let addresses = (LocalAddr(Addr::custom("holdfast", "")), RemoteAddr(Addr::SocketAddr(remote)));
+            let request = (request, addresses.0, addresses.1, scheme).into();
             let (response, is_proved) = match &place {
-                Some(_) => pipeline.serve((request, addresses.0, addresses.1, scheme).into()).await,
-                None => pipeline.serve_health_only((request, addresses.0, addresses.1, scheme).into()).await,
+                Some(place) => pipeline.serve(request, Some(place.clone())).await,
+                None => pipeline.serve_health_only(request).await,
             };
             if let Some(place) = place.filter(|_| is_proved) {
                 place.prove();

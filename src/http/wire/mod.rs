@@ -3,6 +3,7 @@
 pub(super) mod error;
 pub(super) mod error_response;
 pub(super) mod headers;
+pub(super) mod held;
 pub(super) mod outcome;
 pub(super) mod pagination;
 pub(super) mod request;

@@ -15,4 +15,5 @@ mod waiting;
 mod waiting_clients;
 mod waiting_ended;
 mod waiting_failures;
+mod waiting_many;
 mod waiting_property;

@@ -154,6 +154,8 @@ fn what_once_failed() {
             Op::Release(0),
             Op::Transactions(vec![(several(many, "w1", &["X", "c"]), Some((0, false)))]),
         ],
+        // Who waits behind others, and is served by asking anew without waiting, waits no longer, and has seen it.
+        vec![take("w3", "b"), queue_all("w1", &["b", "a"], -5), queue("w0", "a", -5), take("w0", "a")],
         // Two tickets leave a line when what they want takes something else along.
         vec![
             Op::Blocks(vec!["b", "c"]),
