@@ -162,7 +162,7 @@ pub(in crate::http) async fn list(
 /// The next part of the streamed list.
 enum Part {
     /// The rows of a page that was read.
-    Rows(Page),
+    Rows(ReservationPage),
     /// The page after this cursor, still to be read.
     Next(PageCursor),
     /// The end of the JSON, with the position of the list.
@@ -173,7 +173,7 @@ enum Part {
 
 /// Streams the whole list page by page, since a tenant may hold a million. A failure in the middle breaks the body off, so that nobody
 /// takes a part for the whole.
-fn whole(store: Store, caller: Caller, filter: ListFilter, first: Page) -> PoemBody {
+fn whole(store: Store, caller: Caller, filter: ListFilter, first: ReservationPage) -> PoemBody {
     let head = Bytes::from_static(b"{\"reservations\":[");
     let chunks = stream::try_unfold((Part::Rows(first), false), move |(mut part, mut has_rows)| {
         let (store, caller, filter) = (store.clone(), caller.clone(), filter.clone());
