@@ -1,7 +1,7 @@
 # What people and CI do with this project. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-BENCH_PARTS := reserve growth replicas idle start peers
+BENCH_PARTS := reserve kinds growth replicas idle start peers
 .PHONY: help run build web fmt check lint doc clients test screenshots test-long test-hour need-test \
 	bench bench-build bench-tools bench-core bench-functions bench-streams bench-waiting $(BENCH_PARTS:%=bench-%)
 
@@ -112,10 +112,10 @@ test-hour: need-test $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) ## watch a broker for
 # HOLDFAST=path measures an existing binary instead of building one; SPEED=... passes options, as in SPEED='--rounds 7'.
 MEASURE = PYTHONPATH=bench python3 -B -m speed --holdfast $(or $(HOLDFAST),$(BINARY)) $(SPEED)
 
-bench: bench-build ## measure speed beside limits and peers in about 12 minutes; writes bench/results/<date>.md
+bench: bench-build ## measure speed beside limits and peers in about 14 minutes; writes bench/results/<date>.md
 	$(MEASURE) --save
 
-# One part, printed and not kept: bench-reserve, bench-growth, bench-replicas, bench-idle, bench-start, bench-peers
+# One part, printed and not kept: bench-reserve, bench-kinds, bench-growth, bench-replicas, bench-idle, bench-start, bench-peers
 $(BENCH_PARTS:%=bench-%): bench-%: bench-build
 	$(MEASURE) $*
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from . import growth, limits, machine, peers, replicas, report
+from . import growth, kinds, limits, machine, peers, replicas, report
 from .rounds import Row, Samples
 from .servers import BUILT, ROOT, Servers
 
 PARTS = {
     "reserve": "S1 to S6: one replica beside raw Redis and a bare echo",
+    "kinds": "C7: a registered pool, its slots, many tenants, beside raw Redis",
     "growth": "S7: with much held, known and open",
     "replicas": "S8: three replicas behind nginx",
     "idle": "S9: memory and CPU when nobody calls",
@@ -85,6 +86,7 @@ def main() -> None:
 
     began, sitting, pace = time.monotonic(), Sitting(given), (given.rounds, given.window)
     sitting.part("reserve", lambda servers: sitting.take(limits.measure(servers, *pace)))
+    sitting.part("kinds", lambda servers: sitting.take(kinds.measure(servers, *pace)))
     sitting.part("growth", lambda servers: sitting.take(growth.measure(servers, *pace)))
     sitting.part("replicas", lambda servers: sitting.take(replicas.measure(servers, *pace)))
     sitting.part("idle", lambda servers: sitting.take(growth.idle(servers, *pace)))

@@ -44,5 +44,9 @@ GOALS = {
     "C3 leaf": Goal(1.7, 1.4),
     "C3 blockers": Goal(2.0, 1.6),
     "C4": Goal(2.3, 2.0),
+    "C7 plain": Goal(0.9, 1.1),
+    "C7 pool": Goal(0.8, 1.0),
+    "C7 slots": Goal(0.5, 0.8),
+    "C7 tenants": Goal(0.8, 1.0),
     "C8": Goal(20, 10),
 }

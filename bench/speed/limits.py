@@ -12,12 +12,14 @@ RESERVES = 20_000
 """S3: names reserved, one per call, and then released at once."""
 
 PLAIN, ONE_WORKER, READ = "holdfast", "holdfast, one worker", "holdfast, events read"
+DURABLE, RAW_DURABLE = "holdfast, appendfsync everysec", "raw, appendfsync everysec"
 
 
 def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], dict[str, Samples]]:
     redis, echo = servers.redis(), servers.echo()
     setups = {PLAIN: servers.setup(), ONE_WORKER: servers.setup(workers=1)}
     plain, followed = setups[PLAIN], servers.setup()
+    durable, durable_redis = servers.setup(durable=True), servers.redis(durable=True)
     window = ("--window-s", window_s)
     many, one = (*window, "--clients", CLIENTS), (*window, "--clients", 1)
     say = lambda text: print(text, file=sys.stderr)
@@ -32,7 +34,8 @@ def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], 
 
     say(f"S1, S2: reserve and unreserve, {CLIENTS} connections")
     beside = {"raw": lambda: reference(redis, *many), "echo": lambda: echoed(echo, *many)}
-    closed = alternate(rounds, {**beside, **holdfast(*many), READ: read})
+    logged = {RAW_DURABLE: lambda: reference(durable_redis, *many), DURABLE: lambda: pairs(durable, *many)}
+    closed = alternate(rounds, {**beside, **holdfast(*many), READ: read, **logged})
     say("S3: reserve alone, with a core for Redis")
     alone = alternate(rounds, {"raw": lambda: reserved_raw(redis), PLAIN: lambda: reserved(plain)})
     say("S4: one connection")
@@ -47,6 +50,9 @@ def measure(servers: Servers, rounds: int, window_s: float) -> tuple[list[Row], 
     for name, goal in ((PLAIN, "S1"), (ONE_WORKER, "S1"), (READ, None)):
         what = f"requests/s over raw EVALSHA's, {CLIENTS} connections: {name}"
         rows.append(ratio("S1", what, closed[name], closed["raw"], "requests_per_s", "per s", goal))
+    rows.append(ratio("S1", "the same with appendfsync everysec on both sides", closed[DURABLE], closed[RAW_DURABLE], "requests_per_s", "per s", "S1"))
+    rows.append(ratio("S1", "with appendfsync everysec over without persistence: holdfast", closed[DURABLE], closed[PLAIN], "requests_per_s", "per s"))
+    rows.append(ratio("S1", "with appendfsync everysec over without persistence: raw", closed[RAW_DURABLE], closed["raw"], "requests_per_s", "per s"))
     for name, goal in ((PLAIN, "S2"), (ONE_WORKER, "S2"), (READ, None)):
         what = f"replica CPU per request over that of a bare poem-openapi echo: {name}"
         rows.append(ratio("S2", what, closed[name], closed["echo"], "replica_cpu_us", "us", goal))

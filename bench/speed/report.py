@@ -9,7 +9,7 @@ from .rounds import Row, Samples, median
 
 LIMITS = """Milestone and aim are those of `bench/README.md`. A figure is the median over the rounds of what each round gave; the least and the
 greatest stand beside it. Nothing is switched off in Holdfast: credentials, a finite tier far above the load, history, events and metrics. Redis runs without
-persistence on both sides. The generator shares the cores."""
+persistence on both sides, but where a row says otherwise. The generator shares the cores."""
 
 
 def number(value: float) -> str:

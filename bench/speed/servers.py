@@ -83,12 +83,13 @@ class Redis(Server):
             return file.read(int(line[1:])).decode() if line.startswith("$") else line[1:]
 
     def scripts(self) -> tuple[int, int]:
-        """Microseconds in FCALL, and how many there were, since `CONFIG RESETSTAT`."""
+        """Microseconds in functions and scripts, and how many calls of them there were, since `CONFIG RESETSTAT`."""
+        spent_us, calls = 0, 0
         for line in self.ask("INFO", "commandstats").splitlines():
-            if line.startswith("cmdstat_fcall:"):
+            if line.startswith(("cmdstat_fcall:", "cmdstat_evalsha:")):
                 fields = dict(field.split("=") for field in line.split(":", 1)[1].split(","))
-                return int(fields["usec"]), int(fields["calls"])
-        return 0, 0
+                spent_us, calls = spent_us + int(fields["usec"]), calls + int(fields["calls"])
+        return spent_us, calls
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Setup:
     redis: Redis
     replicas: tuple[Server, ...]
     key: str
+    """Of several tenants, with commas between."""
 
     @property
     def replica(self) -> Server:
@@ -152,10 +154,11 @@ class Servers:
         until(f"{command[0]} listening", up)
         return kind(port, process.pid)
 
-    def redis(self) -> Redis:
-        """Without persistence, as everywhere in these figures."""
+    def redis(self, durable: bool = False) -> Redis:
+        """Without persistence, as nearly everywhere in these figures; durable: with a log that is synced every second."""
         port = free_port()
-        return self.listening(Redis, port, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxclients", 15000)
+        log = ("--appendonly", "yes", "--appendfsync", "everysec", "--appenddirname", f"log-{port}") if durable else ("--appendonly", "no")
+        return self.listening(Redis, port, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", *log, "--maxclients", 15000)
 
     def environment(self, redis: Redis, port: int, workers: int | None) -> dict[str, str]:
         """The settings of a replica. It gets no other variable, so that the caller's own settings change nothing."""
@@ -178,8 +181,8 @@ class Servers:
         until("a replica ready", ready)
         return replica
 
-    def setup(self, workers: int | None = None, replicas: int = 1) -> Setup:
-        redis = self.redis()
+    def setup(self, workers: int | None = None, replicas: int = 1, durable: bool = False) -> Setup:
+        redis = self.redis(durable)
         running = tuple(self.replica(redis, workers) for _ in range(replicas))
         return Setup(redis, running, self.tenant(running[0]))
 

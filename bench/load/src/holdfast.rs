@@ -59,13 +59,15 @@ pub struct Pairs {
     released: memmem::Finder<'static>,
     batch: usize,
     names: Names,
+    /// By whose name slots are reserved, instead of names.
+    pool: Option<String>,
     held: Vec<u64>,
     tokens: Vec<String>,
     text: String,
 }
 
 impl Pairs {
-    pub fn new(to: SocketAddr, key: &str, batch: usize, names: Names) -> Self {
+    pub fn new(to: SocketAddr, key: &str, batch: usize, pool: Option<&str>, names: Names) -> Self {
         let credential = format!("X-Api-Key: {key}\r\n");
         Self {
             reserve: head("POST", to, RESERVE, &credential),
@@ -76,6 +78,7 @@ impl Pairs {
             released: memmem::Finder::new(r#""status":"RELINQUISHED""#),
             batch,
             names,
+            pool: pool.map(str::to_owned),
             held: Vec::new(),
             tokens: Vec::new(),
             text: String::new(),
@@ -85,15 +88,20 @@ impl Pairs {
 
 impl Client for Pairs {
     fn ask(&mut self, out: &mut Vec<u8>) {
-        let Self { reserve, unreserve, requester, term, batch, names, held, tokens, text, .. } = self;
+        let Self { reserve, unreserve, requester, term, batch, names, pool, held, tokens, text, .. } = self;
+        let pool = pool.as_deref();
+        let push = |text: &mut String, number| match pool {
+            Some(pool) => text.push_str(pool),
+            None => push_name(text, number),
+        };
         text.clear();
         if tokens.is_empty() {
             held.clear();
             held.extend(names.batch(*batch));
-            held.iter().for_each(|number| push_item(text, requester, |text| push_name(text, *number), &[term]));
+            held.iter().for_each(|number| push_item(text, requester, |text| push(text, *number), &[term]));
         } else {
             let given = held.iter().zip(tokens.iter());
-            given.for_each(|(number, token)| push_item(text, requester, |text| push_name(text, *number), &[r#"","releaseToken":""#, token, r#"""#]));
+            given.for_each(|(number, token)| push_item(text, requester, |text| push(text, *number), &[r#"","releaseToken":""#, token, r#"""#]));
         }
         text.push(']');
         request_after(out, if tokens.is_empty() { reserve } else { unreserve }, text);
@@ -233,7 +241,7 @@ mod tests {
 
     fn pairs(batch: usize) -> Pairs {
         let names = Names::shares(100, 1).next().unwrap();
-        Pairs::new("127.0.0.1:1".parse().unwrap(), "key", batch, names)
+        Pairs::new("127.0.0.1:1".parse().unwrap(), "key", batch, None, names)
     }
 
     fn asked(client: &mut Pairs) -> String {
@@ -255,6 +263,15 @@ mod tests {
         );
         assert_eq!(client.hear(&answer(r#"[{"status":"RELINQUISHED"},{"status":"RELINQUISHED"}]"#)), Ok(true));
         assert!(client.at_rest());
+    }
+
+    #[test]
+    fn a_slot_is_taken_and_given_back_by_its_pools_name() {
+        let names = Names::shares(100, 1).next().unwrap();
+        let mut client = Pairs::new("127.0.0.1:1".parse().unwrap(), "key", 1, Some("gpu"), names);
+        assert!(asked(&mut client).contains(r#""resource":"gpu","ttlSeconds""#));
+        assert_eq!(client.hear(&answer(r#"[{"status":"ACQUIRED","releaseToken":"one"}]"#)), Ok(true));
+        assert!(asked(&mut client).contains(r#""resource":"gpu","releaseToken":"one""#));
     }
 
     #[test]

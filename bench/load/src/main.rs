@@ -47,12 +47,15 @@ enum Kind {
     Holdfast {
         #[command(flatten)]
         load: Load,
-        /// An API key.
-        #[arg(long)]
-        key: String,
+        /// An API key; of several, with commas between, each client has one, in turn.
+        #[arg(long, value_delimiter = ',', required = true)]
+        key: Vec<String>,
         /// Names per request.
         #[arg(long, default_value_t = 1)]
         batch: usize,
+        /// Reserve a slot of this pool, by the pool's name.
+        #[arg(long, conflicts_with_all = ["batch", "reserve_only"])]
+        pool: Option<String>,
         /// Only the first of the pair, each on names of its own, for an hour.
         #[arg(long)]
         reserve_only: bool,
@@ -151,12 +154,14 @@ fn main() {
             load.run(|names| redis::Client::new(&pair, names, reserve_only));
         }
         Kind::Echo { load } => load.run(|names| holdfast::Echo::new(load.addr, names)),
-        Kind::Holdfast { load, key, batch, reserve_only } => {
+        Kind::Holdfast { load, key: keys, batch, pool, reserve_only } => {
+            let mut keys = keys.iter().cycle().map(String::as_str);
+            let mut key = || keys.next().unwrap_or_default();
             if reserve_only {
                 let next = holdfast::Counter::default();
-                load.run(|_| holdfast::Fill::new(load.addr, &key, batch, next.clone()));
+                load.run(|_| holdfast::Fill::new(load.addr, key(), batch, next.clone()));
             } else {
-                load.run(|names| holdfast::Pairs::new(load.addr, &key, batch, names));
+                load.run(|names| holdfast::Pairs::new(load.addr, key(), batch, pool.as_deref(), names));
             }
         }
         Kind::Tenants { load, admin_key, tier } => load.run(|_| holdfast::Tenants::new(load.addr, &admin_key, &tier)),
