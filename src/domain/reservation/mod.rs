@@ -97,6 +97,10 @@ pub fn quantity(wanted: Option<i64>) -> Result<i64, String> {
 /// A message that gives the most of that name. Without control characters, quotes and backslashes, which JSON writes in up to six bytes each, every
 /// quantity is good.
 pub fn nameable(resource: &str, quantity: i64) -> Result<(), String> {
+    // Of nearly every call, which then counts no characters.
+    if quantity <= 1 {
+        return Ok(());
+    }
     // A quote at each end, an underscore, up to five digits, a comma.
     let length = json_bytes(resource) + 9;
     let most = (MAX_SLOT_NAMES_BYTES / length).max(1) as i64;

@@ -101,6 +101,7 @@ impl Queues {
             errors.finish(|| Some((sort?, order?, paging?))).map_err(ApiError::validation)?;
 
         let store = app_state.store();
+        let _turn = store.whole_read(&caller.0).await?;
         let Stamped { now_us, position, answer: mut queues } = store.queues(&caller.0).await?;
         queues.retain(|queue| {
             connection.is_none_or(|connection| connection == queue.connection)

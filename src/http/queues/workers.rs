@@ -99,6 +99,7 @@ impl Workers {
             errors.finish(|| Some((sort?, order?, paging?))).map_err(ApiError::validation)?;
 
         let store = app_state.store();
+        let _turn = store.whole_read(&caller.0).await?;
         let Stamped { now_us, position, answer: mut workers } = store.workers(&caller.0).await?;
         workers.retain(|worker| {
             connection.is_none_or(|connection| connection == worker.connection)

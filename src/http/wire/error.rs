@@ -255,6 +255,9 @@ impl From<StoreError> for ApiError {
                     "The call would take more work than one call may; nothing was changed. Ask for less at once.";
                 return Self::new(Code::TooMuchWork, message);
             }
+            StoreError::Crowded => {
+                return Self::unavailable("As many lists of this tenant are being read as may be at once. Try again.");
+            }
             StoreError::TtlTooLong { max_ms } => {
                 let max_s = max_ms / 1_000;
                 return Self::field(
@@ -290,6 +293,7 @@ impl From<StoreError> for ApiError {
             | StoreError::TooFast(_)
             | StoreError::StorageFull(_)
             | StoreError::TooMuchWork
+            | StoreError::Crowded
             | StoreError::TtlTooLong { .. }
             | StoreError::UnexpectedReply { .. } => {
                 tracing::error!(%error, "redis answered what it should not");

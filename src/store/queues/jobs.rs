@@ -45,6 +45,7 @@ impl Store {
         if is_index_order && query.filter.is_empty() {
             self.newest_jobs(caller, query).await
         } else {
+            let _turn = self.whole_read(caller).await?;
             self.sorted_jobs(caller, query).await
         }
     }

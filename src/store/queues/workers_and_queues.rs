@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 use crate::{
     domain::queue::{Queue, Worker, WorkerState},
+    redis::TIMEOUT,
     store::{
         Arg, Caller, Stamped, Store, StoreError, TenantHandle,
         functions::{self, Function},
@@ -17,6 +19,17 @@ use crate::{
 const SCAN_COUNT: i64 = 1_000;
 
 impl Store {
+    /// Waits for a turn to read one of the tenant's lists whole, of which two go on at the same time on this replica; what is returned keeps it.
+    ///
+    /// # Errors
+    /// [`StoreError::Crowded`] where none came in time; nothing was asked.
+    pub async fn whole_read<'a>(&self, caller: &'a Caller) -> Result<SemaphorePermit<'a>, StoreError> {
+        match tokio::time::timeout(TIMEOUT, caller.tenant_handle().whole_reads().acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(StoreError::Crowded),
+        }
+    }
+
     /// Reads all workers of the tenant, without counts, in no order.
     ///
     /// # Errors

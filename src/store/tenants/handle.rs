@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{
     domain::names::TenantId,
     store::{
@@ -17,6 +19,9 @@ use crate::{
         tenants::{rate_state::RateState, stored_bytes::StoredBytes},
     },
 };
+
+/// Lists of a tenant that a replica reads whole at the same time: each may take half a second of Redis, in pieces, and 100 MB here.
+const MAX_WHOLE_READS: usize = 2;
 
 /// How long calls name the keys of tickets after Redis asked for it, in seconds.
 const TICKETS_KNOWN_S: u64 = 300;
@@ -40,6 +45,8 @@ pub struct TenantHandle {
     stored: StoredBytes,
     /// Statistics by which its calls are batched.
     traffic: Traffic,
+    /// Turns to read one of its lists whole.
+    whole_reads: Semaphore,
     /// Until when calls name the keys of tickets, in seconds since [`START`]; 0: they do not.
     tickets_until_s: AtomicU64,
 }
@@ -66,6 +73,7 @@ impl TenantHandle {
             rate_state: RateState::default(),
             stored: StoredBytes::default(),
             traffic: Traffic::default(),
+            whole_reads: Semaphore::new(MAX_WHOLE_READS),
             tickets_until_s: AtomicU64::new(0),
         }
     }
@@ -73,6 +81,11 @@ impl TenantHandle {
     /// The same handle, of a tenant whose earlier handle may have been evicted: it was not seen above this position.
     pub(super) fn with_evicted_floor(self, position: i64) -> Self {
         Self { evicted_floor: position, ..self }
+    }
+
+    /// Turns to read one of its lists whole.
+    pub(in crate::store) fn whole_reads(&self) -> &Semaphore {
+        &self.whole_reads
     }
 
     /// The tenant's id.

@@ -1,13 +1,19 @@
 //! Lists of jobs, workers and queues, by HTTP.
 
-use holdfast::domain::queue::job_id;
+use holdfast::{
+    domain::{queue::job_id, tier::Tier},
+    store::StoreError,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     queues::push_connection::{PushConnection, job, queue, worker},
-    support::world::{Tenant, World, call},
+    support::{
+        store_bench::Bench,
+        world::{Tenant, World, call},
+    },
 };
 
 #[tokio::test]
@@ -181,4 +187,16 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
     assert_eq!(other.body["data"], json!([]));
     let job = format!("{}/api/jobs/{}", connection.at.replica.url, job_id(connection.id, "t0"));
     call(Method::GET, &job, Some(&stranger.key), None).await.fails(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_tenant_reads_two_lists_whole_at_once_and_the_next_has_its_turn_or_is_refused() {
+    let bench = Bench::start(Tier::Enterprise).await;
+    let turn = async || bench.store.whole_read(&bench.caller).await;
+    let (first, _second) = (turn().await.unwrap(), turn().await.unwrap());
+    assert!(matches!(turn().await, Err(StoreError::Crowded)), "nobody waits without an end");
+
+    // Who waits when a turn is over has the next one.
+    let (third, ()) = tokio::join!(turn(), async { drop(first) });
+    assert!(third.is_ok());
 }
