@@ -46,6 +46,7 @@ mod tests {
             &b"+\n+\n+\n"[..],
             b"=-1\r\n+OK\r\n",
             b"!-1\r\n",
+            b"%-33\r\nbul3",
             b"$00000000000000000000000000000000000000000009\r\n+\r\n+\r\n",
             b"*2\r\n$3\r\na\nb\r\n:1\r\n%1\r\n+a\r\n#t\r\n>2\r\n+message\r\n_\r\n",
         ] {
