@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve kinds growth replicas idle start peers
-.PHONY: help run build web fmt check lint doc clients test screenshots test-long test-hour need-test \
+.PHONY: help run build web fmt check lint doc clients test screenshots test-long test-hour fuzz need-test \
 	bench bench-build bench-tools bench-core bench-functions bench-streams bench-waiting $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
@@ -101,8 +101,24 @@ screenshots: need-test $(WEB) $(BROWSER_PACKAGES) ## take the pictures of the da
 
 # The same tests with outages of half a minute and many more random sequences.
 test-long: export HOLDFAST_LONG := 1
-test-long: test ## the same with longer outages and searches, which takes some minutes more
+test-long: test ## the same with longer outages and searches, and fuzzing, which takes a quarter of an hour more
 	PROPTEST_CASES=50000 cargo test --locked --lib
+	$(MAKE) fuzz
+
+FUZZ_TARGETS := body cursor filter celery bullmq resp
+FUZZ_SECONDS ?= 60
+
+# Without a sanitizer: it would need a nightly compiler, and finds what only unsafe code can do, which is forbidden here.
+# What a run has found new is kept in fuzz/corpus/, where the next begins; fuzz/seeds/ is in the repository.
+FUZZ_RUN = cargo fuzz run --fuzz-dir fuzz --sanitizer none
+
+fuzz: ## fuzz each parser of what others send for a minute; FUZZ_SECONDS=600 for longer, FUZZ_TARGETS="resp" for one
+	scripts/need cargo cc c++ cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target && \
+		$(FUZZ_RUN) $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
+	done
 
 # One broker watched for an hour, whose keys and settings must be the same afterwards.
 test-hour: export HOLDFAST_READ_ONLY_SECONDS := 3600

@@ -6,6 +6,9 @@ mod app_state;
 mod assets;
 mod auth;
 mod events;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod mcp;
 mod openapi;

@@ -11,6 +11,9 @@ mod assignment;
 mod broker;
 mod bullmq;
 mod celery;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod glob;
 mod key_scan;
 mod random;

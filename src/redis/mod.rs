@@ -18,6 +18,9 @@
 pub(crate) mod address;
 pub(crate) mod error;
 mod functions;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub(crate) mod handle;
 pub(crate) mod identity;
 pub(crate) mod inspection;

@@ -6,3 +6,6 @@ mod publish;
 pub(super) mod response;
 pub(super) mod schema;
 pub(super) mod stream;
+
+#[cfg(any(test, fuzzing))]
+pub(super) use publish::parse_publish;

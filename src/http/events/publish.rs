@@ -187,3 +187,13 @@ pub(in crate::http) struct PublishedIds {
     /// Each the `id` of its frame.
     ids: Vec<String>,
 }
+
+/// Parses a body of `POST /events`; returns the data of its events.
+#[cfg(any(test, fuzzing))]
+pub(in crate::http) fn parse_publish(bytes: &[u8]) -> Result<Vec<String>, ApiError> {
+    let events = match crate::http::wire::request::parse_pushed(bytes)? {
+        OneOrMany::One(item) => parse(false, vec![*item]),
+        OneOrMany::Many(items) => parse(true, items),
+    };
+    Ok(events?.into_iter().map(|event| event.data).collect())
+}

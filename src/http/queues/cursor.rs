@@ -11,7 +11,7 @@ use crate::domain::queue::{SortKey, SortOrder, SortPosition};
 /// Maximum of a cursor, in bytes.
 const CURSOR_BYTES: usize = 1_000;
 
-pub(super) fn encode(position: &SortPosition, sort_by: &str, order: SortOrder) -> String {
+pub(in crate::http) fn encode(position: &SortPosition, sort_by: &str, order: SortOrder) -> String {
     let key = match &position.key {
         SortKey::Number(number) => format!("n{number}"),
         SortKey::Text(text) => format!("t{text}"),
@@ -21,7 +21,7 @@ pub(super) fn encode(position: &SortPosition, sort_by: &str, order: SortOrder) -
 }
 
 /// Decodes a cursor; `None` if it is malformed, or of a list with another sort or order.
-pub(super) fn decode(cursor: &str, sort_by: &str, order: SortOrder) -> Option<SortPosition> {
+pub(in crate::http) fn decode(cursor: &str, sort_by: &str, order: SortOrder) -> Option<SortPosition> {
     if cursor.len() > CURSOR_BYTES {
         return None;
     }

@@ -11,3 +11,6 @@ pub(super) mod queue_list;
 pub(super) mod schema;
 pub(super) mod stream;
 pub(super) mod workers;
+
+#[cfg(any(test, fuzzing))]
+pub(super) use cursor::{decode as decode_cursor, encode as encode_cursor};

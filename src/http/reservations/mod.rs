@@ -288,3 +288,12 @@ pub(super) fn refused_ttl(
         Err(errors) => ApiError::validation(errors),
     }
 }
+
+/// Parses a body of `POST /Reservation/reserve`, as far as that needs no Redis.
+#[cfg(any(test, fuzzing))]
+pub(in crate::http) fn parse_reserve(bytes: &[u8]) -> Result<(), ApiError> {
+    use crate::http::wire::request::{self, List};
+
+    let items: List<ReserveItem, MAX_BATCH> = request::parse(bytes)?;
+    batch(items.0, ReserveItem::parse).map(drop).map_err(ApiError::validation)
+}

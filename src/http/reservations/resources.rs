@@ -167,3 +167,15 @@ struct ResourceList {
     /// Cursor of the next page; null at the end.
     next_cursor: Option<String>,
 }
+
+/// Parses a body of `POST /Resource/register`, as far as that needs no Redis.
+#[cfg(any(test, fuzzing))]
+pub(in crate::http) fn parse_register(bytes: &[u8]) -> Result<(), ApiError> {
+    use crate::{domain::reservation::MAX_BATCH, http::wire::request};
+
+    let items: request::List<ResourceDefinition, MAX_BATCH> = request::parse(bytes)?;
+    let parse = |errors: &mut _, at, raw: ResourceDefinition| {
+        Definition::parse(errors, at, raw.name, raw.capacity, raw.blocks.map(|blocks| blocks.0), raw.tree_path)
+    };
+    batch(items.0, parse).map(drop).map_err(ApiError::validation)
+}

@@ -396,3 +396,10 @@ fn unreserve_result((claim, outcome): (&ReleaseRequest, ItemOutcome<ReleaseOutco
         ItemOutcome::RolledBack => UnreserveResult::not_carried_out(claim, ReleaseStatus::RolledBack),
     })
 }
+
+/// Parses a body of `POST /Reservation/transactions`, as far as that needs no Redis.
+#[cfg(any(test, fuzzing))]
+pub(in crate::http) fn parse_transactions(bytes: &[u8]) -> Result<(), ApiError> {
+    let list: TransactionList = crate::http::wire::request::parse(bytes)?;
+    parse(list.0).map(drop)
+}

@@ -7,6 +7,8 @@ mod address;
 mod bounded_stream;
 mod endpoint;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod guard;
 mod reply_scanner;
 mod rights;

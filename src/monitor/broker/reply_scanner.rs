@@ -106,7 +106,12 @@ impl ReplyScanner {
             }
             b'*' | b'~' | b'>' | b'%' => {
                 let per_element = if *kind == b'%' { 2 } else { 1 };
-                let count = u64::try_from(number()?).unwrap_or(0).saturating_mul(per_element);
+                let count = match u64::try_from(number()?) {
+                    Ok(count) => count.saturating_mul(per_element),
+                    // The null list of RESP2, which no other kind has.
+                    Err(_) if *kind == b'*' => 0,
+                    Err(_) => return Err(Refused::Malformed),
+                };
                 self.elements = self.elements.saturating_add(count);
                 if self.elements > MAX_REPLY_ELEMENTS || self.open.len() >= MAX_DEPTH {
                     return Err(Refused::TooLarge);
@@ -157,6 +162,9 @@ mod tests {
             ("+a\rb\n", Refused::Malformed),
             ("=-1\r\n", Refused::Malformed),
             ("!-1\r\n", Refused::Malformed),
+            ("%-33\r\nbul3", Refused::Malformed),
+            ("~-1\r\n", Refused::Malformed),
+            (">-1\r\n", Refused::Malformed),
             (&format!("${}4000000000\r\n", "0".repeat(MAX_HEADER_BYTES)), Refused::Malformed),
         ] {
             assert_eq!(ReplyScanner::default().scan(head.as_bytes()), Err(refused), "{head:?}");

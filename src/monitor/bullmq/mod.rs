@@ -3,6 +3,8 @@
 //! The broker keeps its streams, and the store keeps their cursors together with the state, so the next watcher resumes exactly where this
 //! one ends. Only entries that the broker trimmed unread are lost; they are reported as a gap.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod job_hash;
 mod mapping;
 mod piece;

@@ -116,7 +116,7 @@ impl ConnectedWorkers {
 /// Finds workers among the clients of `CLIENT LIST`.
 ///
 /// BullMQ names a worker's connection `<prefix>:<base64 of the queue>`, and appends `:w:<worker>` if the worker has a name.
-fn parse_client_list(prefix: &str, clients: &str) -> ConnectedWorkers {
+pub(super) fn parse_client_list(prefix: &str, clients: &str) -> ConnectedWorkers {
     let mut workers = ConnectedWorkers::default();
     for line in clients.lines() {
         let attribute = |name: &str| line.split(' ').find_map(|part| part.strip_prefix(name));

@@ -4,6 +4,8 @@
 //! [`CeleryWatch::report_loop`] stores them, and [`CeleryWatch::poll_loop`] polls queues. The first that ends, ends the watch.
 
 mod decode;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod known_workers;
 mod lenient;
 mod listener;

@@ -32,6 +32,7 @@ const PATHS: &[&str] = &[
     "tests/",
     "lua/",
     "bench/",
+    "fuzz/",
     "scripts/",
     "docs/",
     "deploy/",

@@ -59,3 +59,10 @@ impl From<ObservationCounts> for Ingested {
         Self { accepted: counts.accepted as u64, duplicates: counts.duplicates as u64 }
     }
 }
+
+/// Parses a body of `POST /ingest`; returns the number of its observations.
+#[cfg(any(test, fuzzing))]
+pub(in crate::http) fn parse_ingest(bytes: &[u8]) -> Result<usize, ApiError> {
+    let request: IngestRequest = crate::http::wire::request::parse_pushed(bytes)?;
+    parse::parse(uuid::Uuid::nil(), request).map(|(_, observations)| observations.len())
+}

@@ -120,13 +120,20 @@ pub(in crate::http) async fn json_body<T: DeserializeOwned + Send + 'static>(
         drain(body).await;
         return Err(read::too_large(limit));
     }
-    // What programs push that we did not write may be as Python writes it.
     let is_pushed = limit == MAX_LARGE_BODY_BYTES;
     parse_json(read::read(request, body, limit).await?, is_pushed).await
 }
 
+/// Parses JSON that programs push that we did not write, which may be as Python writes it.
+///
+/// # Errors
+/// As [`parse`].
+pub(in crate::http) fn parse_pushed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    parse(&repaired(bytes))
+}
+
 async fn parse_json<T: DeserializeOwned + Send + 'static>(bytes: Vec<u8>, is_pushed: bool) -> Result<T, ApiError> {
-    let parse = move |bytes: Vec<u8>| parse::parse(&if is_pushed { repaired(&bytes) } else { bytes.as_slice().into() });
+    let parse = move |bytes: Vec<u8>| if is_pushed { parse_pushed(&bytes) } else { parse(&bytes) };
     if bytes.len() <= PARSED_INLINE_BYTES {
         return parse(bytes);
     }
