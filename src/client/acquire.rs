@@ -134,7 +134,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// The wait is over: gives the tickets up, so that they do not stand in others' way until they lapse, and asks for the refusal that it is now.
+    /// The wait is over: gives the tickets up, so that they do not stand in others' way until they lapse, and asks for the refusal that
+    /// it is now.
     async fn end_wait(&mut self) -> Result<Acquisition, ClientError> {
         self.abandon_tickets().await;
         self.once().await
@@ -236,8 +237,8 @@ impl Attempt<'_> {
         Asked::Outcome(read())
     }
 
-    /// Asks once. `held`: the time that the wait has left, for which the answer may be held back; `None`: it is wanted at once. Where the wait is
-    /// cancelled meanwhile, what the answer got is given back.
+    /// Asks once. `held`: the time that the wait has left, for which the answer may be held back; `None`: it is wanted at once. Where the
+    /// wait is cancelled meanwhile, what the answer got is given back.
     async fn ask(&mut self, wait: Option<WaitFields>, held: Option<Duration>) -> Asked<Answer> {
         if self.cancel.is_cancelled() {
             self.give_up(None).await;

@@ -38,8 +38,8 @@ impl Client {
         self.transport.url()
     }
 
-    /// Reserves resources, each on its own. The answer is held back for up to `hold`, rounded up to whole seconds, while something waits. Safe to
-    /// repeat.
+    /// Reserves resources, each on its own. The answer is held back for up to `hold`, rounded up to whole seconds, while something waits.
+    /// Safe to repeat.
     ///
     /// # Errors
     /// [`ClientError`].

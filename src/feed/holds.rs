@@ -1,8 +1,9 @@
 //! Held calls: answers that are held back until what they wait for is handed over.
 //!
-//! The event of a hand-over names its ticket, so it ends the hold on whichever replica that is. Beside that, every [`TOUCH_INTERVAL`] the tickets of a
-//! tenant are touched in one call: it keeps them alive, and shows a hand-over whose event was lost. A new hold is touched at once, together with those
-//! that came while the last call was under way: thousands that begin at the same moment cost Redis little more than one.
+//! The event of a hand-over names its ticket, so it ends the hold on whichever replica that is. Beside that, every [`TOUCH_INTERVAL`] the
+//! tickets of a tenant are touched in one call: it keeps them alive, and shows a hand-over whose event was lost. A new hold is touched at
+//! once, together with those that came while the last call was under way: thousands that begin at the same moment cost Redis little more
+//! than one.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -146,8 +147,8 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// Waits until none of a call's tickets waits any more. `subscribed` subscribes the tenant's partition; where that fails, and while Redis is away, a
-/// hand-over is noticed later, by touching.
+/// Waits until none of a call's tickets waits any more. `subscribed` subscribes the tenant's partition; where that fails, and while Redis
+/// is away, a hand-over is noticed later, by touching.
 ///
 /// # Cancellation
 /// The tickets keep their places for as long as they live.

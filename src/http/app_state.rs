@@ -58,8 +58,8 @@ impl AppState {
         self.0.respond_later(response);
     }
 
-    /// Records before its answer that this call was admitted. It matters where the answer comes late: until then the connection counts against its
-    /// address as one without a credential.
+    /// Records before its answer that this call was admitted. It matters where the answer comes late: until then the connection counts
+    /// against its address as one without a credential.
     pub(super) fn prove_connection(&self) {
         self.0.prove_connection();
     }

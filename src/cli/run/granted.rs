@@ -24,8 +24,8 @@ use crate::{
     domain::time::iso,
 };
 
-/// Time for the renewal after which the deadline is known: all attempts together. There is no deadline yet to keep, and what lapses meanwhile shows by
-/// the answer.
+/// Time for the renewal after which the deadline is known: all attempts together. There is no deadline yet to keep, and what lapses
+/// meanwhile shows by the answer.
 const FIRST_RENEWAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What is held, and since when at the earliest its time to live counts.

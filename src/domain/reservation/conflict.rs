@@ -2,7 +2,7 @@
 
 use crate::domain::{
     closed_set::closed_set,
-    reservation::outcome::ReserveStatus,
+    reservation::{Checked, outcome::ReserveStatus},
     time::{instant, iso},
 };
 
@@ -121,6 +121,39 @@ impl Conflict {
                 ahead: 0,
             },
         })
+    }
+
+    /// The same by now, as a look at the thing that is in the way shows it. Of a tree or a blocker that is free by now it stays as it was.
+    #[must_use]
+    pub fn now(self, seen: Checked) -> Self {
+        let Checked { holder, deadline_ms, note, waiting, .. } = seen;
+        match (self, holder) {
+            (Self::PoolFull { pool, ahead, .. }, _) => Self::PoolFull { pool, free_ms: deadline_ms, ahead },
+            (Self::Held { relation, resource, ahead, .. }, Some(requester)) => {
+                Self::Held { relation, resource, holder: Holder { requester, until_ms: deadline_ms, note }, ahead }
+            }
+            (Self::Kept { resource, .. }, Some(requester)) => {
+                let holder = Holder { requester, until_ms: deadline_ms, note };
+                Self::Held { relation: Relation::Itself, resource, holder, ahead: 0 }
+            }
+            (Self::Held { relation: Relation::Itself, resource, .. } | Self::Kept { resource, .. }, None) => {
+                Self::Kept { resource, ahead: (waiting - 1).max(1) }
+            }
+            (other, _) => other,
+        }
+    }
+
+    /// The name of what is in the way.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        match self {
+            Self::PoolFull { pool: resource, .. }
+            | Self::Held { resource, .. }
+            | Self::Kept { resource, .. }
+            | Self::Unregistered { resource }
+            | Self::Path { resource }
+            | Self::Quantity { resource } => resource,
+        }
     }
 
     /// The same, with what the holder says about it.
@@ -269,6 +302,26 @@ mod tests {
         );
         assert_eq!(Conflict::of_parts("neighbour", "x".into(), "w".into(), None), None);
     }
+    #[test]
+    fn what_was_in_the_way_is_looked_at_again() {
+        let seen = |holder: Option<&str>| Checked {
+            holder: holder.map(str::to_owned),
+            deadline_ms: None,
+            note: None,
+            capacity: 1,
+            available: 0,
+            takeable: false,
+            waiting: 3,
+        };
+        let held = |by: &str| Conflict::of_parts("resource", "x".into(), by.into(), None).unwrap();
+        assert_eq!(held("w").now(seen(Some("v"))), held("v"));
+        let kept = held("w").now(seen(None));
+        assert_eq!(kept, Conflict::Kept { resource: "x".into(), ahead: 2 });
+        assert_eq!(kept.now(seen(Some("u"))), held("u"));
+        let ancestor = Conflict::of_parts("ancestor", "x".into(), "w".into(), None).unwrap();
+        assert_eq!(ancestor.clone().now(seen(None)), ancestor);
+    }
+
     #[test]
     fn what_is_in_the_way_is_explained_whatever_its_name_holds() {
         let conflict = Conflict::of_parts("resource", "a;b".into(), "w; x".into(), None).unwrap();

@@ -45,8 +45,8 @@ impl Pipeline {
         Self { has_hsts: app.config.is_https(), app: Arc::new(app), routes }
     }
 
-    /// Serves one request, from its head to the headers of its response; whether its caller proved a credential. `place` is its connection's: a
-    /// call that is held back proves it before it is answered.
+    /// Serves one request, from its head to the headers of its response; whether its caller proved a credential. `place` is its
+    /// connection's: a call that is held back proves it before it is answered.
     pub(in crate::http) async fn serve(&self, request: Request, place: Option<Arc<Place>>) -> (Response, bool) {
         let (mut response, is_proved) = self.respond(request, place).await;
         if self.has_hsts {

@@ -32,7 +32,7 @@ use crate::{
             word::Word,
         },
     },
-    store::{Caller, CancelOutcome, PageCursor, Stamped, Store, WaitingTicket},
+    store::{Caller, CancelOutcome, PageCursor, Stamped, Store, StoreError, WaitingTicket},
 };
 
 const PAGE_SIZES: PageSizes = PageSizes { default: 100, max: MAX_BATCH };
@@ -162,16 +162,19 @@ async fn hold_for(app_state: &AppState, caller: &Caller, tickets: &[TicketId], t
     let _ = app.replica.drain.run_until_cancelled(held).await;
 }
 
-/// The place of a ticket by now, in the way of which is what was before.
-fn place_now(before: Place, ticket: &Ticket) -> Place {
+/// The place of a ticket by now, and what is in its way.
+async fn place_now(store: &Store, caller: &Caller, before: Place, ticket: &Ticket) -> Result<Place, StoreError> {
     let place = ticket.place.unwrap_or(before.place);
-    Place {
+    let seen = store.check_again(caller, before.conflict.resource()).await?;
+    Ok(Place {
         place,
-        next_requester: before.next_requester.filter(|_| place > 1),
+        // Where the line has moved, the first of it is another one.
+        next_requester: before.next_requester.filter(|_| place > 1 && place == before.place),
         ends_ms: ticket.ends_ms,
         expected_ms: ticket.expected_ms,
+        conflict: before.conflict.now(seen),
         ..before
-    }
+    })
 }
 
 /// Holds a reserve back: of each item that waits, the outcome that comes of it within the time.
@@ -205,7 +208,7 @@ async fn items_now(
         (now_us, position) = (found.now_us, found.position);
         *outcome = match found.answer {
             Some(ticket) if ticket.status == TicketStatus::Waiting => {
-                ReserveOutcome::Waiting(place_now(place.clone(), &ticket))
+                ReserveOutcome::Waiting(place_now(store, caller, place.clone(), &ticket).await?)
             }
             Some(Ticket { wish: Wish::Item { outcome: Some(outcome), .. }, .. }) => outcome,
             // In vain: the refusal that it is now.
@@ -248,7 +251,7 @@ async fn transactions_now(
         (now_us, position) = (found.now_us, found.position);
         *result = match found.answer {
             Some(ticket) if ticket.status == TicketStatus::Waiting => {
-                result.move_to(&place_now(place, &ticket));
+                result.move_to(&place_now(store, caller, place, &ticket).await?);
                 continue;
             }
             Some(Ticket { wish: Wish::Transaction { method, requests, outcomes: Some(got) }, .. }) => {

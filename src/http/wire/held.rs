@@ -1,5 +1,5 @@
-//! Answers that are held back. Thousands are at once, each for up to a minute, so while one is, only what makes the answer is kept: the request, and
-//! with it its connection's buffer, and the futures of its route are gone.
+//! Answers that are held back. Thousands are at once, each for up to a minute, so while one is, only what makes the answer is kept: the
+//! request, and with it its connection's buffer, and the futures of its route are gone.
 
 use futures_util::FutureExt;
 use poem::{IntoResponse, Response};

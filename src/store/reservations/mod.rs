@@ -235,6 +235,16 @@ impl Store {
         Err(StoreError::UnexpectedReply { function: functions::CHECK.name, got: "more pieces than names".into() })
     }
 
+    /// Looks at one resource as part of a call that was paid for.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn check_again(&self, caller: &Caller, resource: &str) -> Result<Checked, StoreError> {
+        let packed = Writer::default().array(1).text(resource).done();
+        let reply = self.call(caller, Call::packed(&functions::CHECK, packed).at_cost(0)).await?;
+        reply.each(read_checked)?.pop().ok_or_else(|| reply.unexpected())
+    }
+
     /// The fencing token of the resource's present holder; `None` when it is free. Of a pool it is `fence` where that is one of its
     /// slots', else the latest of its slots'.
     ///

@@ -98,10 +98,20 @@ async fn a_held_call_is_answered_when_its_turn_comes() {
     let answer = south.post("/Reservation/reserve?hold=30", item).await;
     assert_eq!(answer.statuses(), ["ALREADY_HELD"]);
 
-    // A hold that is over leaves the place.
-    let item = json!([{"requester": "w1", "resource": "r", "waitSeconds": 60}]);
-    let answer = south.post("/Reservation/reserve?hold=1", item).await;
+    // A hold that is over leaves the place, and says what is in the way by then.
+    let first = wait_for(&north, "w2", "r", json!({})).await;
+    let (item, waiting) =
+        (json!([{"requester": "w1", "resource": "r", "waitSeconds": 60}]), waiting_count(&north, "r").await);
+    let (answer, _) = tokio::join!(south.post("/Reservation/reserve?hold=3", item), async {
+        until("one more waits", || async { waiting_count(&north, "r").await == waiting + 1 }).await;
+        assert_eq!(north.post("/Reservation/forceRelease", json!({"resource": "r"})).await.status, 200);
+    });
     assert_eq!(answer.statuses(), ["WAITING"]);
+    assert_eq!(ticket(&north, &first).await["status"], "ACQUIRED");
+    assert_eq!((&answer.body[0]["holder"], &answer.body[0]["place"]), (&json!("w2"), &json!(1)), "{answer:?}");
+    let explanation = answer.body[0]["explanation"].as_str().unwrap();
+    assert!(explanation.starts_with("\"r\" is held by \"w2\""), "{explanation}");
+    assert!(explanation.ends_with("nobody is before you."), "{explanation}");
     south.post("/Reservation/reserve?hold=61", json!([])).await.fails(400, "VALIDATION_ERROR");
 }
 

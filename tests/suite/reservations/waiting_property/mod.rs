@@ -1,5 +1,5 @@
-//! Random calls with waiting through two replicas, each answer compared with the model's; after each call who holds what, who waits at which place,
-//! and what the keys of tickets hold.
+//! Random calls with waiting through two replicas, each answer compared with the model's; after each call who holds what, who waits at
+//! which place, and what the keys of tickets hold.
 
 mod compare;
 mod look;
