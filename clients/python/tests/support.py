@@ -50,7 +50,8 @@ class Process:
     """A process that ends with this one, whatever becomes of it."""
 
     def __init__(self, command: list[str], env: dict[str, str] | None = None, **options: Any) -> None:
-        whole = ["setpriv", "--pdeathsig", "KILL", *command]
+        # Who runs the tests in the background of a shell ignores SIGINT, and a child would inherit that.
+        whole = ["env", "--default-signal=INT", "setpriv", "--pdeathsig", "KILL", *command]
         self.child = subprocess.Popen(
             whole, env=environment() if env is None else env, stdin=subprocess.DEVNULL, **options
         )

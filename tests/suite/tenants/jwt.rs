@@ -267,8 +267,15 @@ async fn no_forgery_is_exchanged() {
     }
     assert_eq!(exchange(north, json!({"jwt": whole, "tenantId": other.id})).await.status, 401);
     assert_eq!(exchange(north, json!({"jwt": whole, "tenantId": tenant.id})).await.status, 200);
-    // And the genuine one is accepted; one of several audiences is enough.
-    token(north, &rsa.jwt(Some("r"), &with(good, "aud", json!(["x", "locks"])))).await;
+    // And the genuine one is accepted; one of several audiences is enough, and of many the first 64 count.
+    let last_of = |count: usize| {
+        let others = (1..count).map(|n| format!("other-{n}"));
+        rsa.jwt(Some("r"), &with(good.clone(), "aud", others.chain(["locks".to_owned()]).collect()))
+    };
+    for count in [2, 9, 64] {
+        token(north, &last_of(count)).await;
+    }
+    assert_eq!(exchange(north, json!({"jwt": last_of(65)})).await.status, 401);
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
 //! What a tenant stores is bounded by its tier; operators see it, and see when Redis is nearly full.
 
+use holdfast::{
+    domain::names::TenantId,
+    store::{KeyKind, TenantHandle},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -91,6 +95,25 @@ async fn a_tenant_that_stores_more_than_its_share_may_add_nothing_and_another_is
         at.delete(&format!("/Resource/{name}")).await;
     }
     until("there is room again", || async { at.post("/events", event.clone()).await.status == 202 }).await;
+}
+
+#[tokio::test]
+async fn a_history_keeps_as_many_bytes_as_its_tier_allows() {
+    let dir = tempfile::tempdir().unwrap();
+    let tiers = dir.path().join("tiers.toml");
+    std::fs::write(&tiers, "[Pro]\nhistory_bytes = 1048576\n").unwrap();
+    let world = World::<1>::with(&[], &[("TIERS_FILE", tiers.to_str().unwrap())]).await;
+    let tenant = world.tenant_of("Pro").await;
+    let history = TenantHandle::new(TenantId::parse(&tenant.id).unwrap()).key(KeyKind::History).to_string();
+
+    let events = json!(vec![json!({"type": "x", "data": "z".repeat(15_000)}); 20]);
+    for _ in 0..10 {
+        assert_eq!(world.at(&tenant).post("/events", events.clone()).await.status, 202);
+    }
+
+    let kept: Vec<Vec<u8>> = world.redis.ask(&format!("LRANGE {history} 0 -1"));
+    let bytes: usize = kept.iter().map(Vec::len).sum();
+    assert!((1 << 19..(1 << 20) + 400_000).contains(&bytes), "{bytes} of 3,000,000 bytes are kept");
 }
 
 #[tokio::test]
