@@ -2,14 +2,14 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve kinds growth replicas idle start peers
-.PHONY: help run build web fmt check lint doc clients test screenshots test-long test-hour fuzz need-test \
+.PHONY: help run dependencies build web fmt check lint doc clients test screenshots test-long test-hour fuzz need-test \
 	bench bench-build bench-tools bench-core bench-functions bench-streams bench-waiting $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-# The profile of Cargo.toml that `make run` builds with.
-PROFILE ?= release
+# The profile of Cargo.toml that `make run` builds with; `make build` makes the full one.
+PROFILE ?= fast
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(TARGET)/release/holdfast
 
@@ -37,10 +37,15 @@ help: ## list these targets
 # The demo may watch a broker on this machine only: an address elsewhere is for the operator to allow.
 run: export HOLDFAST_DATA_DIR ?= ./data
 run: export HOLDFAST_BROKER_HOSTS ?= 127.0.0.1:6379,localhost:6379
-run: $(WEB) ## install what is missing, build, and serve a demo tenant with a private Redis
-	scripts/need cargo cc redis-server setpriv
+run: ## install what is missing, build, and serve a demo tenant with a private Redis
+	scripts/need cargo cc npm redis-server setpriv
+	$(MAKE) --no-print-directory --jobs 2 dependencies $(WEB)
 	cargo build --profile $(PROFILE) --locked
 	$(TARGET)/$(PROFILE)/holdfast serve --demo
+
+# The direct dependencies, as `cargo tree` names them. They are most of a cold build, and the pages are built beside them.
+dependencies:
+	cargo build --profile $(PROFILE) --locked $$(cargo tree --locked -e normal --depth 1 --prefix none | sed '1d; s/ (.*//; s/ v/@/; s/^/-p /')
 
 build: $(WEB) ## build the release binary
 	scripts/need cargo cc
@@ -151,6 +156,7 @@ bench-core: ## count what the decision core costs Redis, in instructions; writes
 	PYTHONPATH=bench python3 -B -m core $(or $(ROWS),--save)
 
 # WAITING=... passes options, as in WAITING='--hand-overs 1000000'. PROFILE=fast builds sooner; the report says which it was.
+bench-waiting: PROFILE = release
 bench-waiting: $(PEER_PYTHON) ## measure hand-overs to those who wait beside peers; PARTS="latency cost" only prints these
 	scripts/need cargo cc redis-server setpriv python3
 	$(if $(HOLDFAST),,cargo build --profile $(PROFILE) --locked)

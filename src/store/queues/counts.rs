@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Maximum number of slots that one call of the function reads.
+/// Slots that one call of the function reads.
 const MAX_SLOTS: usize = 2_000;
 const MINUTE_MS: i64 = 60_000;
 
@@ -80,29 +80,28 @@ impl Store {
             let slot_name = format!("\0{}{}", ring.letter, slot % ring.slots);
             [counter.as_slice(), slot_name.as_bytes()].concat()
         };
-        let fields: Vec<Vec<u8>> =
-            counters.iter().flat_map(|counter| slots.iter().map(move |slot| field(counter, *slot))).collect();
-        let counts = self.read_slots(caller, &fields).await?;
-        let per_slot: Vec<_> = counts
-            .into_iter()
-            .zip(slots.iter().cycle())
-            .map(|(counts, slot)| bucket_of_slot(counts, *slot, ring.slot_ms))
-            .collect();
         let slots_per_bucket = (range.bucket_ms() / ring.slot_ms) as usize;
-        let buckets = |slots: &[TimeBucket]| slots.chunks(slots_per_bucket).map(merge).collect();
-        Ok(per_slot.chunks(slots.len()).map(buckets).collect())
+        let mut all = Vec::with_capacity(counters.len());
+        // In pieces, so that a list of thousands neither keeps this thread from other requests nor stands in memory slot by slot.
+        for counters in counters.chunks((MAX_SLOTS / slots.len()).max(1)) {
+            let fields: Vec<_> =
+                counters.iter().flat_map(|counter| slots.iter().map(move |slot| field(counter, *slot))).collect();
+            let counts = self.read_slots(caller, &fields).await?;
+            let per_slot: Vec<_> = counts
+                .into_iter()
+                .zip(slots.iter().cycle())
+                .map(|(counts, slot)| bucket_of_slot(counts, *slot, ring.slot_ms))
+                .collect();
+            let buckets = |slots: &[TimeBucket]| slots.chunks(slots_per_bucket).map(merge).collect();
+            all.extend(per_slot.chunks(slots.len()).map(buckets));
+        }
+        Ok(all)
     }
 
     async fn read_slots(&self, caller: &Caller, fields: &[Vec<u8>]) -> Result<Vec<Option<SlotCounts>>, StoreError> {
-        let mut counts = Vec::with_capacity(fields.len());
-        for fields in fields.chunks(MAX_SLOTS) {
-            let args: Vec<_> = fields.iter().map(|field| Arg::Bytes(field)).collect();
-            let reply = self.ask_at_cost(0, &functions::COUNTS_READ, caller, &args).await?;
-            counts.extend(reply.each(|reader| {
-                if reader.absent() { Some(None) } else { Some(Some(decode_counts(reader.bytes()?)?)) }
-            })?);
-        }
-        Ok(counts)
+        let args: Vec<_> = fields.iter().map(|field| Arg::Bytes(field)).collect();
+        let reply = self.ask_at_cost(0, &functions::COUNTS_READ, caller, &args).await?;
+        reply.each(|reader| if reader.absent() { Some(None) } else { Some(Some(decode_counts(reader.bytes()?)?)) })
     }
 }
 
