@@ -84,6 +84,11 @@ impl Holds {
         is_unused
     }
 
+    /// Whether any call is held, or was until a moment ago.
+    pub(super) fn are_there(&self) -> bool {
+        !self.tenants().is_empty()
+    }
+
     /// The partitions of tenants for whose tickets calls are held.
     pub(super) fn partitions(&self) -> Vec<Partition> {
         self.tenants().keys().map(Partition::of).collect()

@@ -145,11 +145,16 @@ impl Feed {
         let address = store.redis().address().clone();
         let hub = Hub::new(store, runtimes);
         let weak = Arc::downgrade(&hub);
-        let subscription = Subscription::open(address, move |event| {
-            if let Some(hub) = weak.upgrade() {
-                dispatch::handle(&hub, event);
-            }
-        })?;
+        let holds = hub.holds.clone();
+        let subscription = Subscription::open(
+            address,
+            move || holds.are_there(),
+            move |event| {
+                if let Some(hub) = weak.upgrade() {
+                    dispatch::handle(&hub, event);
+                }
+            },
+        )?;
         hub.set_subscription(subscription);
         tokio::spawn(hub.clone().run_eviction());
         tokio::spawn(gap_repair::run(hub.clone()));

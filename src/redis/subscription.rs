@@ -36,6 +36,8 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_millis(3_000);
 const BATCH_GAP: Duration = Duration::from_millis(1);
 /// How long a batch is collected, 2.9 ms. The batch before it has been handled by then, so no message waits longer than this.
 const BATCH_PAUSE: Duration = Duration::from_micros(2_900);
+/// The same, 0.2 ms, while somebody waits for the next message: a hand-over is a chain of messages, each of which would wait.
+const SHORT_BATCH_PAUSE: Duration = Duration::from_micros(200);
 
 /// What the subscription delivers.
 #[derive(Debug)]
@@ -67,14 +69,19 @@ struct Inner {
 }
 
 type Handler = Arc<dyn Fn(SubscriptionEvent<'_>) + Send + Sync>;
+type IsAwaited = Box<dyn Fn() -> bool + Send + Sync>;
 
 impl Subscription {
     /// Starts the thread, which ends soon after the last clone is gone. `handle` is called there for every event, in order, and must not
-    /// wait.
+    /// wait. While `is_awaited`, batches are collected for a shorter time.
     ///
     /// # Errors
     /// When the system has no thread.
-    pub fn open(address: Address, handle: impl Fn(SubscriptionEvent<'_>) + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn open(
+        address: Address,
+        is_awaited: impl Fn() -> bool + Send + Sync + 'static,
+        handle: impl Fn(SubscriptionEvent<'_>) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let inner = Arc::new(Inner {
             wanted: Mutex::default(),
             wanted_changed: Notify::new(),
@@ -85,7 +92,7 @@ impl Subscription {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new()
             .name("subscription".into())
-            .spawn(move || runtime.block_on(run(address, weak, Arc::new(handle))))?;
+            .spawn(move || runtime.block_on(run(address, weak, Box::new(is_awaited), Arc::new(handle))))?;
         Ok(Self { inner })
     }
 
@@ -129,9 +136,9 @@ impl Inner {
 }
 
 /// Connects, keeps the channels subscribed, and reconnects, for as long as somebody holds the subscription.
-async fn run(address: Address, inner: Weak<Inner>, handle: Handler) {
+async fn run(address: Address, inner: Weak<Inner>, is_awaited: IsAwaited, handle: Handler) {
     let arrived = Arc::new(Notify::new());
-    tokio::spawn(end_batches(arrived.clone(), handle.clone()));
+    tokio::spawn(end_batches(arrived.clone(), is_awaited, handle.clone()));
     while inner.strong_count() > 0 {
         let broken = Arc::new(Notify::new());
         let on_push = {
@@ -166,7 +173,7 @@ async fn run(address: Address, inner: Weak<Inner>, handle: Handler) {
 }
 
 /// Ends each batch: the task that reads wakes this one, which runs when there is nothing more to read.
-async fn end_batches(arrived: Arc<Notify>, handle: Handler) {
+async fn end_batches(arrived: Arc<Notify>, is_awaited: IsAwaited, handle: Handler) {
     let mut ready = Instant::now();
     loop {
         arrived.notified().await;
@@ -174,7 +181,7 @@ async fn end_batches(arrived: Arc<Notify>, handle: Handler) {
         handle(SubscriptionEvent::Drained);
         if waited < BATCH_GAP {
             // The whole thread sleeps; nothing else runs on it.
-            std::thread::sleep(BATCH_PAUSE);
+            std::thread::sleep(if is_awaited() { SHORT_BATCH_PAUSE } else { BATCH_PAUSE });
         }
         ready = Instant::now();
     }

@@ -32,17 +32,21 @@ struct Received {
 fn listen(redis: &Redis) -> (Subscription, Arc<Mutex<Received>>) {
     let received = Arc::new(Mutex::new(Received::default()));
     let to = received.clone();
-    let subscription = Subscription::open(Address::parse(&redis.url()).unwrap(), move |event| {
-        let mut received = to.lock().unwrap();
-        match event {
-            SubscriptionEvent::Payload(bytes) => received.waiting.push(String::from_utf8(bytes.to_vec()).unwrap()),
-            SubscriptionEvent::Drained => {
-                let together = std::mem::take(&mut received.waiting);
-                received.batches.push((Instant::now(), together));
+    let subscription = Subscription::open(
+        Address::parse(&redis.url()).unwrap(),
+        || false,
+        move |event| {
+            let mut received = to.lock().unwrap();
+            match event {
+                SubscriptionEvent::Payload(bytes) => received.waiting.push(String::from_utf8(bytes.to_vec()).unwrap()),
+                SubscriptionEvent::Drained => {
+                    let together = std::mem::take(&mut received.waiting);
+                    received.batches.push((Instant::now(), together));
+                }
+                SubscriptionEvent::Broken | SubscriptionEvent::Resubscribed => {}
             }
-            SubscriptionEvent::Broken | SubscriptionEvent::Resubscribed => {}
-        }
-    });
+        },
+    );
     (subscription.unwrap(), received)
 }
 
