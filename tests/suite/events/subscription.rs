@@ -29,12 +29,12 @@ struct Received {
     batches: Vec<(Instant, Vec<String>)>,
 }
 
-fn listen(redis: &Redis) -> (Subscription, Arc<Mutex<Received>>) {
+fn listen(redis: &Redis, is_awaited: bool) -> (Subscription, Arc<Mutex<Received>>) {
     let received = Arc::new(Mutex::new(Received::default()));
     let to = received.clone();
     let subscription = Subscription::open(
         Address::parse(&redis.url()).unwrap(),
-        || false,
+        move || is_awaited,
         move |event| {
             let mut received = to.lock().unwrap();
             match event {
@@ -50,6 +50,42 @@ fn listen(redis: &Redis) -> (Subscription, Arc<Mutex<Received>>) {
     (subscription.unwrap(), received)
 }
 
+/// How long a chain takes of messages that are each published once the one before has been drained.
+async fn chain(redis: &Redis, is_awaited: bool) -> Duration {
+    let (subscription, received) = listen(redis, is_awaited);
+    let channel = Namespace::default().channel(Partition::of(&TenantId::random()));
+    subscription.subscribe(&channel).await.unwrap();
+    let mut connection = redis.connection();
+    let begun = Instant::now();
+    for number in 0..50 {
+        redis::cmd("PUBLISH").arg(&channel).arg(number).exec(&mut connection).unwrap();
+        let is_drained =
+            || received.lock().unwrap().batches.iter().any(|(_, together)| together.contains(&number.to_string()));
+        // Looked at more often than `eventually` does, whose interval is longer than what is measured.
+        while !is_drained() {
+            assert!(begun.elapsed() < TIMEOUT, "message {number} is not drained");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn what_somebody_waits_for_is_not_collected_for_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let redis = Redis::start(dir.path(), &[]);
+    // A busy machine may delay some chains, not all of them.
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let (awaited, collected) = (chain(&redis, true).await, chain(&redis, false).await);
+        if awaited * 3 < collected * 2 {
+            return;
+        }
+        seen.push((awaited, collected));
+    }
+    panic!("awaited and not: {seen:?}");
+}
+
 /// Well above the interval at which the subscription begins to batch.
 const SILENCE: Duration = Duration::from_millis(10);
 
@@ -57,7 +93,7 @@ const SILENCE: Duration = Duration::from_millis(10);
 async fn frequent_notifications_are_batched_and_single_ones_are_not_delayed() {
     let dir = tempfile::tempdir().unwrap();
     let redis = Redis::start(dir.path(), &[]);
-    let (subscription, received) = listen(&redis);
+    let (subscription, received) = listen(&redis, false);
     let partition = Partition::of(&TenantId::random());
     subscription.subscribe(&Namespace::default().channel(partition)).await.unwrap();
     let mut connection = redis.connection();
@@ -167,7 +203,7 @@ fn pings(redis: &Redis) -> u64 {
 async fn a_connection_on_which_channels_come_and_go_is_pinged() {
     let dir = tempfile::tempdir().unwrap();
     let redis = Redis::start(dir.path(), &[]);
-    let (subscription, _) = listen(&redis);
+    let (subscription, _) = listen(&redis, false);
     let partitions: Vec<_> = Partition::all().map(|partition| Namespace::default().channel(partition)).collect();
     subscription.subscribe(&partitions[0]).await.unwrap();
     let before = pings(&redis);
