@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve kinds growth replicas idle start peers
-.PHONY: help run dependencies build web fmt check lint doc clients test screenshots test-long test-hour fuzz need-test \
+.PHONY: help run dependencies build web fmt check lint doc clients test test-lints test-packages screenshots test-long test-hour fuzz need-test \
 	bench bench-build bench-tools bench-core bench-functions bench-streams bench-waiting $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
@@ -91,12 +91,18 @@ HEAVY := http::browser http::client_packages http::guide http::reference clients
 # The suite comes last, so that the output ends with its count of passed and failed tests.
 # More threads than cores: the tests wait for processes and deadlines more than they compute.
 test: export RUST_TEST_THREADS ?= 6
-test: need-test $(WEB) $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) $(TYPESCRIPT_CLIENT) $(PYTHON_CLIENT) ## install what is missing, then format, lints and every test
-	$(FORMAT)
-	$(CLIPPY)
+test: need-test ## install what is missing, then format, lints and every test
+	$(MAKE) --no-print-directory --jobs 3 test-lints test-packages
 	cargo test --locked --lib --bin holdfast
 	cargo test --locked --test suite -- --test-threads 3 $(HEAVY)
 	cargo test --locked --test suite -- $(HEAVY:%=--skip %)
+
+test-lints:
+	$(FORMAT)
+	$(CLIPPY)
+
+# The pages and packages that tests use. Installing them waits for the network more than it computes, so it goes on beside the lints.
+test-packages: $(WEB) $(BROWSER_PACKAGES) $(CLIENT_PACKAGES) $(PYTHON_PACKAGES) $(TYPESCRIPT_CLIENT) $(PYTHON_CLIENT)
 
 # The pictures of the dashboard in docs/, taken by the test that also looks at each view with axe.
 screenshots: export SHOTS := $(CURDIR)/docs/screenshots
