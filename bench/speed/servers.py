@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import secrets
 import socket
 import subprocess
 import tempfile
@@ -13,7 +14,8 @@ from typing import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "bench/target/release"
-ADMIN_KEY = "only-of-this-benchmark"
+ADMIN_KEY = secrets.token_hex(32)
+"""As `openssl rand -hex 32` makes it."""
 PATIENCE_S = 20
 
 # Finite, so that every call is counted and every reservation compared with its limit, and far above the load. What is not named stays as it is.

@@ -1,10 +1,10 @@
 //! The vault: signs our own tokens and encrypts stored secrets, with keys derived from `SECRET_KEY`.
 //!
-//! Each purpose has a key of its own, derived from each secret with HKDF-SHA256. A secret that people chose is stretched before, with
-//! PBKDF2, so that what a token or a stored secret shows is no quick test of guesses. The first secret signs and encrypts; the others still
+//! Each purpose has a key of its own, derived from each secret with HKDF-SHA256. A secret that people may have chosen is stretched before,
+//! with PBKDF2, so that what a token or a stored secret shows is no quick test of guesses. The first secret signs and encrypts; the others still
 //! verify and decrypt. So a secret is rotated by putting a new one in front, and dropped when nothing uses it any more.
 
-use std::num::NonZeroU32;
+use std::{collections::HashSet, num::NonZeroU32};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -25,6 +25,10 @@ const SALT: &[u8] = b"holdfast 1";
 /// Rounds of PBKDF2 over a secret that people chose, 600,000: the least that OWASP advises. They take a fraction of a second, once
 /// at the start, and as long for each guess.
 const PBKDF2_ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).unwrap();
+/// A secret of so many hexadecimal digits, 64, as `openssl rand -hex 32` writes it, was generated, and its replica is ready sooner...
+const GENERATED_DIGITS: usize = 64;
+/// ... if so many of its pairs of neighbours differ, 40: of 63 random pairs, 56 on average; of a repeated or counted text, 16 at most.
+const GENERATED_PAIRS: usize = 40;
 /// Credentials that a token may stand for, by the beginning of their field: an API key, and an issuer.
 const EXCHANGED: [&str; 2] = ["k:", "i:"];
 
@@ -46,14 +50,15 @@ impl SecretKeys {
         Self::all([secret], false)
     }
 
-    /// Secrets that people chose, the current one first; `None` when there is none, or one is shorter than [`MIN_SECRET_BYTES`].
+    /// Secrets that people set, the current one first; `None` when there is none, or one is shorter than [`MIN_SECRET_BYTES`].
     #[must_use]
     pub fn chosen<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         Self::all(secrets, true)
     }
 
-    fn all<'a>(secrets: impl IntoIterator<Item = &'a str>, is_chosen: bool) -> Option<Self> {
-        let secrets: Vec<_> = secrets.into_iter().map(|secret| Secret { text: secret.to_owned(), is_chosen }).collect();
+    fn all<'a>(secrets: impl IntoIterator<Item = &'a str>, are_chosen: bool) -> Option<Self> {
+        let secret = |text: &str| Secret { text: text.to_owned(), is_chosen: are_chosen && !is_random_hex(text) };
+        let secrets: Vec<_> = secrets.into_iter().map(secret).collect();
         let fits = !secrets.is_empty() && secrets.iter().all(|secret| secret.text.len() >= MIN_SECRET_BYTES);
         fits.then_some(Self(secrets))
     }
@@ -69,6 +74,13 @@ impl Secret {
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, PBKDF2_ROUNDS, SALT, self.text.as_bytes(), &mut material);
         material
     }
+}
+
+/// Whether a text can only be random digits: 256 bits that nobody guesses, stretched or not.
+fn is_random_hex(text: &str) -> bool {
+    let digits = text.as_bytes();
+    let pairs: HashSet<_> = digits.windows(2).collect();
+    digits.len() >= GENERATED_DIGITS && digits.iter().all(u8::is_ascii_hexdigit) && pairs.len() >= GENERATED_PAIRS
 }
 
 impl std::fmt::Debug for SecretKeys {
@@ -275,6 +287,17 @@ mod tests {
         assert_ne!(Vault::new(&plain).0[0].id, slow.0[0].id, "the name of the key is no quick test either");
         let again = Vault::new(&SecretKeys::chosen([text]).unwrap());
         assert!(again.verify(&slow.sign(&token(), 0).unwrap()).is_some(), "every replica derives the same");
+    }
+
+    #[test]
+    fn random_digits_are_not_stretched_and_nothing_else_is_taken_for_them() {
+        let random = "c1f6e0a92b7d48351fbb06c5d2e87a490d3c64f8a5b1e7920f4d86ab3c59e714";
+        assert!(is_random_hex(random));
+        let counted = "0123456789abcdef".repeat(4);
+        let words = "correct-horse-battery-staple-correct-horse-battery-staple-correct";
+        for text in [&random[..62], &random.replace('c', "g"), &"deadbeef".repeat(8), &counted, words] {
+            assert!(!is_random_hex(text), "{text}");
+        }
     }
 
     #[test]
