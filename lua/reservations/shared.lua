@@ -43,12 +43,12 @@ local function plan_one(packed, is_first)
     plan_call(packed, (unpack_limit(packed, 2, 0)))
     return head
   end
-  local to, to_groups, to_kept = mark(), events.mark()
+  local to, to_events = mark(), events.mark()
   local to_deferred, to_settled = tickets.mark()
   local why, count, request = plan_call(packed, (unpack_limit(packed, 2, 0)))
   if why then
     undo(to)
-    events.undo(to_groups, to_kept)
+    events.undo(to_events)
     tickets.undo(to_deferred, to_settled)
     answered = head
     if why == 'TOO_MUCH_WORK' and not is_first then
