@@ -35,6 +35,11 @@ use crate::{
     store::{Caller, CancelOutcome, PageCursor, Stamped, Store, StoreError, WaitingTicket},
 };
 
+/// Calls of one connection that are held for as long as they ask. An HTTP/2 connection has 100 streams: the others stay for calls that free
+/// what is waited for.
+const MAX_HELD_LONG: usize = 90;
+/// How long further ones are held, 1 s.
+const CROWDED_HOLD: Duration = Duration::from_secs(1);
 const PAGE_SIZES: PageSizes = PageSizes { default: 100, max: MAX_BATCH };
 
 pub(in crate::http) struct Tickets;
@@ -155,8 +160,10 @@ pub(super) fn hold_time(seconds: Option<i64>) -> Result<Duration, ApiError> {
 
 /// Waits until none of these tickets waits any more, the time is over, or the replica drains: then the client goes on at another.
 async fn hold_for(app_state: &AppState, caller: &Caller, tickets: &[TicketId], time: Duration) {
-    app_state.prove_connection();
+    let on_connection = app_state.hold_on_connection();
     let app = app_state.app();
+    let is_crowded = on_connection.as_ref().is_some_and(|held| held.others >= MAX_HELD_LONG);
+    let time = if is_crowded { time.min(CROWDED_HOLD) } else { time };
     let held = tokio::time::timeout(time, app.feed.hold(&app.store, caller, tickets));
     // A hold whose time is over is answered as one that was served: by what its tickets say then.
     let _ = app.replica.drain.run_until_cancelled(held).await;

@@ -15,5 +15,6 @@ mod waiting;
 mod waiting_clients;
 mod waiting_ended;
 mod waiting_failures;
+mod waiting_http2;
 mod waiting_many;
 mod waiting_property;
