@@ -12,6 +12,7 @@ mod resources;
 mod shapes;
 mod transactions;
 mod waiting;
+mod waiting_calls;
 mod waiting_clients;
 mod waiting_ended;
 mod waiting_failures;
