@@ -140,7 +140,7 @@ class Tenant:
         """Calls of one item each that share a call of Redis: as the replica joins them, one of items of a credential."""
         is_take = request == "RESERVE"
         numbers = (0, len(items), 0) if is_take else (len(items), 0, 0)
-        return self.must(self._shared(pack(len(items), 0, "I", *numbers, False) + (taken(items) if is_take else given_back(items))))
+        return self.must(self._shared(pack(len(items), 0, "I", *numbers, False, False) + (taken(items) if is_take else given_back(items))))
 
     def shared_group(self, request: str, items: list[Item], method: str = "ALL_OR_NONE") -> Answer:
         """One transaction, as the only one of those that share a call of Redis."""

@@ -82,20 +82,26 @@ def by_itself(*command: object) -> Callable[[int, float], Sample]:
     """A peer with clients in its own language: in two processes where there are enough of them, since one would be the limit."""
 
     def run(clients: int, window_s: float) -> Sample:
-        shares = [clients] if clients == 1 else [clients - clients // 2, clients // 2]
-        words = [[*map(str, command), str(number), str(share), str(WARM_S), str(window_s)] for number, share in enumerate(shares)]
-        running = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=SCRIPTS) for run in words]
-        outputs = []
-        for process in running:
-            said, complaint = process.communicate()
-            if process.returncode:
-                raise RuntimeError(f"{command[1]} failed: {complaint[-1000:]}")
-            outputs.append(json.loads(said))
+        outputs = shares([*map(str, command)], clients, window_s)
         slowest = {quantile: max(one[quantile] for one in outputs) for quantile in ("p50_us", "p99_us")}
         pairs_per_s = sum(one["pairs"] / one["seconds"] for one in outputs)
         return {**slowest, "pairs_per_s": pairs_per_s, "requests_per_s": 2 * pairs_per_s}
 
     return run
+
+
+def shares(command: list[str], clients: int, window_s: float) -> list[Sample]:
+    """What each process says whose clients are a share of so many."""
+    each = [clients] if clients == 1 else [clients - clients // 2, clients // 2]
+    words = [[*command, str(number), str(share), str(WARM_S), str(window_s)] for number, share in enumerate(each)]
+    running = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=SCRIPTS) for run in words]
+    outputs = []
+    for process in running:
+        said, complaint = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"{command[1]} failed: {complaint[-1000:]}")
+        outputs.append(json.loads(said))
+    return outputs
 
 
 def webdis(servers: Servers, redis: Redis) -> Peer:

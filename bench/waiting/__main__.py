@@ -62,7 +62,7 @@ def main() -> None:
                 elif part == "contest":
                     its, samples, absent = contest.measure(servers, given.rounds, given.window)
                     rows += its
-                    below += ["## W3", contest.table(samples), conditions({"W3": samples}), *(f"Left out: {name} is not installed." for name in absent)]
+                    below += ["## W3", contest.METHOD, contest.table(samples), conditions({"W3": samples}), *(f"Left out: {name} is not installed." for name in absent)]
                 elif part == "soak":
                     its, line = soak.measure(servers, given.hand_overs, given.minutes)
                     rows += its

@@ -16,6 +16,7 @@ local parts, parts_count, size = {}, 0, 0
 local is_kept -- whether the group's events are kept; refusals are published only
 local said_before, term_before, tail_before
 local kept_count = 0 -- kept events of groups that are whole
+local is_marked = false -- whether a group that was begun may be gone back to
 local short_heads = {} -- length of a name -> what goes before it in an event that says only its name
 local groups, group_sizes, group_count = {}, {}, 0 -- groups that are whole; how many events of each are kept
 events = {}
@@ -43,7 +44,7 @@ function events.join(parts, from, final)
 end
 
 function events.reset()
-  parts_count, size, group_count, kept_count, said_before, events.by = 0, 0, 0, 0, nil, caller.packed_label
+  parts_count, size, group_count, kept_count, said_before, is_marked, events.by = 0, 0, 0, 0, nil, false, caller.packed_label
 end
 
 -- Forgets what was to be published: the call is refused.
@@ -61,22 +62,26 @@ local function close_group()
     groups[group_count], group_sizes[group_count] = text_of_group(), is_kept and size or 0
     kept_count = kept_count + group_sizes[group_count]
     parts_count, size, said_before = 0, 0, nil
+    if is_marked then
+      parts = {}
+    end
   end
 end
+events.close_group = close_group
 
 -- From here on events are of the caller that was met last.
 function events.speak_as(packed_label)
   events.by, said_before = packed_label, nil
 end
 
--- What comes next can be taken back by `events.undo` with what this answers.
+-- What comes next can be taken back by `events.undo` with what this answers. It may share the group that is open.
 function events.mark()
-  close_group()
-  return group_count, kept_count
+  is_marked = true
+  return { parts, parts_count, size, is_kept, said_before, term_before, tail_before, group_count, kept_count }
 end
 
-function events.undo(to_groups, to_kept)
-  parts_count, size, said_before, group_count, kept_count = 0, 0, nil, to_groups, to_kept
+function events.undo(to)
+  parts, parts_count, size, is_kept, said_before, term_before, tail_before, group_count, kept_count = unpack(to, 1, 9)
 end
 
 -- The position before the event that comes next, packed.

@@ -122,7 +122,7 @@ function publish(keys, args)
       local tail = pack(now_ms, kind, company, slug, data, stamp ~= 0 and stamp or now_ms)
       group_bytes = group_bytes + #tail
       if group_bytes > GROUP_BYTES then
-        events.mark()
+        events.close_group()
         group_bytes = #tail
       end
       events.keep(head, tail)

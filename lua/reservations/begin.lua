@@ -66,7 +66,9 @@ end
 function plan.write()
   if ticket_count > 0 then
     tickets.write_planned()
-    hand_over()
+    if tickets.has_freed() then
+      hand_over()
+    end
   end
   if DEFINITIONS then
     pools.write()

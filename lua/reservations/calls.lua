@@ -54,15 +54,15 @@ function calls.renew(packed, at, count)
 end
 
 -- Items that are each done by themselves: first what is given back, then what is taken, then what is prolonged. An item is answered in place
--- whatever becomes of it; false: nothing was done, for the call would take too long, and it is to be asked by itself.
-function calls.each(packed, at, releases, takes, renewals, quantities)
+-- whatever becomes of it; false: nothing was done, for the call would take too long, or nobody more may wait, and it is to be asked by itself.
+function calls.each(packed, at, releases, takes, renewals, quantities, waits)
   local count = releases + takes + renewals
   calls.start()
   items.read(packed, at, count, releases)
   set_room(caller.held_limit > 0 and caller.held_limit or math.huge)
   local why, left = items.release(1, releases)
   if not why then
-    why, left = items.take(releases + 1, releases + takes, items.quantities(quantities))
+    why, left = items.take(releases + 1, releases + takes, items.quantities(quantities), items.waits(waits))
   end
   if not why then
     why, left = items.renew(releases + takes + 1, count)

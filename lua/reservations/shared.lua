@@ -5,7 +5,8 @@
 -- keys      as reserve
 -- args
 --   1.. pairs of caller, call. A call, packed: cost, floor, kind, then
---       I: items of several calls, each by itself: numbers of items that give back, take and prolong, quantities, columns as in `items`
+--       I: items of several calls, each by itself: numbers of items that give back, take and prolong, quantities, waits (as in reserve), columns
+--          as in `items`
 --       T: as one call of reserve, unreserve or renew: the same numbers, of which only one is not 0, quantities, columns
 --       G: as one call of transactions: see there
 -- returns       per call, as one text each, what it would be answered by itself; of kind I, per item also LIMIT, limit type, limit, held,
@@ -24,7 +25,12 @@ local function plan_call(packed, at)
   end
   at, releases, takes, renewals, quantities = unpack_limit(packed, 4, at)
   if kind == 'I' then
-    calls.each(packed, at, releases, takes, renewals, quantities)
+    local waits
+    at, waits = unpack_limit(packed, 1, at)
+    if waits and not TICKETS then
+      return 'KEYS'
+    end
+    calls.each(packed, at, releases, takes, renewals, quantities, waits)
     return nil
   elseif takes > 0 then
     return calls.reserve(packed, at, takes, quantities), takes, 'RESERVE'
@@ -40,15 +46,19 @@ local function plan_one(packed, is_first)
   answer('')
   local head = answered
   if kind == 'I' then
-    plan_call(packed, (unpack_limit(packed, 2, 0)))
+    local why = plan_call(packed, (unpack_limit(packed, 2, 0)))
+    if why then
+      answers[head] = calls.refusal(why)
+      return false
+    end
     return head
   end
-  local to, to_groups, to_kept = mark(), events.mark()
+  local to, to_events = mark(), events.mark()
   local to_deferred, to_settled = tickets.mark()
   local why, count, request = plan_call(packed, (unpack_limit(packed, 2, 0)))
   if why then
     undo(to)
-    events.undo(to_groups, to_kept)
+    events.undo(to_events)
     tickets.undo(to_deferred, to_settled)
     answered = head
     if why == 'TOO_MUCH_WORK' and not is_first then

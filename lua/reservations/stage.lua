@@ -288,21 +288,29 @@ function run_in_pieces(command, key, arguments, count)
   end
 end
 
--- Leaves out of a list of pairs those that went after they had come; the name is at `name_at` of a pair. Answers how long the list is then.
+-- Leaves out of a list of pairs those that went after they had come, and of what goes what came again: that is replaced. The name is at
+-- `name_at` of a pair. Answers how long both lists are then.
 local function without_gone(sets, set_count, name_at, gone, gone_count, sets_before)
-  local gone_after = {} -- name -> how many arguments there were when it went last
+  local gone_after, is_set = {}, {} -- name -> how many arguments there were when it went last; whether it is there in the end
   for n = 1, gone_count do
     gone_after[gone[n]] = sets_before[n]
   end
-  local kept_count = 0
+  local kept_count, left = 0, 0
   for n = 1, set_count, 2 do
-    local after = gone_after[sets[n + name_at]]
+    local name = sets[n + name_at]
+    local after = gone_after[name]
     if not after or n > after then
       sets[kept_count + 1], sets[kept_count + 2] = sets[n], sets[n + 1]
-      kept_count = kept_count + 2
+      kept_count, is_set[name] = kept_count + 2, true
     end
   end
-  return kept_count
+  for n = 1, gone_count do
+    if not is_set[gone[n]] then
+      left = left + 1
+      gone[left] = gone[n]
+    end
+  end
+  return kept_count, left
 end
 
 -- The earliest deadline is a lower bound: it stays behind when what had it goes, but where nothing is held none may stay.
@@ -348,19 +356,19 @@ end
 
 -- Writes what was staged, each key once.
 function write_stage()
+  if held_gone_count > 0 and held_set_count > 0 then
+    held_set_count, held_gone_count = without_gone(held_sets, held_set_count, 0, held_gone, held_gone_count, held_before_gone)
+  end
   if held_gone_count > 0 then
-    if held_set_count > 0 then
-      held_set_count = without_gone(held_sets, held_set_count, 0, held_gone, held_gone_count, held_before_gone)
-    end
     run_in_pieces('HDEL', HELD, held_gone, held_gone_count)
   end
   if held_set_count > 0 then
     run_in_pieces('HSET', HELD, held_sets, held_set_count)
   end
+  if undated_count > 0 and dated_count > 0 then
+    dated_count, undated_count = without_gone(dated, dated_count, 1, undated, undated_count, dated_before)
+  end
   if undated_count > 0 then
-    if dated_count > 0 then
-      dated_count = without_gone(dated, dated_count, 1, undated, undated_count, dated_before)
-    end
     run_in_pieces('ZREM', DEADLINES, undated, undated_count)
   end
   if dated_count > 0 then
@@ -369,10 +377,10 @@ function write_stage()
   if dated_count > 0 or due then
     note_due()
   end
+  if index_gone_count > 0 and index_set_count > 0 then
+    index_set_count, index_gone_count = without_gone(index_sets, index_set_count, 1, index_gone, index_gone_count, index_before_gone)
+  end
   if index_gone_count > 0 then
-    if index_set_count > 0 then
-      index_set_count = without_gone(index_sets, index_set_count, 1, index_gone, index_gone_count, index_before_gone)
-    end
     run_in_pieces('ZREM', INDEX, index_gone, index_gone_count)
   end
   if index_set_count > 0 then

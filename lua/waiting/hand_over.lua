@@ -60,19 +60,16 @@ local function take_for(t)
   return held and true or false, held or groups.has_invalid(#t.items) and 'NOT_VALID'
 end
 
--- Serves a ticket if it can be. What is refused leaves nothing; the second answer says why, as that of `take_for`.
-local function serve(t)
+-- Serves a ticket if it can be. What is refused leaves nothing; the second answer says why, as that of `take_for`. `led`: a line of which the ticket
+-- is the first.
+local function serve(t, led)
   local to, answered_then, caller_then = mark(), answered, caller
-  local to_groups, to_kept = events.mark()
+  local to_events = events.mark()
   local takers_then = taker_count
-  local acting = {}
-  for field, value in pairs(caller_then) do
-    acting[field] = value
-  end
-  acting.packed_label, acting.end_user = t.label, t.end_user
-  caller = acting
+  caller = setmetatable({ packed_label = t.label, end_user = t.end_user }, { __index = caller_then })
   events.speak_as(t.label)
   lines.stand_at(t.order)
+  lines.led = led
   set_room(not t.method and caller.held_limit > 0 and caller.held_limit or math.huge)
   asking = { is_silent = not t.method, extra = not t.method and tickets.extra(t, now_ms - t.since_ms) or nil }
   local is_served, held = take_for(t)
@@ -80,11 +77,12 @@ local function serve(t)
   asking, answered = nil, answered_then
   set_room(math.huge)
   lines.stand_at(nil)
+  lines.led = nil
   caller = caller_then
   events.speak_as(caller.packed_label)
   if not is_served then
     undo(to)
-    events.undo(to_groups, to_kept)
+    events.undo(to_events)
     taker_count = takers_then
     return false, held
   end
@@ -107,6 +105,19 @@ local function is_end(prefix)
   return not record or slot or record.capacity == 1 or pools.free(record) <= 0
 end
 
+-- Whether what a line is for is taken now, all of it: whoever took it has other tickets in the line of his own.
+local function is_taken(prefix)
+  if byte(prefix) ~= WANTED then
+    return false
+  end
+  local name = sub(prefix, 2)
+  local record, slot = resolve(name)
+  if record and not slot and record.capacity > 1 then
+    return pools.free(record) <= 0
+  end
+  return look(name) and true
+end
+
 -- The lines of which a call serves tickets.
 local list, seen, from, is_whole = {}, {}, {}, {} -- kind and name of each; which they are; behind which ticket each goes on; which are looked at to their end
 local heads_of, limited = {}, {} -- the first of each, where it is known; lines whose first the limit of what is held refuses
@@ -123,8 +134,9 @@ local function remove_line(at)
 end
 
 local function read_pending()
-  local noted = call('HMGET', TICKETS, PENDING, tickets.LIMITED)
+  local noted = call('HMGET', TICKETS, PENDING, tickets.LIMITED, tickets.RESET)
   spent = spent + 1
+  tickets.note_reset(noted[3])
   if noted[1] then
     local parts = { unpack_sequence(noted[1]) }
     for n = 1, #parts, 3 do
@@ -210,8 +222,11 @@ end
 
 -- What is registered may have changed since a ticket came: then it stands in other lines.
 local function stand_anew(t)
-  local members, stays = lines.members(t), {}
-  if concat(members) == concat(t.lines) then
+  local members, stays, is_same = lines.members(t), {}, true
+  for n = 1, max(#members, #t.lines) do
+    is_same = is_same and members[n] == t.lines[n]
+  end
+  if is_same then
     return
   end
   for n = 1, #members do
@@ -251,9 +266,12 @@ local function look_after(best, at)
     return
   end
   stand_anew(t)
-  local is_served, why = serve(t)
+  local is_served, why = serve(t, not from[prefix] and prefix)
   if is_served then
     heads_of = {}
+    if not is_whole[prefix] and is_taken(prefix) then
+      remove_line(at)
+    end
   elseif why == 'NOT_VALID' then
     tickets.finish(t, 'C', FALSE, NEVER_SERVED)
     heads_of = {}
@@ -267,6 +285,11 @@ local function look_after(best, at)
       from[prefix] = best
     end
   end
+end
+
+-- Whether the call has made anybody servable. What an earlier one has left to do is not asked for here: it is due.
+function tickets.has_freed()
+  return count > 0 or taker_count > 0 or redefined_count > 0
 end
 
 -- Serves who can be served now, in order, as far as one call may go. Answers whether more is to be done.

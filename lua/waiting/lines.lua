@@ -15,6 +15,8 @@ local PRIORITY_MOST = 1000
 local AHEAD_MOST = 64 -- tickets for a pool that are looked at; behind so many nobody passes
 local LENGTH = 44 -- bytes of order, ticket and quantity
 local QUANTITY_MOST = 65535
+-- A member longer than 64 bytes, while anybody waits: a sorted set that holds none is a list in Redis while it is short, and slow to look in.
+local SENTINEL = '\0' .. string.rep('x', 64)
 local SLOT_LINES_MOST = 500 -- lines of names that look like slots of one that is registered anew
 lines.order, lines.LAST = NO_ORDER, '\255' -- LAST: behind every ticket
 -- Kind and name -> what joins in this call, a list in order; under `leaving` the set of what leaves. Written at the call's end.
@@ -105,6 +107,7 @@ function lines.leave(members)
 end
 
 function lines.start()
+  lines.led = nil
   if is_changed then
     changed, is_changed = {}, false
   end
@@ -179,6 +182,11 @@ local function range(prefix, count)
   return lines.range(prefix, count, lines.order)
 end
 
+-- Whether somebody in a line comes before who asks. `lines.led`: in that line he is known to be the first.
+local function is_before(prefix)
+  return prefix ~= lines.led and range(prefix, 1)[1]
+end
+
 -- The member of a line that comes first of those before an order, or nil.
 function lines.first(prefix, order)
   local members = lines.range(prefix, 1, order)
@@ -248,17 +256,17 @@ function lines.kept_for(name, physical, record, slot, quantity)
       return lines.ahead('w' .. record.name)
     end
   end
-  if range('w' .. physical, 1)[1] then
+  if is_before('w' .. physical) then
     return lines.ahead('w' .. physical)
   elseif not record then
     return nil
   end
   for n = 1, record.depth do
-    if range('w' .. record.ancestors[n], 1)[1] then
+    if is_before('w' .. record.ancestors[n]) then
       return lines.ahead('w' .. record.ancestors[n])
     end
   end
-  if record.children > 0 and range('d' .. record.name, 1)[1] then
+  if record.children > 0 and is_before('d' .. record.name) then
     return lines.ahead('d' .. record.name)
   end
 end
@@ -276,6 +284,13 @@ end
 
 -- All members of a ticket. Several requesters may want slots of one pool, and each has his own; what is taken along is shared.
 function lines.members(ticket)
+  local first = ticket.items[1]
+  if not ticket.items[2] and not resolve(first[1]) then -- it stands alone, as most do
+    local rest = '\0' .. ticket.order .. ticket.id
+    spent = spent + 5 + (#first[1] + #first[3]) / budget.step_bytes
+    return { (ticket.overtake and 'o' or 'w') .. first[1] .. rest .. put('>I2', min(first[5], QUANTITY_MOST)),
+      'r' .. reservation.requester(first[3]) .. rest .. '\0\0' }
+  end
   local places, members, quantities, wants = {}, {}, {}, ticket.overtake and 'o' or 'w'
   for n = 1, #ticket.items do
     local item = ticket.items[n]
@@ -343,12 +358,18 @@ function lines.add(members)
   for n = 1, #members do
     arguments[2 * n - 1], arguments[2 * n] = '0', members[n]
   end
+  if 2 * waiting_count <= #members then -- before, nobody waited: a ticket has at least two
+    arguments[#arguments + 1], arguments[#arguments + 2] = '0', SENTINEL
+  end
   spent = spent + #members / 2
   run_in_pieces('ZADD', LINES, arguments, #arguments)
 end
 
 function lines.remove(members)
   spent = spent + #members / 2
+  if waiting_count == 0 then
+    members = { SENTINEL, unpack(members) }
+  end
   run_in_pieces('ZREM', LINES, members, #members)
 end
 

@@ -7,10 +7,11 @@
 -- Status: W waits, G granted and not yet seen by who asked, A granted and seen, T timed out, L lapsed, C cancelled.
 -- In `tickets`: ticket (32 hexadecimal digits) -> packed; k, wish -> the ticket that stands for it. In `ticket_ends`: ticket -> while it waits: until when somebody has to
 -- ask for it, or its wait ends; granted: until when it has to be seen; ended: when it is forgotten.
-tickets = { LIMITED = '\0limited' } -- under it: lines whose first would be served but for the limit of what is held;
--- they are looked at whenever something is given back
+-- Under LIMITED: lines whose first would be served but for the limit of what is held; they are looked at whenever something is given back. Under
+-- RESET: at which position everything was reset last, and when, ms: what had come before is cancelled.
+tickets = { LIMITED = '\0limited', RESET = '\0reset' }
 local FORGOTTEN_AFTER_MS = 600 * 1000
-local RESET = '\0reset' -- at which position everything was reset last, and when, ms: what had come before is cancelled
+local RESET = tickets.RESET
 local WORDS = { T = 'TIMED_OUT', L = 'LAPSED', C = 'CANCELLED' }
 local BARE_TAIL = pack(false, false, false, false, 0) -- from the resource type on, of an event of several things
 local joined, joined_count = {}, 0
@@ -18,6 +19,12 @@ local deferred, deferred_count = {}, 0
 local settled, settled_count = {}, 0
 local opened, is_opened = {}, false -- ticket -> table: each is one table during a call, so that all of the call sees what it plans
 local reset_at, reset_ms -- what stands under RESET, as the call has read it; `reset_at` nil: not read yet, false: nothing
+
+-- A ticket as a table, all of whose fields have room from the beginning: a table that grows field by field is made anew four times.
+function tickets.new(id)
+  return { id = id, status = false, order = false, since_ms = false, wait_ends_ms = false, keep_alive_ms = false, priority = false, method = false,
+    overtake = false, wish = false, items = false, lines = false, label = false, end_user = false, done_ms = false, answers = false, held = false }
+end
 
 function tickets.start()
   joined_count, deferred_count, settled_count, reset_at = 0, 0, 0, nil
@@ -71,15 +78,29 @@ function tickets.wish(method, items)
   return redis.sha1hex(concat(parts))
 end
 
--- Whether a ticket came before everything was reset last.
-local function was_reset(t)
+-- What stands under RESET was read; a call reads it once.
+function tickets.note_reset(text)
   if reset_at == nil then
-    local text = call('HGET', TICKETS, RESET)
-    spent, reset_at = spent + 1, false
+    reset_at = false
     if text then
       reset_at, reset_ms = unpack_sequence(text)
     end
   end
+end
+
+-- A field of `tickets`, with what stands under RESET where the call has not read that yet.
+local function read_field(field)
+  spent = spent + 1
+  if reset_at ~= nil then
+    return call('HGET', TICKETS, field)
+  end
+  local found = call('HMGET', TICKETS, field, RESET)
+  tickets.note_reset(found[2])
+  return found[1]
+end
+
+-- Whether a ticket came before everything was reset last.
+local function was_reset(t)
   return reset_at and take_apart('>I8', t.order, 3) <= reset_at
 end
 
@@ -87,13 +108,12 @@ function tickets.read(id)
   if opened[id] then
     return opened[id]
   end
-  local text = TICKETS and call('HGET', TICKETS, id)
-  spent = spent + 1
+  local text = TICKETS and read_field(id)
   if not text then
     return nil
   end
   spent = spent + #text / budget.step_bytes
-  local t = { id = id }
+  local t = tickets.new(id)
   t.status, t.order, t.since_ms, t.wait_ends_ms, t.keep_alive_ms, t.priority, t.method, t.overtake, t.wish, t.items, t.lines, t.label, t.end_user,
     t.done_ms, t.answers, t.held = unpack_sequence(text)
   if (t.status == 'W' or t.status == 'G') and was_reset(t) then
@@ -108,10 +128,15 @@ function tickets.packed(t)
     t.end_user, t.done_ms, t.answers, t.held)
 end
 
-function tickets.write(t, ends_ms)
-  call('HSET', TICKETS, t.id, tickets.packed(t))
+-- `is_new`: it stands for its wish from now on.
+function tickets.write(t, ends_ms, is_new)
+  if is_new then
+    call('HSET', TICKETS, t.id, tickets.packed(t), 'k' .. t.wish, t.id)
+  else
+    call('HSET', TICKETS, t.id, tickets.packed(t))
+  end
   call('ZADD', TICKET_ENDS, digits(ends_ms), t.id)
-  spent, is_unsaved = spent + 3, true
+  spent = spent + 3
   tickets.lower_due(ends_ms)
 end
 
@@ -130,8 +155,7 @@ function tickets.find(wish)
       return joined[n]
     end
   end
-  local id = ticket_count > 0 and call('HGET', TICKETS, 'k' .. wish)
-  spent = spent + 1
+  local id = ticket_count > 0 and read_field('k' .. wish)
   local t = id and tickets.read(id)
   return t and not t.is_settled and (t.status == 'W' or t.status == 'G') and t or nil
 end
@@ -212,8 +236,7 @@ function tickets.write_planned()
   for n = 1, joined_count do
     local t = joined[n]
     if t.status == 'W' then
-      call('HSET', TICKETS, 'k' .. t.wish, t.id)
-      tickets.write(t, alive_until(t))
+      tickets.write(t, alive_until(t), true)
     end
   end
   joined_count, deferred_count, settled_count = 0, 0, 0
@@ -279,9 +302,10 @@ end
 
 -- It leaves the lines.
 local function leave(t)
+  is_unsaved = true
   if not t.is_settled then
-    lines.remove(t.lines)
     waiting_count = waiting_count - 1
+    lines.remove(t.lines)
   end
 end
 
@@ -410,10 +434,10 @@ local function lasts_ms(id)
   return lasting[id]
 end
 
-local function expected_of(t, item)
+local function expected_of(t, item, ahead)
   local name, quantity = item[1], item[5]
   local record, slot = resolve(name)
-  local ahead = lines.ahead('w' .. name, t.order)
+  ahead = ahead or lines.ahead('w' .. name, t.order)
   if record and not slot and record.capacity > 1 then
     local members = quantity == 1 and call('ZRANGE', INDEX, '[p' .. name .. '\0', '(p' .. name .. '\1', 'BYLEX', 'LIMIT', digits(ahead), '1') or {}
     spent = spent + 1
@@ -435,7 +459,8 @@ local function expected_of(t, item)
   return at_ms
 end
 
-function tickets.expected(t)
+-- `place` is its place.
+function tickets.expected(t, place)
   local latest
   lasting = {}
   if t.method and t.method ~= 'ALL_OR_NONE' then
@@ -445,7 +470,7 @@ function tickets.expected(t)
     if is_piece_done() then
       return nil
     end
-    local at_ms = expected_of(t, t.items[n])
+    local at_ms = expected_of(t, t.items[n], #t.items == 1 and place - 1)
     if not at_ms and (not t.method or look(t.items[n][1])) then
       return nil
     end
@@ -456,7 +481,7 @@ end
 
 -- A ticket as it is answered.
 function tickets.row(t)
-  local waits = t.status == 'W'
-  return pack(t.status, t.since_ms, t.wait_ends_ms, t.priority, t.method or false, t.done_ms or false, waits and (tickets.place(t)) or false,
-    waits and tickets.expected(t) or false, t.items, t.answers or false)
+  local place = t.status == 'W' and tickets.place(t)
+  return pack(t.status, t.since_ms, t.wait_ends_ms, t.priority, t.method or false, t.done_ms or false, place or false,
+    place and tickets.expected(t, place) or false, t.items, t.answers or false)
 end

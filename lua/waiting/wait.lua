@@ -88,11 +88,12 @@ local function stand_in_line(t, method, list, wish, wait, cause)
     elseif caller.waiting_limit > 0 and waiting_count >= caller.waiting_limit then
       return 'WAITING_LIMIT'
     end
-    t = { id = id, method = method, items = list, wish = wish, priority = priority, keep_alive_ms = keep_alive_ms, wait_ends_ms = wait_ends_ms,
-      overtake = overtake or false }
+    t = tickets.new(id)
+    t.method, t.items, t.wish, t.priority, t.keep_alive_ms, t.wait_ends_ms, t.overtake = method, list, wish, priority, keep_alive_ms, wait_ends_ms,
+      overtake or false
     place, next_requester = tickets.join(t, cause)
   end
-  answer(pack('W', t.id, place, t.wait_ends_ms, tickets.expected(t) or false, next_requester, unpack(cause, 1, 7)))
+  answer(pack('W', t.id, place, t.wait_ends_ms, tickets.expected(t, place) or false, next_requester, unpack(cause, 1, 7)))
   return 'WAITING'
 end
 

@@ -18,7 +18,7 @@ use crate::{
         live_snapshots,
     },
     redis::SubscriptionEvent,
-    store::{Notification, Partition, Payload},
+    store::{Digest, Notification, Partition, Payload},
     sync::lock,
 };
 
@@ -31,9 +31,10 @@ const MAX_INLINE_WRITES: usize = 32;
 /// Handles an event of the subscription. Runs on its thread and must not wait.
 pub(super) fn handle(hub: &Arc<Hub>, event: SubscriptionEvent<'_>) {
     match event {
-        SubscriptionEvent::Payload(bytes) => {
-            Notification::read_all(bytes).into_iter().for_each(|notification| apply(hub, notification));
-        }
+        SubscriptionEvent::Payload(bytes) => match unread(hub, bytes) {
+            Some(digest) => apply_digest(hub, &digest),
+            None => Notification::read_all(bytes).into_iter().for_each(|notification| apply(hub, notification)),
+        },
         SubscriptionEvent::Drained => flush(hub),
         SubscriptionEvent::Broken => {
             metrics::counter!("holdfast_subscription_breaks_total").increment(1);
@@ -48,6 +49,24 @@ pub(super) fn handle(hub: &Arc<Hub>, event: SubscriptionEvent<'_>) {
                 push_gap(hub, since);
             }
         }
+    }
+}
+
+/// The digest of a message of reservations' events that nobody reads here.
+fn unread<'a>(hub: &Hub, bytes: &'a [u8]) -> Option<Digest<'a>> {
+    let tenant = Digest::tenant_of(bytes)?;
+    if hub.find_channel(tenant).is_some() { None } else { Digest::read(bytes) }
+}
+
+fn apply_digest(hub: &Hub, digest: &Digest<'_>) {
+    let Some(tenant) = TenantId::parse(digest.tenant) else { return };
+    hub.note_message(|| Some(Partition::of(&tenant)));
+    if digest.is_reset {
+        hub.holds.finish_all(&tenant);
+    }
+    digest.ended.iter().for_each(|ticket| hub.holds.finish(&tenant, *ticket));
+    if let Some(position) = digest.position {
+        hub.store.callers().note_position(&tenant, position);
     }
 }
 

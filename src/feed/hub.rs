@@ -108,6 +108,11 @@ impl Hub {
         }
     }
 
+    /// Whether the notifications of a tenant's partition arrive: whatever is published from now on will.
+    pub(super) fn listens(&self, tenant_handle: &TenantHandle) -> bool {
+        self.subscription.get().is_some_and(|subscription| subscription.listens(&tenant_handle.channel()))
+    }
+
     /// Makes the subscription anew: its connection answers, and delivers nothing.
     pub(super) fn renew_subscription(&self) {
         self.subscription.get().iter().for_each(|subscription| subscription.renew());
@@ -312,8 +317,11 @@ impl Hub {
         live_channels.retain(|_, channel| channel.subscribers() > 0 || Arc::strong_count(channel) > 1);
         partitions.extend(live_channels.values().map(|channel| channel.tenant_handle.partition()));
         drop(live_channels);
-        partitions.extend(self.holds.partitions());
-        let needed = partitions.into_iter().map(|partition| self.store.namespace().channel(partition)).collect();
-        self.subscription.get().iter().for_each(|subscription| subscription.retain(&needed));
+        let channel_of = |partition| self.store.namespace().channel(partition);
+        let needed: HashSet<_> = partitions.into_iter().map(channel_of).collect();
+        let with_holds = || needed.into_iter().chain(self.holds.partitions().into_iter().map(channel_of)).collect();
+        if let Some(subscription) = self.subscription.get() {
+            subscription.retain(with_holds);
+        }
     }
 }

@@ -65,6 +65,8 @@ pub use buffer::{
     filter::{Filter, TooManyNames, split_list},
     frame::{Frame, ResetReason, Subject},
 };
+pub use holds::Hold;
+
 pub use delivery::{
     Chunk,
     live_stream::LiveStream,
@@ -245,13 +247,19 @@ impl Feed {
         Ok(LiveStreamOutcome::Open { stream, snapshot, now_us })
     }
 
-    /// Holds a call back until none of its tickets waits any more. Its client may go meanwhile: the tickets keep their places for as long as they
-    /// live. An outage of Redis is waited out.
-    pub async fn hold(&self, store: &Store, caller: &Caller, tickets: &[TicketId]) {
+    /// Notes a call that may be held for tickets, before Redis is asked whether they wait: so their hand-over is received however soon it comes.
+    #[must_use]
+    pub fn begin_hold(&self, caller: &Caller, tickets: Vec<TicketId>) -> Hold {
         let tenant_handle = caller.tenant_handle();
+        Hold::new(&self.hub.holds, tenant_handle.tenant().clone(), tickets, || self.hub.listens(tenant_handle))
+    }
+
+    /// Holds the call back until none of these tickets waits any more. Its client may go meanwhile: the tickets keep their places for as long as
+    /// they live. An outage of Redis is waited out.
+    pub async fn hold(&self, store: &Store, caller: &Caller, hold: Hold, tickets: Vec<TicketId>) {
         // Boxed, since it is over soon, and the call is held for long.
-        let subscribed = Box::pin(self.hub.subscribe(tenant_handle));
-        holds::hold(&self.hub.holds, store, tenant_handle.tenant(), tickets, subscribed).await;
+        let subscribed = Box::pin(self.hub.subscribe(caller.tenant_handle()));
+        hold.wait(store, tickets, subscribed).await;
     }
 
     /// Waits, once the streams have ended, until Redis has released their slots; 1 s at most, since the slots expire by

@@ -7,6 +7,7 @@ use crate::{
     http::{
         App,
         pipeline::context::{LateResponse, RequestContext, context},
+        server::HeldOnConnection,
         wire::error::ApiError,
     },
     store::Store,
@@ -58,10 +59,10 @@ impl AppState {
         self.0.respond_later(response);
     }
 
-    /// Records before its answer that this call was admitted. It matters where the answer comes late: until then the connection counts
-    /// against its address as one without a credential.
-    pub(super) fn prove_connection(&self) {
-        self.0.prove_connection();
+    /// Records before its answer that this call was admitted, and is held. It matters where the answer comes late: until then the connection
+    /// counts against its address as one without a credential.
+    pub(super) fn hold_on_connection(&self) -> Option<HeldOnConnection> {
+        self.0.hold_on_connection()
     }
 }
 

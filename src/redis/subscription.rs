@@ -118,9 +118,18 @@ impl Subscription {
         self.inner.renew.notify_one();
     }
 
-    /// Unsubscribes every channel that is not `needed` any more.
-    pub fn retain(&self, needed: &HashSet<String>) {
-        self.inner.wanted().retain(|channel| needed.contains(channel));
+    /// Whether a channel is subscribed, and stays so: everything that is published there from now on arrives, unless the connection breaks.
+    #[must_use]
+    pub fn listens(&self, channel: &str) -> bool {
+        self.inner.wanted().contains(channel) && self.inner.subscribed.borrow().contains(channel)
+    }
+
+    /// Unsubscribes every channel that is not `needed` any more. Who wants one meanwhile, and says so first to what `needed` asks, keeps it.
+    pub fn retain(&self, needed: impl FnOnce() -> HashSet<String>) {
+        let mut wanted = self.inner.wanted();
+        let needed = needed();
+        wanted.retain(|channel| needed.contains(channel));
+        drop(wanted);
         self.inner.wanted_changed.notify_one();
     }
 }
@@ -132,6 +141,18 @@ impl Inner {
 
     fn wanted(&self) -> MutexGuard<'_, HashSet<String>> {
         lock(&self.wanted)
+    }
+
+    /// The channels that are to be subscribed. The others count as unsubscribed at once: who wants one of them from here on waits until it is
+    /// subscribed anew.
+    fn begin_change(&self) -> HashSet<String> {
+        let wanted = self.wanted();
+        self.subscribed.send_if_modified(|known| {
+            let before = known.len();
+            known.retain(|channel| wanted.contains(channel));
+            known.len() != before
+        });
+        wanted.clone()
     }
 }
 
@@ -196,7 +217,7 @@ async fn keep_subscribed(mut connection: Transport, inner: &Weak<Inner>, broken:
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let Some(held) = inner.upgrade() else { return };
-        let wanted = held.wanted().clone();
+        let wanted = held.begin_change();
         for channel in wanted.difference(&subscribed) {
             if !connection.subscribe(channel).await {
                 return;

@@ -105,6 +105,21 @@ impl<'a> Reader<'a> {
         truth
     }
 
+    /// So many values, whatever they are.
+    pub(super) fn skip(&mut self, values: usize) -> Option<()> {
+        let mut left = values;
+        while left > 0 {
+            left -= 1;
+            match Marker::from_u8(*self.bytes.first()?) {
+                Marker::Null | Marker::False | Marker::True => self.bytes = &self.bytes[1..],
+                Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => drop(self.bytes()?),
+                Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => left = left.checked_add(self.array()?)?,
+                _ => drop(self.number()?),
+            }
+        }
+        Some(())
+    }
+
     /// A string, or an absent value.
     pub(super) fn maybe_text(&mut self) -> Option<Option<String>> {
         if self.absent() { Some(None) } else { self.text().map(|text| Some(text.into())) }

@@ -35,6 +35,7 @@ pub use callers::cache::Callers;
 pub use callers::caller::Caller;
 pub use callers::{Bearer, INGEST_KEY_PREFIX, Secret};
 pub use error::StoreError;
+pub use events::digest::Digest;
 pub use events::history::{HeadQuery, Replay, TenantHead};
 pub use events::notification::{Notification, Payload};
 pub use events::platform::{CompanyRemoval, PublishOutcome, PutCompanyOutcome};

@@ -8,7 +8,7 @@ use poem::{PathPattern, Request, Response, http::HeaderValue};
 use crate::{
     http::{
         App,
-        server::Place,
+        server::{HeldOnConnection, Place},
         wire::error::{ApiError, Code},
     },
     limits::BodyShare,
@@ -48,11 +48,11 @@ impl RequestContext {
         &self.0.app
     }
 
-    /// Records that a call on the request's connection was admitted: the connection counts against its address no longer.
-    pub(in crate::http) fn prove_connection(&self) {
-        if let Some(place) = &self.0.place {
-            place.prove();
-        }
+    /// Records that the call was admitted and is held: its connection counts against its address no longer, and carries one held call more.
+    pub(in crate::http) fn hold_on_connection(&self) -> Option<HeldOnConnection> {
+        let place = self.0.place.as_ref()?;
+        place.prove();
+        Some(place.hold())
     }
 
     /// Has another response made once the route has answered.

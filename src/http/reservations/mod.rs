@@ -31,7 +31,7 @@ use crate::{
                 UnreserveResult,
             },
             reserve::{ReserveItem, ReserveResult},
-            tickets::{held_items, hold_time},
+            tickets::{begin_hold, held_items, hold_time},
         },
         wire::{
             error::{ApiError, Code},
@@ -70,8 +70,11 @@ impl Reservations {
         hold: Query<Option<i64>>,
         body: Items<ReserveItem>,
     ) -> Result<Held<Vec<ReserveResult>>, ApiError> {
-        let hold = hold_time(hold.0)?;
+        let time = hold_time(hold.0)?;
         let requests = batch(body.0.0, ReserveItem::parse).map_err(ApiError::validation)?;
+        let hold = begin_hold(&app_state, &caller.0, time, || {
+            requests.iter().filter_map(|request| Some(request.wait.as_ref()?.ticket)).collect()
+        });
         let stamped = app_state.store().reserve(&caller.0, &requests).await.map_err(|error| {
             let ttls = requests.iter().map(|request| request.ttl_ms);
             refused_ttl(
@@ -82,9 +85,8 @@ impl Reservations {
             )
         })?;
         let outcomes = with_tokens(stamped, &caller.0, std::iter::empty())?;
-        let is_held =
-            !hold.is_zero() && outcomes.answer.iter().any(|outcome| matches!(outcome, ReserveOutcome::Waiting(_)));
-        if is_held {
+        let waits = |outcome: &ReserveOutcome| matches!(outcome, ReserveOutcome::Waiting(_));
+        if let Some(hold) = hold.filter(|_| outcomes.answer.iter().any(waits)) {
             let answer = held_items(app_state.clone(), caller.0, requests, outcomes, hold);
             return Ok(Held::later(&app_state, answer));
         }

@@ -19,6 +19,7 @@ use crate::{
         },
         waiting::{MAX_HOLD_S, Place, Ticket, TicketId, TicketStatus, Wish},
     },
+    feed::Hold,
     http::{
         app_state::{AppState, Tag},
         auth::{Authorized, Read, Write},
@@ -35,6 +36,11 @@ use crate::{
     store::{Caller, CancelOutcome, PageCursor, Stamped, Store, StoreError, WaitingTicket},
 };
 
+/// Calls of one connection that are held for as long as they ask. An HTTP/2 connection has 100 streams: the others stay for calls that free
+/// what is waited for.
+const MAX_HELD_LONG: usize = 90;
+/// How long further ones are held, 1 s.
+const CROWDED_HOLD: Duration = Duration::from_secs(1);
 const PAGE_SIZES: PageSizes = PageSizes { default: 100, max: MAX_BATCH };
 
 pub(in crate::http) struct Tickets;
@@ -54,13 +60,14 @@ impl Tickets {
         /// Seconds for which the answer may be held back, 0 to 60.
         hold: Query<Option<i64>>,
     ) -> Result<Held<TicketResult>, ApiError> {
-        let (id, hold) = (ticket_id(&ticket.0)?, hold_time(hold.0)?);
+        let (id, time) = (ticket_id(&ticket.0)?, hold_time(hold.0)?);
+        let hold = begin_hold(&app_state, &caller.0, time, || vec![id]);
         let found = app_state.store().ticket(&caller.0, id, 1).await?;
         let waits = found.answer.as_ref().is_some_and(|ticket| ticket.status == TicketStatus::Waiting);
-        if !waits || hold.is_zero() {
-            return shown(found).map(Held::Now);
+        match hold.filter(|_| waits) {
+            Some(hold) => Ok(Held::later(&app_state, held_ticket(app_state.clone(), caller.0, id, hold))),
+            None => shown(found).map(Held::Now),
         }
-        Ok(Held::later(&app_state, held_ticket(app_state.clone(), caller.0, id, hold)))
     }
 
     /// Wait no longer. What was granted and not yet seen is given back; what was seen is a 409: give it back with its token.
@@ -123,9 +130,9 @@ async fn held_ticket(
     app_state: AppState,
     caller: Caller,
     id: TicketId,
-    time: Duration,
+    hold: BegunHold,
 ) -> Result<Answer<TicketResult>, ApiError> {
-    hold_for(&app_state, &caller, &[id], time).await;
+    hold_for(&app_state, &caller, hold, vec![id]).await;
     shown(Box::pin(app_state.store().ticket(&caller, id, 0)).await?)
 }
 
@@ -153,11 +160,31 @@ pub(super) fn hold_time(seconds: Option<i64>) -> Result<Duration, ApiError> {
     })
 }
 
+/// A call that may be held, and for how long.
+pub(super) struct BegunHold {
+    hold: Hold,
+    time: Duration,
+}
+
+/// Notes a call that may be held for that time, and the tickets that may come of it; `None`: it waits for nothing.
+pub(super) fn begin_hold(
+    app_state: &AppState,
+    caller: &Caller,
+    time: Duration,
+    tickets: impl FnOnce() -> Vec<TicketId>,
+) -> Option<BegunHold> {
+    let tickets = if time.is_zero() { Vec::new() } else { tickets() };
+    (!tickets.is_empty()).then(|| BegunHold { hold: app_state.app().feed.begin_hold(caller, tickets), time })
+}
+
 /// Waits until none of these tickets waits any more, the time is over, or the replica drains: then the client goes on at another.
-async fn hold_for(app_state: &AppState, caller: &Caller, tickets: &[TicketId], time: Duration) {
-    app_state.prove_connection();
+async fn hold_for(app_state: &AppState, caller: &Caller, begun: BegunHold, tickets: Vec<TicketId>) {
+    let on_connection = app_state.hold_on_connection();
     let app = app_state.app();
-    let held = tokio::time::timeout(time, app.feed.hold(&app.store, caller, tickets));
+    let BegunHold { hold, time } = begun;
+    let is_crowded = on_connection.as_ref().is_some_and(|held| held.others >= MAX_HELD_LONG);
+    let time = if is_crowded { time.min(CROWDED_HOLD) } else { time };
+    let held = tokio::time::timeout(time, app.feed.hold(&app.store, caller, hold, tickets));
     // A hold whose time is over is answered as one that was served: by what its tickets say then.
     let _ = app.replica.drain.run_until_cancelled(held).await;
 }
@@ -183,14 +210,14 @@ pub(super) async fn held_items(
     caller: Caller,
     requests: Vec<ReserveRequest>,
     outcomes: Stamped<Vec<ReserveOutcome>>,
-    time: Duration,
+    hold: BegunHold,
 ) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
     let tickets: Vec<_> = outcomes
         .answer
         .iter()
         .filter_map(|outcome| if let ReserveOutcome::Waiting(place) = outcome { Some(place.ticket) } else { None })
         .collect();
-    hold_for(&app_state, &caller, &tickets, time).await;
+    hold_for(&app_state, &caller, hold, tickets).await;
     // Boxed, like what else comes after a hold: while it is held, a call has no room for it.
     Box::pin(items_now(app_state.store(), &caller, requests, outcomes)).await
 }
@@ -230,10 +257,10 @@ pub(super) async fn held_transactions(
     transactions: Vec<Transaction>,
     results: Stamped<Vec<TransactionResult>>,
     places: Vec<Option<Place>>,
-    time: Duration,
+    hold: BegunHold,
 ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
     let waiting: Vec<_> = places.iter().flatten().map(|place| place.ticket).collect();
-    hold_for(&app_state, &caller, &waiting, time).await;
+    hold_for(&app_state, &caller, hold, waiting).await;
     Box::pin(transactions_now(app_state.store(), &caller, &transactions, results, places)).await
 }
 

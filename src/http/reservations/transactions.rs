@@ -32,7 +32,7 @@ use crate::{
             refused_ttl,
             release::{UnreserveItem, UnreserveResult},
             reserve::{ReserveItem, ReserveResult, WaitFields, explain_circle, explain_place},
-            tickets::{held_transactions, hold_time},
+            tickets::{begin_hold, held_transactions, hold_time},
         },
         wire::{
             error::ApiError,
@@ -65,9 +65,12 @@ impl Transactions {
         hold: Query<Option<i64>>,
         body: Body<TransactionList>,
     ) -> Result<Held<Vec<TransactionResult>>, ApiError> {
-        let hold = hold_time(hold.0)?;
+        let time = hold_time(hold.0)?;
         let transactions = parse(body.0.0)?;
         refuse_repeated_pools(app_state.store(), &caller.0, &transactions).await?;
+        let hold = begin_hold(&app_state, &caller.0, time, || {
+            transactions.iter().filter_map(|transaction| Some(transaction.wait.as_ref()?.ticket)).collect()
+        });
         let stamped = app_state.store().transactions(&caller.0, &transactions).await.map_err(|error| {
             refused_ttl(
                 error,
@@ -83,9 +86,9 @@ impl Transactions {
             let items = transactions.iter().zip(outcomes);
             items.map(|(transaction, outcome)| TransactionResult::of(transaction, outcome)).collect()
         });
-        if hold.is_zero() || places.iter().all(Option::is_none) {
+        let Some(hold) = hold.filter(|_| places.iter().any(Option::is_some)) else {
             return Ok(Held::Now(Answer(results)));
-        }
+        };
         let answer = held_transactions(app_state.clone(), caller.0, transactions, results, places, hold);
         Ok(Held::later(&app_state, answer))
     }

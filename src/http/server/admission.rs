@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -75,7 +75,23 @@ pub(in crate::http) struct Place {
     address: IpAddr,
     /// Whether it counts against its address.
     is_counted: AtomicBool,
+    /// Calls that are held on it.
+    held: AtomicUsize,
     _permit: OwnedSemaphorePermit,
+}
+
+/// A call that is held on a connection. Dropping it ends that.
+#[derive(Debug)]
+pub(in crate::http) struct HeldOnConnection {
+    place: Arc<Place>,
+    /// How many were held there when it began.
+    pub(in crate::http) others: usize,
+}
+
+impl Drop for HeldOnConnection {
+    fn drop(&mut self) {
+        self.place.held.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ConnectionSlots {
@@ -106,7 +122,13 @@ impl ConnectionSlots {
             *count += 1;
         }
         let is_counted = AtomicBool::new(counts);
-        Admission::Full(Arc::new(Place { slots: self.clone(), address, is_counted, _permit: permit }))
+        Admission::Full(Arc::new(Place {
+            slots: self.clone(),
+            address,
+            is_counted,
+            held: AtomicUsize::new(0),
+            _permit: permit,
+        }))
     }
 
     fn admit_for_health(self: &Arc<Self>, address: IpAddr, bound: &'static str) -> Admission {
@@ -125,6 +147,11 @@ impl ConnectionSlots {
 }
 
 impl Place {
+    /// Counts a call that is held on the connection.
+    pub(in crate::http) fn hold(self: &Arc<Self>) -> HeldOnConnection {
+        HeldOnConnection { place: self.clone(), others: self.held.fetch_add(1, Ordering::Relaxed) }
+    }
+
     /// Records that a credential was proved on the connection: from now on the tenant's limits bound it.
     pub(in crate::http) fn prove(&self) {
         if self.is_counted.swap(false, Ordering::Relaxed) {

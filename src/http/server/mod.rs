@@ -14,6 +14,6 @@ mod tls;
 
 pub use accept::Server;
 pub use admission::ConnectionSlots;
-pub(super) use admission::Place;
+pub(super) use admission::{HeldOnConnection, Place};
 pub use listener::{Listener, ListenerError};
 pub(crate) use tls::acceptor;

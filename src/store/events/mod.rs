@@ -1,5 +1,6 @@
 //! A tenant's events: published ones, their history, and stream slots.
 
+pub(super) mod digest;
 pub(super) mod history;
 pub(super) mod notification;
 pub(super) mod platform;

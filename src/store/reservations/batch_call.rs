@@ -14,7 +14,7 @@ use crate::{
         reservations::{
             Decision,
             batcher::Batch,
-            encode::{Item, columns, quantities},
+            encode::{Item, columns, quantities, waits},
         },
     },
 };
@@ -201,7 +201,7 @@ impl Group {
         let items: Vec<_> = self.items.iter().map(PendingItem::item).collect();
         let of_rank = |rank| self.items.iter().filter(|item| item.rank() == rank).count() as i64;
         let head = Writer::default().text("I").int(of_rank(0)).int(of_rank(1)).int(of_rank(2));
-        columns(quantities(head, &items), &items, &self.caller).done()
+        columns(waits(quantities(head, &items), &items), &items, &self.caller).done()
     }
 
     /// Hands each item its answer.

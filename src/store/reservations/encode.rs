@@ -97,7 +97,7 @@ pub(super) fn quantities(to: Writer, items: &[Item<'_>]) -> Writer {
 }
 
 /// Adds how long which of these items are waited for, as arrays that begin with the item, counted from 1; or that none is.
-fn waits(to: Writer, items: &[Item<'_>]) -> Writer {
+pub(super) fn waits(to: Writer, items: &[Item<'_>]) -> Writer {
     let waiting = || (1..).zip(items).filter_map(|(at, item)| Some((at, item.wait()?)));
     match waiting().count() {
         0 => to.boolean(false),

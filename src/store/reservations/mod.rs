@@ -167,7 +167,10 @@ impl Store {
     ) -> Result<Stamped<Outcome<Vec<D::Answer>>>, StoreError> {
         let ask = |cost| Ask::items(&items.iter().map(Decision::item).collect::<Vec<_>>(), caller, cost);
         let (reply, _in_flight) = match items {
-            [item] if item.item().wait().is_none() => {
+            [item] => {
+                if item.item().wait().is_some() {
+                    caller.tenant_handle().note_tickets();
+                }
                 let pending = |reply_to| {
                     Pending::Item(PendingItem { caller: caller.clone(), asked: item.clone().pending(reply_to) })
                 };

@@ -25,6 +25,12 @@ fn the_ledger_of_waiting_finds_faults() {
 }
 
 #[test]
+fn turns_that_hand_over_to_nobody_are_no_hand_overs() {
+    let (succeeded, _, said) = python(&["unittest", "waiting.test_contest"]);
+    assert!(succeeded && said.contains("Ran "), "{said}");
+}
+
+#[test]
 fn the_core_is_measured_by_calls_that_succeed() {
     let (succeeded, _, said) = python(&["unittest", "core.test_core"]);
     assert!(succeeded && said.contains("Ran "), "{said}");

@@ -58,7 +58,10 @@ impl Pair<'_> {
         let waiting: BTreeSet<_> =
             self.model.waiting().into_iter().map(|at| digits(&self.model.tickets[at].id)).collect();
         let mut in_lines: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>> = BTreeMap::new();
-        for member in &lines {
+        // Beside them one that stands for nothing, while anybody waits.
+        let (aside, members): (Vec<_>, Vec<_>) = lines.iter().partition(|member| member[0] == 0);
+        assert_eq!(aside.len(), usize::from(!members.is_empty()), "{lines:?}");
+        for member in members {
             let (order, ticket) = member[member.len() - 44..member.len() - 2].split_at(10);
             in_lines.entry(ticket.to_vec()).or_default().insert(order.to_vec());
         }
