@@ -197,7 +197,7 @@ function jobs.observe(seen)
     queue_rows.look(queue)
   end
   if worker then
-    workers.observe_job(worker, us)
+    workers.observe_job(worker, us, BEGINS[state])
   end
   local is_known = false
   if state then

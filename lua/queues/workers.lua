@@ -159,13 +159,17 @@ function workers.observe(seen)
   return false
 end
 
--- An event of a job came from this worker: where it has no heartbeats, that shows that it lives.
-function workers.observe_job(external_id, us)
+-- An event of a job came from this worker: where it has no heartbeats, that shows that it lives. One that had some, and ended, lives again where a
+-- job `begins`: jobs that it had before may end after it.
+function workers.observe_job(external_id, us, begins)
   if us <= now_us - RECENT_US then
     return
   end
   local row = source.connection .. external_id
   local worker = look(row) or new_worker(row, external_id, external_id)
+  if worker[STATE] == OFFLINE and worker[SAID_US] > 0 and not begins then
+    return
+  end
   if not has_heartbeats(worker, us) then
     if worker[STATE] == OFFLINE then
       monitor.note({ 'w', external_id, worker[HOSTNAME], ONLINE, OFFLINE, floor(us / 1000) })

@@ -140,7 +140,8 @@ impl Hub {
 
     /// Forgets what was missed: the subscription is another one.
     pub(super) fn forget_missed(&self) {
-        lock(&self.missed).clear();
+        let mut missed = lock(&self.missed);
+        missed.clear();
         self.has_missed.store(false, Ordering::Relaxed);
     }
 

@@ -24,6 +24,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Greatest length of a unix socket's path, by the kernel's bound of 108 bytes with the closing NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
+/// Name of the socket's file.
+const SOCKET: &str = "redis.sock";
 
 /// Why the private Redis did not start.
 #[derive(Debug, thiserror::Error)]
@@ -194,11 +196,18 @@ async fn lock(dir: &Path) -> Result<File, PrivateRedisError> {
 /// The path of the socket: beside the data, or, where that path is too long for the kernel, in a new directory under the temporary directory,
 /// which only our user can enter: one that is there already may be somebody else's.
 fn socket_path(dir: &Path) -> std::io::Result<PathBuf> {
-    let beside = dir.join("redis.sock");
+    let beside = dir.join(SOCKET);
     if beside.as_os_str().len() <= MAX_SOCKET_PATH_BYTES {
         return Ok(beside);
     }
+    let note = dir.join("socket-directory");
+    if let Ok(before) = std::fs::read_to_string(&note) {
+        // Left by a service that was killed. Only an empty directory goes; what cannot be removed harms nobody.
+        let _ = std::fs::remove_file(Path::new(&before).join(SOCKET));
+        let _ = std::fs::remove_dir(&before);
+    }
     let apart = std::env::temp_dir().join(format!("holdfast-{}", uuid::Uuid::new_v4().simple()));
     std::fs::DirBuilder::new().mode(0o700).create(&apart)?;
-    Ok(apart.join("redis.sock"))
+    std::fs::write(&note, apart.to_string_lossy().as_bytes())?;
+    Ok(apart.join(SOCKET))
 }

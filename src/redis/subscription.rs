@@ -62,8 +62,8 @@ pub struct Subscription {
 struct Inner {
     wanted: Mutex<HashSet<String>>,
     wanted_changed: Notify,
-    /// Notified when the present connection is of no use.
-    renew: Notify,
+    /// How often the connection of the moment was found to be of no use.
+    renewals: watch::Sender<u64>,
     /// The channels that are subscribed on the present connection.
     subscribed: watch::Sender<HashSet<String>>,
 }
@@ -85,7 +85,7 @@ impl Subscription {
         let inner = Arc::new(Inner {
             wanted: Mutex::default(),
             wanted_changed: Notify::new(),
-            renew: Notify::new(),
+            renewals: watch::Sender::default(),
             subscribed: watch::Sender::default(),
         });
         let weak = Arc::downgrade(&inner);
@@ -115,7 +115,7 @@ impl Subscription {
     /// Subscribes every channel anew, on another connection: the present one answers, and delivers nothing. The handler gets
     /// [`SubscriptionEvent::Broken`] and [`SubscriptionEvent::Resubscribed`].
     pub fn renew(&self) {
-        self.inner.renew.notify_one();
+        self.inner.renewals.send_modify(|count| *count += 1);
     }
 
     /// Whether a channel is subscribed, and stays so: everything that is published there from now on arrives, unless the connection breaks.
@@ -210,6 +210,7 @@ async fn end_batches(arrived: Arc<Notify>, is_awaited: IsAwaited, handle: Handle
 
 /// Keeps the subscribed channels equal to the wanted ones until the connection breaks.
 async fn keep_subscribed(mut connection: Transport, inner: &Weak<Inner>, broken: &Notify, handle: &Handler) {
+    let Some(mut renewals) = inner.upgrade().map(|inner| inner.renewals.subscribe()) else { return };
     let mut subscribed = HashSet::new();
     let mut is_complete = false;
     // Kept over changes of what is wanted: else a connection on which channels come and go would never be pinged.
@@ -239,7 +240,7 @@ async fn keep_subscribed(mut connection: Transport, inner: &Weak<Inner>, broken:
         }
         tokio::select! {
             () = broken.notified() => return,
-            () = held.renew.notified() => return,
+            _ = renewals.changed() => return,
             () = held.wanted_changed.notified() => continue,
             _ = pings.tick() => {}
         }

@@ -1,6 +1,6 @@
 //! One checked address of a broker, and the pool of connections to it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use redis::{
@@ -125,6 +125,9 @@ impl ReplyDeadline {
     }
 
     /// Waits for the reply to a command for as long as bytes keep coming: `silence` after the last one it is given up, and the connection with it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Timeout`] after a silence, [`BrokerError::TooLarge`] after [`MAX_REPLY_TIME`] without one.
     pub(in crate::monitor) async fn wait<T>(
         &self,
         silence: Duration,
@@ -136,26 +139,29 @@ impl ReplyDeadline {
         let ended = async {
             loop {
                 let silent = progress.silence().min(asked.elapsed());
-                if silent >= silence || asked.elapsed() >= MAX_REPLY_TIME {
-                    return;
+                if silent >= silence {
+                    return BrokerError::Timeout;
+                }
+                if asked.elapsed() >= MAX_REPLY_TIME {
+                    return BrokerError::TooLarge;
                 }
                 sleep_until(Instant::now() + (silence - silent).min(MAX_REPLY_TIME)).await;
             }
         };
         let replied = tokio::select! {
-            replied = reply => Some(replied),
-            () = ended => None,
+            replied = reply => Ok(replied),
+            error = ended => Err(error),
         };
         match replied {
-            Some(Ok(reply)) => {
+            Ok(Ok(reply)) => {
                 self.missing_right.note_success(command);
                 Ok(reply)
             }
-            Some(Err(error)) => Err(self.class_of(command, &error)),
-            None => {
+            Ok(Err(error)) => Err(self.class_of(command, &error)),
+            Err(error) => {
                 // Its reply may still come, and would be taken for that of another command.
                 self.progress.end();
-                Err(BrokerError::Timeout)
+                Err(error)
             }
         }
     }
@@ -169,8 +175,8 @@ impl BrokerConnection {
         deadline.wait(silence, &name_of(command), reply).await
     }
 
-    /// Sends commands as one pipeline; replies are in the same order. One that fails alone is an error in its place, unless the right to it is
-    /// missing.
+    /// Sends commands as one pipeline; replies are in the same order. One that fails for its key alone (another type, no such key) is an error in its
+    /// place. Any other error is one of all: its right is missing, or the broker is loading, busy or no primary.
     pub(super) async fn query_all(
         &mut self,
         silence: Duration,
@@ -180,18 +186,22 @@ impl BrokerConnection {
         let deadline = self.deadline.clone();
         let replies: Vec<Value> = deadline.wait(silence, "", commands.query_async(&mut self.connection)).await?;
         for (reply, command) in replies.iter().zip(commands.cmd_iter()) {
-            if let Value::ServerError(error) = reply
-                && error.code() == "NOPERM"
-            {
-                deadline.missing_right.note_refusal(&name_of(command), error.details().unwrap_or_default());
-                return Err(BrokerError::Auth);
+            match reply {
+                Value::ServerError(error) if !ERRORS_OF_KEYS.contains(&error.code()) => {
+                    return Err(deadline.class_of(&name_of(command), &error.clone().into()));
+                }
+                _ => {}
             }
         }
+        let names: HashSet<_> = commands.cmd_iter().map(name_of).collect();
+        names.iter().for_each(|name| deadline.missing_right.note_success(name));
         Ok(replies)
     }
 }
 
-/// Longest time of one reply, however steadily its bytes come.
+/// Codes of errors that concern one command's key, and no other command of a pipeline.
+const ERRORS_OF_KEYS: [&str; 2] = ["ERR", "WRONGTYPE"];
+/// Longest time of one reply, however steadily its bytes come: what takes longer is too large for its link.
 const MAX_REPLY_TIME: Duration = Duration::from_secs(60);
 
 impl managed::Manager for Endpoint {

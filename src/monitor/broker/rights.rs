@@ -64,9 +64,12 @@ pub(super) fn name_of(command: &Cmd) -> String {
     }
 }
 
-/// Redis says whether it is the command, a key or a channel that the user may not use.
+/// Redis says whether it is the command, a key or a channel that the user may not use. Where it is the command, the text holds the user's name,
+/// which may be anything.
 fn rule_for(command: &str, detail: &str) -> String {
-    if detail.contains("channel") {
+    if detail.contains(" to run the '") {
+        format!("+{command}")
+    } else if detail.contains("channel") {
         "&*".into()
     } else if detail.contains("key") {
         "~*".into()
@@ -102,6 +105,8 @@ mod tests {
         for (detail, rule) in [
             ("this user has no permissions to run the 'sscan' command", "+sscan"),
             ("User default has no permissions to run the 'sscan' command", "+sscan"),
+            ("User keda-keyreader has no permissions to run the 'sscan' command", "+sscan"),
+            ("User of-channels has no permissions to run the 'sscan' command", "+sscan"),
             ("this user has no permissions to access one of the keys used as arguments", "~*"),
             ("No permissions to access a key", "~*"),
             ("this user has no permissions to access one of the channels used as arguments", "&*"),

@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::domain::queue::connection::BrokerError;
-
 /// Maximum number of entries of one stream per `XREAD`.
 const MAX_ENTRIES: usize = 200;
 /// Maximum number of streams per `XREAD` that does not block.
 const MAX_STREAMS: usize = 100;
-/// How long no more is asked for after a reply that did not come in time, 60 s: on such a link each attempt that fails costs seconds.
+/// How long no more is asked for after a reply that was too large or too slow, 60 s: each attempt that fails costs a connection, and seconds.
 const CAUTION: Duration = Duration::from_secs(60);
 /// Bytes of a reply below which twice as much is asked for the next time: a quarter of the largest.
 const SMALL_REPLY_BYTES: usize = 2 << 20;
@@ -33,10 +31,8 @@ impl Default for Piece {
 
 impl Piece {
     /// Asks for less than of `asked` streams, of which the reply was too large or too slow; `false` where it was one entry of one stream already.
-    pub(super) fn shrink(&mut self, asked: usize, error: BrokerError, now: Instant) -> bool {
-        if error == BrokerError::Timeout {
-            self.cautious_until = Some(now + CAUTION);
-        }
+    pub(super) fn shrink(&mut self, asked: usize, now: Instant) -> bool {
+        self.cautious_until = Some(now + CAUTION);
         self.streams = self.streams.min(asked);
         match (self.entries, self.streams) {
             (1, 1) => return false,
@@ -67,7 +63,7 @@ mod tests {
         let now = Instant::now();
         let mut piece = Piece::default();
         let mut asked = Vec::new();
-        while piece.shrink(2, BrokerError::Timeout, now) {
+        while piece.shrink(2, now) {
             asked.push((piece.streams, piece.entries));
         }
         assert_eq!(asked, [(2, 25), (2, 4), (2, 1), (1, 1)]);
@@ -77,8 +73,8 @@ mod tests {
             piece.note_size(10, now + CAUTION);
         }
         assert_eq!((piece.streams, piece.entries), (MAX_STREAMS, MAX_ENTRIES));
-        assert!(piece.shrink(100, BrokerError::TooLarge, now));
-        piece.note_size(SMALL_REPLY_BYTES, now + CAUTION);
+        assert!(piece.shrink(100, now));
+        piece.note_size(SMALL_REPLY_BYTES, now + 2 * CAUTION);
         assert_eq!(piece.entries, 25, "it is great enough");
     }
 }

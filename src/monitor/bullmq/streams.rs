@@ -137,6 +137,8 @@ impl<'a> StreamReader<'a> {
     pub(super) async fn read_loop(&self) -> Result<Infallible, WatchEnd> {
         let mut unstarted = UnstartedJobs::default();
         let mut piece = Piece::default();
+        // Whether the broker has answered since one entry of one stream did not come.
+        let mut has_answered = false;
         loop {
             let cursors: Vec<_> = self.state().read.clone().into_iter().collect();
             if cursors.is_empty() {
@@ -149,15 +151,19 @@ impl<'a> StreamReader<'a> {
                 let (part, after) = rest.split_at(piece.streams.min(rest.len()));
                 match self.broker.query(&self.xread(part, piece.entries, None)).await.and_then(entries_of) {
                     Ok(streams) => {
-                        rest = after;
+                        (rest, has_answered) = (after, false);
                         piece.note_size(streams.iter().map(size_of).sum(), Instant::now());
                         self.report_skipped(part).await?;
                         has_found |= !streams.is_empty();
                         self.take(streams, &mut unstarted).await?;
                     }
-                    Err(error @ (BrokerError::TooLarge | BrokerError::Timeout))
-                        if piece.shrink(part.len(), error, Instant::now()) => {}
+                    Err(BrokerError::TooLarge | BrokerError::Timeout) if piece.shrink(part.len(), Instant::now()) => {}
+                    // A broker that is silent may only be busy. One entry is lost for good if it does not come although the broker answers.
+                    Err(BrokerError::Timeout) if !std::mem::replace(&mut has_answered, true) => {
+                        self.broker.query(&redis::cmd("PING")).await?;
+                    }
                     Err(BrokerError::TooLarge | BrokerError::Timeout) => {
+                        has_answered = false;
                         self.skip(part);
                         rest = after;
                         has_found = true;
@@ -268,7 +274,7 @@ impl<'a> StreamReader<'a> {
             match self.broker.query_all(&mut pipeline).await {
                 Ok(replies) => {
                     for ((queue, job), reply) in part.iter().zip(replies) {
-                        // A key of another type is no job's.
+                        // What is not there or of another type is no job's.
                         let values: Vec<Option<Vec<u8>>> = redis::from_redis_value(reply).unwrap_or_default();
                         let hash = values.try_into().map(JobHash::decode).unwrap_or_default();
                         hashes.insert(mapping::external_id(queue, job), hash);

@@ -65,6 +65,24 @@ async fn a_user_who_may_only_read_is_enough_for_celery() {
 }
 
 #[tokio::test]
+async fn a_right_that_only_pipelines_use_is_named_until_it_is_there() {
+    let broker = Broker::start();
+    let url = user(&broker, "reader", &format!("{CELERY} -llen"), 0);
+    let celery = Celery::over(&broker, 0, json!({}));
+    let _worker = celery.worker("w", "solo", "emails");
+    let world = World::<1>::with(&[], &[("BROKER_HOSTS", &broker.host())]).await;
+    let tenant = world.tenant().await;
+    let monitor = Monitor::watching(world.at(&tenant), celery_connection(&url)).await;
+    until("the right is named", || async { monitor.health().await["missingRight"] == "+llen" }).await;
+    user(&broker, "reader", CELERY, 0);
+    until("nothing is missing", || async {
+        let health = monitor.health().await;
+        health["missingRight"].is_null() && health["error"].is_null() && health["connectedSince"].is_string()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_user_who_may_only_read_is_enough_for_bullmq() {
     let broker = Broker::start();
     let url = user(&broker, "reader", BULLMQ, 0);

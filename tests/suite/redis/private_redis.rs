@@ -128,10 +128,23 @@ async fn on_sigterm_it_ends_in_order_and_loses_nothing() {
 async fn a_data_directory_may_have_a_long_path() {
     let dir = tempfile::tempdir().unwrap();
     let long: PathBuf = dir.path().join("d".repeat(120)).join("e".repeat(60));
-    let replica = start(&long);
+    let mut replica = start(&long);
     let key = tenant(&replica).await;
     Client { replica: &replica, key: &key }.acquire("w", "r", None).await;
     assert!(long.join("redis").exists());
+
+    // Its socket is elsewhere. What a killed service leaves there goes with the next start.
+    let socket_directory = || std::fs::read_to_string(long.join("socket-directory")).unwrap();
+    let before = socket_directory();
+    assert!(Path::new(&before).join("redis.sock").exists());
+    replica.signal("-KILL");
+    replica.ended();
+    let mut next = start(&long);
+    next.ready().await;
+    assert_ne!(socket_directory(), before);
+    assert!(!Path::new(&before).exists(), "{before}");
+    next.signal("-INT");
+    assert_eq!(next.ended(), 0);
 }
 
 #[tokio::test]

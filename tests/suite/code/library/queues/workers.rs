@@ -1,8 +1,8 @@
 //! Workers, queues, and the clocks of others.
 
 use super::harness::{
-    ACTIVE, BYTES, CREATED_MS, JobSeen, Monitor, NOON_US, OFFLINE, ONLINE, PUSHED, QUEUED, WATCHED, consumers,
-    each_way, found, job, queue, unknown_consumers, worker,
+    ACTIVE, BYTES, COMPLETED, CREATED_MS, JobSeen, Monitor, NOON_US, OFFLINE, ONLINE, PUSHED, QUEUED, WATCHED,
+    consumers, each_way, found, job, queue, unknown_consumers, worker,
 };
 use crate::code::library::core::{Item, key, unpacked};
 
@@ -101,6 +101,22 @@ fn a_worker_without_heartbeats_is_known_by_its_jobs() {
         // One with heartbeats ends by these, whatever its jobs say.
         monitor.store(WATCHED, &[worker("w", now_us + 1, OFFLINE, 1, None), by("w", now_us + 2).packed()]);
         assert_eq!(monitor.worker("w")[4].int(), OFFLINE);
+    });
+}
+
+#[test]
+fn a_job_that_begins_brings_an_ended_worker_back_and_one_that_ends_does_not() {
+    each_way(|monitor, _| {
+        let now_us = monitor.observe(WATCHED, &[worker("w", NOON_US, ONLINE, 1, None)]).now_us;
+        monitor.store(WATCHED, &[worker("w", now_us, OFFLINE, 0, None)]);
+        let later = |state| {
+            let at_us = now_us + 30_000_000;
+            JobSeen { name: "a", at_us, state: Some(state), worker: Some("w"), ..JobSeen::default() }.packed()
+        };
+        monitor.store(WATCHED, &[later(COMPLETED)]);
+        assert_eq!(monitor.worker("w")[4].int(), OFFLINE, "it had the job before it ended");
+        monitor.store(WATCHED, &[later(ACTIVE)]);
+        assert_eq!(monitor.worker("w")[4].int(), ONLINE);
     });
 }
 
