@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::{
     domain::{
         queue::{
-            Framework, JobObservation, JobState, Observation, QueueObservation, WorkerObservation, WorkerState,
+            ConsumersSource, Framework, JobObservation, JobState, Observation, QueueObservation, WorkerObservation,
+            WorkerState,
             connection::{ConnectionOptions, NewConnection},
         },
         reservation::ReserveRequest,
@@ -64,10 +65,10 @@ impl Demo {
             ancestors: ancestors.iter().map(|name| (*name).to_owned()).collect(),
         };
         let definitions = [
-            definition("gpu", 4, &[], &[]),
-            definition("press", 1, &["hall-light"], &["plant", "hall-1"]),
-            definition("robot", 1, &[], &["plant", "hall-1"]),
-            definition("staging", 1, &[], &[]),
+            definition("demo-gpu", 4, &[], &[]),
+            definition("demo-press", 1, &["demo-light"], &["demo-plant", "demo-hall"]),
+            definition("demo-robot", 1, &[], &["demo-plant", "demo-hall"]),
+            definition("demo-stage", 1, &[], &[]),
         ];
         self.store.register(&caller, &definitions).await?;
         for (connection, _) in self.store.connections(&caller).await?.answer {
@@ -91,18 +92,19 @@ impl Demo {
     async fn step(&self) -> Result<(), StoreError> {
         let tick = self.tick;
         let caller = self.caller(&self.key).await?;
+        // All names begin with `demo-`: those in the documents are for who reads them.
         // A hold without an end, workers that share a pool, a queue before a lock, an operator in a tree.
-        let mut items = vec![hold("nightly-report", "cron@db-1", None, "kept until somebody looks at it")];
+        let mut items = vec![hold("demo-report", "cron@db-1", None, "kept until somebody looks at it")];
         if tick.is_multiple_of(2) {
             let seconds = i64::from(6 + tick * 7 % 12);
-            items.push(hold("gpu", &format!("train-{}", tick % 9), Some(seconds), &format!("epoch {tick}")));
+            items.push(hold("demo-gpu", &format!("train-{}", tick % 9), Some(seconds), &format!("epoch {tick}")));
         }
         if tick.is_multiple_of(4) {
-            let deploy = hold("deploy-lock", &format!("ci@runner-{}", tick / 4 % 5), Some(9), "rolling out");
+            let deploy = hold("demo-deploy", &format!("ci@runner-{}", tick / 4 % 5), Some(9), "rolling out");
             items.push(ReserveRequest { wait: Some(long_wait()), ..deploy });
         }
         if tick.is_multiple_of(9) {
-            items.push(hold("press", "operator", Some(8), ""));
+            items.push(hold("demo-press", "operator", Some(8), ""));
         }
         let now_us = self.store.reserve(&caller, &items).await?.now_us;
         match &self.ingest {
@@ -154,7 +156,7 @@ impl Demo {
             name: QUEUE.into(),
             at_us: now_us,
             depth: Some(u64::from(self.tick % 5)),
-            consumers: None,
+            consumers: Some((Some(1), ConsumersSource::Pushed)),
         };
         let observations: Vec<_> = [
             Some(Observation::Worker(Box::new(worker))),

@@ -15,6 +15,7 @@ use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Auth, Config},
@@ -99,20 +100,22 @@ fn redis_address(config: &Config) -> Result<Option<Address>, AppError> {
 pub async fn serve(config: Config, demo: bool) -> Result<(), AppError> {
     let address = redis_address(&config)?;
     log_start(&config, address.as_ref());
+    let end = CancellationToken::new();
     let (private, address) = match address {
         Some(address) => (None, address),
         None => {
             let redis = PrivateRedis::start(&config.data_dir).await?;
             let address = Address::parse(&redis.url())?;
-            (Some(redis), address)
+            (Some(tokio::spawn(redis.run_until(end.clone()))), address)
         }
     };
     let served = match secrets::secret_keys(&config) {
         Ok(secrets) => serve_on(config, address, demo, Vault::new(&secrets)).await,
         Err(error) => Err(error),
     };
+    end.cancel();
     if let Some(redis) = private {
-        redis.stop().await;
+        let _ = redis.await;
     }
     served
 }

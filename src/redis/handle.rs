@@ -324,7 +324,7 @@ async fn reconnect(inner: Weak<Inner>) {
                     held.note_answer();
                     *lock(&held.failure) = None;
                     held.set_current(Some((number, connection.clone())));
-                    outage = None;
+                    outage.take().into_iter().for_each(Outage::end);
                     ping_until_broken(held, connection, &inner).await;
                     tokio::time::sleep(RETRY_DELAY).await;
                     continue;

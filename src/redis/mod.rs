@@ -39,6 +39,7 @@ pub use functions::FunctionLibrary;
 pub use handle::{ConnectFailure, RedisHandle, RedisHandles};
 pub use identity::names_in;
 pub use inspection::{MemoryUse, ServerInfo};
+pub use outage::outage_is_logged;
 pub use private_server::{PrivateRedis, PrivateRedisError};
 pub use resp::{Arguments, Command};
 pub use subscription::{Subscription, SubscriptionEvent};

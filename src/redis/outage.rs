@@ -34,7 +34,13 @@ impl State {
     }
 }
 
-/// One connection's part in the outage; dropping it ends that part.
+/// Whether an outage of Redis is in the log: what follows from it needs no line of its own.
+#[must_use]
+pub fn outage_is_logged() -> bool {
+    lock(&OUTAGE.0).logged.is_some()
+}
+
+/// One connection's part in the outage, which ends with it.
 #[derive(Debug)]
 pub(super) struct Outage(());
 
@@ -53,13 +59,20 @@ impl Outage {
     }
 }
 
-impl Drop for Outage {
-    fn drop(&mut self) {
+impl Outage {
+    /// The connection can use Redis again. One that is only dropped has given up.
+    pub(super) fn end(self) {
+        drop(self);
         let mut state = lock(&OUTAGE.0);
-        state.connections -= 1;
         if state.connections == 0 && state.logged.take().is_some() {
             tracing::info!("redis can be used again");
         }
+    }
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        lock(&OUTAGE.0).connections -= 1;
     }
 }
 

@@ -3,7 +3,7 @@
 //! The server ends with us, even when we are killed: `setpriv --pdeathsig` asks the kernel for that, without unsafe code here. The signal
 //! follows the thread that started the child, so [`PrivateRedis::start`] is called on the main thread, which lives as long as the process.
 //! The data directory is locked by a file that the child inherits as its standard input: the lock lasts until both processes have ended, so
-//! a new service never starts a second server over files that the old one is still writing.
+//! a new service never starts a second server over files that the old one is still writing. A server that ends by itself is started again.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -15,6 +15,7 @@ use std::{
 };
 
 use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
 
 use crate::redis::{Address, transport};
 
@@ -22,6 +23,9 @@ use crate::redis::{Address, transport};
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of the stop, in which the server writes its last bytes; also of the server of a service that was killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Delay before a server that ended is started again; twice as long after each start that fails, up to 30 s.
+const RESTART_DELAY: Duration = Duration::from_millis(200);
+const MAX_RESTART_DELAY: Duration = Duration::from_secs(30);
 /// Greatest length of a unix socket's path, by the kernel's bound of 108 bytes with the closing NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// Name of the socket's file.
@@ -66,12 +70,15 @@ pub enum PrivateRedisError {
     },
 }
 
-/// A running private Redis. Dropping it kills the server; [`PrivateRedis::stop`] lets it write its data first.
+/// A running private Redis. Dropping it kills the server; [`PrivateRedis::run_until`] lets it write its data first.
 #[derive(Debug)]
 pub struct PrivateRedis {
     child: Child,
+    /// Directory of its files.
+    files: PathBuf,
     socket: PathBuf,
-    _lock: File,
+    log: PathBuf,
+    lock: File,
 }
 
 impl PrivateRedis {
@@ -88,31 +95,45 @@ impl PrivateRedis {
         let files = dir.join("redis");
         std::fs::create_dir_all(&files).map_err(fault)?;
         let socket = socket_path(&dir).map_err(fault)?;
-        let _ = std::fs::remove_file(&socket);
         let log = dir.join("redis.log");
-        let child = Command::new("setpriv")
-            // Our settings hold secrets, and whoever may look at the server would see them.
-            .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-            .args(["--pdeathsig", "TERM", "redis-server", "--port", "0", "--daemonize", "no"])
-            .args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""])
-            .args(["--maxmemory-policy", "noeviction", "--unixsocketperm", "700"])
-            .arg("--unixsocket")
-            .arg(&socket)
-            .arg("--dir")
-            .arg(&files)
-            .arg("--logfile")
-            .arg(&log)
-            .stdin(lock.try_clone().map_err(fault)?)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0) // a Ctrl-C at the terminal is for us: the server stays until we have drained
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| PrivateRedisError::Program { program: "setpriv", error })?;
-        let mut redis = Self { child, socket, _lock: lock };
-        redis.wait_ready(&log).await?;
+        let child = spawn(&files, &socket, &log, &lock)?;
+        let mut redis = Self { child, files, socket, log, lock };
+        redis.wait_ready().await?;
         Ok(redis)
+    }
+
+    /// Keeps a server running until `end` is cancelled, and stops it then. One that ends by itself, as when the system kills it for its memory, is
+    /// started again over the same files.
+    pub async fn run_until(mut self, end: CancellationToken) {
+        let mut delay = RESTART_DELAY;
+        loop {
+            tokio::select! {
+                () = end.cancelled() => return self.stop().await,
+                status = self.child.wait() => {
+                    let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    tracing::error!(status, log = %self.log.display(), "the private redis-server has ended; starting it again");
+                }
+            }
+            let restarted = async {
+                loop {
+                    tokio::time::sleep(delay).await;
+                    match self.restart().await {
+                        Ok(()) => return,
+                        Err(error) => tracing::error!(%error, "the private redis-server does not start; trying again"),
+                    }
+                    delay = (delay * 2).min(MAX_RESTART_DELAY);
+                }
+            };
+            tokio::select! {
+                () = end.cancelled() => return self.stop().await,
+                () = restarted => delay = RESTART_DELAY,
+            }
+        }
+    }
+
+    async fn restart(&mut self) -> Result<(), PrivateRedisError> {
+        self.child = spawn(&self.files, &self.socket, &self.log, &self.lock)?;
+        self.wait_ready().await
     }
 
     /// The URL of its unix socket.
@@ -122,7 +143,7 @@ impl PrivateRedis {
     }
 
     /// Stops the server after it has written its data.
-    pub async fn stop(mut self) {
+    async fn stop(mut self) {
         if let Some(pid) = self.child.id() {
             let _ = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
         }
@@ -135,8 +156,9 @@ impl PrivateRedis {
     }
 
     /// Waits until the server answers, has ended, or [`START_TIMEOUT`] is over.
-    async fn wait_ready(&mut self, log: &Path) -> Result<(), PrivateRedisError> {
-        let not_up = |what: String| PrivateRedisError::NotUp { what, log: log.display().to_string() };
+    async fn wait_ready(&mut self) -> Result<(), PrivateRedisError> {
+        let log = self.log.display().to_string();
+        let not_up = |what: String| PrivateRedisError::NotUp { what, log: log.clone() };
         let address = Address::parse(&self.url()).map_err(|error| not_up(error.to_string()))?;
         let started = Instant::now();
         while started.elapsed() < START_TIMEOUT {
@@ -157,6 +179,32 @@ impl PrivateRedis {
         }
         Err(not_up(format!("no answer within {} s", START_TIMEOUT.as_secs())))
     }
+}
+
+/// Starts a server. The socket of one that was killed goes first: it would keep the new one from listening.
+fn spawn(files: &Path, socket: &Path, log: &Path, lock: &File) -> Result<Child, PrivateRedisError> {
+    let fault = |error| PrivateRedisError::Directory { dir: files.display().to_string(), error };
+    let _ = std::fs::remove_file(socket);
+    Command::new("setpriv")
+        // Our settings hold secrets, and whoever may look at the server would see them.
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .args(["--pdeathsig", "TERM", "redis-server", "--port", "0", "--daemonize", "no"])
+        .args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""])
+        .args(["--maxmemory-policy", "noeviction", "--unixsocketperm", "700"])
+        .arg("--unixsocket")
+        .arg(socket)
+        .arg("--dir")
+        .arg(files)
+        .arg("--logfile")
+        .arg(log)
+        .stdin(lock.try_clone().map_err(fault)?)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0) // a Ctrl-C at the terminal is for us: the server stays until we have drained
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| PrivateRedisError::Program { program: "setpriv", error })
 }
 
 /// Locks the directory for us and our server, and writes our process id into the lock file.

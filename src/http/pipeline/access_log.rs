@@ -14,7 +14,10 @@ use poem::{
     http::{HeaderValue, Method, StatusCode},
 };
 
-use crate::http::pipeline::request_head::{add_common_headers, request_id};
+use crate::{
+    http::pipeline::request_head::{add_common_headers, request_id},
+    redis::outage_is_logged,
+};
 
 /// A request that took longer is logged at level `info` even if it succeeded.
 const SLOW: Duration = Duration::from_millis(500);
@@ -25,6 +28,8 @@ pub(super) struct AccessLog {
     id: HeaderValue,
     method: Method,
     path: String,
+    /// How long its answer was held back because its caller asked for that.
+    held: Duration,
 }
 
 impl AccessLog {
@@ -34,7 +39,16 @@ impl AccessLog {
 
     /// The entry of a request that has the id of another.
     pub(super) fn begin_as(id: HeaderValue, request: &Request) -> Self {
-        Self { begun: Instant::now(), id, method: request.method().clone(), path: request.uri().path().to_owned() }
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        Self { begun: Instant::now(), id, method, path, held: Duration::ZERO }
+    }
+
+    /// Waits for what is answered late. That time is not the service's own.
+    pub(super) async fn hold<T>(&mut self, late: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let answer = late.await;
+        self.held += begun.elapsed();
+        answer
     }
 
     pub(super) fn id(&self) -> &HeaderValue {
@@ -52,13 +66,13 @@ impl AccessLog {
 
     /// Counts and logs the request, and adds the headers that every response has.
     pub(super) fn end(self, mut response: Response) -> Response {
-        let Self { begun, id, method, path } = self;
-        let (status, took) = (response.status(), begun.elapsed());
+        let Self { begun, id, method, path, held } = self;
+        let (status, took) = (response.status(), begun.elapsed().saturating_sub(held));
         // Labelled by the route's pattern, not by the path, in which every name would make a time series of its own.
         count(response.data::<PathPattern>().map_or("unknown", |pattern| &pattern.0), &method, status, took);
         let (id_text, status_code, took_us) =
             (id.to_str().unwrap_or_default(), status.as_u16(), took.as_micros() as u64);
-        if status.is_server_error() {
+        if status.is_server_error() && !outage_is_logged() {
             tracing::warn!(id = %id_text, %method, path, status = status_code, took_us, "request");
         } else if took > SLOW {
             tracing::info!(id = %id_text, %method, path, status = status_code, took_us, "slow request");

@@ -56,7 +56,7 @@ impl Pipeline {
     }
 
     async fn respond(&self, mut request: Request, place: Option<Arc<Place>>) -> (Response, bool) {
-        let log = AccessLog::begin(&request);
+        let mut log = AccessLog::begin(&request);
         if let Some(refusal) = request_head::refuse_too_large(request.headers()) {
             return (log.end(refusal), false);
         }
@@ -69,7 +69,7 @@ impl Pipeline {
         request.set_data(context.clone());
         let mut answered = self.routes.call(request).await;
         if let Some(late) = context.late(&answered) {
-            answered = late.await;
+            answered = log.hold(late).await;
         }
         let mut response = error_mapping::to_response(answered, log.method(), log.path());
         if let Some(caller) = context.admitted() {
@@ -108,11 +108,11 @@ pub(in crate::http) async fn serve_within(
 ) -> Result<Response, ApiError> {
     let context = outer.data::<RequestContext>().cloned();
     let context = context.ok_or_else(|| ApiError::new(Code::Internal, "The application is not there."))?;
-    let log = AccessLog::begin_as(context.id().clone(), &request);
+    let mut log = AccessLog::begin_as(context.id().clone(), &request);
     request.set_data(context.clone());
     let mut answered = routes.call(request).await;
     if let Some(late) = context.late(&answered) {
-        answered = late.await;
+        answered = log.hold(late).await;
     }
     match answered {
         Ok(response) => Ok(log.end(response)),

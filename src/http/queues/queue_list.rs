@@ -52,18 +52,21 @@ impl QueueSort {
     ];
 
     /// Compares ascending, absent values first; queues with equal fields by id.
-    fn compare(self, a: &Queue, b: &Queue) -> Ordering {
+    fn compare(self, a: &Queue, b: &Queue, now_ms: i64) -> Ordering {
         let consumers = |queue: &Queue| queue.consumers.map(|(count, _)| count);
         let by_field = match self {
             Self::Name => a.name.cmp(&b.name),
             Self::Depth => a.depth.cmp(&b.depth),
             Self::Consumers => consumers(a).cmp(&consumers(b)),
-            Self::Throughput => ended(a).cmp(&ended(b)),
+            Self::Throughput => throughput(a, now_ms).total_cmp(&throughput(b, now_ms)),
             Self::FailureRate => failure_rate(a).unwrap_or(-1.0).total_cmp(&failure_rate(b).unwrap_or(-1.0)),
         };
         by_field.then_with(|| a.id.cmp(&b.id))
     }
 }
+
+/// Least time over which a rate is counted, a minute: over less a few jobs would look like many.
+pub(super) const MIN_RATE_MS: i64 = 60_000;
 
 #[OpenApi(tag = "Tag::Queues")]
 impl Queues {
@@ -112,12 +115,13 @@ impl Queues {
         if sorts_by_counts {
             store.count_queues(&caller.0, &mut queues, range, now_us).await?;
         }
-        queues.sort_by(|a, b| order.apply(sort.compare(a, b)));
+        let now_ms = now_us / 1000;
+        queues.sort_by(|a, b| order.apply(sort.compare(a, b, now_ms)));
         let (mut queues, pagination) = paging.cut(queues);
         if !sorts_by_counts {
             store.count_queues(&caller.0, &mut queues, range, now_us).await?;
         }
-        let data = queues.into_iter().map(|queue| QueueRow::new(queue, range)).collect();
+        let data = queues.into_iter().map(|queue| QueueRow::new(queue, range, now_ms)).collect();
         Ok(Answer(Stamped { now_us, position, answer: QueueList { data, pagination } }))
     }
 }
@@ -130,6 +134,12 @@ fn sum(queue: &Queue, count: impl Fn(&TimeBucket) -> i64) -> i64 {
 /// Number of jobs that ended.
 fn ended(queue: &Queue) -> i64 {
     sum(queue, |bucket| bucket.succeeded + bucket.failed)
+}
+
+/// Jobs per second that ended since the first bucket began, or since the queue is known.
+fn throughput(queue: &Queue, now_ms: i64) -> f64 {
+    let begun_ms = queue.buckets.first().map_or(queue.created_ms, |bucket| bucket.start_ms.max(queue.created_ms));
+    ended(queue) as f64 / (now_ms - begun_ms).max(MIN_RATE_MS) as f64 * 1000.0
 }
 
 fn failure_rate(queue: &Queue) -> Option<f64> {
@@ -157,7 +167,7 @@ pub(in crate::http) struct QueueRow {
     consumers: Option<i64>,
     /// Where `consumers` comes from.
     consumers_source: Option<Word<ConsumersSource>>,
-    /// Jobs per second that ended, over the range.
+    /// Jobs per second that ended, over the range or, of a queue that is younger, over its life, a minute at least.
     throughput: f64,
     /// How long the jobs that ended had waited before they started, on average.
     avg_latency_ms: Option<f64>,
@@ -171,9 +181,9 @@ pub(in crate::http) struct QueueRow {
 }
 
 impl QueueRow {
-    fn new(queue: Queue, range: TimeRange) -> Self {
+    fn new(queue: Queue, range: TimeRange, now_ms: i64) -> Self {
         Self {
-            throughput: round_rate(ended(&queue) as f64 / (range.length_ms() as f64 / 1000.0)),
+            throughput: round_rate(throughput(&queue, now_ms)),
             avg_latency_ms: average_wait_ms(&queue).map(round_rate),
             failure_rate: failure_rate(&queue).map(round_rate),
             health_bar: HealthBar { time_range: range.into(), buckets: queue.buckets.iter().map(Into::into).collect() },

@@ -20,6 +20,7 @@ use crate::{
         queues::{
             paging::{Pages, Paging},
             params,
+            queue_list::MIN_RATE_MS,
         },
         wire::{
             error::ApiError,
@@ -52,13 +53,13 @@ impl WorkerSort {
     ];
 
     /// Compares ascending; workers with equal fields by id.
-    fn compare(self, a: &Worker, b: &Worker) -> Ordering {
+    fn compare(self, a: &Worker, b: &Worker, now_ms: i64) -> Ordering {
         let by_field = match self {
             Self::Hostname => a.hostname.cmp(&b.hostname),
             Self::State => a.state.name().cmp(b.state.name()),
             Self::ActiveJobs => a.active_jobs.cmp(&b.active_jobs),
             Self::LastHeartbeat => a.last_heartbeat_ms.cmp(&b.last_heartbeat_ms),
-            Self::TaskRate => a.finished_last_hour.cmp(&b.finished_last_hour),
+            Self::TaskRate => task_rate(a, now_ms).total_cmp(&task_rate(b, now_ms)),
         };
         by_field.then_with(|| a.id.cmp(&b.id))
     }
@@ -111,12 +112,13 @@ impl Workers {
         if sorts_by_counts {
             store.count_workers(&caller.0, &mut workers, now_us).await?;
         }
-        workers.sort_by(|a, b| order.apply(sort.compare(a, b)));
+        let now_ms = now_us / 1000;
+        workers.sort_by(|a, b| order.apply(sort.compare(a, b, now_ms)));
         let (mut workers, pagination) = paging.cut(workers);
         if !sorts_by_counts {
             store.count_workers(&caller.0, &mut workers, now_us).await?;
         }
-        let data = workers.into_iter().map(Into::into).collect();
+        let data = workers.into_iter().map(|worker| WorkerRow::new(worker, now_ms)).collect();
         Ok(Answer(Stamped { now_us, position, answer: WorkerList { data, pagination } }))
     }
 }
@@ -152,7 +154,7 @@ pub(in crate::http) struct WorkerRow {
     queues: Vec<String>,
     #[oai(skip)]
     metadata: Map<String, Value>,
-    /// Jobs per minute that ended on it, over the last hour.
+    /// Jobs per minute that ended on it, over the last hour or, of a worker that is younger, over its life, a minute at least.
     task_rate: f64,
     processed_total: Option<i64>,
     #[oai(skip)]
@@ -161,10 +163,17 @@ pub(in crate::http) struct WorkerRow {
     created_at: DateTime<Utc>,
 }
 
-impl From<Worker> for WorkerRow {
-    fn from(worker: Worker) -> Self {
+/// Jobs per minute that ended on a worker within the last hour, or since it is known.
+fn task_rate(worker: &Worker, now_ms: i64) -> f64 {
+    let known_ms = (now_ms - worker.created_ms).clamp(MIN_RATE_MS, 60 * MIN_RATE_MS);
+    worker.finished_last_hour as f64 / known_ms as f64 * MIN_RATE_MS as f64
+}
+
+impl WorkerRow {
+    fn new(worker: Worker, now_ms: i64) -> Self {
         let value = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
         Self {
+            task_rate: params::round_rate(task_rate(&worker, now_ms)),
             id: worker.id,
             external_id: worker.external_id,
             framework: worker.framework.into(),
@@ -177,7 +186,6 @@ impl From<Worker> for WorkerRow {
             active_jobs: worker.active_jobs,
             queues: worker.queues,
             metadata: worker.metadata.iter().map(|(name, text)| (name.clone(), value(text))).collect(),
-            task_rate: params::round_rate(worker.finished_last_hour as f64 / 60.0),
             processed_total: worker.processed,
             extensions: Map::new(),
             created_at: instant(worker.created_ms),

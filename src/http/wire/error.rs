@@ -11,6 +11,7 @@ use crate::{
         rate::{TooFast, retry_after_s},
         tier::{LimitType, Tier},
     },
+    redis::outage_is_logged,
     store::{LimitReached, StoreError},
 };
 
@@ -244,6 +245,15 @@ fn or_a_higher(tier: Tier) -> String {
     }
 }
 
+/// Logs that Redis did not answer a call, but for calls of an outage, which is in the log itself.
+fn log_unanswered(error: &StoreError) {
+    if outage_is_logged() {
+        tracing::debug!(%error, "no answer from redis");
+    } else {
+        tracing::warn!(%error, "no answer from redis");
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let message = match &error {
@@ -282,11 +292,11 @@ impl From<StoreError> for ApiError {
         };
         match error {
             StoreError::Unreachable | StoreError::Unusable { .. } | StoreError::Refused { .. } => {
-                tracing::warn!(%error, "no answer from redis");
+                log_unanswered(&error);
                 Self::unavailable(message)
             }
             StoreError::OutcomeUnknown { .. } => {
-                tracing::warn!(%error, "no answer from redis");
+                log_unanswered(&error);
                 Self::new(Code::OutcomeUnknown, message)
             }
             StoreError::Unauthorized

@@ -127,6 +127,28 @@ fn every_setting_that_a_document_names_is_one() {
 }
 
 #[test]
+fn the_documents_put_on_the_path_what_make_run_builds() {
+    let makefile = read("Makefile");
+    let profile = makefile.lines().find_map(|line| line.strip_prefix("PROFILE ?= ")).unwrap();
+    let (quick_start, readme) = (read("docs/quick-start.md"), read("README.md"));
+    assert!(quick_start.contains(&format!("PATH=$PWD/target/{profile}:$PATH")), "docs/quick-start.md");
+    assert!(readme.contains(&format!("target/{profile}/holdfast tenant create")), "README.md");
+}
+
+#[test]
+fn no_name_of_a_document_is_taken_by_the_demo() {
+    let demo = read("src/app/demo_activity.rs");
+    let names = ["definition(\"", "hold(\""].into_iter().flat_map(|call| demo.split(call).skip(1));
+    let names: Vec<_> = names.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(names.len() > 5, "{names:?}");
+    for document in documents() {
+        let text = read(&document);
+        let taken: Vec<_> = names.iter().filter(|name| text.contains(*name)).collect();
+        assert!(taken.is_empty(), "{document}: {taken:?}");
+    }
+}
+
+#[test]
 fn every_target_of_make_that_a_document_or_ci_names_exists() {
     let makefile = read("Makefile");
     let mut targets: BTreeSet<_> = makefile

@@ -146,7 +146,7 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
         (Some(8), Some(3), Some(12))
     );
     assert_eq!(worker["metadata"]["loadavg"], json!([0.1, 0.2, 0.3]));
-    assert_eq!(worker["taskRate"], json!(0.15), "nine that ended in an hour");
+    assert_eq!(worker["taskRate"], json!(9.0), "nine that ended in the first minute");
     assert_eq!(connection.get("/workers?state=idle").await.body["pagination"]["total"], 0);
 
     for range in ["1h", "6h", "24h", "7d"] {
@@ -159,6 +159,7 @@ async fn jobs_workers_and_queues_are_listed_filtered_sorted_and_paged() {
             (Some("emails"), Some(0.3333), Some(1000.0)),
             "{queue}"
         );
+        assert_eq!(queue["throughput"], json!(0.15), "nine in the first minute: {queue}");
         let buckets = queue["healthBar"]["buckets"].as_array().unwrap();
         let sum = |part: &str| buckets.iter().map(|bucket| bucket[part].as_i64().unwrap()).sum::<i64>();
         assert_eq!((sum("succeeded"), sum("failed")), (6, 3), "{range}");

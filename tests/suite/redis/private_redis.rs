@@ -148,6 +148,40 @@ async fn a_data_directory_may_have_a_long_path() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_killed_is_started_again_over_its_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut replica = start(dir.path());
+    let key = tenant(&replica).await;
+    let at = Client { replica: &replica, key: &key };
+    at.acquire("w", "kept", None).await;
+    // The log of writes is synced each second.
+    let socket = dir.path().join("redis.sock");
+    let ask = |section: &str, field: &str| -> Option<String> {
+        let mut connection =
+            redis::Client::open(format!("redis+unix://{}", socket.display())).ok()?.get_connection().ok()?;
+        let info: String = redis::cmd("INFO").arg(section).query(&mut connection).ok()?;
+        info.lines().find_map(|line| line.strip_prefix(field)).map(|value| value.trim().to_owned())
+    };
+    eventually("it is on disk", || ask("persistence", "aof_pending_bio_fsync:").as_deref() == Some("0"));
+    let before = ask("server", "process_id:").unwrap();
+    for _ in 0..2 {
+        let pid = ask("server", "process_id:").unwrap();
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+        eventually("another one is there", || ask("server", "process_id:").is_some_and(|other| other != pid));
+        replica.ready().await;
+    }
+    assert_eq!(at.listed().await, ["kept"]);
+    let log = replica.log();
+    assert_eq!(log.matches("the private redis-server has ended").count(), 2, "{log}");
+    assert_ne!(ask("server", "process_id:").unwrap(), before);
+    // The end stops the server of the moment.
+    let last = ask("server", "process_id:").unwrap();
+    replica.signal("-TERM");
+    assert_eq!(replica.ended(), 0);
+    assert!(!Path::new("/proc").join(last).exists());
+}
+
+#[tokio::test]
 async fn the_data_are_for_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
@@ -215,8 +249,8 @@ async fn the_demo_is_alive() {
     let note = |seen: &Cell<bool>, now: bool| seen.set(seen.get() || now);
     until("a pool, a tree, a line and jobs are in use", || async {
         let held = at.listed().await;
-        note(slots, held.iter().any(|name| name.starts_with("gpu_")));
-        note(tree, held.iter().any(|name| name == "press"));
+        note(slots, held.iter().any(|name| name.starts_with("demo-gpu_")));
+        note(tree, held.iter().any(|name| name == "demo-press"));
         let waiting = at.get("/Reservation/waiting").await;
         note(waits, !waiting.body["waiting"].as_array().unwrap().is_empty());
         let listed = call(Method::GET, &format!("{}/api/jobs", demo.url), Some(key), None).await;
