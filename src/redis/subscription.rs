@@ -36,8 +36,6 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_millis(3_000);
 const BATCH_GAP: Duration = Duration::from_millis(1);
 /// How long a batch is collected, 2.9 ms. The batch before it has been handled by then, so no message waits longer than this.
 const BATCH_PAUSE: Duration = Duration::from_micros(2_900);
-/// The same, 0.2 ms, while somebody waits for the next message: a hand-over is a chain of messages, each of which would wait.
-const SHORT_BATCH_PAUSE: Duration = Duration::from_micros(200);
 
 /// What the subscription delivers.
 #[derive(Debug)]
@@ -73,7 +71,7 @@ type IsAwaited = Box<dyn Fn() -> bool + Send + Sync>;
 
 impl Subscription {
     /// Starts the thread, which ends soon after the last clone is gone. `handle` is called there for every event, in order, and must not
-    /// wait. While `is_awaited`, batches are collected for a shorter time.
+    /// wait. While `is_awaited`, batches are not collected.
     ///
     /// # Errors
     /// When the system has no thread.
@@ -200,9 +198,10 @@ async fn end_batches(arrived: Arc<Notify>, is_awaited: IsAwaited, handle: Handle
         arrived.notified().await;
         let waited = ready.elapsed();
         handle(SubscriptionEvent::Drained);
-        if waited < BATCH_GAP {
+        // A hand-over is a chain of messages, each of which would wait.
+        if waited < BATCH_GAP && !is_awaited() {
             // The whole thread sleeps; nothing else runs on it.
-            std::thread::sleep(if is_awaited() { SHORT_BATCH_PAUSE } else { BATCH_PAUSE });
+            std::thread::sleep(BATCH_PAUSE);
         }
         ready = Instant::now();
     }
