@@ -11,7 +11,7 @@ from .msgpack import pack, unpack
 from .redis import Redis
 
 TAG = "152"
-STATE_NUMBERS = 13
+STATE_NUMBERS = 14
 PLAIN = ("meta", "held", "deadlines", "history", "due")
 DEFINED = (*PLAIN, "definitions", "index", "slots")
 WAITING = (*DEFINED, "lines", "tickets", "ticket_ends")
