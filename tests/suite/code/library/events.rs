@@ -161,6 +161,32 @@ fn the_stream_slots_of_a_replica_that_has_died_are_given_to_others() {
 }
 
 #[test]
+fn where_streams_are_very_many_only_some_are_looked_at_with_each_that_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Redis::start(dir.path(), &[]);
+    for vehicle in VEHICLES {
+        // Given 2,400 streams of a replica that has died, and a tier of 2,000.
+        let mut core = Core::start(&server, vehicle);
+        let mut fields = redis::cmd("HSET");
+        fields.arg(key("streams"));
+        (0..2_400).for_each(|number| {
+            fields.arg(format!("dead/{number}")).arg("");
+        });
+        fields.exec(&mut core.redis).unwrap();
+        assert_eq!(core.ask_as_caller::<&str>("usage", &[]).items[1], Item::Int(2_300));
+        let open = |number: usize| {
+            core.ask_as_caller("stream_enter", &["b", &number.to_string(), "", "2000", "10", "12000"]).word
+        };
+
+        // Then each that asks removes some, until there is room.
+        let words: Vec<_> = (0..10).map(open).collect();
+        assert_eq!(words, ["LIMIT", "LIMIT", "LIMIT", "LIMIT", "OK", "OK", "OK", "OK", "OK", "OK"]);
+        assert_eq!(core.ask_as_caller::<&str>("usage", &[]).items[1], Item::Int(6), "now all are counted");
+        core.clear();
+    }
+}
+
+#[test]
 fn a_call_above_the_rate_is_refused_and_changes_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let server = Redis::start(dir.path(), &[]);
