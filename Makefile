@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 BENCH_PARTS := reserve kinds growth replicas idle start peers
-.PHONY: help run dependencies build web fmt check lint doc clients test test-lints test-packages screenshots test-long test-hour fuzz need-test \
+.PHONY: help run dependencies build web fmt check lint doc clients test test-lints test-packages screenshots test-long test-hour neighbours fuzz need-test \
 	bench bench-build bench-tools bench-core bench-functions bench-streams bench-waiting $(BENCH_PARTS:%=bench-%)
 
 # Debian keeps nginx in /usr/sbin, which is not on the path of an ordinary user; the tests start it by name.
@@ -112,9 +112,17 @@ screenshots: need-test $(WEB) $(BROWSER_PACKAGES) ## take the pictures of the da
 
 # The same tests with outages of half a minute and many more random sequences.
 test-long: export HOLDFAST_LONG := 1
-test-long: test ## the same with longer outages and searches, and fuzzing, which takes a quarter of an hour more
+test-long: test ## the same with longer outages and searches, attacks on an optimized binary, and fuzzing, which takes half an hour more
 	PROPTEST_CASES=50000 cargo test --locked --lib
+	$(MAKE) neighbours
 	$(MAKE) fuzz
+
+# An unoptimized replica takes longer over the dearest calls than others may have to wait. One test at a time, since each measures times.
+neighbours: export HOLDFAST_BINARY := $(abspath $(TARGET)/fast/holdfast)
+neighbours: $(WEB) ## attack an optimized binary as one tenant, and hold what another one notices
+	scripts/need cargo cc redis-server setpriv nginx
+	cargo build --profile fast --locked
+	cargo test --locked --test suite -- --test-threads 1 neighbours::
 
 FUZZ_TARGETS := body cursor filter celery bullmq resp
 FUZZ_SECONDS ?= 60

@@ -4,14 +4,15 @@ import itertools
 import struct
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterable
+from typing import Iterable, Iterator
 
 from .msgpack import pack, unpack
 from .redis import Redis
 
 TAG = "152"
-STATE_NUMBERS = 13
+STATE_NUMBERS = 14
 PLAIN = ("meta", "held", "deadlines", "history", "due")
 DEFINED = (*PLAIN, "definitions", "index", "slots")
 WAITING = (*DEFINED, "lines", "tickets", "ticket_ends")
@@ -57,34 +58,58 @@ class Tenant:
     numbers = itertools.count()
 
     def __init__(self, redis: Redis, history: int = 1_000) -> None:
-        self._redis, self._history = redis, history
+        self.redis, self._history = redis, history
         self.name = f"a4b0312f-1ae4-4843-851d-{next(self.numbers):012}"
-        self._credential = "k:" + "A" * 43
+        self.credential: str | bytes = "k:" + "A" * 43
         self._version = time.time_ns() // 1000
         self._extent = PLAIN
         self.held_limit = 100_000_000
         state = struct.pack(f"<{STATE_NUMBERS}d", self._version, 0, 0, 0, self._version, *[0] * (STATE_NUMBERS - 5))
-        redis.call("HSET", self.key("meta"), "state", state, "name", "bench", "tier", "Pro", "require", "0", self._credential, "id0")
+        redis.call("HSET", self.key("meta"), "state", state, "name", "bench", "tier", "Pro", "require", "0", self.credential, "id0")
 
     def key(self, kind: str) -> str:
         return f"hf:{{{TAG}}}:due" if kind == "due" else f"hf:{{{TAG}}}:{self.name}:{kind}"
 
     def state(self) -> tuple[float, ...]:
         """The numbers of `core/open.lua`."""
-        return struct.unpack(f"<{STATE_NUMBERS}d", self._redis.call("HGET", self.key("meta"), "state"))
+        return struct.unpack(f"<{STATE_NUMBERS}d", self.redis.call("HGET", self.key("meta"), "state"))
 
-    def _caller(self) -> bytes:
+    def caller(self) -> bytes:
         """A finite tier, far above the load: every call is counted, every reservation compared with the limit."""
         limits = (self.held_limit, 100_000, 1_000_000)
         rest = (False, False, 0, 0, 0)
         channel = f"hf:{{{TAG}}}:events"
         head = (False, self._version, channel, "PUBLISH", self._history, 128 << 20, pack("R", self.name))
-        return pack(*head, *limits, False, self.name, self._credential, "default", *rest)
+        return pack(*head, *limits, False, self.name, self.credential, "default", *rest)
+
+    def kinds(self) -> list[str]:
+        """The kinds of the keys that it has."""
+        return [name.decode().rsplit(":", 1)[1] for name in self.redis.call("KEYS", self.key("*"))]
+
+    def look_again(self) -> None:
+        """As replicas do after a change that ends what they remember of the tenant."""
+        self._version = int(self.state()[4])
+
+    @contextmanager
+    def as_credential(self, field: bytes | str) -> Iterator[None]:
+        """Calls with another credential of the tenant's, a field of its meta."""
+        before, self.credential = self.credential, field
+        yield
+        self.credential = before
+
+    def registry(self, function: str, name: str) -> Answer:
+        """A call about one definition."""
+        answer = self.to_the_end(function, pack(name), REGISTRY)
+        self.look_again()
+        return answer
 
     def call(self, function: str, body: bytes, cost: int = 1, keys: tuple[str, ...] = ()) -> Answer:
         names = [self.key(kind) for kind in keys or self._extent]
-        arguments = (self._caller(), pack(cost, 0) + body)
-        return Answer(self._redis.call("FCALL", f"hf_{self._redis.version}_{function}", len(names), *names, *arguments))
+        return self.raw(function, names, self.caller(), pack(cost, 0) + body)
+
+    def raw(self, function: str, names: list[str], *arguments: object) -> Answer:
+        """A call with keys and arguments as they are."""
+        return Answer(self.redis.call("FCALL", f"hf_{self.redis.version}_{function}", len(names), *names, *arguments))
 
     def to_the_end(self, function: str, body: bytes, keys: tuple[str, ...] = ()) -> Answer:
         """Calls again while the answer is that there is more of the same."""
@@ -102,7 +127,7 @@ class Tenant:
         answer = self.to_the_end("register", pack(0, len(packed)) + b"".join(packed), REGISTRY)
         if self._extent == PLAIN:
             self._extent = DEFINED
-        self._version = int(self.state()[4])  # the first definition ends what replicas remember of the tenant
+        self.look_again()  # the first definition ends what replicas remember of the tenant
         return answer
 
     def reserve(self, items: list[Item], wait_ms: int = 0) -> Answer:
@@ -148,7 +173,7 @@ class Tenant:
 
     def _shared(self, body: bytes) -> Answer:
         names = [self.key(kind) for kind in self._extent]
-        answer = self._redis.call("FCALL", f"hf_{self._redis.version}_shared", len(names), *names, self._caller(), body)
+        answer = self.redis.call("FCALL", f"hf_{self.redis.version}_shared", len(names), *names, self.caller(), body)
         return Answer(unpack(answer)[0])
 
     def fill(self, count: int, name: str | None = None) -> None:

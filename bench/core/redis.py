@@ -11,8 +11,9 @@ from typing import Callable, Self
 
 from .library import library
 
-PATIENCE_S = 60
+PATIENCE_S = 120
 CALL_S = 600
+DATA = "dump.rdb"
 COUNTED = "fcallCommand"
 """The function of Redis whose instructions are counted: one call of a function, from its arguments to its answer."""
 
@@ -61,8 +62,11 @@ class Connection:
 class Redis:
     """A server with the library loaded, without persistence. It ends with the block."""
 
-    def __init__(self, *options: object, wrapper: tuple[str, ...] = ()) -> None:
+    def __init__(self, *options: object, wrapper: tuple[str, ...] = (), data: Path | None = None) -> None:
+        """`data`: a file that another one has saved, with which it begins."""
         self._directory = Path(tempfile.mkdtemp(prefix="holdfast-bench-"))
+        if data:
+            shutil.copy(data, self._directory / DATA)
         path = self._directory / "redis.sock"
         command = [*wrapper, shutil.which("redis-server") or "redis-server", "--port", 0, "--unixsocket", path, "--save", "", "--dir", self._directory, *options]
         with (self._directory / "log").open("wb") as log:
@@ -70,16 +74,23 @@ class Redis:
         self.connection = self._connected(path)
         self.call: Callable[..., object] = self.connection
         self.version, text = library()
-        self.call("FUNCTION", "LOAD", text)
+        self.call("FUNCTION", "LOAD", "REPLACE", text)
 
     def _connected(self, path: Path) -> Connection:
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end and self._process.poll() is None:
             try:
-                return Connection(path)
-            except OSError:
-                time.sleep(0.02)  # it is not there yet
+                connection = Connection(path)
+                connection("PING")
+                return connection
+            except (OSError, RedisError):
+                time.sleep(0.02)  # it is not there yet, or is loading
         raise RuntimeError(f"redis-server did not start: {(self._directory / 'log').read_text()[-500:]}")
+
+    def save(self) -> Path:
+        """Writes everything into a file, which goes with the server."""
+        self.call("SAVE")
+        return self._directory / DATA
 
     @property
     def pid(self) -> int:
@@ -93,6 +104,35 @@ class Redis:
         self._process.terminate()
         self._process.wait()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class DumpingRedis(Redis):
+    """A server that counts the instructions of each FCALL by itself, and begins with what another one has saved."""
+
+    def __init__(self, data: Path) -> None:
+        self._profiles = Path(tempfile.mkdtemp(prefix="holdfast-callgrind-"))
+        self._dumps = 0
+        options = ("--tool=callgrind", "--collect-atstart=no", f"--toggle-collect={COUNTED}", f"--dump-after={COUNTED}")
+        super().__init__(wrapper=("valgrind", "-q", *options, f"--callgrind-out-file={self._profiles}/out"), data=data)
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        shutil.rmtree(self._profiles, ignore_errors=True)
+
+    def instructions_of(self, words: tuple[object, ...]) -> tuple[int, object]:
+        """Those of one FCALL, and its answer."""
+        answer = self.call(*words)
+        self._dumps += 1
+        return _total(self._profiles / f"out.{self._dumps}"), answer
+
+
+def _total(profile: Path) -> int:
+    """The instructions that a profile counts."""
+    found = re.search(r"^(?:totals|summary): (\d+)", profile.read_text(errors="replace"), re.MULTILINE)
+    profile.unlink()
+    if not found:
+        raise RuntimeError("callgrind counted nothing")
+    return int(found[1])
 
 
 class CountedRedis(Redis):
@@ -119,12 +159,7 @@ class CountedRedis(Redis):
         """The instructions of calls since `start`."""
         self._control("-d")
         self._dumps += 1
-        profile = self._profiles / f"out.{self._dumps}"
-        found = re.search(r"^(?:totals|summary): (\d+)", profile.read_text(errors="replace"), re.MULTILINE)
-        profile.unlink()
-        if not found:
-            raise RuntimeError("callgrind counted nothing")
-        return int(found[1])
+        return _total(self._profiles / f"out.{self._dumps}")
 
     def _control(self, *words: str) -> None:
         done = subprocess.run(["callgrind_control", *words, str(self.pid)], capture_output=True, text=True, check=False)

@@ -16,6 +16,7 @@ local function read_caller(packed)
   c.unit_us = c.rate > 0 and 1000000 / c.rate -- what a call costs of the rate, or false: it is not limited
   c.burst_us = c.unit_us and c.burst * c.unit_us
   c.packed_label = pack(c.label)
+  c.numbered = '\161N' .. sub(c.head, 3) -- what a message begins with that has a number
   return c
 end
 

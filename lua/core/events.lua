@@ -160,9 +160,23 @@ function events.refuse(kind, status, cause, request, requester, resource_type, n
   said_before = nil
 end
 
+-- A message of what is not kept, behind its number. The state is to be saved after it.
+function events.numbered(text)
+  kept.not_kept, is_unsaved = kept.not_kept + 1, true
+  return caller.numbered .. put('>BI8', UINT64, kept.not_kept) .. text
+end
+
 -- The last act of a call: what is kept goes into the history, the state is written, everything is published.
 function events.publish()
   local text = size > 0 and text_of_group()
+  for n = 1, group_count do
+    if group_sizes[n] == 0 then
+      groups[n] = events.numbered(groups[n])
+    end
+  end
+  if text and not is_kept then
+    text = events.numbered(text)
+  end
   if kept_count > 0 or text and is_kept then
     for n = 1, group_count do
       if group_sizes[n] > 0 then

@@ -11,7 +11,7 @@ function publish_limit(kind, limit)
     return
   end
   call('HSET', META, field, digits(now_ms))
-  publish_message(pack('L', caller.tenant, now_ms, caller.label, kind, limit))
+  publish_message(events.numbered(pack('L', caller.tenant, now_ms, caller.label, kind, limit)))
 end
 
 -- Ends a call that is refused by a limit; `ends_ms` is when the first of what is in use ends, or false.

@@ -2,7 +2,7 @@
 --
 -- gives  META, now_us, now_ms, last, due, upkeep, held_count, kept, unsettled, waiting_count, ticket_count, position, position_packed, backlog, is_unsaved
 -- gives  read_clock, open, create_state, admit, begin_call, save, close_call, next_position, outcome, move_version
--- The state is thirteen doubles in one field, so that a call reads and writes all of it at once:
+-- The state is fourteen doubles in one field, so that a call reads and writes all of it at once:
 --   last            position of the last kept event
 --   due             lower bound of the earliest deadline in ms; false (0): there is none
 --   upkeep          when the history's age is looked after next, us
@@ -13,21 +13,22 @@
 --   unsettled       1 while what is held does not yet know that it is part of a pool: see `settle`; else 0
 --   waiting_count   tickets that wait
 --   ticket_count    tickets in all: those that wait, were served, or ended within ten minutes
+--   kept.not_kept   messages published of what is not kept: each is published behind its number, so that whoever misses one can know
 -- `position` is the last one handed out, `backlog` how many us until the rate is whole again, `is_unsaved` whether `save` is due.
-local STATE = '<ddddddddddddd'
+local STATE = '<dddddddddddddd'
 local rate, version
 local page, page_head -- 256 positions, and what all of them begin with, packed
 local bytes = {}
 for n = 0, 255 do
   bytes[n] = string.char(n)
 end
-kept = { events = 0, bytes = 0, entries = 0, before = 0 }
+kept = { events = 0, bytes = 0, entries = 0, before = 0, not_kept = 0 }
 
 function save()
   is_unsaved = false
   call('HSET', META, 'state',
     put(STATE, last, due or 0, upkeep, rate, version, held_count, kept.events, kept.bytes, kept.entries, kept.before, unsettled,
-      waiting_count, ticket_count))
+      waiting_count, ticket_count, kept.not_kept))
 end
 
 -- A setting of the tenant changes: what replicas remember of its credentials no longer proves anything.
@@ -106,10 +107,10 @@ function admit(packed_caller, cost)
   end
   local wait_us = caller.unit_us and count_call(cost)
   if wait_us then
+    publish_limit('RequestRate', caller.rate)
     if is_unsaved then
       save()
     end
-    publish_limit('RequestRate', caller.rate)
     return outcome('RATE', caller.rate, ceil(wait_us))
   end
 end
@@ -126,7 +127,7 @@ end
 function create_state(meta)
   META, last, due, upkeep, rate, version, held_count, unsettled, position = meta, now_us, false, 0, 0, now_us, 0, 0, now_us
   waiting_count, ticket_count = 0, 0
-  kept.events, kept.bytes, kept.entries, kept.before = 0, 0, 0, 0
+  kept.events, kept.bytes, kept.entries, kept.before, kept.not_kept = 0, 0, 0, 0, 0
   save()
 end
 
@@ -140,7 +141,7 @@ function open(meta, floor_at)
   end
   local last_at, due_ms
   last_at, due_ms, upkeep, rate, version, held_count, kept.events, kept.bytes, kept.entries, kept.before, unsettled,
-    waiting_count, ticket_count = take_apart(STATE, state)
+    waiting_count, ticket_count, kept.not_kept = take_apart(STATE, state)
   last, due, is_unsaved = last_at, due_ms > 0 and due_ms, false
   -- The floor is the highest position that the replica has seen. Below 0: it has forgotten that, and it was at most so much; a clock that is
   -- past it makes positions grow by itself.

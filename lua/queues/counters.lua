@@ -28,7 +28,7 @@ function counters.add(connection, kind, name, ms, is_completed, is_failed, waite
     tally = { counter, slot, kind, connection .. name, 0, 0, 0, 0 }
     ended[field] = tally
     ended_order[#ended_order + 1] = tally
-    spent = spent + #RINGS[kind] + 1
+    spent = spent + 2 * (#RINGS[kind] + 1)
   end
   tally[5] = tally[5] + (is_completed and 1 or 0)
   tally[6] = tally[6] + (is_failed and 1 or 0)

@@ -29,7 +29,7 @@ end
 -- Publishes changes of a connection, given by its 16 bytes.
 function monitor.publish(connection, changes)
   if #changes > 0 then
-    publish_message(pack('Q', caller.tenant, connection, changes))
+    publish_message(events.numbered(pack('Q', caller.tenant, connection, changes)))
   end
 end
 

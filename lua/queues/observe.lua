@@ -74,7 +74,8 @@ local function read_observations(args)
   for n = FIRST, #args do
     local seen = unpack_sequence(args[n])
     local more = seen[1] == 'J' and seen[19]
-    spent = spent + 3 + #args[n] / budget.step_bytes + (more and #more[9] / 8 or 0)
+    local queues = seen[1] == 'W' and seen[11]
+    spent = spent + (seen[1] == 'J' and 7 or 3) + #args[n] / budget.step_bytes + (more and #more[9] / 8 or 0) + (queues and #queues / 2 or 0)
     if spent > budget.steps then
       return nil
     end

@@ -25,7 +25,7 @@ local function look(row)
     local packed = call('HGET', key.workers, row)
     rows[row], stored[row] = packed and unpack_sequence(packed), packed and true or false
     names[#names + 1] = row
-    spent = spent + 3 + (packed and #packed or 0) / budget.step_bytes
+    spent = spent + 6 + (packed and #packed or 0) / budget.step_bytes
   end
   return rows[row]
 end

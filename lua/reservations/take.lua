@@ -213,7 +213,7 @@ end
 -- What the requester holds by itself already is answered with its token, unless an end user asks who did not make it.
 local function answer_had(name, packed, tail)
   local _, _, _, _, token, holder, _, _, end_user = unpack_limit(packed, 8, 0)
-  spent = spent + 2 + #packed / budget.step_bytes
+  spent = spent + 1.1 + (#packed + #name) / budget.step_bytes -- no more than taking it: a call may be repeated
   if caller.end_user and end_user ~= caller.end_user then
     return refuse_take(name, tail, 'ALREADY_HELD', 'resource', name, holder, reservation.free_at(name, packed))
   end

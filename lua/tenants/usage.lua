@@ -15,7 +15,7 @@
 --   2 call         packed: cost, floor
 -- returns       OK, now_us, position, reservations held, event streams of keys and tokens, keys, registered resources, companies,
 --               connections, queue events pushed today | STALE, RATE as reserve
--- cost          O(streams of the tenant)
+-- cost          O(streams of the tenant), bounded
 local DAY_MS = 86400000
 
 function usage(keys, args)

@@ -38,8 +38,9 @@ pub(super) async fn admit(
     kind: &StreamKind,
 ) -> Result<Admission, StoreError> {
     let tenant_handle = caller.tenant_handle();
-    // Subscribed first: events between the verification and the stream's start arrive.
+    // Subscribed first: events between the verification and the stream's start arrive, and from here on it is noticed if not.
     hub.subscribe(tenant_handle).await?;
+    hub.follow_live_only(store, tenant_handle).await?;
     let mut present = caller.clone();
     if kind.limit(&present).is_none() {
         let verify = async { Ok(store.position(caller).await?.map(|_| ())) };

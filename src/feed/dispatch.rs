@@ -15,6 +15,7 @@ use crate::{
         buffer::{frame::Frame, ring::Applied},
         gap_repair,
         hub::Hub,
+        live_only::report_lost,
         live_snapshots,
     },
     redis::SubscriptionEvent,
@@ -79,6 +80,13 @@ fn apply(hub: &Arc<Hub>, notification: Notification) {
             if let Some(channel) = hub.find_live_channel(tenant, *connection) {
                 channel.push(changes.iter().map(Frame::queue_change));
                 lock(&hub.dirty).push(channel);
+            }
+        }
+        Payload::Number { number } => {
+            if let Some(from) = hub.live_only.note(&notification.tenant, *number)
+                && let Some(tenant) = TenantId::parse(&notification.tenant)
+            {
+                report_lost(hub, &tenant, from);
             }
         }
         Payload::Ended { credential } => {

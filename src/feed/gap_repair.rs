@@ -2,7 +2,7 @@
 //!
 //! The next notification of the tenant shows the gap, since it names the position before it. When no other follows, or
 //! the subscription broke, only a comparison shows it: one small script per partition with streams reads the tenants'
-//! positions, and which credentials of open streams have ended.
+//! positions, how much there was of what is live only, and which credentials of open streams have ended.
 //!
 //! A comparison that has to repair the same partition twice, without one message from it in between, shows more: that the
 //! subscription delivers nothing, although its connection answers. It is then made anew.
@@ -16,9 +16,11 @@ use std::{
 use tokio::time::MissedTickBehavior;
 
 use crate::{
+    domain::names::TenantId,
     feed::{
         delivery::{channel::Channel, history::PAGE_ENTRIES},
         hub::Hub,
+        live_only::report_lost,
     },
     store::{HeadQuery, Partition},
 };
@@ -118,6 +120,8 @@ enum Compared {
 /// Compares the positions of one partition's tenants with their rings, begins repairs, and ends the streams of credentials that have ended.
 async fn compare(hub: &Arc<Hub>, batch: Batch, was_broken: bool) -> Compared {
     let ring_heads: Vec<_> = batch.iter().map(|(channel, _)| channel.ring().head()).collect();
+    let numbers: Vec<_> =
+        batch.iter().map(|(channel, _)| hub.live_only.number(channel.tenant_handle.tenant())).collect();
     let (channels, credentials): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
     let asks: Vec<_> = channels
         .iter()
@@ -125,14 +129,19 @@ async fn compare(hub: &Arc<Hub>, batch: Batch, was_broken: bool) -> Compared {
         .map(|(channel, credentials)| HeadQuery { tenant_handle: channel.tenant_handle.clone(), credentials })
         .collect();
     let Ok(heads) = hub.store.heads(&asks).await else { return Compared::Unanswered };
-    let mut behind = Vec::new();
-    for ((channel, ring_head), head) in channels.iter().zip(ring_heads).zip(heads) {
+    let (mut behind, mut unheard) = (Vec::new(), Vec::new());
+    for (((channel, ring_head), number), head) in channels.iter().zip(ring_heads).zip(numbers).zip(heads) {
         let tenant = channel.tenant_handle.tenant();
         let Some(position) = head.position else {
             hub.end_streams(tenant, Some(channel), None);
             continue;
         };
         head.ended.iter().for_each(|credential| hub.end_streams(tenant, Some(channel), Some(credential)));
+        match number {
+            None => hub.live_only.follow(tenant, head.number),
+            Some(number) if number >= head.number => hub.live_only.agree(tenant, number, head.number),
+            Some(_) => unheard.push((tenant.clone(), head.number)),
+        }
         match ring_head.filter(|_| !channel.is_live()) {
             // Redis is behind what it has published: it lost events.
             Some(ring_head) if position < ring_head => {
@@ -142,10 +151,8 @@ async fn compare(hub: &Arc<Hub>, batch: Batch, was_broken: bool) -> Compared {
             _ => {}
         }
     }
-    if behind.is_empty() {
-        return Compared::Whole;
-    }
-    if !was_broken {
+    let has_lost = report_unheard(hub, unheard).await;
+    if !behind.is_empty() && !was_broken {
         tokio::time::sleep(IN_FLIGHT).await;
     }
     let mut has_begun = false;
@@ -155,7 +162,23 @@ async fn compare(hub: &Arc<Hub>, batch: Batch, was_broken: bool) -> Compared {
             has_begun |= begin(hub, &channel);
         }
     }
-    if has_begun { Compared::Missed } else { Compared::Whole }
+    if has_begun || has_lost { Compared::Missed } else { Compared::Whole }
+}
+
+/// Reports to the streams of tenants what is live only and has not arrived, up to a number; whether there was any. What is on its way arrives
+/// first: unlike a repair, this is noticed by clients.
+async fn report_unheard(hub: &Hub, unheard: Vec<(TenantId, i64)>) -> bool {
+    if unheard.is_empty() || !hub.settle().await {
+        return false;
+    }
+    let mut has_lost = false;
+    for (tenant, number) in unheard {
+        if let Some(from) = hub.live_only.give_up(&tenant, number) {
+            has_lost = true;
+            report_lost(hub, &tenant, from);
+        }
+    }
+    has_lost
 }
 
 /// Begins to repair a channel's ring, unless a repair is under way; whether it did.

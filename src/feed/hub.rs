@@ -19,11 +19,12 @@ use crate::{
         buffer::memory_budget::MemoryBudget,
         delivery::{channel::Channel, history::HistoryPages, live_stream::Snapshot, shard::Shard},
         holds::Holds,
+        live_only::LiveOnly,
         single_flight::SingleFlight,
         stream_slots::StreamSlots,
     },
     redis::Subscription,
-    store::{Partition, Stamped, Store, StoreError, TenantHandle},
+    store::{HeadQuery, Partition, Stamped, Store, StoreError, TenantHandle},
     sync::lock,
 };
 
@@ -55,6 +56,9 @@ pub(super) struct Hub {
     pub(super) slots: Arc<StreamSlots>,
     /// Held calls.
     pub(super) holds: Arc<Holds>,
+    /// Which messages of what is live only have arrived.
+    pub(super) live_only: LiveOnly,
+    followed: SingleFlight<TenantId, ()>,
     budget: MemoryBudget,
     /// Channels with new frames that are not written yet.
     pub(super) dirty: Mutex<Vec<Arc<Channel>>>,
@@ -82,6 +86,8 @@ impl Hub {
             snapshots: SingleFlight::new(SHARED_TTL),
             slots: StreamSlots::new(),
             holds: Arc::default(),
+            live_only: LiveOnly::default(),
+            followed: SingleFlight::new(SHARED_TTL),
             budget: MemoryBudget::new(),
             dirty: Mutex::default(),
             disconnected_since: Mutex::default(),
@@ -111,6 +117,14 @@ impl Hub {
     /// Whether the notifications of a tenant's partition arrive: whatever is published from now on will.
     pub(super) fn listens(&self, tenant_handle: &TenantHandle) -> bool {
         self.subscription.get().is_some_and(|subscription| subscription.listens(&tenant_handle.channel()))
+    }
+
+    /// Waits until everything has been applied that was published before; whether that is so.
+    pub(super) async fn settle(&self) -> bool {
+        match self.subscription.get() {
+            Some(subscription) => subscription.settle().await,
+            None => false,
+        }
     }
 
     /// Makes the subscription anew: its connection answers, and delivers nothing.
@@ -216,6 +230,22 @@ impl Hub {
         self.verified.forget_all();
     }
 
+    /// Has it noticed from now on where something of a tenant is lost that is live only.
+    ///
+    /// # Errors
+    /// As [`Store::heads`].
+    pub(super) async fn follow_live_only(&self, store: &Store, of: &Arc<TenantHandle>) -> Result<(), StoreError> {
+        if self.live_only.number(of.tenant()).is_some() {
+            return Ok(());
+        }
+        let read = async {
+            let heads = store.heads(&[HeadQuery { tenant_handle: of.clone(), credentials: Vec::new() }]).await?;
+            heads.iter().for_each(|head| self.live_only.follow(of.tenant(), head.number));
+            Ok(())
+        };
+        self.followed.get(of.tenant(), read).await
+    }
+
     /// A connection's queues and workers, read once for streams that open at the same time.
     ///
     /// # Errors
@@ -311,13 +341,16 @@ impl Hub {
             !is_expired || channel.subscribers() > 0 || Arc::strong_count(channel) > 1
         });
         unused_since.retain(|tenant, _| channels.contains_key(tenant));
+        let mut tenants: HashSet<_> = channels.keys().cloned().collect();
         let mut partitions: HashSet<_> = channels.values().map(|channel| channel.tenant_handle.partition()).collect();
         drop(channels);
         let mut live_channels = self.live_channels();
         live_channels.values().for_each(|channel| channel.evict_old(now));
         live_channels.retain(|_, channel| channel.subscribers() > 0 || Arc::strong_count(channel) > 1);
+        tenants.extend(live_channels.keys().map(|(tenant, _)| tenant.clone()));
         partitions.extend(live_channels.values().map(|channel| channel.tenant_handle.partition()));
         drop(live_channels);
+        self.live_only.retain(|tenant| tenants.contains(tenant));
         let channel_of = |partition| self.store.namespace().channel(partition);
         let needed: HashSet<_> = partitions.into_iter().map(channel_of).collect();
         let with_holds = || needed.into_iter().chain(self.holds.partitions().into_iter().map(channel_of)).collect();

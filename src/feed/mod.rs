@@ -2,7 +2,7 @@
 //!
 //! A replica has one pub/sub subscription, one ring of encoded frames per tenant, and one cursor per stream. An event
 //! is encoded once per replica. A notification that did not arrive is a gap, which is repaired from the history in
-//! Redis; streams get `RESET_CURSOR` for what the history no longer has. A slow stream falls behind the ring, reads
+//! Redis; streams get `RESET_CURSOR` for what it does not have. A slow stream falls behind the ring, reads
 //! from the history, and delays nobody.
 //!
 //! # Path of an event
@@ -36,7 +36,7 @@
 //! | 3 | `Group::state` | matching, encoding, and writing to sockets that take the bytes without waiting |
 //! | 4 | `Channel::ring` or `Subscriber::cursor_state`, never both | adding or reading frames; moving a cursor |
 //!
-//! The other locks (`Hub::dirty`, `Hub::missed`, the queue and the timers of a shard, slots, single flights) are leaves: no other lock
+//! The other locks (`Hub::dirty`, `Hub::missed`, `LiveOnly`, the queue and the timers of a shard, slots, single flights) are leaves: no other lock
 //! is taken under them.
 
 mod admission;
@@ -46,6 +46,7 @@ mod dispatch;
 mod gap_repair;
 mod holds;
 mod hub;
+mod live_only;
 mod live_snapshots;
 mod single_flight;
 mod stream_slots;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     time::MissedTickBehavior,
 };
 
@@ -31,6 +31,8 @@ const PING_INTERVAL: Duration = Duration::from_millis(1_000);
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How long [`Subscription::subscribe`] waits for the channel.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_millis(3_000);
+/// How long [`Subscription::settle`] waits for what was published before.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// Messages closer together than this are batched.
 const BATCH_GAP: Duration = Duration::from_millis(1);
@@ -62,6 +64,9 @@ struct Inner {
     wanted_changed: Notify,
     /// How often the connection of the moment was found to be of no use.
     renewals: watch::Sender<u64>,
+    /// Who waits until everything has arrived that was published before.
+    settling: Mutex<Vec<oneshot::Sender<()>>>,
+    settling_changed: Notify,
     /// The channels that are subscribed on the present connection.
     subscribed: watch::Sender<HashSet<String>>,
 }
@@ -84,6 +89,8 @@ impl Subscription {
             wanted: Mutex::default(),
             wanted_changed: Notify::new(),
             renewals: watch::Sender::default(),
+            settling: Mutex::default(),
+            settling_changed: Notify::new(),
             subscribed: watch::Sender::default(),
         });
         let weak = Arc::downgrade(&inner);
@@ -108,6 +115,15 @@ impl Subscription {
             Ok(Ok(_)) => Ok(()),
             _ => Err(CommandError::Unreachable),
         }
+    }
+
+    /// Waits until the handler has had every message that was published before and is not lost; whether that is so within 1 s. On a
+    /// connection the reply to a ping follows what was published before it.
+    pub async fn settle(&self) -> bool {
+        let (settled, wait) = oneshot::channel();
+        lock(&self.inner.settling).push(settled);
+        self.inner.settling_changed.notify_one();
+        matches!(tokio::time::timeout(SETTLE_TIMEOUT, wait).await, Ok(Ok(())))
     }
 
     /// Subscribes every channel anew, on another connection: the present one answers, and delivers nothing. The handler gets
@@ -241,10 +257,17 @@ async fn keep_subscribed(mut connection: Transport, inner: &Weak<Inner>, broken:
             () = broken.notified() => return,
             _ = renewals.changed() => return,
             () = held.wanted_changed.notified() => continue,
+            () = held.settling_changed.notified() => {}
             _ = pings.tick() => {}
         }
+        // Of those who come during the ping it proves nothing.
+        let settling = std::mem::take(&mut *lock(&held.settling));
         if !connection.ping().await {
             return;
+        }
+        for settled in settling {
+            // Who has given up meanwhile is not there to be told.
+            let _ = settled.send(());
         }
     }
 }

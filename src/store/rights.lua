@@ -1,7 +1,7 @@
 -- The library's probe: it does nothing but name what the user of this connection may not do, of all that the service needs.
 -- An error, since of the answers of a cluster's nodes an error is the one that is seen: RIGHTS, then what an ACL rule would add.
 -- Arguments: a pattern of our keys and channels; a key and a channel that match it; the commands to publish and to subscribe with.
-local ON_KEYS = 'BITCOUNT K|BITPOS K 0|DEL K|EXISTS K|EXPIRE K 1|GET K|GETRANGE K 0 1|HDEL K f|HEXISTS K f|HGET K f|HGETALL K|HINCRBY K f 1|HLEN K|'
+local ON_KEYS = 'BITCOUNT K|BITPOS K 0|DEL K|EXISTS K|EXPIRE K 1|GET K|GETRANGE K 0 1|HDEL K f|HEXISTS K f|HGET K f|HGETALL K|HINCRBY K f 1|HLEN K|HRANDFIELD K 1|'
   .. 'HMGET K f|HSCAN K 0|HSET K f v|HSETNX K f v|HSTRLEN K f|HVALS K|LINDEX K 0|LLEN K|MEMORY USAGE K|LRANGE K 0 1|LTRIM K 0 1|PEXPIRE K 1|RPUSH K v|'
   .. 'SADD K v|SET K v|SETBIT K 0 1|SETRANGE K 0 v|SMEMBERS K|SREM K v|STRLEN K|UNLINK K|ZADD K 0 v|ZCARD K|ZCOUNT K 0 1|ZLEXCOUNT K - +|'
   .. 'ZMSCORE K v|ZRANGE K 0 1|ZRANGEBYSCORE K 0 1|ZREM K v|ZREMRANGEBYRANK K 0 1|ZREMRANGEBYSCORE K 0 1|ZREVRANGE K 0 1|ZSCORE K v'

@@ -59,7 +59,7 @@ pub enum ResetReason {
     Unknown,
     /// The events after it are older than the history.
     TooOld,
-    /// Redis lost events that were already published.
+    /// Redis lost events that were already published, or the message of one that is in no history was lost.
     Lost,
 }
 
@@ -113,7 +113,7 @@ impl Frame {
             Payload::Platform { position, event, .. } => {
                 encoded_or_reset(Some(*position), Self::platform(*position, event))
             }
-            Payload::Queues { .. } | Payload::Ended { .. } => None,
+            Payload::Queues { .. } | Payload::Number { .. } | Payload::Ended { .. } => None,
         }
     }
 

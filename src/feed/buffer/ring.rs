@@ -52,6 +52,8 @@ pub(in crate::feed) struct Ring {
     /// Whether a repair is under way.
     repairing: bool,
     deferred: Vec<Notification>,
+    /// Whether something that is live only was lost during the repair.
+    lost_meanwhile: bool,
     /// Notifications that were deferred when the history was read: the reply must include them.
     deferred_before_read: usize,
 }
@@ -91,6 +93,7 @@ impl Ring {
             as_of: 0,
             repairing: false,
             deferred: Vec::new(),
+            lost_meanwhile: false,
             deferred_before_read: 0,
         }
     }
@@ -270,15 +273,33 @@ impl Ring {
                 .is_some_and(|(previous, _)| previous < head);
         let reason = if lost { ResetReason::Lost } else { ResetReason::TooOld };
         self.head = Some(replay.last);
+        self.push_reset(reason);
+        self.lost_meanwhile = false;
+        self.apply_deferred()
+    }
+
+    fn push_reset(&mut self, reason: ResetReason) {
         self.push(Frame::reset_cursor(reason, self.as_of), Instant::now());
         metrics::counter!("holdfast_stream_resets_total", "reason" => reason.name()).increment(1);
-        self.apply_deferred()
+    }
+
+    /// Announces to the streams that something is missing that is in no history. A repair that is under way comes first: the stream does not
+    /// continue from [`Self::as_of`] before it.
+    pub(in crate::feed) fn note_lost(&mut self) {
+        if self.repairing {
+            self.lost_meanwhile = true;
+        } else if self.head.is_some() {
+            self.push_reset(ResetReason::Lost);
+        }
     }
 
     /// Ends the repair and applies what was deferred. Returns whether that shows another gap, whose repair then goes
     /// on.
     fn apply_deferred(&mut self) -> bool {
         self.repairing = false;
+        if std::mem::take(&mut self.lost_meanwhile) {
+            self.push_reset(ResetReason::Lost);
+        }
         for notification in std::mem::take(&mut self.deferred) {
             if self.repairing {
                 self.deferred.push(notification);

@@ -44,11 +44,13 @@ pub struct HeadQuery {
     pub credentials: Vec<String>,
 }
 
-/// The end of a tenant's history, and which credentials have ended.
+/// The end of a tenant's history, how much of what is live only there was, and which credentials have ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantHead {
     /// The position of the last event that is kept; `None`: the tenant is gone.
     pub position: Option<i64>,
+    /// How many messages of what is live only it has had.
+    pub number: i64,
     /// The queried credentials that have ended.
     pub ended: Vec<String>,
 }
@@ -116,14 +118,14 @@ impl Store {
         let reply = self.eval(Invocation::new(&functions::HEADS, keys, &args)).await?;
         let mut reader = reply.items();
         let heads = queries.iter().map(|query| {
-            let position = reader.maybe_int()?;
+            let (position, number) = (reader.maybe_int()?, reader.int()?);
             let mut ended = Vec::new();
             for credential in &query.credentials {
                 if !reader.boolean()? {
                     ended.push(credential.clone());
                 }
             }
-            Some(TenantHead { position, ended })
+            Some(TenantHead { position, number, ended })
         });
         heads.collect::<Option<_>>().ok_or_else(|| reply.unexpected())
     }

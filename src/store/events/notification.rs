@@ -53,6 +53,12 @@ pub enum Payload {
         /// The changes, in order.
         changes: Vec<QueueChange>,
     },
+    /// Stands before what is live only in its message.
+    Number {
+        /// How many messages of what is live only the tenant has had, with this one. A reader that has not seen the one before it has missed
+        /// something.
+        number: i64,
+    },
     /// A credential has ended, or, with the tenant, all of them.
     Ended {
         /// The credential's field in the tenant's state; `None`: all.
@@ -67,7 +73,7 @@ impl Notification {
         match self.payload {
             Payload::Reservation { previous, position, .. } => previous.zip(position),
             Payload::Platform { previous, position, .. } => Some((previous, position)),
-            Payload::Queues { .. } | Payload::Ended { .. } => None,
+            Payload::Queues { .. } | Payload::Number { .. } | Payload::Ended { .. } => None,
         }
     }
 
@@ -105,6 +111,7 @@ impl Notification {
             "P" => Self::read_platform(reader),
             "L" => Self::read_limit(reader),
             "Q" => Self::read_queues(reader),
+            "N" => Some(Self { tenant: reader.text()?.into(), payload: Payload::Number { number: reader.int()? } }),
             "C" => Some(Self {
                 tenant: reader.text()?.into(),
                 payload: Payload::Ended { credential: reader.maybe_text()? },

@@ -23,6 +23,8 @@ use crate::{
 pub const MAX_OBSERVATIONS: usize = 500;
 /// Maximum number of workers, jobs and queues of each kind that one call of [`Store::maintain_queues`] handles.
 const MAINTENANCE_BATCH: i64 = 200;
+/// Most bytes of observations per call: Redis goes through all of them before the function counts what it does.
+const MAX_CALL_BYTES: usize = 512 << 10;
 
 /// Outcome of [`Store::observe`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +87,11 @@ impl Store {
             daily_limit: None,
             remaining: 0,
         };
-        let sorted = sort_by_time(observations);
-        let (mut left, mut size) = (sorted.as_slice(), MAX_OBSERVATIONS);
+        let encoded = encode_by_time(lease.connection, observations);
+        let (mut left, mut size) = (encoded.as_slice(), MAX_OBSERVATIONS);
         let mut counts = ObservationCounts::default();
         loop {
-            let (batch, rest) = left.split_at(size.min(left.len()));
+            let (batch, rest) = left.split_at(call_len(left, size));
             let cursors = if rest.is_empty() { cursors } else { &[] };
             let reply = match self.send_observations(0, &system, &source, batch, cursors).await {
                 Err(StoreError::Unauthorized) => return Ok(ObserveOutcome::Gone),
@@ -128,13 +130,13 @@ impl Store {
         let caller = &self.fresh(caller).await?;
         let connection = caller.connection().ok_or(StoreError::Unauthorized)?;
         self.check_stored(caller).await?;
-        let sorted = sort_by_time(observations);
-        let (mut left, mut size) = (sorted.as_slice(), MAX_OBSERVATIONS);
+        let encoded = encode_by_time(connection, observations);
+        let (mut left, mut size) = (encoded.as_slice(), MAX_OBSERVATIONS);
         let (mut counts, mut cost) = (ObservationCounts::default(), cost(observations.len()));
         let mut daily_limit = caller.limits().queue_events_per_day;
         let mut last = None;
         while !left.is_empty() {
-            let (batch, rest) = left.split_at(size.min(left.len()));
+            let (batch, rest) = left.split_at(call_len(left, size));
             let source = Source { connection, framework, fence: None, daily_limit, remaining: rest.len() };
             let reply = match self.send_observations(cost, caller, &source, batch, &[]).await {
                 Err(StoreError::TooMuchWork) if batch.len() > 1 => {
@@ -167,13 +169,12 @@ impl Store {
         cost: u32,
         caller: &Caller,
         source: &Source,
-        observations: &[&Observation],
+        encoded: &[Vec<u8>],
         cursors: &[(String, String)],
     ) -> Result<Reply, StoreError> {
         let connection = source.connection.to_string();
         let fence = source.fence.map(|fence| fence.to_string()).unwrap_or_default();
         let cursors = if cursors.is_empty() { Vec::new() } else { encode_cursors(cursors) };
-        let encoded: Vec<_> = observations.iter().map(|observation| encode(source.connection, observation)).collect();
         let mut args = vec![
             Arg::Text(&connection),
             Arg::Bytes(source.connection.as_bytes()),
@@ -253,8 +254,18 @@ fn decode_counts(reply: &Reply) -> Result<ObservationCounts, StoreError> {
     })
 }
 
-/// Sorts observations by their time, so that changes are published in that order as far as possible.
-fn sort_by_time(observations: &[Observation]) -> Vec<&Observation> {
+/// How many of the observations that are left go in one call: at most `size`, and no more bytes than it may have, but one at least.
+fn call_len(left: &[Vec<u8>], size: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |observation: &&Vec<u8>| {
+        bytes += observation.len();
+        bytes <= MAX_CALL_BYTES
+    };
+    left.iter().take(size).take_while(fits).count().max(1).min(left.len())
+}
+
+/// Encodes observations in the order of their times, so that changes are published in that order as far as possible.
+fn encode_by_time(connection: Uuid, observations: &[Observation]) -> Vec<Vec<u8>> {
     let mut sorted: Vec<_> = observations.iter().collect();
     sorted.sort_by_key(|observation| match observation {
         Observation::Job(job) => (job.at_us, job.clock),
@@ -262,5 +273,5 @@ fn sort_by_time(observations: &[Observation]) -> Vec<&Observation> {
         Observation::Queue(queue) => (queue.at_us, 0),
         Observation::Gap(gap) => (gap.from_ms * 1000, 0),
     });
-    sorted
+    sorted.into_iter().map(|observation| encode(connection, observation)).collect()
 }

@@ -4,6 +4,8 @@ use std::{path::Path, process::Command};
 
 use holdfast::store::function_library;
 
+use crate::support::world::long;
+
 /// What a module of the benchmarks says on both outputs, and whether it succeeded.
 fn python(arguments: &[&str]) -> (bool, String, String) {
     let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
@@ -53,4 +55,19 @@ fn the_core_that_is_measured_is_the_one_that_is_loaded() {
     let (succeeded, library, said) = python(&["core.library"]);
     assert!(succeeded, "{said}");
     assert!(library == function_library().text, "the texts differ");
+}
+
+#[test]
+fn the_dearest_calls_that_limits_allow_are_bounded() {
+    // Of every function in the long form; else of those that come closest to the bound.
+    let close = [
+        "the same with names and requesters of 1,000 bytes",
+        "events of a platform, and the pages of their history",
+        "registering and moving",
+        "jobs, plain, as they go through their states",
+        "calls that share one",
+    ];
+    let cases = if long() { &[][..] } else { &close };
+    let (succeeded, counted, said) = python(&[&["core.bounded"], cases].concat());
+    assert!(succeeded && counted.lines().count() >= close.len(), "{counted}{said}");
 }

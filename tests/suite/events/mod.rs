@@ -5,6 +5,7 @@ mod fanout;
 mod filters;
 mod history;
 mod longest_line;
+mod lost_messages;
 mod memory;
 mod platform;
 mod resume;

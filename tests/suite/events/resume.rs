@@ -38,8 +38,8 @@ async fn resources(stream: &mut EventStream, count: usize) -> Vec<String> {
 
 /// Runs a script on the tenant's state and history; in it `move(n)` moves the position of its last event.
 fn tamper(redis: &Redis, tenant: &Tenant, script: &str) {
-    const MOVE: &str = "local function move(by) local state = { struct.unpack('<ddddddddddddd', redis.call('HGET', KEYS[1], 'state')) } \
-                        state[1] = state[1] + by redis.call('HSET', KEYS[1], 'state', struct.pack('<ddddddddddddd', unpack(state, 1, 13))) end ";
+    const MOVE: &str = "local function move(by) local state = { struct.unpack('<dddddddddddddd', redis.call('HGET', KEYS[1], 'state')) } \
+                        state[1] = state[1] + by redis.call('HSET', KEYS[1], 'state', struct.pack('<dddddddddddddd', unpack(state, 1, 14))) end ";
     let mut connection = redis.connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg(format!("*:{}:meta", tenant.id)).query(&mut connection).unwrap();
     let meta = &keys[0];

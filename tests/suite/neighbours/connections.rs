@@ -14,7 +14,7 @@ use crate::{
     },
     support::{
         redis_server::Redis,
-        world::{Replica, World, raw, until},
+        world::{Replica, World, binary, raw, until},
     },
 };
 
@@ -23,7 +23,7 @@ const HOME: [u8; 4] = [127, 0, 0, 1];
 /// A replica with 100 places for connections.
 fn small_replica(redis: &Redis) -> Replica {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "prlimit", "--nofile=300", env!("CARGO_BIN_EXE_holdfast")]);
+    command.args(["--pdeathsig", "KILL", "prlimit", "--nofile=300", &binary()]);
     Replica::launch(command, &["serve"], &[("REDIS_URL", &redis.url())]).expect("the replica starts")
 }
 

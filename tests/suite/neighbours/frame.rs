@@ -1,4 +1,4 @@
-//! The frame of each attack: a victim that reserves every 20 ms on its own connection, and what it and the replica must bear.
+//! The frame of each attack: a victim that calls again and again on its own connection, and what it and the replica must bear.
 
 use std::{
     io::{Read, Write},
@@ -13,10 +13,14 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::world::{Replica, TIMEOUT, Tenant, World};
+use crate::support::{
+    redis_server::Redis,
+    world::{Replica, TIMEOUT, Tenant, World},
+};
 
-/// Interval of the victim's calls.
+/// Interval of the victim's calls of the replica, and of those of Redis.
 const INTERVAL: Duration = Duration::from_millis(20);
+const REDIS_INTERVAL: Duration = Duration::from_millis(5);
 /// Bound of the victim's p99.
 const MAX_P99: Duration = Duration::from_millis(100);
 /// The victim's p99 without an attack from which on the machine is busy with something else: other tests run beside.
@@ -44,16 +48,27 @@ impl Neighbourhood {
         &self.world.replicas[0]
     }
 
-    /// Runs an attack, on a thread of its own for a blocking one, and asserts that the victim hardly notices.
+    /// Runs an attack, on a thread of its own for a blocking one, and asserts that a victim hardly notices that reserves on the same
+    /// replica.
     ///
-    /// A measurement above the bound is made once more, since something else may have happened at that moment. On a machine that is busy then,
-    /// too, the bound counts beyond what a call takes there without an attack.
+    /// A measurement above the bound is made once more, since something else may have happened at that moment. On a machine that is busy
+    /// then, too, the bound counts beyond what a call takes there without an attack.
     pub async fn bears<T: Send>(&self, attack: impl AsyncFn() -> T) -> T {
-        let quiet = async || self.p99_during(tokio::time::sleep(Duration::from_secs(1))).await.1;
+        self.is_borne_by(|| Victim::of_replica(self.replica(), &self.victim), attack).await
+    }
+
+    /// The same with a victim that shares Redis alone: for an attack with which an unoptimized replica has so much to do that other calls of
+    /// its own wait.
+    pub async fn redis_bears<T: Send>(&self, attack: impl AsyncFn() -> T) -> T {
+        self.is_borne_by(|| Victim::of_redis(&self.world.redis), attack).await
+    }
+
+    async fn is_borne_by<T: Send>(&self, victim: impl Fn() -> Victim, attack: impl AsyncFn() -> T) -> T {
+        let quiet = async || p99_during(victim(), tokio::time::sleep(Duration::from_secs(1))).await.1;
         let mut seen = Vec::new();
         for _ in 0..2 {
             let before = quiet().await;
-            let (result, p99) = self.p99_during(attack()).await;
+            let (result, p99) = p99_during(victim(), attack()).await;
             let beside = before.max(quiet().await);
             let memory = peak_memory_kib(self.replica());
             assert!(memory < MAX_MEMORY_KIB, "the replica took {memory} KiB");
@@ -67,40 +82,52 @@ impl Neighbourhood {
         }
         panic!("p99 of the victim, and p99 when nothing else happens: {seen:?}");
     }
-
-    async fn p99_during<T>(&self, work: impl Future<Output = T>) -> (T, Duration) {
-        let victim = Victim::start(self.replica(), &self.victim);
-        let result = work.await;
-        let mut times = victim.stop();
-        times.sort_unstable();
-        assert!(times.len() >= 10, "{} calls tell nothing", times.len());
-        (result, times[(times.len() * 99).div_ceil(100) - 1])
-    }
 }
 
-/// A thread that reserves again and again, each call answered with 200.
+async fn p99_during<T>(victim: Victim, work: impl Future<Output = T>) -> (T, Duration) {
+    let result = work.await;
+    let mut times = victim.stop();
+    times.sort_unstable();
+    assert!(times.len() >= 10, "{} calls tell nothing", times.len());
+    (result, times[(times.len() * 99).div_ceil(100) - 1])
+}
+
+/// A thread that calls again and again, each call answered as it should be.
 struct Victim {
     is_over: Arc<AtomicBool>,
     calls: JoinHandle<Vec<Duration>>,
 }
 
 impl Victim {
-    fn start(replica: &Replica, tenant: &Tenant) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
+    /// One that reserves at the replica.
+    fn of_replica(replica: &Replica, tenant: &Tenant) -> Self {
         let mut connection = RawConnection::open(replica, [127, 0, 0, 1]);
         let body = r#"[{"requester":"victim","resource":"mine","ttlSeconds":60}]"#;
         let call = request("POST", "/api/v1/Reservation/reserve", &[("x-api-key", &tenant.key)], body);
+        Self::start(INTERVAL, move || {
+            connection.send(call.as_bytes());
+            let (status, body) = connection.answer();
+            assert_eq!(status, 200, "{body}");
+        })
+    }
+
+    /// One that asks Redis for nothing.
+    fn of_redis(redis: &Redis) -> Self {
+        let mut connection = redis.connection();
+        Self::start(REDIS_INTERVAL, move || redis::cmd("PING").exec(&mut connection).expect("Redis answers"))
+    }
+
+    fn start(interval: Duration, mut call: impl FnMut() + Send + 'static) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
         let calls = std::thread::spawn({
             let is_over = is_over.clone();
             move || {
                 let mut times = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
                     let begun = Instant::now();
-                    connection.send(call.as_bytes());
-                    let (status, body) = connection.answer();
-                    assert_eq!(status, 200, "{body}");
+                    call();
                     times.push(begun.elapsed());
-                    std::thread::sleep(INTERVAL.saturating_sub(begun.elapsed()));
+                    std::thread::sleep(interval.saturating_sub(begun.elapsed()));
                 }
                 times
             }
@@ -110,7 +137,7 @@ impl Victim {
 
     fn stop(self) -> Vec<Duration> {
         self.is_over.store(true, Ordering::Relaxed);
-        self.calls.join().expect("every call of the victim is answered with 200")
+        self.calls.join().expect("every call of the victim is answered")
     }
 }
 

@@ -7,3 +7,4 @@ mod credentials;
 pub mod frame;
 mod inputs;
 mod streams;
+mod work;

@@ -12,13 +12,15 @@ pub struct TenantState {
     pub held: i64,
     /// What the history holds, whether something is unsettled, how many wait, how many tickets there are.
     pub rest: [f64; 7],
+    /// How many messages of what is not kept were published.
+    pub not_kept: f64,
 }
 
 impl TenantState {
     pub fn read(packed: &[u8]) -> Self {
         let numbers: Vec<_> =
             packed.chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect();
-        let [position, due_ms, upkeep_us, rate_us, version, held, ref rest @ ..] = numbers[..] else {
+        let [position, due_ms, upkeep_us, rate_us, version, held, ref rest @ .., not_kept] = numbers[..] else {
             panic!("{packed:?} is no state")
         };
         Self {
@@ -29,6 +31,7 @@ impl TenantState {
             version: version as i64,
             held: held as i64,
             rest: rest.try_into().unwrap(),
+            not_kept,
         }
     }
 
@@ -41,11 +44,11 @@ impl TenantState {
             self.version as f64,
             self.held as f64,
         ];
-        numbers.into_iter().chain(self.rest).flat_map(f64::to_le_bytes).collect()
+        numbers.into_iter().chain(self.rest).chain([self.not_kept]).flat_map(f64::to_le_bytes).collect()
     }
 
-    /// Without what a refused call may change: the rate.
+    /// Without what a refused call may change: the rate, and how many refusals were published.
     pub fn without_rate(self) -> Self {
-        Self { rate_us: 0.0, ..self }
+        Self { rate_us: 0.0, not_kept: 0.0, ..self }
     }
 }

@@ -38,13 +38,12 @@ impl Replica {
     /// # Errors
     /// Its log, when it ends before it listens.
     pub fn try_start(settings: &[(&str, &str)]) -> Result<Self, String> {
-        Self::launch(bound_to_test(env!("CARGO_BIN_EXE_holdfast")), &["serve"], settings)
+        Self::launch(bound_to_test(&binary()), &["serve"], settings)
     }
 
     /// Starts one with `--demo`, which prints lines to paste; see [`Replica::stdout`].
     pub fn start_demo(settings: &[(&str, &str)]) -> Self {
-        Self::launch(bound_to_test(env!("CARGO_BIN_EXE_holdfast")), &["serve", "--demo"], settings)
-            .expect("the replica starts")
+        Self::launch(bound_to_test(&binary()), &["serve", "--demo"], settings).expect("the replica starts")
     }
 
     /// Starts one through `command`: the binary itself, or a program that runs the binary.
@@ -390,12 +389,22 @@ pub fn raw(replica: &Replica, bytes: &[u8]) -> String {
 
 /// Runs the binary with a command other than `serve`; returns its standard output, or its standard error as the error.
 pub fn run(args: &[&str], settings: &[(&str, &str)]) -> Result<String, String> {
-    let mut command = bound_to_test(env!("CARGO_BIN_EXE_holdfast"));
+    let mut command = bound_to_test(&binary());
     without_settings(&mut command);
     command.args(args).envs(settings.iter().map(|(name, value)| (format!("HOLDFAST_{name}"), value)));
     let output = command.stdin(Stdio::null()).output().expect("the binary starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// The binary that replicas run: the one that is built with the tests, or another one that `HOLDFAST_BINARY` names.
+pub fn binary() -> String {
+    std::env::var("HOLDFAST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_holdfast").to_owned())
+}
+
+/// Whether replicas run another binary than the one that is built with the tests: an optimized one (`make neighbours`).
+pub fn is_optimized() -> bool {
+    std::env::var_os("HOLDFAST_BINARY").is_some()
 }
 
 /// Removes `HOLDFAST_*` variables of whoever runs the tests.

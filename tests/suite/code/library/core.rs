@@ -85,7 +85,7 @@ impl Core {
         let mut redis = server.connection();
         redis::cmd("FLUSHALL").exec(&mut redis).unwrap();
         redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(library()).exec(&mut redis).unwrap();
-        let state: Vec<u8> = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0f64]
+        let state: Vec<u8> = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0f64]
             .into_iter()
             .flat_map(f64::to_le_bytes)
             .collect();

@@ -131,6 +131,8 @@ pub(super) const PUSHED: Source<'_> = Source { fence: "", ..WATCHED };
 /// A tenant with a connection that is watched, and a subscription to what is published.
 pub(super) struct Monitor {
     pub(super) core: Core,
+    /// Messages that were published.
+    published: i64,
     subscription: redis::Connection,
 }
 
@@ -143,7 +145,7 @@ impl Monitor {
         let mut subscription = server.connection();
         redis::cmd("SUBSCRIBE").arg("hf:{1}:events").query::<redis::Value>(&mut subscription).unwrap();
         subscription.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        Self { core, subscription }
+        Self { core, published: 0, subscription }
     }
 
     pub(super) fn observe(&mut self, source: Source<'_>, observations: &[Vec<u8>]) -> Answer {
@@ -172,9 +174,12 @@ impl Monitor {
                 return changes;
             }
             let items = unpacked(&payload);
-            if items[0] == "Q".into() {
-                assert_eq!((&items[1], items[2].bytes()), (&"t".into(), &BYTES[..]));
-                changes.extend(items[3].array().iter().map(|change| change.array().to_vec()));
+            // Behind its number, which is the next one.
+            if items[0] == "N".into() && items[3] == "Q".into() {
+                self.published += 1;
+                assert_eq!((&items[1], items[2].int()), (&"t".into(), self.published));
+                assert_eq!((&items[4], items[5].bytes()), (&"t".into(), &BYTES[..]));
+                changes.extend(items[6].array().iter().map(|change| change.array().to_vec()));
             }
         }
     }
