@@ -30,6 +30,7 @@ await run([
   ['events are live, pause, are filtered, and reach back', eventsAreLive],
   ['an action is offered where the scope allows it', actionsFollowScopes],
   ['the keyboard reaches everything', theKeyboardReachesEverything],
+  ['on a phone the link of the view is in sight', theViewIsNamedOnAPhone],
 ]);
 
 async function open(browser, path = '', { key = KEY, ...options } = {}) {
@@ -450,5 +451,26 @@ async function theKeyboardReachesEverything(browser) {
     .map((control) => control.outerHTML));
   assert.deepEqual(nameless, []);
   for (const grant of grants) await release(grant);
+  return context;
+}
+
+async function theViewIsNamedOnAPhone(browser) {
+  const { context, page } = await open(browser, '#/usage', { width: 420 });
+  const isInSight = (title) => page.waitForFunction((name) => {
+    const link = document.querySelector('nav[aria-label="Views"] [aria-current="page"]');
+    const { left, right } = link?.getBoundingClientRect() ?? {};
+    return link?.textContent === name && left >= 0 && right <= innerWidth;
+  }, title);
+  await isInSight('Usage'); // as a link led there
+  await page.keyboard.press('g');
+  await page.keyboard.press('c');
+  await isInSight('Charts');
+  await page.reload();
+  await isInSight('Charts');
+  await page.goBack();
+  await isInSight('Usage');
+  await page.keyboard.press('g');
+  await page.keyboard.press('r');
+  await isInSight('Reservations');
   return context;
 }
