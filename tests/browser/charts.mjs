@@ -15,6 +15,7 @@ await run([
   ['what happened before the page was opened is counted', theHistoryIsCounted],
   ['what happens now is counted without a reload', liveEventsAreCounted],
   ['what is held longest, and what is held without an end, is listed', longHoldsAreListed],
+  ['charts leave no hole beside them, however wide the window is', chartsFillTheWidth],
   ['who cannot see the pictures reads them as tables', tablesTellTheSame],
   ['a reset ends what was held', aResetEndsAll],
 ]);
@@ -176,6 +177,22 @@ async function longHoldsAreListed(browser) {
   await endless.getByRole('link', { name: 'All of them' }).click();
   await rowOf(page, named('endless')).waitFor();
   assert.equal(await rowOf(page, named('door')).count(), 0);
+  return context;
+}
+
+async function chartsFillTheWidth(browser) {
+  const { context, page } = await open(browser, '#/charts');
+  const right = async (title) => {
+    const { x, width } = await page.getByRole('figure', { name: title, exact: true }).boundingBox();
+    return Math.round(x + width);
+  };
+  for (const width of [420, 1000, 1400, 2200]) {
+    await page.setViewportSize({ width, height: 900 });
+    const rights = [await right('Waiting'), await right('How long somebody waited')];
+    const wide = await right('Grants, expiries and refusals a minute');
+    assert.deepEqual(rights, [wide, wide], `at ${width} px`);
+    assert.ok(wide <= width, `at ${width} px`);
+  }
   return context;
 }
 

@@ -16,6 +16,7 @@ await run([
   ['the page forbids inline code, inline styles and other hosts', thePolicyIsStrict],
   ['a wrong key is told in words for people, and shows nothing', aWrongKeyIsTold],
   ['signing in lasts over reloads and new tabs, and keeps no secret', signingInLasts],
+  ['a link signs in, also in a tab that shows the page already, and its key is kept nowhere', aLinkSignsIn],
   ['signing out ends it in every tab', signingOutEndsIt],
   ['what happens elsewhere is seen without a reload', whatHappensElsewhereIsSeen],
   ['markup in a name is shown as text', markupIsText],
@@ -29,6 +30,7 @@ await run([
   ['events are live, pause, are filtered, and reach back', eventsAreLive],
   ['an action is offered where the scope allows it', actionsFollowScopes],
   ['the keyboard reaches everything', theKeyboardReachesEverything],
+  ['on a phone the link of the view is in sight', theViewIsNamedOnAPhone],
 ]);
 
 async function open(browser, path = '', { key = KEY, ...options } = {}) {
@@ -75,6 +77,35 @@ async function signingInLasts(browser) {
   await becomes(page, 'live');
   const second = await openTab(context, `${HERE}/`);
   await becomes(second, 'live');
+  return context;
+}
+
+async function aLinkSignsIn(browser) {
+  const reader = await send('POST', '/keys', { label: named('linked'), scopes: ['read'] });
+  const context = await openWindow(browser);
+  const page = await openTab(context, `${HERE}/`);
+  await page.locator('#key').waitFor();
+  // The rest of the address stays, so the browser loads nothing.
+  const follow = (key) => page.goto(`${HERE}/#/sign-in?key=${key}`);
+  await follow(KEY);
+  await becomes(page, 'live');
+  await show(page, 'Events');
+  // Another key takes the place of the one that is signed in.
+  await follow(reader.apiKey);
+  await page.locator('.who[title="read"]').waitFor();
+  await page.getByRole('heading', { level: 1, name: 'Reservations' }).waitFor();
+  await becomes(page, 'live');
+  await follow('hf_live_this_is_not_a_key');
+  await page.getByRole('alert').filter({ hasText: 'key is not known' }).waitFor();
+  assert.equal(await page.locator('#key').count(), 1, 'signed out');
+  assert.equal(page.loads, 1);
+  const addresses = await page.evaluate(() => [location.href, ...navigation.entries().map((entry) => entry.url)]);
+  assert.deepEqual(addresses.filter((address) => /hf_live|sign-in/.test(address)), [], 'the key is in the history');
+
+  const fresh = await openTab(context, `${HERE}/#/sign-in?key=${KEY}`);
+  await becomes(fresh, 'live');
+  assert.doesNotMatch(fresh.url(), /hf_live/);
+  await send('DELETE', `/keys/${reader.id}`);
   return context;
 }
 
@@ -420,5 +451,26 @@ async function theKeyboardReachesEverything(browser) {
     .map((control) => control.outerHTML));
   assert.deepEqual(nameless, []);
   for (const grant of grants) await release(grant);
+  return context;
+}
+
+async function theViewIsNamedOnAPhone(browser) {
+  const { context, page } = await open(browser, '#/usage', { width: 420 });
+  const isInSight = (title) => page.waitForFunction((name) => {
+    const link = document.querySelector('nav[aria-label="Views"] [aria-current="page"]');
+    const { left, right } = link?.getBoundingClientRect() ?? {};
+    return link?.textContent === name && left >= 0 && right <= innerWidth;
+  }, title);
+  await isInSight('Usage'); // as a link led there
+  await page.keyboard.press('g');
+  await page.keyboard.press('c');
+  await isInSight('Charts');
+  await page.reload();
+  await isInSight('Charts');
+  await page.goBack();
+  await isInSight('Usage');
+  await page.keyboard.press('g');
+  await page.keyboard.press('r');
+  await isInSight('Reservations');
   return context;
 }

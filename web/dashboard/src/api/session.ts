@@ -47,17 +47,26 @@ export async function signIn(apiKey: string): Promise<void> {
   signedOutBecause.value = null;
 }
 
-const LINK = /^#\/sign-in\?key=([\w-]+)$/;
+const LINK = /^#\/sign-in(?:\?(.*))?$/;
 
 /**
- * Signs in with the key of a link, as the demo prints one. What stands behind `#` no server and no log sees, and it is taken out
- * of the address and of its history at once.
+ * Signs in with the key of a link, as the demo prints one: now, if the address is one, and whenever it becomes one, since a tab that
+ * shows Holdfast already loads nothing when the link is put into its address.
  */
-export async function signInByLink(): Promise<void> {
-  const key = LINK.exec(location.hash)?.[1];
-  if (key === undefined) return;
+export async function followSignInLinks(): Promise<void> {
+  // Capturing listeners come first: nobody else sees the key.
+  addEventListener('hashchange', () => void signInByLink(), { capture: true });
+  await signInByLink();
+}
+
+/** What stands behind `#` no server and no log sees, and it is taken out of the address and of its history at once. */
+async function signInByLink(): Promise<void> {
+  const link = LINK.exec(location.hash);
+  if (link === null) return;
   history.replaceState(null, '', location.pathname);
   dispatchEvent(new HashChangeEvent('hashchange'));
+  const key = new URLSearchParams(link[1]).get('key')?.trim();
+  if (!key) return;
   try {
     await signIn(key);
   } catch (fault) {

@@ -68,13 +68,25 @@ function Header(): JSX.Element {
         <img src="/dashboard/icon.svg" alt="" width="26" height="26" /><span>Holdfast</span>
       </a>
       <p class="truth" role="status" data-state={truth.value.state} id="truth">{truth.value.label}</p>
-      <nav class="views" aria-label="Views">
-        {VIEWS.filter((view) => may(view.scope)).map((view) => (
-          <a key={view.path} href={hrefOf(view.path)} aria-current={currentView.value === view ? 'page' : undefined}>{view.title}</a>
-        ))}
-      </nav>
+      <Views />
       <Tools />
     </header>
+  );
+}
+
+/** Where there is no room for all, what is current is in sight: there it alone says where one is. */
+function Views(): JSX.Element {
+  const views = useRef<HTMLElement>(null);
+  const current = currentView.value;
+  useEffect(() => {
+    views.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+  }, [current]);
+  return (
+    <nav ref={views} class="views" aria-label="Views">
+      {VIEWS.filter((view) => may(view.scope)).map((view) => (
+        <a key={view.path} href={hrefOf(view.path)} aria-current={current === view ? 'page' : undefined}>{view.title}</a>
+      ))}
+    </nav>
   );
 }
 

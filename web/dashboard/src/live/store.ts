@@ -8,7 +8,7 @@ import { effect, signal, untracked } from '@preact/signals';
 import { serverNowMs } from '../api/clock';
 import { call, Refusal } from '../api/client';
 import { inWords } from '../api/errors';
-import { readSession, session, signedOutBecause, signInByLink, tenantId } from '../api/session';
+import { followSignInLinks, readSession, session, signedOutBecause, tenantId } from '../api/session';
 import type { Shape } from '../api/types';
 import { Board } from './board';
 import { eventOf, forgetEvents, keepEvent, type StreamEvent } from './events';
@@ -144,7 +144,7 @@ export function followSession(): void {
     });
   });
   restWhileHidden();
-  void signInByLink().then(readSession).catch(retryFirstRead);
+  void followSignInLinks().then(readSession).catch(retryFirstRead);
 }
 
 /** The very first question failed: nothing is known yet, so it is asked again until there is an answer. */
