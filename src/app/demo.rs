@@ -35,7 +35,8 @@ pub(super) fn print_demo(url: &str, key: &str) {
     // Where nobody reads it the service goes on.
     let _ = writeln!(
         std::io::stdout(),
-        "\nHoldfast is serving.\n\n  dashboard  {url}/#/sign-in?key={key}\n  API        {url}/docs\n  demo key   {key}\n\nReserve something:\n\n  \
+        "\nHoldfast is serving.\n\n  dashboard  {url}/#/sign-in?key={key}\n  guide      {url}/guide/\n  API        {url}/docs\n  \
+         demo key   {key}\n\nReserve something:\n\n  \
          curl -s {url}/api/v1/Reservation/reserve -H 'X-Api-Key: {key}' -H 'Content-Type: application/json' \
          -d '[{{\"requester\":\"me\",\"resource\":\"printer\",\"ttlSeconds\":60}}]'\n\nWatch it happen:\n\n  \
          curl -sN {url}/api/v1/events -H 'X-Api-Key: {key}'\n"
