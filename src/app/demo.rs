@@ -37,7 +37,8 @@ pub(super) fn print_demo(url: &str, key: &str) {
     // Where nobody reads it the service goes on.
     let _ = writeln!(
         std::io::stdout(),
-        "\nHoldfast is serving.\n\n  dashboard  {url}/#/sign-in?key={key}\n  API        {url}/docs\n  demo key   {key}\n\nThe command line, in another terminal:\n\n  \
+        "\nHoldfast is serving.\n\n  dashboard  {url}/#/sign-in?key={key}\n  guide      {url}/guide/\n  API        {url}/docs\n  \
+         demo key   {key}\n\nThe command line, in another terminal:\n\n  \
          export HOLDFAST_URL={url} HOLDFAST_KEY={key} PATH={directory}:$PATH\n\nReserve something:\n\n  \
          curl -s {url}/api/v1/Reservation/reserve -H 'X-Api-Key: {key}' -H 'Content-Type: application/json' \
          -d '[{{\"requester\":\"me\",\"resource\":\"printer\",\"ttlSeconds\":60}}]'\n\nWatch it happen:\n\n  \

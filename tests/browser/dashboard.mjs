@@ -15,6 +15,7 @@ const LONG_S = 3_600;
 await run([
   ['the page forbids inline code, inline styles and other hosts', thePolicyIsStrict],
   ['a wrong key is told in words for people, and shows nothing', aWrongKeyIsTold],
+  ['the guide and the API are a link away, signed in or not', theRestIsALinkAway],
   ['signing in lasts over reloads and new tabs, and keeps no secret', signingInLasts],
   ['a link signs in, also in a tab that shows the page already, and its key is kept nowhere', aLinkSignsIn],
   ['signing out ends it in every tab', signingOutEndsIt],
@@ -63,6 +64,22 @@ async function aWrongKeyIsTold(browser) {
   assert.doesNotMatch(told, /header|X-Api-Key|Bearer/);
   assert.equal(await page.getByRole('grid').count(), 0);
   assert.equal(await page.locator('#key').evaluate((field) => field === document.activeElement), true, 'the key can be typed again at once');
+  return context;
+}
+
+async function theRestIsALinkAway(browser) {
+  const context = await openWindow(browser);
+  const page = await openTab(context, `${HERE}/`);
+  await page.locator('#key').waitFor();
+  const leads = async (part) => {
+    for (const [name, path] of [['Guide', '/guide/'], ['API', '/docs']]) {
+      assert.equal(await page.locator(part).getByRole('link', { name, exact: true }).getAttribute('href'), path);
+    }
+  };
+  await leads('.sign-in');
+  await signIn(page, KEY);
+  await becomes(page, 'live');
+  await leads('header');
   return context;
 }
 

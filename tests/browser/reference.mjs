@@ -1,5 +1,5 @@
 // The reader of the OpenAPI document in a real browser: "Try it" of every operation, with a key and signed in; the policy of the page; dark
-// mode; where the link of an error leads. HOLDFAST_URL, HOLDFAST_KEY and HOLDFAST_ADMIN_KEY say where the service is.
+// mode; a phone; where the link of an error leads. HOLDFAST_URL, HOLDFAST_KEY and HOLDFAST_ADMIN_KEY say where the service is.
 
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
@@ -165,7 +165,25 @@ async function theLinkOfAnErrorLands() {
   }
 }
 
+/** Who calls is said at the end of the header, which a narrow window has no room for in one line. */
+async function thePageFitsAPhone() {
+  const { context, page, faults } = await open('/docs', { viewport: { width: 420, height: 800 } });
+  await page.getByText('Not signed in.').waitFor();
+  const widthOf = () => page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok((await widthOf()) <= 420, `signed out: ${await widthOf()} px`);
+  await page.locator('#key').fill(key);
+  await page.locator('#credential button').click();
+  await page.getByText('test, by key').waitFor();
+  assert.ok((await widthOf()) <= 420, `with a key: ${await widthOf()} px`);
+  for (const [name, path] of [['Dashboard', '/'], ['Guide', '/guide/']]) {
+    assert.equal(await page.locator('header').getByRole('link', { name }).getAttribute('href'), path);
+  }
+  assert.deepEqual(faults, []);
+  await context.close();
+}
+
 try {
+  await thePageFitsAPhone();
   await everyOperationIsTried();
   await thePageIsDarkWhereTheSystemIs();
   await theLinkOfAnErrorLands();

@@ -242,6 +242,7 @@ async fn the_demo_is_alive() {
     let said = demo.stdout();
     let key = said.lines().find_map(|line| line.trim().strip_prefix("demo key")).unwrap().trim();
     assert!(said.contains(&format!("{}/#/sign-in?key={key}", demo.url)), "a link that signs in: {said}");
+    assert!(said.contains(&format!("{}/guide/\n", demo.url)), "a link to the guide: {said}");
 
     let at = Client { replica: &demo, key };
     let seen: [Cell<bool>; 4] = Default::default();

@@ -93,7 +93,7 @@ const LIMITS: Partial<Record<string, string>> = {
   ApiKeys: 'API keys',
   Resources: 'registered resources',
   Companies: 'companies',
-  Connections: 'watched connections',
+  Connections: 'connections of the queue monitor',
   EventsPerDay: 'queue events per day',
   StoredBytes: 'stored bytes',
 };

@@ -99,7 +99,8 @@ function Tools(): JSX.Element {
   return (
     <div class="tools">
       <span class="who" title={current?.scopes.join(', ')}>{current?.name} <small>{current?.tier}</small></span>
-      <a href="/docs" title="The API">API</a>
+      <a href="/guide/">Guide</a>
+      <a href="/docs">API</a>
       <button type="button" class="icon-button" aria-label={`Colours: ${THEME_WORDS[theme.value]}`} title={`Colours: ${THEME_WORDS[theme.value]}`}
         onClick={nextTheme}>{THEME_SIGNS[theme.value]}</button>
       <button type="button" class="icon-button" aria-label="Keys" title="Keys (?)" onClick={() => (isHelpOpen.value = true)}>?</button>

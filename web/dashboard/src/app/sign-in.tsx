@@ -56,6 +56,7 @@ export function SignIn(): JSX.Element {
           <p>Whoever runs this service makes one. It is shown once.</p>
           <Command text={MAKE_A_KEY} />
         </details>
+        <p class="elsewhere"><a href="/guide/">Guide</a> <a href="/docs">API</a></p>
       </section>
     </main>
   );

@@ -30,7 +30,7 @@ const MEANINGS: Record<Usage['limitType'], Meaning> = {
   ApiKeys: { what: 'Keys of this tenant, in use or not', then: 'no further key is made' },
   Resources: { what: 'Registered resources, each slot of a pool counted', then: 'no further resource is registered' },
   Companies: { what: 'Companies that events can be about', then: 'no further company is registered' },
-  Connections: { what: 'Connections to queues of others', then: 'no further connection is made' },
+  Connections: { what: 'Brokers that are watched, and connections that workers push to', then: 'no further connection is made' },
   EventsPerDay: { what: 'Queue events since midnight, UTC', then: 'events of queues are refused until midnight' },
   StoredBytes: { what: 'All that is stored for this tenant', then: 'nothing more is stored' },
 };
