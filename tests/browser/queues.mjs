@@ -11,6 +11,8 @@ const BROKER = process.env.BROKER_URL; // where the workers are
 const NOBODY = process.env.NOBODY_URL; // allowed, and nobody listens there
 // A killed worker is offline three of its heartbeats later, and the list is read again within seconds.
 const OFFLINE_MS = 30_000;
+// Lists are read each 3 s at most; a first failure does not wait for that.
+const CONTRADICTS_MS = 1_500;
 
 const CELERY = named('shop');
 const BULLMQ = named('media');
@@ -27,6 +29,7 @@ await run([
   ['a failed job shows its error, stack trace and history', aFailedJobTellsItsStory],
   ['BullMQ is watched, with its scheduled jobs', bullmqIsWatched],
   ['pushed jobs appear by themselves, and change where they stand', pushedJobsAppear],
+  ['the numbers of the last minute say since when they count, and no row contradicts them', numbersAgree],
   ['many jobs are read in steps', manyJobsAreReadInSteps],
   ['a worker that dies is seen to be offline', aDeadWorkerIsOffline],
   ['a lost stream is said, and comes back by itself', aLostStreamIsSaid],
@@ -295,19 +298,55 @@ async function pushedJobsAppear(browser) {
   return context;
 }
 
+async function numbersAgree(browser) {
+  const { context, page } = await open(browser, `#/queues?connection=${pushed}&show=queues`);
+  const failed = page.locator('#failed-jobs');
+  const age = page.locator('dl', { has: failed }).locator('dt', { hasText: /^failed in the last \d+ s$/ });
+  await age.waitFor();
+  const seconds = async () => Number((await age.textContent()).match(/\d+/)[0]);
+  const young = await seconds();
+  assert.ok(young < 60, `counted for ${young} s`);
+  const row = rows(page).first().locator('[data-column="failures"]');
+  await row.getByText('0%').waitFor();
+  // The lists were just read when the failure comes, so that by their pace they would be read again in 3 s.
+  const read = page.waitForResponse((response) => response.url().includes('/api/queues?'));
+  await ingest([job('two', 'completed')]);
+  await read;
+  await page.evaluate(() => {
+    window.contradiction = { beganMs: null, endedMs: null };
+    const look = () => {
+      const isFailed = document.getElementById('failed-jobs').textContent !== '0';
+      const isTold = [...document.querySelectorAll('main [role="row"] [data-column="failures"]')].some((cell) => /[1-9]/.test(cell.textContent));
+      if (isFailed) window.contradiction.beganMs ??= performance.now();
+      if (isFailed && isTold) window.contradiction.endedMs ??= performance.now();
+    };
+    new MutationObserver(look).observe(document.querySelector('main'), { childList: true, characterData: true, subtree: true });
+  });
+  await ingest([job('three', 'failed', { error: 'no' })]);
+  await failed.filter({ hasText: /^1$/ }).waitFor();
+  await page.waitForFunction(() => window.contradiction.endedMs !== null);
+  const { beganMs, endedMs } = await page.evaluate(() => window.contradiction);
+  assert.ok(endedMs - beganMs < CONTRADICTS_MS, `0 % beside a failure for ${endedMs - beganMs} ms`);
+  await page.waitForFunction((before) => {
+    const name = document.getElementById('failed-jobs').previousElementSibling.textContent;
+    return Number(name.match(/in the last (\d+) s/)?.[1]) > before;
+  }, young);
+  return context;
+}
+
 async function manyJobsAreReadInSteps(browser) {
   for (const hundred of [0, 1]) await ingest(Array.from({ length: 100 }, (_, n) => job(`many-${hundred}-${n}`, 'queued')));
   await ingest(Array.from({ length: 30 }, (_, n) => job(`many-2-${n}`, 'failed', { error: 'no' })));
   const { context, page } = await open(browser, await jobsOf(PUSHED));
-  await page.getByText('100 of 231 are shown.').waitFor();
+  await page.getByText('100 of 233 are shown.').waitFor();
   await page.getByRole('button', { name: 'Show more' }).click();
-  await page.getByText('200 of 231 are shown.').waitFor();
+  await page.getByText('200 of 233 are shown.').waitFor();
   await page.getByRole('button', { name: 'Show more' }).click();
-  await page.getByText('All 231 are shown.').waitFor();
+  await page.getByText('All 233 are shown.').waitFor();
   // Only the rows in sight are drawn.
   assert.ok((await rows(page).count()) < 60);
   const grid = page.getByRole('grid', { name: 'Jobs' });
-  assert.equal(await grid.getAttribute('aria-rowcount'), '232');
+  assert.equal(await grid.getAttribute('aria-rowcount'), '234');
   return context;
 }
 
@@ -328,7 +367,7 @@ async function aDeadWorkerIsOffline(browser) {
 
 async function aLostStreamIsSaid(browser) {
   const { context, page } = await open(browser, await jobsOf(PUSHED));
-  await page.getByText('100 of 231 are shown.').waitFor();
+  await page.getByText('100 of 233 are shown.').waitFor();
   await context.setOffline(true);
   await page.locator('main .stale').filter({ hasText: 'What is shown may be out of date' }).waitFor();
   await context.setOffline(false);

@@ -14,6 +14,8 @@ export interface Reading<T> {
   fault: unknown;
   /** Reads again: soon, and however often it is called, no more often than `soonMs` apart. */
   again: () => void;
+  /** Reads again at once: for what must not wait for the pace, and comes seldom. */
+  now: () => void;
 }
 
 export interface Pace {
@@ -34,9 +36,9 @@ const NOTHING = { value: undefined, asOfMs: 0, fault: null };
  * @param keys what the reading is of: another one forgets the answer
  */
 export function useReading<T>(read: (signal: AbortSignal) => Promise<T>, keys: readonly unknown[], pace: Pace): Reading<T> {
-  const [state, setState] = useState<Omit<Reading<T>, 'again'> & { of: string }>({ ...NOTHING, of: '' });
+  const [state, setState] = useState<Omit<Reading<T>, 'again' | 'now'> & { of: string }>({ ...NOTHING, of: '' });
   const of = JSON.stringify(keys);
-  const asked = useRef<() => void>(() => {});
+  const asked = useRef<(waitsForPace: boolean) => void>(() => {});
   const isFirst = useRef(true);
   const current = useRef(read);
   current.current = read;
@@ -47,6 +49,7 @@ export function useReading<T>(read: (signal: AbortSignal) => Promise<T>, keys: r
     let dueAtMs = 0; // of the planned reading, on the page's own clock
     let isReading = false;
     let isWanted = false;
+    let isUrgent = false;
     let notBeforeMs = 0;
     const plan = (waitMs: number): void => {
       clearTimeout(timer);
@@ -55,7 +58,7 @@ export function useReading<T>(read: (signal: AbortSignal) => Promise<T>, keys: r
     };
     const run = async (): Promise<void> => {
       isReading = true;
-      isWanted = false;
+      isWanted = isUrgent = false;
       let pauseMs = pace.everyMs;
       try {
         const value = await current.current(stop.signal);
@@ -63,16 +66,18 @@ export function useReading<T>(read: (signal: AbortSignal) => Promise<T>, keys: r
         setState({ value, asOfMs: serverNowMs(), fault: null, of });
       } catch (fault) {
         if (stop.signal.aborted) return;
+        isUrgent = false; // what just failed is not tried again at once
         if (fault instanceof Refusal && fault.retryAfterMs > 0) pauseMs = fault.retryAfterMs;
         setState((before) => ({ ...(before.of === of ? before : { ...NOTHING, of }), fault }));
       }
       isReading = false;
       notBeforeMs = performance.now() + pace.soonMs;
-      plan(isWanted ? Math.min(pace.soonMs, pauseMs) : pauseMs);
+      plan(isUrgent ? 0 : isWanted ? Math.min(pace.soonMs, pauseMs) : pauseMs);
     };
-    asked.current = () => {
+    asked.current = (waitsForPace) => {
       isWanted = true;
-      const waitMs = Math.max(0, notBeforeMs - performance.now());
+      isUrgent ||= !waitsForPace;
+      const waitMs = waitsForPace ? Math.max(0, notBeforeMs - performance.now()) : 0;
       if (!isReading && performance.now() + waitMs < dueAtMs) plan(waitMs);
     };
     plan(isFirst.current ? 0 : SETTLED_MS);
@@ -83,6 +88,6 @@ export function useReading<T>(read: (signal: AbortSignal) => Promise<T>, keys: r
     };
   }, [of, pace.soonMs, pace.everyMs]);
 
-  const again = useRef(() => asked.current()).current;
-  return { ...(state.of === of ? state : NOTHING), again };
+  const ask = useRef({ again: () => asked.current(true), now: () => asked.current(false) }).current;
+  return { ...(state.of === of ? state : NOTHING), ...ask };
 }

@@ -28,7 +28,7 @@ interface Frames {
 
 export type LiveState = 'connecting' | 'open' | 'lost';
 
-const RATE_WINDOW_MS = 60_000;
+export const RATE_WINDOW_MS = 60_000;
 const MOST_ENDS = 20_000; // of the last minute
 const MOST_JOBS = 5_000; // whose latest state is kept: more than a page ever shows
 const MOST_NAMES = 5_000; // of queues, and of workers: more than the lists show
@@ -50,14 +50,30 @@ export class LiveConnection {
   readonly workers = new Map<string, Heard<Frames['worker:heartbeat']>>();
   /** The latest change of each job by its id. */
   readonly jobs = new Map<string, Frames['job:state_change']>();
-  readonly openedAtMs = performance.now();
+  /** Since when nothing was missed; null while nothing is heard. */
+  #heardSinceMs: number | null = null;
   #ends: { atMs: number; isFailed: boolean }[] = [];
 
-  /** Jobs that ended within the last minute. */
-  ended(): { all: number; failed: number } {
-    const from = performance.now() - RATE_WINDOW_MS;
-    const recent = this.#ends.filter((end) => end.atMs >= from);
-    return { all: recent.length, failed: recent.filter((end) => end.isFailed).length };
+  /** Jobs that ended within the last minute, or since the stream was opened, which is a shorter time; null before. */
+  ended(): { all: number; failed: number; withinMs: number } | null {
+    if (this.#heardSinceMs === null) return null;
+    const nowMs = performance.now();
+    const fromMs = Math.max(this.#heardSinceMs, nowMs - RATE_WINDOW_MS);
+    const recent = this.#ends.filter((end) => end.atMs >= fromMs);
+    return { all: recent.length, failed: recent.filter((end) => end.isFailed).length, withinMs: nowMs - fromMs };
+  }
+
+  opened(): void {
+    this.#heardSinceMs = performance.now();
+    this.state.value = 'open';
+    this.why.value = null;
+    paintSoon(this.changes); // nothing is replayed: what happened meanwhile stands in the lists
+  }
+
+  lost(why: string | null): void {
+    this.#heardSinceMs = null;
+    this.state.value = 'lost';
+    this.why.value = why;
   }
 
   hear(frame: Frame): void {
@@ -135,8 +151,7 @@ export function useLive(connectionId: string): LiveConnection {
     const stop = new AbortController();
     setLive(own);
     void keepStream(listenerOf(own, connectionId), stop.signal).catch((fault: unknown) => {
-      own.state.value = 'lost';
-      own.why.value = fault instanceof Refusal && fault.status === 404 ? 'This connection was deleted.' : inWords(fault);
+      own.lost(fault instanceof Refusal && fault.status === 404 ? 'This connection was deleted.' : inWords(fault));
     });
     return () => stop.abort();
   }, [connectionId]);
@@ -147,18 +162,11 @@ function listenerOf(live: LiveConnection, connectionId: string): Parameters<type
   let resumeFrom: string | null = null;
   return {
     begin: () => Promise.resolve({ path: `/api/events/stream?connectionId=${encodeURIComponent(connectionId)}`, resumeFrom }),
-    opened() {
-      live.state.value = 'open';
-      live.why.value = null;
-      paintSoon(live.changes); // nothing is replayed: what happened meanwhile stands in the lists
-    },
+    opened: () => live.opened(),
     heard(frames, lastEventId) {
       resumeFrom = lastEventId ?? resumeFrom;
       for (const frame of frames) live.hear(frame);
     },
-    lost(why) {
-      live.state.value = 'lost';
-      live.why.value = why === null ? null : inWords(why);
-    },
+    lost: (why) => live.lost(why === null ? null : inWords(why)),
   };
 }

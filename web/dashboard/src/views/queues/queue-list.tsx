@@ -1,8 +1,9 @@
 // The queues of a connection: how many jobs wait, how fast they are done, and how many fail.
 
 import type { JSX } from 'preact';
-import { useMemo } from 'preact/hooks';
+import { useEffect, useMemo } from 'preact/hooks';
 
+import { nowMs } from '../../api/clock';
 import { inWords } from '../../api/errors';
 import type { Connection, Queue } from '../../api/types';
 import { hrefOf, parameter, setParameters } from '../../app/router';
@@ -14,7 +15,7 @@ import { useReading } from '../../ui/reading';
 import { Table, type Column, type Sort } from '../../ui/table';
 import { Figure, Figures } from './figures';
 import { HealthBar } from './health-bar';
-import type { LiveConnection } from './live';
+import { RATE_WINDOW_MS, type LiveConnection } from './live';
 import { percent, rate } from './numbers';
 import { readQueues, readWorkers } from './reads';
 import { readOrder, sorted, writeOrder } from './sorting';
@@ -63,7 +64,11 @@ export function Queues({
   const online = (workers.value?.rows ?? []).filter(
     (worker) => withHeard(worker, live, workers.asOfMs).state !== 'offline',
   ).length;
-  const ended = live.ended();
+  // A row may not say that nothing failed beside a figure that says otherwise.
+  const isBehind = (live.ended()?.failed ?? 0) > 0 && reading.value !== undefined && rows.every((row) => !row.failureRate);
+  useEffect(() => {
+    if (isBehind) reading.now();
+  }, [isBehind]);
   return (
     <div class="split">
       <div class="pane">
@@ -75,12 +80,7 @@ export function Queues({
             <Figure name="jobs run" id="active-jobs">
               {count([...live.workers.values()].reduce((sum, worker) => sum + worker.activeJobs, 0))}
             </Figure>
-            <Figure name="ended in the last minute" id="ended-jobs">
-              {count(ended.all)}
-            </Figure>
-            <Figure name="failed in the last minute" id="failed-jobs" tone={ended.failed > 0 ? 'bad' : 'plain'}>
-              {count(ended.failed)}
-            </Figure>
+            <Ended live={live} />
             <Figure
               name="workers online"
               tone={reading.value !== undefined && workers.value !== undefined && online === 0 ? 'warn' : 'plain'}>
@@ -126,6 +126,26 @@ export function Queues({
       </div>
       {open !== null && <QueueDrawer queue={open} rangeWords={RANGES[timeRange] ?? ''} />}
     </div>
+  );
+}
+
+/** What the stream told within the last minute, or since it was opened: before that this page heard nothing. */
+function Ended({ live }: { live: LiveConnection }): JSX.Element {
+  live.version.value;
+  live.state.value;
+  nowMs.value; // the time goes on without a word from the stream
+  const ended = live.ended();
+  const isWhole = ended === null || ended.withinMs >= RATE_WINDOW_MS;
+  const within = isWhole ? 'in the last minute' : `in the last ${Math.max(1, Math.floor(ended.withinMs / 1_000))} s`;
+  return (
+    <>
+      <Figure name={`ended ${within}`} id="ended-jobs">
+        {ended === null ? '—' : count(ended.all)}
+      </Figure>
+      <Figure name={`failed ${within}`} id="failed-jobs" tone={ended !== null && ended.failed > 0 ? 'bad' : 'plain'}>
+        {ended === null ? '—' : count(ended.failed)}
+      </Figure>
+    </>
   );
 }
 
