@@ -117,7 +117,8 @@ test-long: test ## the same with longer outages and searches, attacks on an opti
 	$(MAKE) neighbours
 	$(MAKE) fuzz
 
-# An unoptimized replica takes longer over the dearest calls than others may have to wait. One test at a time, since each measures times.
+# An unoptimized replica takes longer over the dearest calls than others may have to wait. One test at a time, since each measures times; the
+# machine should do nothing else.
 neighbours: export HOLDFAST_BINARY := $(abspath $(TARGET)/fast/holdfast)
 neighbours: $(WEB) ## attack an optimized binary as one tenant, and hold what another one notices
 	scripts/need cargo cc redis-server setpriv nginx
