@@ -7,7 +7,7 @@
 -- false; tenant; credential (a field of meta); api key label or false; end user (the token's `sub`) or false; whether names need registration;
 -- default and greatest time to live in ms (0: none); most tickets that wait (0: no limit).
 local CALLERS_MOST = 4096 -- remembered at once; then all are forgotten, which costs each the reading of some 200 bytes
-local known, count, present = {}, 0, nil
+local known, count, present, met = {}, 0, nil, nil -- `present`: the bytes of the caller that was met last
 
 local function read_caller(packed)
   local c = {}
@@ -22,18 +22,18 @@ end
 
 -- From here on `caller` is this one.
 function meet(packed)
-  if packed == present then
-    return
-  end
-  local found = known[packed]
-  if not found then
-    if count >= CALLERS_MOST then
-      known, count = {}, 0
+  if packed ~= present then
+    local found = known[packed]
+    if not found then
+      if count >= CALLERS_MOST then
+        known, count = {}, 0
+      end
+      found = read_caller(packed)
+      known[packed], count = found, count + 1
     end
-    found = read_caller(packed)
-    known[packed], count = found, count + 1
+    met, present = found, packed
   end
-  caller, present = found, packed
+  caller = met -- also behind a call that ended by an error while it acted for somebody else
 end
 
 -- Publishes what was done. A server that refuses it makes no error of a call that has written.

@@ -203,7 +203,7 @@ end
 local function wait_for(t, wish, list, method, count, wait, stands, changed, head)
   if stands and t then
     local text, held = concat(answers, '', head, answered), changed and groups.held(list) or {}
-    tickets.plan_grant(t, text, held)
+    tickets.plan_grant(t, list, text, held)
   end
   local cause = wait and not stands and cause_of(count)
   if not cause then

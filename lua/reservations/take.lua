@@ -311,16 +311,21 @@ local function take_placed(name, token, tail, ttl_ms, quantity, ...)
       add_index('p' .. pool_name .. '\0' .. deadline_bytes .. slot)
     end
   end
-  if not group_at then
-    emit(RESERVED, false, term, rest, physical, asking and asking.extra)
-  end
-  answered = answered + 1
-  answers[answered] = '\161A' .. at .. term .. place .. text_head(physical) .. physical
+  local list, t = nil, nil
   if waiting_count > 0 then
     note_taken(requester)
     if not asking and not group_at then
-      tickets.serve_shown({ { name, token, tail, ttl_ms, quantity } }, answers[answered], { { physical, token } })
+      list = { { name, token, tail, ttl_ms, quantity } }
+      t = tickets.waits_for(requester, list)
     end
+  end
+  if not group_at then
+    emit(RESERVED, false, term, rest, physical, asking and asking.extra or t and tickets.extra(t, now_ms - t.since_ms))
+  end
+  answered = answered + 1
+  answers[answered] = '\161A' .. at .. term .. place .. text_head(physical) .. physical
+  if t then
+    tickets.plan_grant(t, list, answers[answered], { { physical, token } })
   end
   return 'ACQUIRED', physical, packed
 end

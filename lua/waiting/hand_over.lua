@@ -5,6 +5,7 @@
 -- under PENDING: per line its kind and name, where it goes on, and whether all of it is looked at. The next call or the sweep takes it up.
 local PENDING = '\0pending'
 local AT_ONCE = '64'
+local PART = 1000 -- values that are packed at once
 local UNCLAIMED = '\170UNRESERVED\169UNCLAIMED\194\194'
 local WANTED = byte('w')
 local names, count = {}, 0
@@ -35,7 +36,7 @@ function note_redefined(name)
 end
 
 -- Takes for a ticket what it waits for. Answers whether it could, and what it holds then; or why not: LIMIT where it is the limit of what is held,
--- NOT_VALID where nobody can have it.
+-- NOT_VALID where nobody can have it, TOO_MUCH_WORK where the call has no room left for it.
 local function take_for(t)
   if not t.method then
     local item = t.items[1]
@@ -48,6 +49,10 @@ local function take_for(t)
   group_at = next_position()
   answer('\167APPLIED')
   local stands, changed = groups.take(t)
+  if stands == nil then
+    group_at = nil
+    return false, changed
+  end
   if stands and caller.held_limit > 0 and held_count > caller.held_limit then
     group_at = nil
     return false, 'LIMIT'
@@ -133,12 +138,34 @@ local function remove_line(at)
   seen[prefix], heads_of[prefix] = nil, nil
 end
 
+-- The values of a sequence that may be longer than unpack() takes.
+local function read_all(text)
+  local values, at = {}, 0
+  repeat
+    local part = { unpack_limit(text, PART, at) }
+    at = part[1]
+    for n = 2, #part do
+      values[#values + 1] = part[n]
+    end
+  until at < 0
+  return values
+end
+
+-- The same, written.
+local function pack_all(values)
+  local parts = {}
+  for from = 1, #values, PART do
+    parts[#parts + 1] = pack(unpack(values, from, min(from + PART - 1, #values)))
+  end
+  return concat(parts)
+end
+
 local function read_pending()
   local noted = call('HMGET', TICKETS, PENDING, tickets.LIMITED, tickets.RESET)
   spent = spent + 1
   tickets.note_reset(noted[3])
   if noted[1] then
-    local parts = { unpack_sequence(noted[1]) }
+    local parts = read_all(noted[1])
     for n = 1, #parts, 3 do
       add_line(parts[n])
       from[parts[n]], is_whole[parts[n]] = parts[n + 1] or nil, parts[n + 2] or nil
@@ -146,7 +173,7 @@ local function read_pending()
   end
   if noted[2] and count > 0 then
     call('HDEL', TICKETS, tickets.LIMITED)
-    local prefixes = { unpack_sequence(noted[2]) }
+    local prefixes = read_all(noted[2])
     for n = 1, #prefixes do
       add_line(prefixes[n])
     end
@@ -157,14 +184,14 @@ end
 local function write_pending(was_there)
   if limited[1] then
     local before = call('HGET', TICKETS, tickets.LIMITED)
-    call('HSET', TICKETS, tickets.LIMITED, (before or '') .. pack(unpack(limited)))
+    call('HSET', TICKETS, tickets.LIMITED, (before or '') .. pack_all(limited))
   end
   local left = {}
   for n = 1, #list do
     left[3 * n - 2], left[3 * n - 1], left[3 * n] = list[n], from[list[n]] or false, is_whole[list[n]] or false
   end
   if left[1] then
-    call('HSET', TICKETS, PENDING, pack(unpack(left)))
+    call('HSET', TICKETS, PENDING, pack_all(left))
     tickets.lower_due(now_ms)
   elseif was_there then
     call('HDEL', TICKETS, PENDING)
@@ -202,19 +229,20 @@ end
 
 -- Of all lines the ticket that comes first, as its member and the number of its line; nil: there is none.
 local function first_of_all()
-  local best, best_at, best_key, n = nil, nil, nil, 1
-  while n <= #list do
+  local best, best_at, best_key, kept = nil, nil, nil, 0
+  for n = 1, #list do -- lines without one leave the list, which may be long, in one pass
     local prefix = list[n]
     local head = heads_of[prefix] or next_of(prefix, from[prefix])
-    heads_of[prefix] = head
+    heads_of[prefix], list[n] = head, nil
     if head then
       local key = lines.key(head)
+      kept = kept + 1
+      list[kept] = prefix
       if not best or precedes(key, best_key) then
-        best, best_at, best_key = head, n, key
+        best, best_at, best_key = head, kept, key
       end
-      n = n + 1
     else
-      remove_line(n)
+      seen[prefix] = nil
     end
   end
   return best, best_at
@@ -248,22 +276,23 @@ local function is_full()
   return caller.held_limit > 0 and held_count >= caller.held_limit
 end
 
--- Looks at the ticket `best`, which comes first of all and stands in line `at`.
-local function look_after(best, at)
+-- Looks at the ticket `best`, which comes first of all and stands in line `at`. Answers whether it has to wait for a call with more room;
+-- `is_alone`: there will be none, for this one has done nothing else that the next will not have to do.
+local function look_after(best, at, is_alone)
   local prefix = list[at]
   local t = tickets.read(lines.ticket(best))
   heads_of[prefix] = nil
   if not t or t.status ~= 'W' then
     call('ZREM', LINES, best)
-    return
+    return false
   elseif not tickets.is_alive(t) then
     tickets.finish(t, now_ms >= t.wait_ends_ms and 'T' or 'L', FALSE)
     heads_of = {}
-    return
+    return false
   elseif is_full() then
     limited[#limited + 1] = prefix
     remove_line(at)
-    return
+    return false
   end
   stand_anew(t)
   local is_served, why = serve(t, not from[prefix] and prefix)
@@ -275,6 +304,8 @@ local function look_after(best, at)
   elseif why == 'NOT_VALID' then
     tickets.finish(t, 'C', FALSE, NEVER_SERVED)
     heads_of = {}
+  elseif why == 'TOO_MUCH_WORK' and not is_alone then
+    return true
   else
     if why == 'LIMIT' then
       limited[#limited + 1] = prefix
@@ -285,6 +316,7 @@ local function look_after(best, at)
       from[prefix] = best
     end
   end
+  return false
 end
 
 -- Whether the call has made anybody servable. What an earlier one has left to do is not asked for here: it is due.
@@ -295,15 +327,17 @@ end
 -- Serves who can be served now, in order, as far as one call may go. Answers whether more is to be done.
 function hand_over()
   list, seen, from, is_whole, heads_of, limited = {}, {}, {}, {}, {}, {}
-  local was_there = read_pending()
+  local was_there, is_alone = read_pending(), not tickets.has_freed()
   add_noted(true)
   while list[1] and not is_piece_done() do
+    local lines_before = #list
     local best, at = first_of_all()
-    if not best then
+    is_alone = is_alone and #list == lines_before
+    if not best or look_after(best, at, is_alone) then
       break
     end
-    look_after(best, at)
     add_noted(false)
+    is_alone = false
   end
   return write_pending(was_there)
 end

@@ -21,6 +21,7 @@ local SLOT_LINES_MOST = 500 -- lines of names that look like slots of one that i
 lines.order, lines.LAST = NO_ORDER, '\255' -- LAST: behind every ticket
 -- Kind and name -> what joins in this call, a list in order; under `leaving` the set of what leaves. Written at the call's end.
 local changed, is_changed = {}, false
+local has_after, is_asked = {}, false -- requester -> whether a ticket of his is written that comes after who asks without waiting
 
 function lines.order_of(priority, at)
   return put('>I2', PRIORITY_MOST - priority) .. (at and put('>I8', at) or NEWEST)
@@ -111,6 +112,22 @@ function lines.start()
   if is_changed then
     changed, is_changed = {}, false
   end
+  if is_asked then
+    has_after, is_asked = {}, false
+  end
+end
+
+-- Whether a requester may have a ticket that comes after who asks without waiting: no other one can he serve by asking so. It is looked for once.
+function lines.has_after(requester)
+  local prefix = 'r' .. requester
+  local has = has_after[requester]
+  if has == nil then
+    spent = spent + 1
+    has = call('ZRANGE', LINES, '(' .. prefix .. '\0' .. NO_ORDER, '(' .. prefix .. '\1', 'BYLEX', 'LIMIT', '0', '1')[1] ~= nil
+    has_after[requester], is_asked = has, true
+  end
+  local line = is_changed and changed[prefix]
+  return has or line and line[1]
 end
 
 -- From here on who asks comes at this place of the order; nil: after all who wait.

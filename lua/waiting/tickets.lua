@@ -309,11 +309,11 @@ local function leave(t)
   end
 end
 
--- It was served: `answers` and what it took. `is_seen`: who asked is answered at once.
-function tickets.grant(t, answers, held, is_seen)
+-- It was served: `answers` and what it took. `is_seen`: who asked is answered at once. `leaves_some`: it took fewer slots than it kept.
+function tickets.grant(t, answers, held, is_seen, leaves_some)
   if t.status == 'W' then
     leave(t)
-    if t.method or not held[1] then
+    if leaves_some or t.method or not held[1] then
       note_kept(t) -- it may have taken less than it kept
     end
   end
@@ -324,10 +324,15 @@ function tickets.grant(t, answers, held, is_seen)
   tickets.write(t, now_ms + (is_seen and FORGOTTEN_AFTER_MS or t.keep_alive_ms))
 end
 
--- It was served by the call that asks for it again.
-function tickets.plan_grant(t, answers, held)
+-- It was served by the call that asks for it again, with these items: what it got is held with their tokens.
+function tickets.plan_grant(t, items, answers, held)
   settle_later(t, function()
-    tickets.grant(t, answers, held, true)
+    local leaves_some = false
+    for n = 1, #items do
+      leaves_some = leaves_some or items[n][5] < t.items[n][5]
+      t.items[n][2] = items[n][2]
+    end
+    tickets.grant(t, answers, held, true, leaves_some)
   end)
 end
 
@@ -350,12 +355,10 @@ function tickets.claim_shown(method, items)
   end
 end
 
--- Who waits for an item has got it by asking anew without waiting: that serves the ticket, and the answer shows it.
-function tickets.serve_shown(items, answers, held)
-  local t = tickets.find(tickets.wish(false, items))
-  if t and t.status == 'W' then
-    tickets.plan_grant(t, answers, held)
-  end
+-- The ticket of somebody who waits for an item and gets it by asking anew without waiting: that serves the ticket, and the answer shows it.
+function tickets.waits_for(requester, items)
+  local t = lines.has_after(requester) and tickets.find(tickets.wish(false, items))
+  return t and t.status == 'W' and t or nil
 end
 
 -- It ends without what it waited for. `by`: who ended it, packed; FALSE: nobody. `reason`: a sentence, or nil.
@@ -385,7 +388,8 @@ function tickets.give_back(t, said, by)
   events.speak_as(caller.packed_label)
 end
 
--- An ended ticket is forgotten once it was kept for long enough. A reset ends all without looking at any.
+-- An ended ticket is forgotten once it was kept for long enough; with the last one goes what is said of tickets alone. A reset ends all without
+-- looking at any.
 function tickets.forget(t)
   local forgotten_ms = t.done_ms + FORGOTTEN_AFTER_MS
   if t.status == 'C' and call('HGET', TICKETS, 'k' .. t.wish) == t.id then
@@ -399,7 +403,7 @@ function tickets.forget(t)
   call('ZREM', TICKET_ENDS, t.id)
   ticket_count, spent, is_unsaved = max(ticket_count - 1, 0), spent + 2, true
   if ticket_count == 0 then
-    call('HDEL', TICKETS, RESET, tickets.LIMITED) -- they say something of tickets alone
+    call('HDEL', TICKETS, RESET, tickets.LIMITED)
   end
 end
 

@@ -113,7 +113,7 @@ function take_or_wait(wait, name, token, tail, ttl_ms, quantity)
   asking = nil
   lines.stand_at(nil)
   if packed and t then
-    tickets.plan_grant(t, answers[answered], status == 'ACQUIRED' and { { physical, token } } or {})
+    tickets.plan_grant(t, list, answers[answered], status == 'ACQUIRED' and { { physical, token } } or {})
   elseif known and not t then
     tickets.plan_claim(known) -- it was served, and this answer says what is left of that
   elseif t and not cause then

@@ -14,6 +14,7 @@ mod transactions;
 mod waiting;
 mod waiting_calls;
 mod waiting_clients;
+mod waiting_edges;
 mod waiting_ended;
 mod waiting_failures;
 mod waiting_http2;

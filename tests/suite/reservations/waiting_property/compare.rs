@@ -33,6 +33,7 @@ impl Pair<'_> {
             for grant in &mut self.model.grants[grants_before..] {
                 let at = wish.items.iter().position(|(name, _)| *name == grant.name).unwrap();
                 grant.token = Some(results[at]["releaseToken"].as_str().unwrap().to_owned());
+                grant.ticket = waiting.map(|ticket| (ticket, at)); // it was served by this
             }
             self.claim_shown(wish, &statuses, results);
             // Without a wait, a single item that was taken anew shows nothing of what the ticket got before.

@@ -24,7 +24,7 @@ use self::{
     pair::{OUTAGE_TIMEOUT, Pair, Unknown},
 };
 use crate::support::{
-    waiting_model::WaitingModel,
+    waiting_model::{State, WaitingModel},
     world::{Tenant, World, admin, long},
 };
 
@@ -72,6 +72,12 @@ impl Bench {
         for op in ops {
             pair.step(op).await;
             pair.look().await;
+        }
+        // Who lost the answer that served a ticket asks for it afterwards.
+        for ticket in 0..pair.model.tickets.len() {
+            if pair.model.tickets[ticket].state == State::Claimed {
+                pair.ticket(ticket).await;
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Bench,
-    ops::{Op, one, queue, queue_all, several, take, with_quantity},
+    ops::{Op, one, queue, queue_all, queue_slots, several, take, with_quantity},
 };
 
 /// What an item of a call plans of tickets holds for the items behind it.
@@ -156,6 +156,21 @@ fn what_once_failed() {
         ],
         // Who waits behind others, and is served by asking anew without waiting, waits no longer, and has seen it.
         vec![take("w3", "b"), queue_all("w1", &["b", "a"], -5), queue("w0", "a", -5), take("w0", "a")],
+        // A ticket that is served by asking again shows the token with which it is held.
+        vec![take("w0", "a"), queue_all("w1", &["a", "b"], 0), queue("w2", "b", 0), queue("w2", "b", 5)],
+        vec![
+            take("w0", "P_0"),
+            queue_all("w2", &["P"], 0),
+            Op::Transactions(vec![(with_quantity(several(all, "w2", &["P"]), Some(1)), None)]),
+        ],
+        // Who takes fewer slots than it waits for leaves the rest to the next.
+        vec![
+            Op::Capacity(4),
+            take("w0", "P"),
+            queue_slots("w2", 4, -5),
+            queue_slots("w1", 1, -6),
+            Op::Reserve { wish: with_quantity(one("w2", "P"), Some(1)), wait: None, ends: false },
+        ],
         // Two tickets leave a line when what they want takes something else along.
         vec![
             Op::Blocks(vec!["b", "c"]),

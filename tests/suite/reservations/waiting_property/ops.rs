@@ -115,3 +115,9 @@ pub(super) fn queue(requester: &'static str, name: &'static str, priority: i64) 
 pub(super) fn queue_all(requester: &'static str, names: &[&'static str], priority: i64) -> Op {
     Op::Transactions(vec![(several("ALL_OR_NONE", requester, names), Some((priority, false)))])
 }
+
+/// The same for so many slots of the pool.
+pub(super) fn queue_slots(requester: &'static str, quantity: usize, priority: i64) -> Op {
+    let wish = with_quantity(one(requester, "P"), Some(quantity));
+    Op::Reserve { wish, wait: Some((priority, false)), ends: false }
+}

@@ -86,7 +86,7 @@ impl Pair<'_> {
         if state == State::Granted {
             self.model.tickets[at].state = State::Claimed;
         }
-        for grant in self.model.grants.iter_mut().filter(|grant| grant.token.is_none()) {
+        for grant in &mut self.model.grants {
             if let Some((of, item)) = grant.ticket
                 && of == at
             {
@@ -97,7 +97,9 @@ impl Pair<'_> {
                     &got["reservation"]
                 };
                 assert_eq!(result["status"], "ACQUIRED", "{got}\n{grant:?}");
-                grant.token = Some(result["releaseToken"].as_str().unwrap().to_owned());
+                let shown = result["releaseToken"].as_str().unwrap();
+                grant.token.get_or_insert_with(|| shown.to_owned());
+                assert_eq!(Some(shown), grant.token.as_deref(), "the token with which it is held\n{got}\n{grant:?}");
             }
         }
         answer.body
