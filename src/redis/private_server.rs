@@ -143,7 +143,7 @@ impl PrivateRedis {
     }
 
     /// Stops the server after it has written its data.
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         if let Some(pid) = self.child.id() {
             let _ = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
         }
