@@ -153,7 +153,7 @@ async function whatCeleryDoesIsSeen(browser) {
   await queue.locator('[data-column="failures"]').filter({ hasText: '14%' }).waitFor();
   await queue
     .locator('[data-column="throughput"]')
-    .filter({ hasText: /^[67](\.\d)?\/h$/ })
+    .filter({ hasText: /^[4-7](\.\d+)?\/min$/ })
     .waitFor();
   await queue.getByRole('img', { name: '6 jobs completed, 1 failed' }).waitFor();
   await queue.locator('[data-column="consumers"]').filter({ hasText: '1' }).waitFor();
