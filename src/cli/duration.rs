@@ -7,9 +7,12 @@ use std::time::Duration;
 /// # Errors
 /// What is wrong with it: no unit, no number, too long to count.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse(text, "write it like 500ms, 60s, 5m or 2h")
+}
+
+fn parse(text: &str, example: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|char: char| char.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
-    let example = "write it like 500ms, 60s, 5m or 2h";
     let number: u64 = number.parse().map_err(|_| format!("is no duration; {example}"))?;
     let milliseconds = match unit {
         "ms" => 1,
@@ -28,9 +31,20 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// As [`parse_duration`]; or it is no number of whole seconds, or out of bounds.
 pub(super) fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let ttl = parse_duration(text)?;
-    if ttl.subsec_millis() != 0 || ttl.is_zero() {
-        return Err("must be whole seconds, 1s at least".into());
+    match parse_ttl_or_none(text)? {
+        ttl if ttl.is_zero() => Err("must be 1s at least".into()),
+        ttl => Ok(ttl),
+    }
+}
+
+/// The same, or `0s` for none.
+///
+/// # Errors
+/// As [`parse_ttl`].
+pub(super) fn parse_ttl_or_none(text: &str) -> Result<Duration, String> {
+    let ttl = parse(text, "write it like 60s, 5m or 2h")?;
+    if ttl.subsec_millis() != 0 {
+        return Err("must be whole seconds, like 1s or 60s".into());
     }
     if ttl.as_secs() > i32::MAX as u64 {
         return Err("must be 2147483647s at most".into());
@@ -65,6 +79,8 @@ mod tests {
             assert!(parse_duration(text).is_err(), "{text}");
         }
         assert!(parse_ttl("500ms").is_err() && parse_ttl("0s").is_err() && parse_ttl("600000h").is_err());
+        assert!(!parse_ttl("60").unwrap_err().contains("500ms"), "what it does not take is no example");
+        assert_eq!(parse_ttl_or_none("0s"), Ok(Duration::ZERO));
     }
 
     #[test]

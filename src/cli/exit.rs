@@ -50,10 +50,22 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(refusal) => refused(&refusal),
-            ClientError::Unreachable { .. } => Self::new(
-                Exit::Unreachable,
-                format!("{error}\nIs the service running there? HOLDFAST_URL, --url or a profile says where it is."),
+            ClientError::Unreachable { ref reason, .. } => {
+                // A reason may ask a better question.
+                let question = if reason.ends_with('?') { "" } else { "Is the service running there? " };
+                let text = format!("{error}\n{question}HOLDFAST_URL, --url or a profile says where it is.");
+                Self::new(Exit::Unreachable, text)
+            }
+            ClientError::NoKey { .. } => Self::new(
+                Exit::Credential,
+                format!(
+                    "{error}: export HOLDFAST_KEY=hf_live_..., or use --key-file or a profile.\n\
+                     `holdfast serve --demo` prints a key, `holdfast key create` makes one."
+                ),
             ),
+            ClientError::WrongKey { .. } => {
+                Self::new(Exit::Credential, format!("{error}.\n`holdfast key create` makes a new one."))
+            }
             ClientError::OutcomeUnknown { .. } => Self::new(Exit::Unreachable, error.to_string()),
             ClientError::UnexpectedAnswer { .. } => Self::new(Exit::Fault, error.to_string()),
         }
@@ -74,12 +86,7 @@ impl From<std::io::Error> for Failure {
 
 fn refused(refusal: &Refusal) -> Failure {
     match (refusal.status, refusal.code.as_str()) {
-        (StatusCode::UNAUTHORIZED, _) => Failure::new(
-            Exit::Credential,
-            format!(
-                "{refusal}\nThe key is given by HOLDFAST_KEY, --key-file or a profile; `holdfast key create` makes one."
-            ),
-        ),
+        (StatusCode::UNAUTHORIZED, _) => Failure::new(Exit::Credential, refusal.to_string()),
         (StatusCode::FORBIDDEN, "INVALID_RELEASE_TOKEN") => Failure::new(Exit::Refused, refusal.to_string()),
         (StatusCode::FORBIDDEN, _) => Failure::new(Exit::Credential, refusal.to_string()),
         (StatusCode::BAD_REQUEST, _) => Failure::new(Exit::Usage, refusal.to_string()),

@@ -143,14 +143,17 @@ pub(super) async fn waiting(args: WaitingArgs) -> Result<(), Failure> {
     }
     let text = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_default();
     let instant = |value: &Value| until_or_never(value.as_str().and_then(|text| text.parse().ok()));
-    let rows: Vec<[Cell; 6]> = listing["waiting"]
-        .as_array()
+    let names = |row: &Value| -> Vec<String> {
+        row["resources"].as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
+    };
+    // The service lists them in no order.
+    let mut waiting: Vec<&Value> = listing["waiting"].as_array().into_iter().flatten().collect();
+    waiting.sort_by_cached_key(|row| (names(row), row["place"].as_u64(), text(&row["ticket"])));
+    let rows: Vec<[Cell; 6]> = waiting
         .into_iter()
-        .flatten()
         .map(|row| {
-            let names: Vec<_> = row["resources"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             [
-                names.join(", ").into(),
+                names(row).join(", ").into(),
                 row["place"].to_string().into(),
                 text(&row["requester"]).into(),
                 row["priority"].to_string().into(),

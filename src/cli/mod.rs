@@ -108,7 +108,8 @@ pub enum ClientCommand {
 /// The settings, with examples at the end as in every help.
 fn settings() -> String {
     format!(
-        "{}\n\nExamples:\n  holdfast serve --demo\n  HOLDFAST_REDIS_URL=redis://redis:6379 holdfast serve",
+        "{}\n\nExamples:\n  holdfast serve --demo\n  \
+         HOLDFAST_REDIS_URL=redis://redis:6379 HOLDFAST_SECRET_KEY=$(cat secret-key) holdfast serve",
         crate::config::help()
     )
 }

@@ -91,18 +91,20 @@ impl ConnectionArgs {
         let url = chosen.or(profile.url).unwrap_or_else(|| DEFAULT_URL.into());
         let endpoint = Endpoint::parse(&url)?;
 
-        let file = self.key_file.clone();
         let profile_key = || match (&profile.key, &profile.key_file) {
-            (Some(key), _) => Some(Ok(key.clone())),
+            (Some(key), _) => {
+                let name = named.as_deref().unwrap_or(DEFAULT_PROFILE);
+                Some(ApiKey::parse(key).map(|key| key.found_in(format!("the profile {name}"))).map_err(Failure::from))
+            }
             (None, Some(file)) => Some(read_key(file)),
             (None, None) => None,
         };
-        let key = if let Some(file) = file {
-            Some(read_key(&file))
+        let key = if let Some(file) = &self.key_file {
+            Some(read_key(file))
         } else if let Some(key) = self.profile.as_ref().and_then(|_| profile_key()) {
             Some(key)
         } else if let Some(key) = variable("HOLDFAST_KEY") {
-            Some(Ok(key))
+            Some(ApiKey::parse(&key).map(|key| key.found_in("HOLDFAST_KEY")).map_err(Failure::from))
         } else if let Some(file) = variable("HOLDFAST_KEY_FILE") {
             Some(read_key(&PathBuf::from(file)))
         } else if profile_fits {
@@ -110,8 +112,7 @@ impl ConnectionArgs {
         } else {
             None
         };
-        let key = key.transpose()?.map(|text| ApiKey::parse(&text)).transpose()?;
-        Ok(Connection { endpoint, key })
+        Ok(Connection { endpoint, key: key.transpose()? })
     }
 }
 
@@ -176,9 +177,11 @@ impl Environment {
     }
 }
 
-fn read_key(file: &PathBuf) -> Result<String, Failure> {
-    std::fs::read_to_string(file)
-        .map_err(|error| Failure::new(Exit::Usage, format!("the key file {} cannot be read: {error}", file.display())))
+fn read_key(file: &PathBuf) -> Result<ApiKey, Failure> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::new(Exit::Usage, format!("the key file {shown} cannot be read: {error}")))?;
+    Ok(ApiKey::parse(&text)?.found_in(shown.to_string()))
 }
 
 /// A file with a key in it that others may read is worth a word.
@@ -230,6 +233,20 @@ mod tests {
         assert_eq!(resolved(&url, &[], Some(FILE)), ("http://o".into(), None));
         let same = ConnectionArgs { url: Some("http://d:1".into()), ..ConnectionArgs::default() };
         assert_eq!(resolved(&same, &[], Some(FILE)).1, Some("dk".into()));
+    }
+
+    #[test]
+    fn a_key_says_where_it_was_found() {
+        let hint = |args: &ConnectionArgs, variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            let environment = Environment { variables, config: Some(("c".into(), FILE.into())) };
+            args.resolve_in(&environment).unwrap().key.unwrap().hint()
+        };
+        let none = ConnectionArgs::default();
+        let prod = ConnectionArgs { profile: Some("prod".into()), ..none.clone() };
+        assert_eq!(hint(&none, &[("HOLDFAST_KEY", "ek")]), "the key of HOLDFAST_KEY");
+        assert_eq!(hint(&none, &[]), "the key of the profile default");
+        assert_eq!(hint(&prod, &[]), "the key of the profile prod");
     }
 
     #[test]

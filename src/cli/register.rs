@@ -134,7 +134,11 @@ fn read(file: &PathBuf) -> Result<Vec<Definition>, Failure> {
 
 fn parse(text: &str, is_toml: bool) -> Result<Vec<Definition>, String> {
     if is_toml {
-        return toml::from_str::<TomlFile>(text).map(|file| file.resource).map_err(|error| error.to_string());
+        return toml::from_str::<TomlFile>(text).map(|file| file.resource).map_err(|error| {
+            let is_single = text.lines().any(|line| line.trim() == "[resource]");
+            let hint = if is_single { "\nwrite [[resource]], in double brackets: there may be several" } else { "" };
+            format!("{}{hint}", error.to_string().trim_end())
+        });
     }
     let mut reader = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| match error.path().to_string() {

@@ -31,9 +31,16 @@ pub(super) struct HeldArgs {
 }
 
 impl HeldArgs {
+    /// What helps whoever is not the holder: who asked here is not always who reserved.
+    fn hint(&self) -> Option<String> {
+        let shell = requester_of(getppid());
+        let text = format!("say who reserved it with --as; without it this shell is {shell}");
+        self.requester.is_none().then_some(text)
+    }
+
     /// What is held as each requester that it may be held by, the likelier one first: where `--as` does not say it, that of the caller's
     /// shell. A shell whose last command this is may have become this process instead of starting it.
-    fn candidates(self) -> Result<Vec<Vec<ReleaseItem>>, Failure> {
+    fn candidates(&self) -> Result<Vec<Vec<ReleaseItem>>, Failure> {
         if self.tokens.len() != 1 && self.tokens.len() != self.names.len() {
             let (tokens, names) = (self.tokens.len(), self.names.len());
             return Err(Failure::new(
@@ -43,8 +50,8 @@ impl HeldArgs {
                 ),
             ));
         }
-        let requesters = match self.requester {
-            Some(requester) => vec![requester],
+        let requesters = match &self.requester {
+            Some(requester) => vec![requester.clone()],
             None => vec![requester_of(getppid()), requester_of(Pid::this())],
         };
         let items = |requester: &String| {
@@ -127,9 +134,13 @@ pub(super) async fn release(args: ReleaseArgs) -> Result<(), Failure> {
     let (mut reply, mut results) = (None, Vec::<ReleaseResult>::new());
     for items in args.held.candidates()? {
         let answered = client.release(&items, None).await?;
-        results = answered.parse()?;
-        reply = Some(answered.json()?);
-        if results.iter().all(|result| result.status != Status::DoesntOwnReservation) {
+        let parsed: Vec<ReleaseResult> = answered.parse()?;
+        let owns = parsed.iter().all(|result| result.status != Status::DoesntOwnReservation);
+        // Where it is nobody's of these, the answer to the likeliest is shown.
+        if owns || reply.is_none() {
+            (results, reply) = (parsed, Some(answered.json()?));
+        }
+        if owns {
             break;
         }
     }
@@ -146,7 +157,11 @@ pub(super) async fn release(args: ReleaseArgs) -> Result<(), Failure> {
         }
     }
     let given_back = |result: &ReleaseResult| matches!(result.status, Status::Relinquished | Status::NotReserved);
-    if results.iter().all(given_back) { Ok(()) } else { Err(Failure::new(Exit::Refused, "")) }
+    if results.iter().all(given_back) {
+        return Ok(());
+    }
+    let hint = args.held.hint().filter(|_| !args.json);
+    Err(Failure::new(Exit::Refused, hint.unwrap_or_default()))
 }
 
 /// Prolongs.
@@ -160,9 +175,12 @@ pub(super) async fn renew(args: RenewArgs) -> Result<(), Failure> {
     for held in args.held.candidates()? {
         let items: Vec<_> = held.into_iter().map(|held| RenewItem { held, ttl_seconds }).collect();
         let answered = client.renew(&items, None).await?;
-        results = answered.parse()?;
-        reply = Some(answered.json()?);
-        if results.iter().all(|result| result.status != Status::DoesntOwnReservation) {
+        let parsed: Vec<RenewResult> = answered.parse()?;
+        let owns = parsed.iter().all(|result| result.status != Status::DoesntOwnReservation);
+        if owns || reply.is_none() {
+            (results, reply) = (parsed, Some(answered.json()?));
+        }
+        if owns {
             break;
         }
     }
@@ -181,10 +199,11 @@ pub(super) async fn renew(args: RenewArgs) -> Result<(), Failure> {
         }
     }
     if results.iter().all(|result| result.status == Status::Renewed) {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Lost, ""))
+        return Ok(());
     }
+    let not_owned = results.iter().any(|result| result.status == Status::DoesntOwnReservation);
+    let hint = args.held.hint().filter(|_| not_owned && !args.json);
+    Err(Failure::new(Exit::Lost, hint.unwrap_or_default()))
 }
 
 /// Ends a reservation of anybody.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{
         exit::{Exit, Failure},
-        output::{Colour, coloured, has_colours, print, print_json, until_or_never, visible},
+        output::{Colour, coloured, has_colours, print, print_json, until, visible},
         profile::ConnectionArgs,
         wish::{WaitDisplay, WishArgs, refusals, requester_of},
     },
@@ -24,7 +24,8 @@ const DRAW_EVERY: Duration = Duration::from_secs(1);
 #[command(after_help = "\
 Examples:
   holdfast reserve printer --ttl 60s
-  holdfast reserve gpu-1 gpu-2 --first --wait 5m --json
+  holdfast reserve gpu-1 gpu-2 --first --wait 5m --ttl 10m --json
+  holdfast reserve licence --quantity 3 --ttl 10m
   token=$(holdfast reserve db --as me --ttl 5m --json | jq -r '.[0].releaseToken')")]
 pub struct ReserveArgs {
     #[command(flatten)]
@@ -64,7 +65,8 @@ pub(super) async fn reserve(args: ReserveArgs) -> Result<(), Failure> {
     if acquired.complete {
         Ok(())
     } else {
-        let text = if args.json { String::new() } else { refusals(&acquired, policy.is_some()) };
+        let wait = Some(args.wish.wait.unwrap_or_default());
+        let text = if args.json { String::new() } else { refusals(&acquired, wait) };
         Err(Failure::new(Exit::Refused, text))
     }
 }
@@ -118,14 +120,22 @@ fn print_results(acquired: &Acquired) -> Result<(), Failure> {
     let colours = has_colours(&std::io::stdout());
     let held = |result: &&ReserveResult| result.status.is_held();
     for result in acquired.results.iter().filter(held) {
-        let word = if result.status == Status::Acquired { "acquired" } else { "already yours" };
+        let (word, way_out) = match result.status {
+            Status::Acquired => ("acquired", "--ttl 5m ends it"),
+            _ => ("already yours", "`holdfast renew` with --ttl 5m ends it"),
+        };
+        let end = match result.expires_at {
+            Some(instant) => format!("until {}", until(instant)),
+            None => format!("without an end: it stays until released; {way_out}"),
+        };
+        let slots = result.slots().join(", ");
         print(&format!(
-            "{}: {}, until {}, fence {}\n  token {}\n",
-            visible(result.slot().unwrap_or(&result.resource)),
+            "{}: {}, {end}\n  fence {}, token {}, as {}\n",
+            visible(if slots.is_empty() { &result.resource } else { &slots }),
             coloured(word, Colour::Green, colours),
-            until_or_never(result.expires_at),
             result.fencing_token.unwrap_or_default(),
             result.release_token.as_deref().unwrap_or("only its maker is shown it"),
+            visible(&result.requester),
         ))?;
     }
     Ok(())

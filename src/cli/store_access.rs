@@ -40,12 +40,17 @@ pub(super) async fn open(config: &Config) -> Result<Store, Failure> {
     let address = match &config.redis_url {
         Some(url) => parse(url.expose())?,
         None => {
-            let socket = config.data_dir.join("redis.sock");
-            let socket = socket.canonicalize().map_err(|_| {
-                Failure::new(Exit::Usage, format!(
-                    "no Holdfast runs over {}: set HOLDFAST_REDIS_URL, or HOLDFAST_DATA_DIR as the running service has it",
-                    config.data_dir.display()
-                ))
+            // Shown whole: what is relative depends on where the command is given.
+            let directory = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+            let socket = directory.join("redis.sock").canonicalize().map_err(|_| {
+                let shown = directory.display();
+                Failure::new(
+                    Exit::Usage,
+                    format!(
+                        "no Holdfast runs over the directory {shown}: set HOLDFAST_DATA_DIR as the running service has it, \
+                         or HOLDFAST_REDIS_URL"
+                    ),
+                )
             })?;
             parse(&format!("redis+unix://{}", socket.display()))?
         }

@@ -1,13 +1,16 @@
 //! `holdfast tenant`: what the admin API does with tenants, done over the store.
 
-use clap::Subcommand;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::{
     cli::{
         confirm::confirm,
+        duration::{parse_ttl_or_none, short},
         exit::{Exit, Failure},
-        output::{Cell, print, print_json, print_table},
+        output::{Cell, print, print_json, print_table, visible},
         store_access::{acting_for, all_tenants, find_tenant, open},
     },
     config::Config,
@@ -17,19 +20,64 @@ use crate::{
         tier::Tier,
         time::{instant, iso},
     },
+    store::Store,
 };
+
+/// A tenant's times to live.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct TtlArgs {
+    /// Time to live of a reservation that names none, in whole seconds; 0s: it has no end.
+    #[arg(long, value_name = "DURATION", value_parser = parse_ttl_or_none)]
+    default_ttl: Option<Duration>,
+    /// Longest time to live of a reservation, in whole seconds; 0s: no bound. Longer, or without an end, is refused.
+    #[arg(long, value_name = "DURATION", value_parser = parse_ttl_or_none)]
+    max_ttl: Option<Duration>,
+}
+
+impl TtlArgs {
+    /// The settings that these options change, checked against the tenant as it is.
+    fn settings(self, present: Option<&Tenant>, tier: Option<Tier>) -> Result<TenantSettings, Failure> {
+        let ms = |ttl: Option<Duration>| ttl.map(|ttl| ttl.as_millis() as i64);
+        let settings = TenantSettings {
+            tier,
+            default_ttl_ms: ms(self.default_ttl),
+            max_ttl_ms: ms(self.max_ttl),
+            ..TenantSettings::default()
+        };
+        match settings.default_beyond_max(present) {
+            None => Ok(settings),
+            Some((default_ms, max_ms)) => Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "the default time to live, {}, would be longer than the longest one, {}: every reserve that relies on it \
+                     would be refused; give a shorter --default-ttl or a longer --max-ttl",
+                    for_people(Some(default_ms)),
+                    for_people(Some(max_ms))
+                ),
+            )),
+        }
+    }
+}
 
 /// Actions on tenants.
 #[derive(Debug, Subcommand)]
 pub enum TenantAction {
     /// Make a tenant and print its default key, once.
-    #[command(after_help = "Examples:\n  holdfast tenant create acme --tier Pro")]
+    #[command(
+        after_help = "Examples:\n  holdfast tenant create acme --tier Pro\n  holdfast tenant create lab --default-ttl 5m --max-ttl 24h"
+    )]
     Create {
         /// What people call it.
         name: String,
         /// Free, Starter, Pro or Enterprise.
         #[arg(long, default_value = Tier::DEFAULT.name())]
         tier: String,
+        /// Its times to live.
+        #[command(flatten)]
+        ttls: TtlArgs,
+        /// Make one also where a tenant has this name already.
+        #[arg(long)]
+        another: bool,
         /// One JSON document.
         #[arg(long)]
         json: bool,
@@ -50,14 +98,20 @@ pub enum TenantAction {
         #[arg(long)]
         json: bool,
     },
-    /// Change a tenant's tier.
-    #[command(after_help = "Examples:\n  holdfast tenant update acme --tier Enterprise")]
+    /// Change a tenant's tier and times to live; what is not named stays.
+    #[command(
+        after_help = "Examples:\n  holdfast tenant update acme --tier Enterprise\n  holdfast tenant update acme --default-ttl 5m --max-ttl 24h",
+        group = ArgGroup::new("change").args(["tier", "default_ttl", "max_ttl"]).required(true).multiple(true)
+    )]
     Update {
         /// Its id or its name.
         tenant: String,
         /// Free, Starter, Pro or Enterprise.
         #[arg(long)]
-        tier: String,
+        tier: Option<String>,
+        /// Its times to live.
+        #[command(flatten)]
+        ttls: TtlArgs,
         /// One JSON document: the tenant as it is then.
         #[arg(long)]
         json: bool,
@@ -80,11 +134,19 @@ pub enum TenantAction {
 pub async fn tenant(config: &Config, action: TenantAction) -> Result<(), Failure> {
     let store = open(config).await?;
     match action {
-        TenantAction::Create { name, tier, json } => {
+        TenantAction::Create { name, tier, ttls, another, json } => {
             let tier = parse_tier(&tier)?;
             let name = label(Some(name)).map_err(|fault| Failure::new(Exit::Usage, format!("the name {fault}")))?;
+            let settings = ttls.settings(None, None)?;
+            if !another && let Some(there) = all_tenants(&store).await?.into_iter().find(|tenant| tenant.name == name) {
+                let text = format!("there is a tenant {name:?} already, {}; --another makes one more", there.id);
+                return Err(Failure::new(Exit::Refused, text));
+            }
             let made = store.create_tenant(TenantId::random(), &name, tier).await?;
-            let (tenant, key) = made.ok_or_else(|| Failure::new(Exit::Fault, "the new id is taken; try again"))?;
+            let (mut tenant, key) = made.ok_or_else(|| Failure::new(Exit::Fault, "the new id is taken; try again"))?;
+            if (settings.default_ttl_ms, settings.max_ttl_ms) != (None, None) {
+                tenant = update(&store, tenant, settings).await?;
+            }
             if json {
                 let mut row = row(&tenant);
                 row["apiKey"] = key.text.into();
@@ -114,25 +176,23 @@ pub async fn tenant(config: &Config, action: TenantAction) -> Result<(), Failure
                 return print_json(&row);
             }
             print(&format!(
-                "tenant   {}\nname     {}\ntier     {}\ncreated  {}\nnames    {}\n\n",
+                "tenant   {}\nname     {}\ntier     {}\ncreated  {}\nnames    {}\nttl      {} by default, {}\n\n",
                 tenant.id,
-                crate::cli::output::visible(&tenant.name),
+                visible(&tenant.name),
                 tenant.tier.name(),
                 iso(instant(tenant.created_ms)),
                 if tenant.require_registration { "registered ones only" } else { "any" },
+                for_people(tenant.default_ttl_ms),
+                tenant.max_ttl_ms.map_or_else(|| "no bound".into(), |ms| format!("{} at most", for_people(Some(ms)))),
             ))?;
             super::key::print_keys(&keys)
         }
-        TenantAction::Update { tenant, tier, json } => {
-            let tier = parse_tier(&tier)?;
+        TenantAction::Update { tenant, tier, ttls, json } => {
+            let tier = tier.map(|tier| parse_tier(&tier)).transpose()?;
             let tenant = find_tenant(&store, &tenant).await?;
-            if !store
-                .update_tenant(&tenant.id, TenantSettings { tier: Some(tier), ..TenantSettings::default() })
-                .await?
-            {
-                return Err(gone());
-            }
-            if json { print_json(&row(&Tenant { tier, ..tenant })) } else { Ok(()) }
+            let settings = ttls.settings(Some(&tenant), tier)?;
+            let tenant = update(&store, tenant, settings).await?;
+            if json { print_json(&row(&tenant)) } else { Ok(()) }
         }
         TenantAction::Delete { tenant, yes } => {
             let tenant = find_tenant(&store, &tenant).await?;
@@ -140,6 +200,25 @@ pub async fn tenant(config: &Config, action: TenantAction) -> Result<(), Failure
             if store.delete_tenant(&tenant.id).await? { Ok(()) } else { Err(gone()) }
         }
     }
+}
+
+/// Changes a tenant's settings; the tenant as it is then.
+async fn update(store: &Store, tenant: Tenant, settings: TenantSettings) -> Result<Tenant, Failure> {
+    if !store.update_tenant(&tenant.id, settings).await? {
+        return Err(gone());
+    }
+    let ttl_ms = |changed: Option<i64>, present| changed.map_or(present, |ms| (ms > 0).then_some(ms));
+    Ok(Tenant {
+        tier: settings.tier.unwrap_or(tenant.tier),
+        default_ttl_ms: ttl_ms(settings.default_ttl_ms, tenant.default_ttl_ms),
+        max_ttl_ms: ttl_ms(settings.max_ttl_ms, tenant.max_ttl_ms),
+        ..tenant
+    })
+}
+
+/// A time to live for people.
+fn for_people(ttl_ms: Option<i64>) -> String {
+    ttl_ms.map_or_else(|| "no end".into(), |ms| short(Duration::from_millis(ms.unsigned_abs())))
 }
 
 fn parse_tier(tier: &str) -> Result<Tier, Failure> {
@@ -157,5 +236,7 @@ fn row(tenant: &Tenant) -> Value {
         "tier": tenant.tier.name(),
         "createdAt": iso(instant(tenant.created_ms)),
         "requireRegistration": tenant.require_registration,
+        "defaultTtlSeconds": tenant.default_ttl_ms.map(|ms| ms / 1_000),
+        "maxTtlSeconds": tenant.max_ttl_ms.map(|ms| ms / 1_000),
     })
 }

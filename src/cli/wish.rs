@@ -15,7 +15,9 @@ use crate::{
         duration::{parse_duration, parse_ttl},
         output::{self, cut, until, visible},
     },
-    client::{Acquired, BootInstant, ClientError, Mode, Progress, ReserveItem, ReserveResult, Status, WaitPolicy},
+    client::{
+        Acquired, BootInstant, ClientError, Mode, Progress, ReserveItem, ReserveResult, Status, WaitEnd, WaitPolicy,
+    },
     domain::time::iso,
 };
 
@@ -40,6 +42,9 @@ pub(super) struct WishArgs {
     /// Place in the queue: greater comes first, -1000 to 1000
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1_000..=1_000))]
     pub priority: Option<i32>,
+    /// How many slots of each name, which is a pool's then: all or none of them [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub quantity: Option<u32>,
     /// A tag shown in events
     #[arg(long = "type", value_name = "TYPE")]
     pub resource_type: Option<String>,
@@ -67,6 +72,7 @@ impl WishArgs {
             ttl_seconds: ttl.map(|ttl| ttl.as_secs()),
             resource_type: self.resource_type.clone(),
             note: self.note.clone(),
+            quantity: self.quantity,
             wait: None,
         };
         self.names.iter().map(item).collect()
@@ -280,36 +286,85 @@ impl Shown {
     }
 }
 
+/// What a sentence of the service ends with: what to do over HTTP.
+const HTTP_ADVICE: [&str; 4] = [
+    "; try again then, or wait for it with waitSeconds",
+    "; wait for its release with waitSeconds",
+    "; wait for a release with waitSeconds",
+    "; wait for it, too, with waitSeconds",
+];
+
 /// Why what was wanted is not held: one line per name that is not.
+///
+/// `wait`: how long it was waited for at most; none or zero: not at all.
 #[must_use]
-pub(super) fn refusals(acquired: &Acquired, waited: bool) -> String {
-    let line = |result: &ReserveResult| {
-        let status = match result.status {
-            Status::Waiting => "was not free in time".into(),
-            _ if result.explanation.contains(' ') => visible(&result.explanation),
-            _ => format!("is {}", visible(&result.explanation)),
-        };
-        let holder = match (&result.holder, result.holder_expires_at) {
-            (Some(holder), expires) if result.status == Status::Waiting => {
-                format!("; held by {}, until {}", visible(holder), output::until_or_never(expires))
-            }
-            // A sentence of the service says it already.
-            (_, Some(expires)) if !result.explanation.contains(' ') => format!("; until {}", until(expires)),
-            _ => String::new(),
-        };
-        format!("{}: {status}{holder}", visible(&result.resource))
+pub(super) fn refusals(acquired: &Acquired, wait: Option<Duration>) -> String {
+    let in_way = |result: &&ReserveResult| {
+        !result.status.is_held() && !matches!(result.status, Status::Skipped | Status::RolledBack)
     };
-    let refused = |result: &&ReserveResult| !result.status.is_held() && result.status != Status::Skipped;
-    let mut lines: Vec<_> = acquired.results.iter().filter(refused).map(line).collect();
-    if !waited && acquired.results.iter().any(|result| result.status.may_come_free()) {
+    let refused: Vec<&ReserveResult> = acquired.results.iter().filter(in_way).collect();
+    let names: Vec<_> = refused.iter().map(|result| result.resource.as_str()).collect();
+    let line = |result: &ReserveResult| {
+        let why = match result.status {
+            Status::RolledBack if names.is_empty() => "free, but not taken".into(),
+            Status::RolledBack => format!("free, but not taken without {}", what(&names)),
+            Status::Waiting => still_waiting(result),
+            _ => [wait_end(acquired.wait_end, result.status, wait), reason(result)].concat(),
+        };
+        format!("{}: {why}", visible(&result.resource))
+    };
+    let rolled_back = acquired.results.iter().filter(|result| result.status == Status::RolledBack);
+    let mut lines: Vec<_> = refused.iter().copied().chain(rolled_back).map(line).collect();
+    let waited = wait.is_none_or(|wait| !wait.is_zero()) || acquired.wait_end.is_some();
+    if !waited && refused.iter().any(|result| result.status.may_come_free()) {
         lines.push("--wait 5m waits for it".into());
     }
     lines.join("\n")
 }
 
+/// How the wait ended, where it was in vain for such a result.
+fn wait_end(end: Option<WaitEnd>, status: Status, wait: Option<Duration>) -> String {
+    match (end, wait) {
+        (Some(WaitEnd::Cancelled), _) if status.may_come_free() => "the wait was cancelled; ".into(),
+        (Some(WaitEnd::TimedOut), Some(wait)) if status.may_come_free() => {
+            format!("not free within {}; ", crate::cli::duration::short(wait))
+        }
+        _ => String::new(),
+    }
+}
+
+fn still_waiting(result: &ReserveResult) -> String {
+    let until =
+        result.holder_expires_at.map_or_else(|| " without an end".into(), |end| format!(" until {}", until(end)));
+    let holder = result.holder.as_ref().map(|holder| format!("; held by {}{until}", visible(holder)));
+    format!("not free in time{}", holder.unwrap_or_default())
+}
+
+/// The service's sentence as the command line says it: without the name, which the line begins with, without the advice for HTTP, and
+/// with the time of the day here.
+fn reason(result: &ReserveResult) -> String {
+    let said = result.explanation.as_str();
+    if !said.contains(' ') {
+        return visible(said);
+    }
+    // What follows the advice says how many wait already.
+    let (advised, waiting) = match said.strip_suffix(" already.").and_then(|rest| rest.rsplit_once(". ")) {
+        Some((advised, waiting)) => (advised, format!("; {waiting} already")),
+        None => (said.trim_end_matches('.'), String::new()),
+    };
+    let what = HTTP_ADVICE.iter().find_map(|advice| advised.strip_suffix(advice)).unwrap_or(advised);
+    let what = what.strip_prefix(&format!("\"{}\" is ", result.resource)).unwrap_or(what);
+    let ends = result.holder_expires_at.and_then(|instant| Some((what.strip_suffix(&iso(instant))?, until(instant))));
+    match ends {
+        Some((what, until)) => format!("{}{until}{waiting}", visible(what)),
+        None => format!("{}{waiting}", visible(what)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{reservation::Conflict, time::instant};
 
     fn result(json: serde_json::Value) -> ReserveResult {
         serde_json::from_value(json).unwrap()
@@ -341,20 +396,82 @@ mod tests {
         assert_eq!(shown.line(Duration::from_secs(5)), format!("{said}, waited 5s"));
     }
 
-    #[test]
-    fn a_refusal_names_what_helps() {
-        let held = result(
-            json!({"resource": "db", "requester": "w", "status": "ALREADY_HELD", "explanation": "db is held by alice", "holder": "alice"}),
-        );
-        let acquired = Acquired {
-            results: vec![held],
+    /// A name that is refused as the service says it.
+    fn refused(conflict: &Conflict) -> ReserveResult {
+        result(json!({
+            "resource": "db", "requester": "w", "status": conflict.status().name(), "explanation": conflict.explain(),
+            "holder": conflict.holder().map(|holder| &holder.requester),
+            "holderExpiresAt": conflict.free_ms().map(|ms| iso(instant(ms))),
+        }))
+    }
+
+    fn acquired(results: Vec<ReserveResult>, wait_end: Option<WaitEnd>) -> Acquired {
+        Acquired {
+            results,
             body: serde_json::Value::Null,
             complete: false,
             sent: BootInstant::now(),
             fresh: true,
             had_before: false,
-        };
-        assert_eq!(refusals(&acquired, false), "db: db is held by alice\n--wait 5m waits for it");
-        assert_eq!(refusals(&acquired, true), "db: db is held by alice");
+            wait_end,
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_what_helps_here() {
+        let held = Conflict::of_parts("resource", "db".into(), "alice".into(), None).unwrap();
+        let zero = Some(Duration::ZERO);
+        let once = |conflict: &Conflict| refusals(&acquired(vec![refused(conflict)], None), zero);
+        assert_eq!(once(&held), "db: held by \"alice\" without an end\n--wait 5m waits for it");
+        let noted = held.clone().with_note(Some("until noon; then yours.".into())).behind(2);
+        assert_eq!(
+            once(&noted),
+            "db: held by \"alice\" (until noon; then yours.) without an end; 2 wait already\n--wait 5m waits for it"
+        );
+        let at = 1_778_673_660_000;
+        let below = Conflict::of_parts("descendant", "db/a".into(), "alice".into(), Some(at)).unwrap().behind(1);
+        let until = until(instant(at));
+        assert_eq!(
+            once(&below),
+            format!(
+                "db: The descendant \"db/a\" is held by \"alice\" until {until}; 1 waits already\n--wait 5m waits for it"
+            )
+        );
+        let full = Conflict::of_parts("pool", "db".into(), String::new(), Some(at)).unwrap();
+        assert!(once(&full).starts_with(&format!("db: No slot of \"db\" is free; the earliest ends at {until}\n")));
+        for (kind, end) in
+            [("resource", None), ("resource", Some(at)), ("pool", None), ("kept", Some(1)), ("blocker", None)]
+        {
+            let holder = if kind == "pool" { "" } else { "alice" };
+            let conflict = Conflict::of_parts(kind, "db".into(), holder.into(), end).unwrap();
+            for ahead in 0..3 {
+                let said = once(&conflict.clone().behind(ahead));
+                assert!(!said.contains("waitSeconds") && said.ends_with("\n--wait 5m waits for it"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_in_vain_says_how_it_ended() {
+        let held = Conflict::of_parts("resource", "db".into(), "alice".into(), None).unwrap();
+        let after = |end| refusals(&acquired(vec![refused(&held)], Some(end)), Some(Duration::from_secs(1)));
+        assert_eq!(after(WaitEnd::TimedOut), "db: not free within 1s; held by \"alice\" without an end");
+        assert_eq!(after(WaitEnd::Cancelled), "db: the wait was cancelled; held by \"alice\" without an end");
+        let unknown = Conflict::Unregistered { resource: "db".into() };
+        let said = refusals(&acquired(vec![refused(&unknown)], None), Some(Duration::from_secs(1)));
+        assert_eq!(said, "db: not registered, or the pool has no such slot; register it first, or mend the name");
+    }
+
+    #[test]
+    fn what_was_free_is_not_blamed() {
+        let held = Conflict::of_parts("resource", "db".into(), "alice".into(), None).unwrap();
+        let free = result(
+            json!({"resource": "cache", "requester": "w", "status": "ROLLED_BACK", "explanation": "ROLLED_BACK"}),
+        );
+        let said = refusals(&acquired(vec![free, refused(&held)], None), Some(Duration::ZERO));
+        assert_eq!(
+            said,
+            "db: held by \"alice\" without an end\ncache: free, but not taken without db\n--wait 5m waits for it"
+        );
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{
-    answer::{Acquired, Answer, Mode},
+    answer::{Acquired, Answer, Mode, WaitEnd},
     backoff::Backoff,
     clock::BootInstant,
     error::ClientError,
@@ -98,7 +98,7 @@ pub async fn acquire(
 enum Shown {
     Served(Acquired),
     /// The wait is over, by its end or because somebody cancelled it.
-    Ended,
+    Ended(WaitEnd),
     /// It waits, or it lapsed or is unknown: asking anew keeps the place of a ticket that lives, and makes one where none does.
     Waits,
 }
@@ -138,7 +138,28 @@ impl Attempt<'_> {
     /// it is now.
     async fn end_wait(&mut self) -> Result<Acquisition, ClientError> {
         self.abandon_tickets().await;
-        self.once().await
+        self.once_after(WaitEnd::TimedOut).await
+    }
+
+    /// Asks for the refusal that it is now, after a wait that ended so.
+    async fn once_after(&mut self, end: WaitEnd) -> Result<Acquisition, ClientError> {
+        let mut ended = self.once().await;
+        if let Ok(Acquisition::Answered(acquired)) = &mut ended {
+            acquired.wait_end = Some(end);
+        }
+        ended
+    }
+
+    /// How a wait ended that was in vain for one of these tickets at least. Where that cannot be found out its time is as good as over.
+    async fn how_ended(&self, tickets: &[String]) -> WaitEnd {
+        for ticket in tickets {
+            let asked = tokio::time::timeout(CANCEL_GRACE, self.client.ticket(ticket, Duration::ZERO)).await;
+            let shown = asked.ok().and_then(Result::ok).and_then(|reply| reply.parse::<Ticket>().ok());
+            if shown.is_some_and(|shown| shown.status == TicketStatus::Cancelled) {
+                return WaitEnd::Cancelled;
+            }
+        }
+        WaitEnd::TimedOut
     }
 
     /// Waits in the server's queue.
@@ -169,9 +190,13 @@ impl Attempt<'_> {
                 Asked::Cancelled => return Ok(Acquisition::Cancelled),
             };
             asked = true;
-            self.tickets.clone_from(&answer.tickets);
+            let waited = std::mem::replace(&mut self.tickets, answer.tickets.clone());
             if answer.tickets.is_empty() {
-                return Ok(Acquisition::Answered(answer.acquired));
+                let mut acquired = answer.acquired;
+                if !waited.is_empty() && !acquired.complete {
+                    acquired.wait_end = Some(self.how_ended(&waited).await);
+                }
+                return Ok(Acquisition::Answered(acquired));
             }
             self.uncertain = true;
             self.report(&answer);
@@ -182,7 +207,7 @@ impl Attempt<'_> {
             if let (Mode::Transaction(_), Some(ticket)) = (self.mode, answer.tickets.first().cloned()) {
                 match self.ticket(&ticket, left()).await {
                     Asked::Outcome(Ok(Shown::Served(acquired))) => return Ok(Acquisition::Answered(acquired)),
-                    Asked::Outcome(Ok(Shown::Ended)) => return self.once().await,
+                    Asked::Outcome(Ok(Shown::Ended(end))) => return self.once_after(end).await,
                     Asked::Outcome(Ok(Shown::Waits)) => is_held = false,
                     Asked::Outcome(Err(error)) if error.is_temporary() => {
                         (self.progress)(Progress::Interrupted(&error));
@@ -229,8 +254,10 @@ impl Attempt<'_> {
                     sent: reply.sent,
                     fresh: false,
                     had_before: false,
+                    wait_end: None,
                 })),
-                (TicketStatus::TimedOut | TicketStatus::Cancelled, _) => Ok(Shown::Ended),
+                (TicketStatus::TimedOut, _) => Ok(Shown::Ended(WaitEnd::TimedOut)),
+                (TicketStatus::Cancelled, _) => Ok(Shown::Ended(WaitEnd::Cancelled)),
                 _ => Ok(Shown::Waits),
             }
         };

@@ -34,6 +34,17 @@ pub struct Acquired {
     pub fresh: bool,
     /// Whether something was held by the same requester before the first call.
     pub had_before: bool,
+    /// How the wait ended that was in vain; none where nothing waited.
+    pub wait_end: Option<WaitEnd>,
+}
+
+/// How a wait ended without what was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitEnd {
+    /// Its time was over.
+    TimedOut,
+    /// Somebody cancelled its ticket, or a reset did.
+    Cancelled,
 }
 
 /// One answer, in one form for both modes.
@@ -90,6 +101,7 @@ impl Answer {
                 sent: reply.sent,
                 fresh: !had && !uncertain,
                 had_before: takes_nothing || had && !uncertain && !reply.repeated,
+                wait_end: None,
                 results,
             },
         })

@@ -66,7 +66,7 @@ impl Connector {
             Some(tls) => {
                 let name = ServerName::try_from(self.endpoint.host.clone())
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-                handshake(tls.connect(name, stream).await?).await
+                handshake(tls.connect(name, stream).await.map_err(explained)?).await
             }
         }
     }
@@ -93,6 +93,17 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
         let _ = connection.await;
     });
     Ok(sender)
+}
+
+/// A peer that answers in plain text is mostly one that was meant to be called by http.
+fn explained(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            io::Error::other("it answers, but not in TLS: is it http:// instead of https://?")
+        }
+        _ => error,
+    }
 }
 
 fn tls_config() -> io::Result<ClientConfig> {

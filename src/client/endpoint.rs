@@ -24,7 +24,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads a URL such as `https://holdfast.example.org` or `http://127.0.0.1:8080/locks`.
+    /// Reads a URL such as `https://holdfast.example.org` or `http://127.0.0.1:8080/locks`. `/api/v1` at its end, the base that other
+    /// clients want, is left out.
     ///
     /// # Errors
     /// What is wrong with it: another scheme, no host, a query, a password.
@@ -58,7 +59,10 @@ impl Endpoint {
             host: host.to_owned(),
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             authority: authority.as_str().to_owned(),
-            base_path: uri.path().trim_end_matches('/').to_owned(),
+            base_path: {
+                let path = uri.path().trim_end_matches('/');
+                path.strip_suffix("/api/v1").unwrap_or(path).trim_end_matches('/').to_owned()
+            },
         })
     }
 }
@@ -72,7 +76,17 @@ impl fmt::Display for Endpoint {
 
 /// An API key or an exchanged token. Never shown.
 #[derive(Clone)]
-pub struct ApiKey(HeaderValue);
+pub struct ApiKey {
+    value: HeaderValue,
+    /// Where it was found, for people.
+    origin: String,
+}
+
+/// What every key begins with, and of what follows how many characters may be shown: enough to tell one key from another.
+const KEY_PREFIX: &str = "hf_live_";
+const SHOWN_OF_KEY: usize = 2;
+/// A text with fewer characters behind the prefix is no key, and nothing of it is shown.
+const FEWEST_OF_KEY: usize = 20;
 
 impl ApiKey {
     /// Reads a key; white space around it, such as a file's last line break, is left out.
@@ -87,19 +101,34 @@ impl ApiKey {
         let mut value = HeaderValue::from_str(text)
             .map_err(|_| SettingError("the key has characters that no key has; it is one word, hf_live_...".into()))?;
         value.set_sensitive(true);
-        Ok(Self(value))
+        Ok(Self { value, origin: String::new() })
+    }
+
+    /// The same, with where it was found: `HOLDFAST_KEY`, the name of a file.
+    #[must_use]
+    pub fn found_in(self, origin: impl Into<String>) -> Self {
+        Self { origin: origin.into(), ..self }
+    }
+
+    /// Which key it is, without showing it: its first characters where it looks like a key, and where it was found.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let secret = self.expose().strip_prefix(KEY_PREFIX).filter(|secret| secret.len() >= FEWEST_OF_KEY);
+        let shown = secret.and_then(|secret| secret.get(..SHOWN_OF_KEY));
+        let key = shown.map_or("the key".into(), |shown| format!("the key {KEY_PREFIX}{shown}..."));
+        if self.origin.is_empty() { key } else { format!("{key} of {}", self.origin) }
     }
 
     /// The key as a header's value.
     pub(super) fn header(&self) -> HeaderValue {
-        self.0.clone()
+        self.value.clone()
     }
 
     /// The key's text, for another process of the same user.
     #[must_use]
     pub fn expose(&self) -> &str {
         // It was read from a text, so it is one.
-        self.0.to_str().unwrap_or_default()
+        self.value.to_str().unwrap_or_default()
     }
 }
 
@@ -120,6 +149,8 @@ mod tests {
         assert_eq!(read("https://h.example/locks/"), Ok((true, "h.example".into(), 443, "/locks".into())));
         assert_eq!(read("http://[::1]:81/"), Ok((false, "::1".into(), 81, String::new())));
         assert_eq!(Endpoint::parse("http://[::1]:81/x").unwrap().to_string(), "http://[::1]:81/x");
+        assert_eq!(read("http://h:81/api/v1"), Ok((false, "h".into(), 81, String::new())));
+        assert_eq!(read("https://h.example/locks/api/v1/"), Ok((true, "h.example".into(), 443, "/locks".into())));
     }
 
     #[test]
@@ -141,6 +172,11 @@ mod tests {
         let key = ApiKey::parse("hf_live_x\n").unwrap();
         assert_eq!(key.expose(), "hf_live_x");
         assert_eq!(format!("{key:?}"), "(hidden)");
+        let hint = |text: &str| ApiKey::parse(text).unwrap().found_in("HOLDFAST_KEY").hint();
+        assert_eq!(hint("hf_live_abcdefghijklmnopqrstuvwxyz"), "the key hf_live_ab... of HOLDFAST_KEY");
+        for no_key in ["hf_live_x", "a-password-of-something-else-altogether", "hf_live_\u{e4}"] {
+            assert!(ApiKey::parse(no_key).is_err() || hint(no_key) == "the key of HOLDFAST_KEY", "{no_key}");
+        }
         assert!(ApiKey::parse(" \n").is_err());
         assert!(ApiKey::parse("a\nb").is_err());
     }

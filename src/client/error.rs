@@ -30,6 +30,22 @@ pub enum ClientError {
     #[error("{0}")]
     Refused(Box<Refusal>),
 
+    /// The service asks for a credential, and the call had none.
+    #[error("{url} asks for a key, and none is set")]
+    NoKey {
+        /// The service's address.
+        url: String,
+    },
+
+    /// The service does not take the credential; nothing changed.
+    #[error("{key} is not valid at {url}: it is not known there, or was deleted, or has expired")]
+    WrongKey {
+        /// The service's address.
+        url: String,
+        /// Which one it is: [`ApiKey::hint`](crate::client::ApiKey::hint).
+        key: String,
+    },
+
     /// The answer is not what the contract promises: another service answers there, or there is a bug.
     #[error("{url} gave an answer that is none of Holdfast's: {reason}")]
     UnexpectedAnswer {
@@ -47,7 +63,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::OutcomeUnknown { .. } => true,
             Self::Refused(refusal) => refusal.is_temporary(),
-            Self::UnexpectedAnswer { .. } => false,
+            Self::NoKey { .. } | Self::WrongKey { .. } | Self::UnexpectedAnswer { .. } => false,
         }
     }
 }
@@ -104,7 +120,9 @@ impl Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(to, "{} ({})", self.message.trim_end_matches('.'), self.code)?;
-        for (path, message) in &self.details {
+        // The message says it already where there is but one.
+        let is_said = self.details.len() == 1 && self.message.contains(&self.details[0].1);
+        for (path, message) in self.details.iter().filter(|_| !is_said) {
             write!(to, "\n  {path}{}{message}", if path.is_empty() { "" } else { " " })?;
         }
         Ok(())
@@ -146,6 +164,13 @@ mod tests {
         assert_eq!(refusal.to_string(), "No (VALIDATION_ERROR)\n  [0].waitSeconds is unknown");
         assert!(refusal.names_field("waitSeconds") && !refusal.names_field("priority"));
         assert!(!refusal.is_temporary());
+    }
+
+    #[test]
+    fn one_fault_is_said_once() {
+        let body = br#"{"error":{"code":"VALIDATION_ERROR","message":"Not valid: [0].resource must not be empty.","details":[{"path":"[0].resource","message":"must not be empty"}]}}"#;
+        let refusal = Refusal::parse(StatusCode::BAD_REQUEST, None, body);
+        assert_eq!(refusal.to_string(), "Not valid: [0].resource must not be empty (VALIDATION_ERROR)");
     }
 
     #[test]

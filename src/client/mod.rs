@@ -22,7 +22,7 @@ mod tickets;
 mod transport;
 
 pub use acquire::{Acquisition, Progress, WaitPolicy, acquire};
-pub use answer::{Acquired, Mode};
+pub use answer::{Acquired, Mode, WaitEnd};
 pub use backoff::Backoff;
 pub use call::Reply;
 pub use clock::BootInstant;

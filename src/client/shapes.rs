@@ -35,6 +35,9 @@ pub struct ReserveItem {
     /// Shown wherever the holder is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// How many slots of a pool, 1 to 1,000; none: one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantity: Option<u32>,
     /// Set where the item waits for what cannot be had now.
     #[serde(flatten)]
     pub wait: Option<WaitFields>,
@@ -105,8 +108,10 @@ pub struct ReserveResult {
     pub release_token: Option<String>,
     /// When it ends by itself.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Of a pool: its name and the slot that was taken.
+    /// Of a pool: its name and the slot that was taken; of several, the first.
     pub acquired_slots: Option<Map<String, Value>>,
+    /// Of a pool: every slot that was taken; none from a service that knows no quantity.
+    pub slots: Option<Vec<String>>,
     /// Grows with every grant of the tenant.
     pub fencing_token: Option<i64>,
     /// Who holds it.
@@ -124,10 +129,14 @@ pub struct ReserveResult {
 }
 
 impl ReserveResult {
-    /// The slot that was taken of a pool.
+    /// The slots that were taken of a pool; empty where it is none.
     #[must_use]
-    pub fn slot(&self) -> Option<&str> {
-        self.acquired_slots.as_ref()?.values().next()?.as_str()
+    pub fn slots(&self) -> Vec<&str> {
+        match (&self.slots, &self.acquired_slots) {
+            (Some(slots), _) => slots.iter().map(String::as_str).collect(),
+            (None, Some(first)) => first.values().filter_map(Value::as_str).collect(),
+            (None, None) => Vec::new(),
+        }
     }
 }
 
@@ -272,6 +281,7 @@ mod tests {
             ttl_seconds: Some(5),
             resource_type: None,
             note: None,
+            quantity: None,
             wait,
         };
         let text = |wait| serde_json::to_string(&item(wait)).unwrap();

@@ -114,7 +114,7 @@ impl Transport {
                         && (call.repeat == Repeat::Safe || nothing_changed(status));
                     uncertain |= !nothing_changed(status);
                     let asked = refusal.retry_after;
-                    let error = ClientError::Refused(Box::new(refusal));
+                    let error = self.refused(refusal);
                     if !repeatable {
                         return Err(error);
                     }
@@ -150,6 +150,18 @@ impl Transport {
                 return Err(failure);
             }
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// A refusal; one of the credential says which.
+    fn refused(&self, refusal: Refusal) -> ClientError {
+        if refusal.code != "UNAUTHORIZED" {
+            return ClientError::Refused(Box::new(refusal));
+        }
+        let url = self.url();
+        match &self.shared.key {
+            Some(key) => ClientError::WrongKey { url, key: key.hint() },
+            None => ClientError::NoKey { url },
         }
     }
 
@@ -206,7 +218,7 @@ impl Transport {
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect();
         let body = tokio::time::timeout(call.attempt_timeout, body).await;
         let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Err(ClientError::Refused(Box::new(Refusal::parse(status, retry_after, &body))))
+        Err(self.refused(Refusal::parse(status, retry_after, &body)))
     }
 
     /// An idle connection that still stands, or a new one.

@@ -107,7 +107,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "SECRET_KEY",
-        help: "signs tokens and encrypts stored secrets; at least 16 bytes; a comma list: the first is used, the others still verify and decrypt",
+        help: "signs tokens and encrypts stored secrets; needed with REDIS_URL where no ADMIN_KEY is set, the same on every replica; at least 16 bytes; a comma list: the first is used, the others still verify and decrypt",
         default: None,
         value: Value::Secret(|config, list| {
             let secrets = list.split(',').map(secret).collect::<Result<_, _>>();

@@ -137,6 +137,18 @@ pub struct TenantSettings {
     pub max_ttl_ms: Option<i64>,
 }
 
+impl TenantSettings {
+    /// The default and the longest time to live as they would be then, in milliseconds, where the default is longer: every reserve that
+    /// relies on it would be refused.
+    #[must_use]
+    pub fn default_beyond_max(&self, present: Option<&Tenant>) -> Option<(i64, i64)> {
+        let of_present = |ttl_ms: fn(&Tenant) -> Option<i64>| present.and_then(ttl_ms);
+        let default_ms = self.default_ttl_ms.or(of_present(|tenant| tenant.default_ttl_ms)).unwrap_or(0);
+        let max_ms = self.max_ttl_ms.or(of_present(|tenant| tenant.max_ttl_ms)).unwrap_or(0);
+        (max_ms > 0 && default_ms > max_ms).then_some((default_ms, max_ms))
+    }
+}
+
 /// An API key as it may be shown: never its text, never its hash.
 #[derive(Debug, Clone)]
 pub struct ApiKey {

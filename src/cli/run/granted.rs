@@ -67,7 +67,7 @@ pub(super) async fn acquire(
             return Err(Failure::new(Exit::Refused, held_by_the_same(&acquired, &requester)));
         }
         if !acquired.complete {
-            return Err(Failure::new(Exit::Refused, refusals(&acquired, policy.is_some())));
+            return Err(Failure::new(Exit::Refused, refusals(&acquired, args.wish.wait)));
         }
         let mut granted = HeldNames { sent: acquired.sent, ..held(&acquired.results) };
         if acquired.fresh {
@@ -156,7 +156,7 @@ impl HeldNames {
         self.release_items().into_iter().map(|held| RenewItem { held, ttl_seconds }).collect()
     }
 
-    /// What the command finds in its environment; of several names one line each, or one line where all are equal.
+    /// What the command finds in its environment; of several names or slots one line each, or one line where all are equal.
     pub(super) fn environment(&self) -> [(&'static str, Option<String>); 5] {
         let lines = |each: &dyn Fn(&ReserveResult) -> Option<String>| {
             let mut lines: Vec<_> = self.results.iter().map(each).collect();
@@ -169,7 +169,7 @@ impl HeldNames {
         };
         [
             ("HOLDFAST_RESOURCE", lines(&|result| Some(result.resource.clone()))),
-            ("HOLDFAST_SLOT", lines(&|result| result.slot().map(str::to_owned))),
+            ("HOLDFAST_SLOT", lines(&|result| Some(result.slots().join("\n")).filter(|slots| !slots.is_empty()))),
             ("HOLDFAST_FENCE", lines(&|result| result.fencing_token.map(|fence| fence.to_string()))),
             ("HOLDFAST_REQUESTER", lines(&|result| Some(result.requester.clone()))),
             ("HOLDFAST_EXPIRES_AT", lines(&|result| result.expires_at.map(iso))),

@@ -45,7 +45,8 @@ const KILL_MARGIN: Duration = Duration::from_millis(100);
 #[command(after_help = "\
 Waits until the names are free (--wait 0s: not at all), runs the command, and gives the names back at its end. The command finds
 HOLDFAST_RESOURCE, HOLDFAST_FENCE, HOLDFAST_REQUESTER, HOLDFAST_EXPIRES_AT and, of a pool, HOLDFAST_SLOT in its environment; of several
-names there is one line each. Where the reservation is lost, the command and all that it started get TERM, and KILL after --grace.
+names, and of several slots (--quantity), there is one line each. Where the reservation is lost, the command and all that it started get
+TERM, and KILL after --grace.
 
 Ends with the code of the command, 128 + N where signal N ended it; 79 where the reservation was lost, 75 where it was refused or waited for
 in vain, 69 where the service is not reached, 77 where the credential is refused, 64 for a wrong command line, 126 or 127 where the
@@ -55,6 +56,7 @@ Examples:
   holdfast run deploy -- ./deploy.sh
   holdfast run nightly-report --wait 0s -- ./report.sh
   holdfast run db --ttl 60s --wait 5m -- psql -f migrate.sql
+  holdfast run gpu --quantity 2 -- sh -c 'train --devices $HOLDFAST_SLOT'
   holdfast run gpu --note \"training run 7\" -- sh -c 'train --device \"${HOLDFAST_SLOT#gpu_}\"'")]
 pub struct RunArgs {
     #[command(flatten)]

@@ -21,6 +21,7 @@ fn item(resource: &str) -> ReserveItem {
         ttl_seconds: Some(30),
         resource_type: None,
         note: None,
+        quantity: None,
         wait: None,
     }
 }
@@ -163,6 +164,7 @@ async fn a_wait_in_vain_gives_its_ticket_up_when_its_owner_said() {
         let begun = BootInstant::now();
         let acquired = answered(run(&peer, mode, for_millis(500)).await.0);
         assert!(!acquired.complete, "with the refusal that it is now");
+        assert_eq!(acquired.wait_end, Some(WaitEnd::TimedOut));
         assert_eq!(acquired.results[0].status, Status::AlreadyHeld);
         // Held back for whole seconds, and given up after the half one that was asked for.
         assert_eq!(peer.lines()[1], format!("{held}?hold=1"));
@@ -170,6 +172,30 @@ async fn a_wait_in_vain_gives_its_ticket_up_when_its_owner_said() {
         let took = BootInstant::now().since(begun);
         assert!((500..5_000).contains(&took.as_millis()), "{took:?}");
     }
+}
+
+#[tokio::test]
+async fn a_wait_that_somebody_cancelled_differs_from_one_that_was_too_short() {
+    let shown = |status: &str| json!({"ticket": "t-1", "status": status, "transaction": null});
+    for (status, end) in [("CANCELLED", WaitEnd::Cancelled), ("TIMED_OUT", WaitEnd::TimedOut)] {
+        let peer = Peer::start(vec![
+            (RESERVE, 200, json!([result("WAITING")])),
+            (RESERVE, 200, json!([result("ALREADY_HELD")])),
+            (TICKET, 200, shown(status)),
+        ])
+        .await;
+        assert_eq!(answered(run(&peer, Mode::Each, for_seconds(60)).await.0).wait_end, Some(end));
+        let peer = Peer::start(vec![
+            (TRANSACT, 200, json!([transaction("WAITING", &[])])),
+            (TICKET, 200, shown(status)),
+            (TRANSACT, 200, json!([transaction("ROLLED_BACK", &[result("ALREADY_HELD")])])),
+        ])
+        .await;
+        let acquired = answered(run(&peer, Mode::Transaction("ALL_OR_NONE"), for_seconds(60)).await.0);
+        assert_eq!(acquired.wait_end, Some(end));
+    }
+    let peer = Peer::start(vec![(RESERVE, 200, json!([result("NOT_VALID")]))]).await;
+    assert_eq!(answered(run(&peer, Mode::Each, for_seconds(60)).await.0).wait_end, None, "nothing waited");
 }
 
 #[tokio::test]

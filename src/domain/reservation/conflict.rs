@@ -32,11 +32,13 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// A sentence: who holds `resource`, and what to do about it.
+    /// Why `resource` is not for `requester` to release or renew, and what to do about it.
     #[must_use]
-    pub fn explain(&self, resource: &str) -> String {
-        let (what, advice) = self.explain_as(&format!("\"{resource}\""));
-        format!("{what}; {advice}.")
+    pub fn explain_to(&self, requester: &str, resource: &str) -> String {
+        let (what, _) = self.explain_as(&format!("\"{resource}\""));
+        format!(
+            "{what}, not by \"{requester}\"; send the requester that reserved it. If that is you, your reservation has ended."
+        )
     }
 
     /// Who holds `what`, and what to do about it.
@@ -302,6 +304,15 @@ mod tests {
         );
         assert_eq!(Conflict::of_parts("neighbour", "x".into(), "w".into(), None), None);
     }
+
+    #[test]
+    fn who_does_not_hold_it_is_not_advised_to_wait() {
+        let holder = Holder { requester: "w1".into(), until_ms: None, note: Some("posters".into()) };
+        let expected = "\"x\" is held by \"w1\" (posters) without an end, not by \"w2\"; send the requester that reserved it. \
+                        If that is you, your reservation has ended.";
+        assert_eq!(holder.explain_to("w2", "x"), expected);
+    }
+
     #[test]
     fn what_was_in_the_way_is_looked_at_again() {
         let seen = |holder: Option<&str>| Checked {

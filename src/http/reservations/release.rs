@@ -59,7 +59,7 @@ impl UnreserveResult {
         let (explanation, released) = match outcome {
             ReleaseOutcome::Relinquished(released) => (status.name().into(), released),
             ReleaseOutcome::NotReserved => (status.name().into(), Vec::new()),
-            ReleaseOutcome::NotOwner(holder) => (holder.explain(&resource), Vec::new()),
+            ReleaseOutcome::NotOwner(holder) => (holder.explain_to(&requester, &resource), Vec::new()),
         };
         Self { resource, requester, status: Word(status), explanation, released }
     }
@@ -130,7 +130,7 @@ impl RenewResult {
         let status = outcome.status();
         let explanation = match &outcome {
             RenewOutcome::Renewed { .. } | RenewOutcome::NotReserved => status.name().into(),
-            RenewOutcome::NotOwner(holder) => holder.explain(&resource),
+            RenewOutcome::NotOwner(holder) => holder.explain_to(&requester, &resource),
         };
         let (expires_at, fencing_token, waiting) = match outcome {
             RenewOutcome::Renewed { fence, deadline_ms, waiting } => {

@@ -345,7 +345,9 @@ impl TransactionResult {
                 _ => None,
             }),
             Results::Unreserve(results) => results.iter().find_map(|(claim, outcome)| match outcome {
-                ItemOutcome::Decided(ReleaseOutcome::NotOwner(holder)) => Some(holder.explain(&claim.resource)),
+                ItemOutcome::Decided(ReleaseOutcome::NotOwner(holder)) => {
+                    Some(holder.explain_to(&claim.requester, &claim.resource))
+                }
                 _ => None,
             }),
         };

@@ -222,11 +222,8 @@ fn ttl_or_none(seconds: i64) -> Result<i64, String> {
     if seconds == 0 { Ok(0) } else { ttl_ms(seconds) }
 }
 
-/// A default that is longer than the longest time to live would refuse every reserve that relies on it.
 fn check_ttls(present: &access::Tenant, change: &TenantSettings) -> Result<(), ApiError> {
-    let default_ms = change.default_ttl_ms.or(present.default_ttl_ms).unwrap_or(0);
-    let max_ms = change.max_ttl_ms.or(present.max_ttl_ms).unwrap_or(0);
-    if max_ms > 0 && default_ms > max_ms {
+    if let Some((default_ms, max_ms)) = change.default_beyond_max(Some(present)) {
         let (default_s, max_s) = (default_ms / 1_000, max_ms / 1_000);
         return Err(match change.default_ttl_ms {
             Some(_) => {

@@ -109,8 +109,12 @@ impl ApiError {
     pub(in crate::http) fn validation(mut details: Vec<FieldError>) -> Self {
         details.truncate(MAX_FIELD_ERRORS);
         let message = match details.as_slice() {
-            [FieldError { path, message }] if path.is_empty() => format!("The request is not valid: {message}."),
-            [FieldError { path, message }] => format!("The request is not valid: {path} {message}."),
+            [FieldError { path, message }] => {
+                let subject = if path.is_empty() { String::new() } else { format!("{path} ") };
+                // Some end with a question: did you mean ...?
+                let stop = if message.ends_with('?') { "" } else { "." };
+                format!("The request is not valid: {subject}{message}{stop}")
+            }
             many if many.len() == MAX_FIELD_ERRORS => {
                 format!("The request is not valid: details names the first {MAX_FIELD_ERRORS} faults.")
             }

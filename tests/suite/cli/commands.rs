@@ -27,7 +27,10 @@ async fn what_is_reserved_is_renewed_checked_listed_and_released() {
     assert_eq!(renewed[0]["status"], "RENEWED");
     cli.run(&["release", "printer", "--as", "me", "--token", "wrong"]).fails(75, "INVALID_RELEASE_TOKEN");
     let wrong = cli.run(&["release", "printer", "--as", "other", "--token", token]);
-    assert_eq!(wrong.code, 75, "{wrong:?}");
+    assert!(
+        wrong.code == 75 && wrong.out.contains("held by \"me\"") && wrong.out.contains("not by \"other\""),
+        "{wrong:?}"
+    );
     let released = cli.json(&["release", "printer", "--as", "me", "--token", token]);
     assert_eq!(released[0]["status"], "RELINQUISHED");
     cli.run(&["release", "printer", "--as", "me", "--token", token]).succeeds();
@@ -70,6 +73,40 @@ async fn several_names_are_taken_as_the_option_says() {
     reserve(&["--first"]).succeeds();
     assert_eq!(cli.held(), ["a", "b"]);
     reserve(&["--all", "--first"]).fails(64, "cannot be used with");
+}
+
+#[tokio::test]
+async fn several_slots_of_a_pool_are_had_at_once() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let cli = Cli::new(&world.replicas[0], &tenant);
+    let pools = json!([{"name": "gpu", "capacity": 3}, {"name": "rig", "capacity": 2}]);
+    world.at(&tenant).post("/Resource/register", pools).await;
+    let ran = cli.run(&[
+        "run",
+        "gpu",
+        "--quantity",
+        "2",
+        "--",
+        "sh",
+        "-c",
+        "echo \"$HOLDFAST_RESOURCE: $HOLDFAST_SLOT\"; holdfast list",
+    ]);
+    assert_eq!((ran.code, ran.out.lines().take(2).collect::<Vec<_>>()), (0, vec!["gpu: gpu_0", "gpu_1"]), "{ran:?}");
+    assert_eq!(ran.out.lines().filter(|line| line.starts_with("gpu_")).count(), 3, "both are held: {ran:?}");
+    assert!(cli.held().is_empty(), "both are given back");
+    let ran = cli.run(&["run", "gpu", "rig", "--quantity", "2", "--", "printenv", "HOLDFAST_SLOT"]);
+    assert_eq!(ran.out, "gpu_0\ngpu_1\nrig_0\nrig_1\n", "{ran:?}");
+
+    let made = cli.run(&["reserve", "gpu", "--quantity", "3", "--as", "me", "--ttl", "5m"]);
+    assert!(made.out.starts_with("gpu_0, gpu_1, gpu_2: acquired, until "), "{made:?}");
+    cli.run(&["reserve", "rig", "--quantity", "3", "--as", "me", "--ttl", "5m"])
+        .fails(75, "fewer slots than the quantity");
+    cli.run(&["reserve", "rig", "--quantity", "0"]).fails(64, "--quantity");
+    // The pool is named once, and the way out is an option that there is.
+    let twice = cli.run(&["run", "rig", "rig", "--", "true"]);
+    twice.fails(64, "use quantity");
+    assert_eq!(twice.err.matches("use quantity").count(), 1, "{twice:?}");
 }
 
 #[tokio::test]
@@ -237,7 +274,9 @@ async fn who_waits_is_listed_counted_and_cancelled() {
 
     // Its owner learns that it was cancelled, and who has it.
     assert_eq!(cli.json(&["cancel", row["ticket"].as_str().unwrap()])["status"], "CANCELLED");
-    waiting.ended().fails(75, "somebody");
+    let ended = waiting.ended();
+    ended.fails(75, "the wait was cancelled");
+    ended.fails(75, "somebody");
     assert_eq!(cli.json(&["check", "x"])[0]["waiting"], 0);
     cli.run(&["cancel", "0f8fad5b-d9cb-469f-a165-70867728950e"]).fails(75, "NOT_FOUND");
 }

@@ -5,6 +5,7 @@ mod commands;
 mod exclusion;
 mod help;
 mod lost;
+mod messages;
 mod pipes;
 mod recipes;
 mod run;

@@ -87,7 +87,8 @@ async fn a_wait_in_vain_says_who_has_it() {
     let (cli, at) = (Cli::new(&world.replicas[0], &tenant), world.at(&tenant));
     at.acquire("somebody", "x", None).await;
     for names in [&["x"][..], &["x", "y"]] {
-        cli.run(&[&["run"], names, &["--wait", "1s", "--", "true"]].concat()).fails(75, "somebody");
+        let ran = cli.run(&[&["run"], names, &["--wait", "1s", "--", "true"]].concat());
+        ran.fails(75, "x: not free within 1s; held by \"somebody\"");
         assert_eq!(waiting_for(&at, "x").await, 0, "it stands in nobody's way");
     }
 }

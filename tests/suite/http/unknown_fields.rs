@@ -121,6 +121,8 @@ async fn an_unknown_field_is_refused_and_named_in_every_object_of_every_route() 
         (&detail["path"], &detail["message"]),
         (&json!("[0].ttl"), &json!("is no field here; did you mean ttlSeconds?"))
     );
+    let message = misspelt.body["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("did you mean ttlSeconds?"), "a question has no full stop: {message}");
     assert!(at.listed().await.is_empty());
     let pushed = at.post("/events", json!({"type": "a", "data": 1, "colour": "red"})).await;
     assert_eq!(pushed.status, 202, "{pushed:?}");

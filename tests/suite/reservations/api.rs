@@ -112,8 +112,19 @@ async fn only_the_holder_gives_back() {
 
     assert_eq!(other.statuses(), ["DOESNT_OWN_RESERVATION"], "the right token does not help another requester");
     assert_eq!(other.body[0]["released"], json!([]));
-    let sentence = other.body[0]["explanation"].as_str().unwrap();
-    assert!(sentence.contains("printer") && sentence.contains("w1"), "{sentence}");
+    let renewal =
+        json!([{"requester": "w2", "resource": "printer", "releaseToken": held["releaseToken"], "ttlSeconds": 60}]);
+    let renewal = at.post("/Reservation/renew", renewal).await;
+    assert_eq!(renewal.statuses(), ["DOESNT_OWN_RESERVATION"]);
+    let group = json!([{"method": "ALL_OR_NONE", "requestType": "UNRESERVE", "requests": [
+        {"requester": "w2", "resource": "printer", "releaseToken": held["releaseToken"]}]}]);
+    let group = at.post("/Reservation/transactions", group).await;
+    for answer in [&other, &renewal, &group] {
+        let sentence = answer.body[0]["explanation"].as_str().unwrap();
+        assert!(sentence.contains("\"printer\" is held by \"w1\""), "{sentence}");
+        assert!(sentence.contains("not by \"w2\"; send the requester that reserved it"), "{sentence}");
+        assert!(!sentence.to_lowercase().contains("wait"), "who gives back is not to wait for it: {sentence}");
+    }
     assert_eq!(at.listed().await, ["printer"]);
 }
 
