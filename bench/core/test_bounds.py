@@ -60,6 +60,15 @@ class Bounds(unittest.TestCase):
         self.assertEqual(self.tenant.register(deep).word, "TOO_MUCH_WORK")
         self.assertEqual(self.tenant.register(deep[:200]).word, "OK")
 
+    def test_slots_that_a_call_gives_back_from_the_last_to_the_first_are_all_taken_in_it(self) -> None:
+        self.tenant.must(self.tenant.register([Definition("gpu", 2)]))
+        slots = [Item.of("holder", "gpu_1"), Item.of("holder", "gpu_0")]
+        for slot in slots:
+            self.tenant.take(slot)
+        self.tenant.must(self.tenant.group("RESERVE", [Item.of("waiting", "gpu", 2)], wait_ms=60_000))
+        self.tenant.must(self.tenant.group("UNRESERVE", slots))
+        self.assertEqual(self.redis.call("HEXISTS", self.tenant.key("held"), "gpu\0waiting"), 1)
+
     def test_a_line_goes_on_where_no_more_may_be_held(self) -> None:
         # Given more held than may be held since, and somebody who waits.
         items = [Item.of("holder", name) for name in ("a", "b", "c")]

@@ -127,10 +127,10 @@ function pools.give(pool, number)
   counts.held = counts.held - 1
   if number <= counts.lowest then
     counts.lowest, counts.is_free = number, 1
-  else
-    counts.freed_count = counts.freed_count + 1
-    counts.freed[counts.freed_count] = number
   end
+  -- In any case: once a lower one is given back and taken, this is the lowest, and its bit is still set.
+  counts.freed_count = counts.freed_count + 1
+  counts.freed[counts.freed_count] = number
 end
 
 -- Stages what the call has changed of the counts.
