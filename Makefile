@@ -112,9 +112,8 @@ screenshots: need-test $(WEB) $(BROWSER_PACKAGES) ## take the pictures of the da
 
 # The same tests with outages of half a minute and many more random sequences.
 test-long: export HOLDFAST_LONG := 1
-test-long: test ## the same with longer outages and searches, attacks on an optimized binary, and fuzzing, which takes half an hour more
+test-long: test ## the same with longer outages and searches, and fuzzing, which takes a quarter of an hour more
 	PROPTEST_CASES=50000 cargo test --locked --lib
-	$(MAKE) neighbours
 	$(MAKE) fuzz
 
 # An unoptimized replica takes longer over the dearest calls than others may have to wait. One test at a time, since each measures times; the
