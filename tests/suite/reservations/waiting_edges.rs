@@ -167,6 +167,22 @@ async fn a_hand_over_that_is_too_large_is_no_error_and_ends_no_ticket() {
     }
 }
 
+#[tokio::test]
+async fn a_group_of_very_many_names_is_cancelled_and_leaves_nothing() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let at = world.at(&tenant);
+    let blockers = |n| (0..BLOCKERS).map(|blocker| format!("c{n} {blocker}")).collect::<Vec<_>>();
+    let definitions: Vec<_> = (0..RESOURCES).map(|n| json!({"name": format!("s{n}"), "blocks": blockers(n)})).collect();
+    assert_eq!(at.post("/Resource/register", json!(definitions)).await.status, 200);
+    at.acquire("w0", "a", None).await;
+    // Each step of the search cancels a group whose names have lines by the thousand.
+    let (_, waiting) = largest_group(&at, 's').await;
+    cancel(&at, &waiting).await;
+    until("nothing is left of the hand-over", || async { pending(&world, &tenant).is_none() }).await;
+    assert_eq!(at.get("/Reservation/waiting").await.body["waiting"], json!([]));
+}
+
 /// What an answer says was taken, as it is given back.
 fn claim_of(taken: &Value) -> Value {
     json!({"requester": taken["requester"], "resource": taken["resource"], "releaseToken": taken["releaseToken"]})
