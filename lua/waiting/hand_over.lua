@@ -276,23 +276,22 @@ local function is_full()
   return caller.held_limit > 0 and held_count >= caller.held_limit
 end
 
--- Looks at the ticket `best`, which comes first of all and stands in line `at`. Answers whether it has to wait for a call with more room;
--- `is_alone`: there will be none, for this one has done nothing else that the next will not have to do.
-local function look_after(best, at, is_alone)
+-- Looks at the ticket `best`, which comes first of all and stands in line `at`.
+local function look_after(best, at)
   local prefix = list[at]
   local t = tickets.read(lines.ticket(best))
   heads_of[prefix] = nil
   if not t or t.status ~= 'W' then
     call('ZREM', LINES, best)
-    return false
+    return
   elseif not tickets.is_alive(t) then
     tickets.finish(t, now_ms >= t.wait_ends_ms and 'T' or 'L', FALSE)
     heads_of = {}
-    return false
+    return
   elseif is_full() then
     limited[#limited + 1] = prefix
     remove_line(at)
-    return false
+    return
   end
   stand_anew(t)
   local is_served, why = serve(t, not from[prefix] and prefix)
@@ -304,8 +303,6 @@ local function look_after(best, at, is_alone)
   elseif why == 'NOT_VALID' then
     tickets.finish(t, 'C', FALSE, NEVER_SERVED)
     heads_of = {}
-  elseif why == 'TOO_MUCH_WORK' and not is_alone then
-    return true
   else
     if why == 'LIMIT' then
       limited[#limited + 1] = prefix
@@ -316,7 +313,6 @@ local function look_after(best, at, is_alone)
       from[prefix] = best
     end
   end
-  return false
 end
 
 -- Whether the call has made anybody servable. What an earlier one has left to do is not asked for here: it is due.
@@ -327,17 +323,15 @@ end
 -- Serves who can be served now, in order, as far as one call may go. Answers whether more is to be done.
 function hand_over()
   list, seen, from, is_whole, heads_of, limited = {}, {}, {}, {}, {}, {}
-  local was_there, is_alone = read_pending(), not tickets.has_freed()
+  local was_there = read_pending()
   add_noted(true)
   while list[1] and not is_piece_done() do
-    local lines_before = #list
     local best, at = first_of_all()
-    is_alone = is_alone and #list == lines_before
-    if not best or look_after(best, at, is_alone) then
+    if not best then
       break
     end
+    look_after(best, at)
     add_noted(false)
-    is_alone = false
   end
   return write_pending(was_there)
 end

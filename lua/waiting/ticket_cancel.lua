@@ -6,7 +6,7 @@
 -- args
 --   1 caller       see core/caller.lua
 --   2 call         packed: cost, floor, ticket
--- returns       OK, now_us, position, then as ticket_read | CLAIMED, now_us, position: it was granted and seen; its token gives it back
+-- returns       OK, now_us, position, then as ticket_read of one | CLAIMED, now_us, position: it was granted and seen; its token gives it back
 --               | NOT_FOUND, now_us, position | AGAIN, STALE, RATE, KEYS as reserve
 -- cost          O(items * log waiting)
 -- invariants    what it kept from others goes to the next

@@ -125,21 +125,29 @@ impl Conflict {
         })
     }
 
-    /// The same by now, as a look at the thing that is in the way shows it. Of a tree or a blocker that is free by now it stays as it was.
+    /// The same by now for `asker`, who wants so many slots where it is a pool, as a look at the thing that is in the way shows it. Of a tree or
+    /// a blocker that is free by now, or the asker's own, it stays as it was.
     #[must_use]
-    pub fn now(self, seen: Checked) -> Self {
+    pub fn now(self, seen: Checked, asker: &str, slots: i64) -> Self {
         let Checked { holder, deadline_ms, note, waiting, .. } = seen;
+        let kept_for = (waiting - 1).max(1);
+        let held_by = |requester| Holder { requester, until_ms: deadline_ms, note };
         match (self, holder) {
-            (Self::PoolFull { pool, ahead, .. }, _) => Self::PoolFull { pool, free_ms: deadline_ms, ahead },
-            (Self::Held { relation, resource, ahead, .. }, Some(requester)) => {
-                Self::Held { relation, resource, holder: Holder { requester, until_ms: deadline_ms, note }, ahead }
+            (Self::PoolFull { pool, ahead, .. }, _) if seen.available < slots => {
+                Self::PoolFull { pool, free_ms: deadline_ms, ahead }
             }
-            (Self::Kept { resource, .. }, Some(requester)) => {
-                let holder = Holder { requester, until_ms: deadline_ms, note };
-                Self::Held { relation: Relation::Itself, resource, holder, ahead: 0 }
+            (Self::Kept { resource, .. }, _) if seen.capacity > 1 && seen.available < slots => {
+                Self::PoolFull { pool: resource, free_ms: deadline_ms, ahead: 0 }
+            }
+            (Self::PoolFull { pool: resource, .. }, _) => Self::Kept { resource, ahead: kept_for },
+            (Self::Held { relation, resource, ahead, .. }, Some(requester)) if requester != asker => {
+                Self::Held { relation, resource, holder: held_by(requester), ahead }
+            }
+            (Self::Kept { resource, .. }, Some(requester)) if requester != asker => {
+                Self::Held { relation: Relation::Itself, resource, holder: held_by(requester), ahead: 0 }
             }
             (Self::Held { relation: Relation::Itself, resource, .. } | Self::Kept { resource, .. }, None) => {
-                Self::Kept { resource, ahead: (waiting - 1).max(1) }
+                Self::Kept { resource, ahead: kept_for }
             }
             (other, _) => other,
         }
@@ -313,24 +321,35 @@ mod tests {
         assert_eq!(holder.explain_to("w2", "x"), expected);
     }
 
+    /// What a look shows of a thing that 3 wait for.
+    fn seen(holder: Option<&str>, capacity: i64, available: i64) -> Checked {
+        let holder = holder.map(str::to_owned);
+        Checked { holder, deadline_ms: None, note: None, capacity, available, takeable: false, waiting: 3 }
+    }
+
     #[test]
     fn what_was_in_the_way_is_looked_at_again() {
-        let seen = |holder: Option<&str>| Checked {
-            holder: holder.map(str::to_owned),
-            deadline_ms: None,
-            note: None,
-            capacity: 1,
-            available: 0,
-            takeable: false,
-            waiting: 3,
-        };
+        let seen = |holder: Option<&str>| seen(holder, 1, 0);
         let held = |by: &str| Conflict::of_parts("resource", "x".into(), by.into(), None).unwrap();
-        assert_eq!(held("w").now(seen(Some("v"))), held("v"));
-        let kept = held("w").now(seen(None));
+        assert_eq!(held("w").now(seen(Some("v")), "me", 1), held("v"));
+        let kept = held("w").now(seen(None), "me", 1);
         assert_eq!(kept, Conflict::Kept { resource: "x".into(), ahead: 2 });
-        assert_eq!(kept.now(seen(Some("u"))), held("u"));
+        assert_eq!(kept.now(seen(Some("u")), "me", 1), held("u"));
         let ancestor = Conflict::of_parts("ancestor", "x".into(), "w".into(), None).unwrap();
-        assert_eq!(ancestor.clone().now(seen(None)), ancestor);
+        assert_eq!(ancestor.clone().now(seen(None), "me", 1), ancestor);
+        // What the asker holds by now is in nobody's way but others'.
+        assert_eq!(ancestor.clone().now(seen(Some("me")), "me", 1), ancestor);
+    }
+
+    #[test]
+    fn a_pool_is_full_or_kept_as_its_free_slots_say() {
+        let full = Conflict::of_parts("pool", "P".into(), String::new(), None).unwrap();
+        let kept = Conflict::Kept { resource: "P".into(), ahead: 2 };
+        for before in [&full, &kept] {
+            assert_eq!(before.clone().now(seen(None, 4, 0), "me", 1), full);
+            assert_eq!(before.clone().now(seen(None, 4, 1), "me", 2), full, "fewer are free than are wanted");
+            assert_eq!(before.clone().now(seen(None, 4, 2), "me", 2), kept);
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Tickets over HTTP, and calls whose answer is held back until they are served.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use poem_openapi::{
@@ -12,7 +15,7 @@ use serde::Serialize;
 use crate::{
     domain::{
         field_errors::FieldErrors,
-        reservation::{MAX_BATCH, ReserveOutcome, ReserveRequest},
+        reservation::{Checked, MAX_BATCH, ReserveOutcome, ReserveRequest},
         time::{instant, wire, wire_option},
         transaction::{
             ItemOutcome, Method, Results, Transaction, TransactionOutcome, TransactionStatus, TransactionType,
@@ -33,7 +36,7 @@ use crate::{
             word::Word,
         },
     },
-    store::{Caller, CancelOutcome, PageCursor, Stamped, Store, StoreError, WaitingTicket},
+    store::{Caller, CancelOutcome, Outcome, PageCursor, Stamped, Store, StoreError, WaitingTicket},
 };
 
 /// Calls of one connection that are held for as long as they ask. An HTTP/2 connection has 100 streams: the others stay for calls that free
@@ -189,19 +192,95 @@ async fn hold_for(app_state: &AppState, caller: &Caller, begun: BegunHold, ticke
     let _ = app.replica.drain.run_until_cancelled(held).await;
 }
 
-/// The place of a ticket by now, and what is in its way.
-async fn place_now(store: &Store, caller: &Caller, before: Place, ticket: &Ticket) -> Result<Place, StoreError> {
+/// The place of a ticket by now. `seen`: what a look at what was in its way shows; `None`: nobody could look.
+fn place_now(before: Place, ticket: &Ticket, seen: Option<&Checked>) -> Place {
     let place = ticket.place.unwrap_or(before.place);
-    let seen = store.check_again(caller, before.conflict.resource()).await?;
-    Ok(Place {
+    let requests = ticket.wish.requests();
+    let asked = requests.iter().find(|request| request.resource == before.conflict.resource());
+    let (requester, slots) = match (asked, requests.first()) {
+        (Some(asked), _) => (asked.requester.as_str(), asked.quantity),
+        (None, first) => (first.map_or("", |first| first.requester.as_str()), 1),
+    };
+    let conflict = match seen {
+        Some(seen) => before.conflict.now(seen.clone(), requester, slots),
+        None => before.conflict,
+    };
+    Place {
+        ticket: before.ticket,
         place,
         // Where the line has moved, the first of it is another one.
         next_requester: before.next_requester.filter(|_| place > 1 && place == before.place),
         ends_ms: ticket.ends_ms,
         expected_ms: ticket.expected_ms,
-        conflict: before.conflict.now(seen),
-        ..before
-    })
+        conflict,
+    }
+}
+
+/// What was found once a hold was over: first come tickets, then looks at what is in the way of those that wait on. A later question that fails
+/// takes nothing from what an earlier one has answered: that may be a grant, which only this answer shows.
+struct AfterHold<'a> {
+    store: &'a Store,
+    caller: &'a Caller,
+    now_us: i64,
+    position: i64,
+}
+
+impl AfterHold<'_> {
+    /// Reads tickets, as many as can be. The first piece is part of the call that was held, each further one is counted.
+    ///
+    /// # Errors
+    /// Where nothing is known of any, and nothing else `has_got` something.
+    async fn tickets(&mut self, ids: &[TicketId], has_got: bool) -> Result<Vec<Option<Ticket>>, StoreError> {
+        let mut tickets = Vec::with_capacity(ids.len());
+        while tickets.len() < ids.len() {
+            let cost = u32::from(!tickets.is_empty());
+            match self.store.first_tickets(self.caller, &ids[tickets.len()..], cost).await {
+                Ok(found) => {
+                    (self.now_us, self.position) = (found.now_us, found.position);
+                    tickets.extend(found.answer);
+                }
+                Err(error) if tickets.is_empty() && !has_got => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(tickets)
+    }
+
+    /// Carries a call out anew of what waited in vain. `None`: that failed, and there `has_got` something that is to be answered all the same.
+    ///
+    /// # Errors
+    /// Where there has not.
+    async fn again<T>(
+        &mut self,
+        call: impl Future<Output = Result<Stamped<Outcome<T>>, StoreError>>,
+        has_got: bool,
+    ) -> Result<Option<T>, ApiError> {
+        let caller = self.caller;
+        let answered = call.await.map_err(Into::into);
+        match answered.and_then(|stamped| with_tokens(stamped, caller, std::iter::empty())) {
+            Ok(stamped) => {
+                (self.now_us, self.position) = (stamped.now_us, stamped.position);
+                Ok(Some(stamped.answer))
+            }
+            Err(_) if has_got => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks at what is in the way, each thing once; at nothing where that fails.
+    async fn look_at<'p>(&self, places: impl Iterator<Item = &'p Place>) -> HashMap<String, Checked> {
+        let names: BTreeSet<_> = places.map(|place| place.conflict.resource().to_owned()).collect();
+        let names: Vec<_> = names.into_iter().collect();
+        if names.is_empty() {
+            return HashMap::new();
+        }
+        let checked = self.store.check_again(self.caller, &names).await.unwrap_or_default();
+        names.into_iter().zip(checked).collect()
+    }
+
+    fn answer<T>(self, answer: T) -> Stamped<T> {
+        Stamped { now_us: self.now_us, position: self.position, answer }
+    }
 }
 
 /// Holds a reserve back: of each item that waits, the outcome that comes of it within the time.
@@ -228,26 +307,37 @@ async fn items_now(
     requests: Vec<ReserveRequest>,
     stamped: Stamped<Vec<ReserveOutcome>>,
 ) -> Result<Answer<Vec<ReserveResult>>, ApiError> {
-    let Stamped { mut now_us, mut position, answer: mut outcomes } = stamped;
-    for (request, outcome) in requests.iter().zip(&mut outcomes) {
-        let ReserveOutcome::Waiting(place) = outcome else { continue };
-        let found = store.ticket(caller, place.ticket, 0).await?;
-        (now_us, position) = (found.now_us, found.position);
-        *outcome = match found.answer {
-            Some(ticket) if ticket.status == TicketStatus::Waiting => {
-                ReserveOutcome::Waiting(place_now(store, caller, place.clone(), &ticket).await?)
-            }
-            Some(Ticket { wish: Wish::Item { outcome: Some(outcome), .. }, .. }) => outcome,
-            // In vain: the refusal that it is now.
-            _ => {
-                let again = [ReserveRequest { wait: None, ..request.clone() }];
-                let refused = with_tokens(store.reserve(caller, &again).await?, caller, std::iter::empty())?;
-                (now_us, position) = (refused.now_us, refused.position);
-                refused.answer.into_iter().next().unwrap_or_else(|| outcome.clone())
-            }
-        };
+    let Stamped { now_us, position, answer: mut outcomes } = stamped;
+    let mut after = AfterHold { store, caller, now_us, position };
+    let has_got = |outcomes: &[ReserveOutcome]| {
+        outcomes.iter().any(|outcome| matches!(outcome, ReserveOutcome::Acquired(_) | ReserveOutcome::AlreadyHad(_)))
+    };
+    let places = outcomes.iter().enumerate().filter_map(|(at, outcome)| match outcome {
+        ReserveOutcome::Waiting(place) => Some((at, place.clone())),
+        _ => None,
+    });
+    let places: Vec<_> = places.collect();
+    let ids: Vec<_> = places.iter().map(|(_, place)| place.ticket).collect();
+    let (mut waiting, mut in_vain) = (Vec::new(), Vec::new());
+    for ((at, place), found) in places.into_iter().zip(after.tickets(&ids, has_got(&outcomes)).await?) {
+        match found {
+            Some(ticket) if ticket.status == TicketStatus::Waiting => waiting.push((at, place, ticket)),
+            Some(Ticket { wish: Wish::Item { outcome: Some(outcome), .. }, .. }) => outcomes[at] = outcome,
+            _ => in_vain.push(at),
+        }
     }
-    Ok(results(requests, Stamped { now_us, position, answer: outcomes }))
+    if !in_vain.is_empty() {
+        // The refusal that it would be now.
+        let again: Vec<_> = in_vain.iter().map(|at| ReserveRequest { wait: None, ..requests[*at].clone() }).collect();
+        let refused = after.again(store.reserve(caller, &again), has_got(&outcomes)).await?;
+        in_vain.into_iter().zip(refused.into_iter().flatten()).for_each(|(at, outcome)| outcomes[at] = outcome);
+    }
+    let seen = after.look_at(waiting.iter().map(|(_, place, _)| place)).await;
+    for (at, place, ticket) in waiting {
+        let seen = seen.get(place.conflict.resource());
+        outcomes[at] = ReserveOutcome::Waiting(place_now(place, &ticket, seen));
+    }
+    Ok(results(requests, after.answer(outcomes)))
 }
 
 /// Holds transactions back, likewise.
@@ -271,32 +361,34 @@ async fn transactions_now(
     stamped: Stamped<Vec<TransactionResult>>,
     places: Vec<Option<Place>>,
 ) -> Result<Answer<Vec<TransactionResult>>, ApiError> {
-    let Stamped { mut now_us, mut position, answer: mut results } = stamped;
-    for ((transaction, result), place) in transactions.iter().zip(&mut results).zip(places) {
-        let Some(place) = place else { continue };
-        let found = store.ticket(caller, place.ticket, 0).await?;
-        (now_us, position) = (found.now_us, found.position);
-        *result = match found.answer {
-            Some(ticket) if ticket.status == TicketStatus::Waiting => {
-                result.move_to(&place_now(store, caller, place, &ticket).await?);
-                continue;
-            }
+    let Stamped { now_us, position, answer: mut results } = stamped;
+    let mut after = AfterHold { store, caller, now_us, position };
+    let has_got = |results: &[TransactionResult]| results.iter().any(TransactionResult::is_applied);
+    let places: Vec<_> = places.into_iter().enumerate().filter_map(|(at, place)| Some((at, place?))).collect();
+    let ids: Vec<_> = places.iter().map(|(_, place)| place.ticket).collect();
+    let (mut waiting, mut in_vain) = (Vec::new(), Vec::new());
+    for ((at, place), found) in places.into_iter().zip(after.tickets(&ids, has_got(&results)).await?) {
+        match found {
+            Some(ticket) if ticket.status == TicketStatus::Waiting => waiting.push((at, place, ticket)),
             Some(Ticket { wish: Wish::Transaction { method, requests, outcomes: Some(got) }, .. }) => {
-                granted(method, requests, got)
+                results[at] = granted(method, requests, got);
             }
-            _ => {
-                let again = [Transaction { wait: None, ..transaction.clone() }];
-                let refused = store.transactions(caller, &again).await?;
-                let refused = with_tokens(refused, caller, std::iter::empty())?;
-                (now_us, position) = (refused.now_us, refused.position);
-                match refused.answer.into_iter().next() {
-                    Some(outcome) => TransactionResult::of(&again[0], outcome),
-                    None => continue,
-                }
-            }
-        };
+            _ => in_vain.push(at),
+        }
     }
-    Ok(Answer(Stamped { now_us, position, answer: results }))
+    if !in_vain.is_empty() {
+        let again: Vec<_> = in_vain.iter().map(|at| Transaction { wait: None, ..transactions[*at].clone() }).collect();
+        let refused = after.again(store.transactions(caller, &again), has_got(&results)).await?;
+        for ((at, transaction), outcome) in in_vain.into_iter().zip(&again).zip(refused.into_iter().flatten()) {
+            results[at] = TransactionResult::of(transaction, outcome);
+        }
+    }
+    let seen = after.look_at(waiting.iter().map(|(_, place, _)| place)).await;
+    for (at, place, ticket) in waiting {
+        let seen = seen.get(place.conflict.resource());
+        results[at].move_to(&place_now(place, &ticket, seen));
+    }
+    Ok(Answer(after.answer(results)))
 }
 
 /// What a transaction's ticket got.

@@ -374,6 +374,11 @@ impl TransactionResult {
         result
     }
 
+    /// Whether it was carried out.
+    pub(super) fn is_applied(&self) -> bool {
+        self.status.0 == TransactionStatus::Applied
+    }
+
     /// It waits at this place.
     pub(super) fn move_to(&mut self, place: &Place) {
         self.explanation = explain_place(place);

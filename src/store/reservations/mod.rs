@@ -223,7 +223,24 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn check(&self, caller: &Caller, resources: &[String]) -> Result<Stamped<Vec<Checked>>, StoreError> {
-        let (mut checked, mut cost) = (Vec::with_capacity(resources.len()), cost(resources.len()));
+        self.check_at_cost(caller, resources, cost(resources.len())).await
+    }
+
+    /// Looks at resources as part of a call that was paid for; only what is more than one call may look at is counted.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a look changes nothing.
+    pub async fn check_again(&self, caller: &Caller, resources: &[String]) -> Result<Vec<Checked>, StoreError> {
+        Ok(self.check_at_cost(caller, resources, 0).await?.answer)
+    }
+
+    async fn check_at_cost(
+        &self,
+        caller: &Caller,
+        resources: &[String],
+        mut cost: u32,
+    ) -> Result<Stamped<Vec<Checked>>, StoreError> {
+        let mut checked = Vec::with_capacity(resources.len());
         // A reply that has become long ends early: the others are asked for by another call.
         for _ in 0..=resources.len() {
             let names = &resources[checked.len()..];
@@ -236,16 +253,6 @@ impl Store {
             cost = 1;
         }
         Err(StoreError::UnexpectedReply { function: functions::CHECK.name, got: "more pieces than names".into() })
-    }
-
-    /// Looks at one resource as part of a call that was paid for.
-    ///
-    /// # Errors
-    /// As [`StoreError`] says; a look changes nothing.
-    pub async fn check_again(&self, caller: &Caller, resource: &str) -> Result<Checked, StoreError> {
-        let packed = Writer::default().array(1).text(resource).done();
-        let reply = self.call(caller, Call::packed(&functions::CHECK, packed).at_cost(0)).await?;
-        reply.each(read_checked)?.pop().ok_or_else(|| reply.unexpected())
     }
 
     /// The fencing token of the resource's present holder; `None` when it is free. Of a pool it is `fence` where that is one of its

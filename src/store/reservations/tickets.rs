@@ -60,13 +60,30 @@ impl Store {
         id: TicketId,
         cost: u32,
     ) -> Result<Stamped<Option<Ticket>>, StoreError> {
-        let packed = Writer::default().text(&id.digits()).done();
+        Ok(self.first_tickets(caller, &[id], cost).await?.map(|tickets| tickets.into_iter().next().flatten()))
+    }
+
+    /// The same of the first ones of many tickets, in their order: as many as one call may read, at least one.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; asking again is safe.
+    pub async fn first_tickets(
+        &self,
+        caller: &Caller,
+        ids: &[TicketId],
+        cost: u32,
+    ) -> Result<Stamped<Vec<Option<Ticket>>>, StoreError> {
+        let packed = ids.iter().fold(Writer::default().array(ids.len()), |to, id| to.text(&id.digits())).done();
         let reply = self.call(caller, Call::packed(&functions::TICKET_READ, packed).at_cost(cost)).await?;
-        if reply.status() == "NOT_FOUND" {
-            return Ok(reply.stamped(None));
+        let mut of = ids.iter();
+        let tickets = reply.each(|reader| {
+            let id = *of.next()?;
+            if reader.absent() { Some(None) } else { read_ticket(reader, id).map(Some) }
+        })?;
+        if tickets.is_empty() && !ids.is_empty() {
+            return Err(reply.unexpected());
         }
-        let ticket = read(&reply, id)?;
-        Ok(reply.stamped(Some(ticket)))
+        Ok(reply.stamped(tickets))
     }
 
     /// Cancels a ticket.

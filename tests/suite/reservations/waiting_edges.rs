@@ -7,7 +7,7 @@ use holdfast::{
 };
 use serde_json::{Value, json};
 
-use crate::support::world::{Client, Tenant, World, until};
+use crate::support::world::{Answer, Client, Tenant, World, until};
 
 /// Blockers of one resource: so few are taken without a look at the budget in between.
 const BLOCKERS: usize = 15;
@@ -167,6 +167,22 @@ async fn a_hand_over_that_is_too_large_is_no_error_and_ends_no_ticket() {
     }
 }
 
+#[tokio::test]
+async fn a_group_of_very_many_names_is_cancelled_and_leaves_nothing() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let at = world.at(&tenant);
+    let blockers = |n| (0..BLOCKERS).map(|blocker| format!("c{n} {blocker}")).collect::<Vec<_>>();
+    let definitions: Vec<_> = (0..RESOURCES).map(|n| json!({"name": format!("s{n}"), "blocks": blockers(n)})).collect();
+    assert_eq!(at.post("/Resource/register", json!(definitions)).await.status, 200);
+    at.acquire("w0", "a", None).await;
+    // Each step of the search cancels a group whose names have lines by the thousand.
+    let (_, waiting) = largest_group(&at, 's').await;
+    cancel(&at, &waiting).await;
+    until("nothing is left of the hand-over", || async { pending(&world, &tenant).is_none() }).await;
+    assert_eq!(at.get("/Reservation/waiting").await.body["waiting"], json!([]));
+}
+
 /// What an answer says was taken, as it is given back.
 fn claim_of(taken: &Value) -> Value {
     json!({"requester": taken["requester"], "resource": taken["resource"], "releaseToken": taken["releaseToken"]})
@@ -240,4 +256,70 @@ async fn a_batch_is_not_searched_for_tickets_item_by_item_where_its_requester_ha
     let stats = world.redis.info("commandstats", "cmdstat_hget").unwrap();
     let looks: usize = stats.strip_prefix("calls=").unwrap().split(',').next().unwrap().parse().unwrap();
     assert!(looks < 20, "{stats}");
+}
+
+/// A held call for `a`, which is handed over, and for both slots of a pool that is full, of which nothing can be looked up meanwhile.
+async fn held_while_the_index_fails(wait_s: i64) -> Answer {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    at.post("/Resource/register", json!([{"name": "P", "capacity": 2}])).await;
+    let full = json!([{"requester": "w9", "resource": "P", "quantity": 2, "ttlSeconds": 600}]);
+    assert_eq!(at.post("/Reservation/reserve", full).await.statuses(), ["ACQUIRED"]);
+    let held = at.acquire("w0", "a", None).await;
+    let both = wait_item("w2", "P", json!({"quantity": 2, "waitSeconds": wait_s}));
+    let call = async { at.post("/Reservation/reserve?hold=3", json!([wait_item("w1", "a", json!({})), both])).await };
+    let give = async {
+        until_waiting(&at, "a", 1).await;
+        let mend = spoil_index(&world, &tenant);
+        assert_eq!(at.unreserve("w0", "a", &held["releaseToken"]).await.statuses(), ["RELINQUISHED"]);
+        mend
+    };
+    let (answer, mend) = tokio::join!(call, give);
+    mend();
+    let token = &answer.body[0]["releaseToken"];
+    assert_eq!(at.unreserve("w1", "a", token).await.statuses(), ["RELINQUISHED"], "{answer:?}");
+    answer
+}
+
+#[tokio::test]
+async fn what_a_hold_got_is_answered_though_nobody_can_say_what_is_in_the_way_of_the_rest() {
+    let answer = held_while_the_index_fails(60).await;
+    assert_eq!(answer.statuses(), ["ACQUIRED", "WAITING"]);
+    let explanation = answer.body[1]["explanation"].as_str().unwrap();
+    assert!(explanation.starts_with("No slot of \"P\" is free"), "{explanation}");
+}
+
+#[tokio::test]
+async fn what_a_hold_got_is_answered_though_a_wait_ended_in_vain_and_nobody_can_say_why() {
+    let answer = held_while_the_index_fails(1).await;
+    // As it was before: who asks again is told more.
+    assert_eq!(answer.statuses(), ["ACQUIRED", "WAITING"]);
+}
+
+/// Items of one call that all wait.
+const WAITING: usize = 120;
+
+#[tokio::test]
+async fn what_comes_after_a_hold_of_many_asks_redis_a_few_times() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let at = world.at(&tenant);
+    let items = |requester| (0..WAITING).map(move |n| wanted(requester, &format!("r{n}"))).collect::<Vec<_>>();
+    assert_eq!(at.post("/Reservation/reserve", json!(items("w0"))).await.statuses(), ["ACQUIRED"; WAITING]);
+    let waits: Vec<_> = (0..WAITING).map(|n| wait_item("w1", &format!("r{n}"), json!({}))).collect();
+    world.redis.ask::<()>("CONFIG RESETSTAT");
+    let answer = at.post("/Reservation/reserve?hold=1", json!(waits)).await;
+    assert_eq!(answer.statuses(), ["WAITING"; WAITING]);
+    let calls = world.redis.function_calls();
+    assert!(calls < 30, "{calls} calls for {WAITING} items");
+    assert_eq!((&answer.body[119]["holder"], &answer.body[119]["place"]), (&json!("w0"), &json!(1)));
+
+    // Their waits end in vain at once: one call says why.
+    let waits: Vec<_> = (0..WAITING).map(|n| wait_item("w2", &format!("r{n}"), json!({"waitSeconds": 1}))).collect();
+    world.redis.ask::<()>("CONFIG RESETSTAT");
+    let answer = at.post("/Reservation/reserve?hold=5", json!(waits)).await;
+    assert_eq!(answer.statuses(), ["ALREADY_HELD"; WAITING]);
+    let calls = world.redis.function_calls();
+    assert!(calls < 30, "{calls} calls for {WAITING} items");
 }

@@ -109,7 +109,7 @@ fn small_packed_arguments() -> Vec<(&'static str, Packed)> {
         ("resource_list", call().text("0").text("").int(10)),
         ("resource_read", call().text("a")),
         ("ticket_cancel", call().text("0123456789abcdef0123456789abcdef")),
-        ("ticket_read", call().text("0123456789abcdef0123456789abcdef")),
+        ("ticket_read", call().array(1).text("0123456789abcdef0123456789abcdef")),
         ("ticket_touch", call().array(1).text("0123456789abcdef0123456789abcdef")),
         ("waiting_list", call().text("0").text("").int(10)),
         (
