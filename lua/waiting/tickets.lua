@@ -69,9 +69,9 @@ function tickets.undo(to_deferred, to_settled)
   deferred_count, settled_count = to_deferred, to_settled
 end
 
--- What is wished, by which the same wish is the same ticket: how, by whom, what.
+-- What is wished, by which the same wish is the same ticket: how, by whom, what. An end user's is nobody else's: a ticket shows the token of what it got.
 function tickets.wish(method, items)
-  local parts = { pack(method) }
+  local parts = { caller.end_user and pack(method, caller.end_user) or pack(method) }
   for n = 1, #items do
     parts[n + 1] = pack(reservation.requester(items[n][3]), items[n][1])
   end

@@ -502,3 +502,39 @@ async fn a_release_token_stays_with_its_end_user() {
     assert_eq!(reserve(south, &again, "a").await.body[0]["releaseToken"], release);
     assert_eq!(world.at(&tenant).reserve("w", "a", None).await["releaseToken"], release);
 }
+
+#[tokio::test]
+async fn a_ticket_stays_with_its_end_user() {
+    let world = World::<2>::start().await;
+    let [north, south] = &world.replicas;
+    let tenant = world.tenant().await;
+    let secret = Signer::Secret(SECRET.into());
+    trust(north, &tenant, json!({"hs256Secret": SECRET})).await;
+    let (ada, bob) =
+        (token(north, &secret.jwt(None, &claims("ada"))).await, token(north, &secret.jwt(None, &claims("bob"))).await);
+    let holder = world.at(&tenant).reserve("h", "a", None).await;
+    let wait = async |replica: &Replica, token: &str| {
+        let url = format!("{}/api/v1/Reservation/reserve", replica.url);
+        let item = json!([{"requester": "w", "resource": "a", "ttlSeconds": 60, "waitSeconds": 60}]);
+        let request = reqwest::Client::new().post(url).bearer_auth(token).json(&item);
+        let said = answer(request.send().await.unwrap()).await;
+        assert_eq!(said.body[0]["status"], "WAITING", "{}", said.body);
+        said.body[0]["ticket"].as_str().unwrap().to_owned()
+    };
+    let hers = wait(north, &ada).await;
+    let his = wait(south, &bob).await;
+    assert_ne!(hers, his);
+    assert_eq!(wait(south, &ada).await, hers, "she has one, at whichever replica");
+
+    let claim = json!([{"requester": "h", "resource": "a", "releaseToken": holder["releaseToken"]}]);
+    let url = format!("{}/api/v1/Reservation/unreserve", north.url);
+    assert_eq!(call(Method::POST, &url, Some(&tenant.key), Some(claim)).await.status, 200);
+    let state = async |ticket: &str, token: &str| {
+        let url = format!("{}/api/v1/Reservation/tickets/{ticket}", south.url);
+        answer(reqwest::Client::new().get(url).bearer_auth(token).send().await.unwrap()).await.body
+    };
+    let served = state(&hers, &ada).await;
+    assert_eq!((&served["status"], served["reservation"]["releaseToken"].is_string()), (&json!("ACQUIRED"), true));
+    let waits = state(&his, &bob).await;
+    assert_eq!((&waits["status"], &waits["reservation"]), (&json!("WAITING"), &Value::Null), "{waits}");
+}
