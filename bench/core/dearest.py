@@ -68,7 +68,10 @@ def pages(tenant: Tenant, function: str, *arguments: object) -> None:
     """Every page of a list."""
     cursor, after = "0", ""
     while True:
-        answer = tenant.must(tenant.call(function, pack(cursor, after, MOST_ITEMS)))
+        answer = tenant.call(function, pack(cursor, after, MOST_ITEMS))
+        if answer.word == "AGAIN":  # a piece of what was due before
+            continue
+        tenant.must(answer)
         cursor, after = answer.rest[0], answer.rest[1]
         if cursor == b"0" and after == b"":
             return

@@ -259,7 +259,7 @@ def _(tenant: Tenant) -> None:
     tickets = [ticket.decode() for ticket in tickets if len(ticket) == 32]
     tenant.call("ticket_touch", pack(tickets[:MOST_TOUCHED]), keys=WAITING)
     for ticket in (*tickets[:20], *tickets[-20:]):
-        tenant.call("ticket_read", pack(ticket), keys=WAITING)
+        tenant.call("ticket_read", pack([ticket]), keys=WAITING)
     for ticket in (*tickets[:20], *tickets[-20:]):
         tenant.call("ticket_cancel", pack(ticket), keys=WAITING)
     pages(tenant, "waiting_list")
