@@ -116,12 +116,11 @@ test-long: test ## the same with longer outages and searches, and fuzzing, which
 	PROPTEST_CASES=50000 cargo test --locked --lib
 	$(MAKE) fuzz
 
-# An unoptimized replica takes longer over the dearest calls than others may have to wait. One test at a time, since each measures times; the
-# machine should do nothing else.
-neighbours: export HOLDFAST_BINARY := $(abspath $(TARGET)/fast/holdfast)
-neighbours: $(WEB) ## attack an optimized binary as one tenant, and hold what another one notices
-	scripts/need cargo cc redis-server setpriv nginx
-	cargo build --profile fast --locked
+# What is promised is promised of the production binary: another one takes longer over the dearest calls than others may have to wait. One test at
+# a time, since each measures times; the machine should do nothing else.
+neighbours: export HOLDFAST_BINARY := $(abspath $(BINARY))
+neighbours: build ## attack the release binary as one tenant, and hold what another one notices
+	scripts/need redis-server setpriv nginx
 	cargo test --locked --test suite -- --test-threads 1 neighbours::
 
 FUZZ_TARGETS := body cursor filter celery bullmq resp
