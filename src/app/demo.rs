@@ -32,14 +32,14 @@ pub(super) async fn demo_key(store: &Store, dir: &Path) -> Result<String, StoreE
 
 /// Prints where to look, signed in, and lines to paste. What stands behind `#` no server and no log sees.
 pub(super) fn print_demo(url: &str, key: &str) {
-    let directory = std::env::current_exe().ok().and_then(|file| file.parent().map(|dir| dir.display().to_string()));
-    let directory = directory.unwrap_or_default();
+    let directory = std::env::current_exe().ok().and_then(|file| file.parent().map(Path::to_owned));
+    let path = directory.map(|directory| format!(" PATH='{}':$PATH", directory.display())).unwrap_or_default();
     // Where nobody reads it the service goes on.
     let _ = writeln!(
         std::io::stdout(),
         "\nHoldfast is serving.\n\n  dashboard  {url}/#/sign-in?key={key}\n  guide      {url}/guide/\n  API        {url}/docs\n  \
          demo key   {key}\n\nThe command line, in another terminal:\n\n  \
-         export HOLDFAST_URL={url} HOLDFAST_KEY={key} PATH={directory}:$PATH\n\nReserve something:\n\n  \
+         export HOLDFAST_URL={url} HOLDFAST_KEY={key}{path}\n\nReserve something:\n\n  \
          curl -s {url}/api/v1/Reservation/reserve -H 'X-Api-Key: {key}' -H 'Content-Type: application/json' \
          -d '[{{\"requester\":\"me\",\"resource\":\"printer\",\"ttlSeconds\":60}}]'\n\nWatch it happen:\n\n  \
          curl -sN {url}/api/v1/events -H 'X-Api-Key: {key}'\n"

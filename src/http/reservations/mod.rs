@@ -1,6 +1,7 @@
 //! The reservation routes.
 
 mod check;
+mod held_answers;
 pub(super) mod list;
 mod release;
 mod reserve;
@@ -25,13 +26,13 @@ use crate::{
         auth::{Admin, Authorized, Read, Write},
         reservations::{
             check::{CheckRequest, CheckResult, FenceRequest, FenceResult},
+            held_answers::{begin_hold, held_items, hold_time},
             list::{ListFilter, Listing, list},
             release::{
                 ForceReleaseRequest, ForceReleaseResult, RenewItem, RenewResult, ResetResult, UnreserveItem,
                 UnreserveResult,
             },
             reserve::{ReserveItem, ReserveResult},
-            tickets::{begin_hold, held_items, hold_time},
         },
         wire::{
             error::{ApiError, Code},

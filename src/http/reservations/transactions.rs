@@ -29,10 +29,10 @@ use crate::{
         app_state::{AppState, Tag},
         auth::{Authorized, Write},
         reservations::{
+            held_answers::{begin_hold, held_transactions, hold_time},
             refused_ttl,
             release::{UnreserveItem, UnreserveResult},
             reserve::{ReserveItem, ReserveResult, WaitFields, explain_circle, explain_place},
-            tickets::{begin_hold, held_transactions, hold_time},
         },
         wire::{
             error::ApiError,

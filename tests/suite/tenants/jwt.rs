@@ -479,15 +479,23 @@ async fn the_free_tier_cannot_exchange_and_names_the_upgrade() {
     assert_eq!(call(Method::POST, &url, None, None).await.status, 401);
 }
 
+/// A token of each of these end users of a tenant, which trusts a shared secret from here on.
+async fn tokens_of<const N: usize>(replica: &Replica, tenant: &Tenant, users: [&str; N]) -> [String; N] {
+    trust(replica, tenant, json!({"hs256Secret": SECRET})).await;
+    let secret = Signer::Secret(SECRET.into());
+    let mut tokens = users.map(str::to_owned);
+    for user in &mut tokens {
+        *user = token(replica, &secret.jwt(None, &claims(user))).await;
+    }
+    tokens
+}
+
 #[tokio::test]
 async fn a_release_token_stays_with_its_end_user() {
     let world = World::<2>::start().await;
     let [north, south] = &world.replicas;
     let tenant = world.tenant().await;
-    let secret = Signer::Secret(SECRET.into());
-    trust(north, &tenant, json!({"hs256Secret": SECRET})).await;
-    let (ada, bob) =
-        (token(north, &secret.jwt(None, &claims("ada"))).await, token(north, &secret.jwt(None, &claims("bob"))).await);
+    let [ada, bob] = tokens_of(north, &tenant, ["ada", "bob"]).await;
     let first = reserve(north, &ada, "a").await;
     let release = first.body[0]["releaseToken"].clone();
     assert!(release.is_string());
@@ -498,7 +506,7 @@ async fn a_release_token_stays_with_its_end_user() {
         (&json!("ALREADY_HELD"), &Value::Null)
     );
     // A new token of the same user, and the tenant's own key, get it.
-    let again = token(south, &secret.jwt(None, &claims("ada"))).await;
+    let again = token(south, &Signer::Secret(SECRET.into()).jwt(None, &claims("ada"))).await;
     assert_eq!(reserve(south, &again, "a").await.body[0]["releaseToken"], release);
     assert_eq!(world.at(&tenant).reserve("w", "a", None).await["releaseToken"], release);
 }
@@ -508,10 +516,7 @@ async fn a_ticket_stays_with_its_end_user() {
     let world = World::<2>::start().await;
     let [north, south] = &world.replicas;
     let tenant = world.tenant().await;
-    let secret = Signer::Secret(SECRET.into());
-    trust(north, &tenant, json!({"hs256Secret": SECRET})).await;
-    let (ada, bob) =
-        (token(north, &secret.jwt(None, &claims("ada"))).await, token(north, &secret.jwt(None, &claims("bob"))).await);
+    let [ada, bob] = tokens_of(north, &tenant, ["ada", "bob"]).await;
     let holder = world.at(&tenant).reserve("h", "a", None).await;
     let wait = async |replica: &Replica, token: &str| {
         let url = format!("{}/api/v1/Reservation/reserve", replica.url);
