@@ -41,6 +41,7 @@ async function readsAll(browser, count) {
   await holdUpTo(count);
   const context = await openWindow(browser);
   const page = await openTab(context, `${REPLICAS[0]}/#/reservations?sort=resource`);
+  await page.locator('#key').waitFor();
   await page.evaluate(() => {
     const find = () => {
       if (document.querySelector('main [role="grid"] .body [role="row"]')) window.firstRowAt = performance.now();

@@ -25,7 +25,7 @@ export default function Reservations(): JSX.Element {
   const openName = openRow.value;
   return (
     <>
-      <Toolbar />
+      <Toolbar listed={shown.rows.length} held={board.size} />
       <div class="split">
         <div class="pane">
           {shown.rows.length > 0 || !hasList.value
@@ -45,14 +45,14 @@ export default function Reservations(): JSX.Element {
 const nameOf = (row: Row): string => row.resource;
 const freshness = (row: Row): string => (serverNowMs() - Date.parse(row.reservedAt) < FRESH_MS ? 'fresh' : '');
 
-function Toolbar(): JSX.Element {
-  shownVersion.value;
+/** Counts come from the view, which draws the rows: the bar is drawn for more reasons than they are, and would be ahead of them. */
+function Toolbar({ listed, held }: { listed: number; held: number }): JSX.Element {
   const { search, requester, type, end } = filter.value;
   return (
     <div class="toolbar">
       <h1>Reservations</h1>
       <p class="tally" id="tally">
-        {isFiltered.value ? <><strong>{count(shown.rows.length)}</strong> of {count(board.size)} held</> : <><strong>{count(board.size)}</strong> held</>}
+        {isFiltered.value ? <><strong>{count(listed)}</strong> of {count(held)} held</> : <><strong>{count(held)}</strong> held</>}
       </p>
       <input class="search" type="search" aria-label="Search reservations" placeholder="Search names, holders, notes…" value={search}
         onInput={(input) => setParameters({ q: input.currentTarget.value })} />
@@ -64,7 +64,7 @@ function Toolbar(): JSX.Element {
       {requester !== '' && <button type="button" onClick={() => setParameters({ holder: null })}>Holder: {requester} ×</button>}
       {type !== '' && <button type="button" onClick={() => setParameters({ type: null })}>Type: {type} ×</button>}
       <span class="spacer" />
-      {may('admin') && board.size > 0 && <button type="button" onClick={() => void reset()}>Release everything…</button>}
+      {may('admin') && held > 0 && <button type="button" onClick={() => void reset()}>Release everything…</button>}
     </div>
   );
 }
