@@ -178,10 +178,10 @@ end
 
 -- Answers why a name cannot be given back or prolonged.
 local function refuse_claim(name, who, request, status, holder, until_ms)
-  spent = spent + 1.5 + #name / budget.step_bytes
+  spent = spent + 1.5 + (#name + (holder and #holder or 0)) / budget.step_bytes
   if request == 'UNRESERVE' and status ~= 'NOT_RESERVED' and not group_at then
     local cause = holder and { 'resource', name, holder, until_ms or false } or false
-    spent = spent + 2 * (#name + (holder and #holder or 0)) / budget.step_bytes
+    spent = spent + (2 * #name + (holder and #holder or 0)) / budget.step_bytes
     events.refuse('UNRESERVE_FAILED', status, cause, request, reservation.requester(who), false, name)
   end
   answer(holder and pack(status, holder, until_ms or false) or pack(status))
