@@ -23,7 +23,7 @@ use crate::{
         wire::{
             error::ApiError,
             outcome::answer,
-            request::{List, ListVisitor},
+            request::{Large, List, ListVisitor},
             response::Answer,
         },
     },
@@ -37,13 +37,9 @@ const MAX_EVENTS: usize = 1_000;
 pub(in crate::http) async fn publish(
     caller: &Caller,
     store: &Store,
-    sent: OneOrMany,
+    body: Large<OneOrMany>,
 ) -> Result<Answer<PublishedIds, 202>, ApiError> {
-    let (is_list, items) = match sent {
-        OneOrMany::One(item) => (false, vec![*item]),
-        OneOrMany::Many(items) => (true, items),
-    };
-    let events = parse(is_list, items)?;
+    let (is_list, events) = body.then(parse).await?;
     let ids = answer(store.publish(caller, &events).await?, |outcome| match outcome {
         PublishOutcome::Done(positions) => {
             Ok(PublishedIds { ids: positions.iter().map(ToString::to_string).collect() })
@@ -65,7 +61,12 @@ fn field_path(is_list: bool, index: usize, field: &str) -> String {
     if is_list { format!("[{index}].{field}") } else { field.to_owned() }
 }
 
-fn parse(is_list: bool, items: Vec<PublishItem>) -> Result<Vec<NewEvent>, ApiError> {
+/// Whether a list was sent, and its events, or the one event.
+fn parse(sent: OneOrMany) -> Result<(bool, Vec<NewEvent>), ApiError> {
+    let (is_list, items) = match sent {
+        OneOrMany::One(item) => (false, vec![*item]),
+        OneOrMany::Many(items) => (true, items),
+    };
     if items.is_empty() {
         return Err(ApiError::field("", format!("the list is empty; send 1 to {MAX_EVENTS} events")));
     }
@@ -90,7 +91,7 @@ fn parse(is_list: bool, items: Vec<PublishItem>) -> Result<Vec<NewEvent>, ApiErr
             events.push(NewEvent { kind, company, data, timestamp_ms, dedupe_id });
         }
     }
-    errors.finish(|| Some(events)).map_err(ApiError::validation)
+    errors.finish(|| Some((is_list, events))).map_err(ApiError::validation)
 }
 
 fn data(raw: Option<&RawValue>) -> Result<String, String> {
@@ -191,9 +192,6 @@ pub(in crate::http) struct PublishedIds {
 /// Parses a body of `POST /events`; returns the data of its events.
 #[cfg(any(test, fuzzing))]
 pub(in crate::http) fn parse_publish(bytes: &[u8]) -> Result<Vec<String>, ApiError> {
-    let events = match crate::http::wire::request::parse_pushed(bytes)? {
-        OneOrMany::One(item) => parse(false, vec![*item]),
-        OneOrMany::Many(items) => parse(true, items),
-    };
-    Ok(events?.into_iter().map(|event| event.data).collect())
+    let (_, events) = parse(crate::http::wire::request::parse_pushed(bytes)?)?;
+    Ok(events.into_iter().map(|event| event.data).collect())
 }

@@ -108,7 +108,7 @@ impl Events {
         app_state: AppState,
         body: Large<OneOrMany>,
     ) -> Result<Answer<PublishedIds, 202>, ApiError> {
-        publish::publish(&caller.0, app_state.store(), body.0).await
+        publish::publish(&caller.0, app_state.store(), body).await
     }
 }
 

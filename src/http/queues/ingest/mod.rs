@@ -38,7 +38,7 @@ impl Ingest {
     ) -> Result<Answer<Ingested, 202>, ApiError> {
         let caller = caller.0;
         let connection = caller.connection().ok_or_else(unauthorized)?;
-        let (framework, observations) = parse::parse(connection, body.0)?;
+        let (framework, observations) = body.then(move |pushed| parse::parse(connection, pushed)).await?;
         let stamped = app_state.store().ingest(&caller, framework, &observations).await?;
         Ok(Answer(within_limit(stamped, &caller)?.map(Into::into)))
     }

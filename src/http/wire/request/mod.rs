@@ -32,7 +32,47 @@ pub(in crate::http) const MAX_UNPROVED_BODY_BYTES: usize = 16 << 10;
 const PARSED_INLINE_BYTES: usize = 64 << 10;
 
 /// Extractor of the body as `T`. A handler's arguments have the credential before it, so no body is read of a caller that is refused.
-pub(in crate::http) struct Body<T, const LIMIT: usize = MAX_BODY_BYTES>(pub(in crate::http) T);
+pub(in crate::http) struct Body<T, const LIMIT: usize = MAX_BODY_BYTES>(pub(in crate::http) T, ParsedOn);
+
+/// The thread that works on a body, by its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ParsedOn {
+    /// The runtime's.
+    Runtime,
+    /// One for what would block the runtime.
+    Blocking,
+}
+
+impl ParsedOn {
+    fn of(bytes: &[u8]) -> Self {
+        if bytes.len() <= PARSED_INLINE_BYTES { Self::Runtime } else { Self::Blocking }
+    }
+
+    async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        if self == Self::Runtime {
+            return work();
+        }
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|_| Err(ApiError::new(Code::Internal, "The body could not be parsed.")))
+    }
+}
+
+impl<T: Send + 'static, const LIMIT: usize> Body<T, LIMIT> {
+    /// Makes something else of what was parsed, where that was done.
+    ///
+    /// # Errors
+    /// What `work` says.
+    pub(in crate::http) async fn then<U: Send + 'static>(
+        self,
+        work: impl FnOnce(T) -> Result<U, ApiError> + Send + 'static,
+    ) -> Result<U, ApiError> {
+        let Self(parsed, thread) = self;
+        thread.run(move || work(parsed)).await
+    }
+}
 
 /// Extractor of the larger bodies of the routes that take many events at once.
 pub(in crate::http) type Large<T> = Body<T, MAX_LARGE_BODY_BYTES>;
@@ -57,7 +97,8 @@ impl<'a, T: DeserializeOwned + Type + Send + 'static, const LIMIT: usize> ApiExt
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self(json_body(request, body.take()?, LIMIT).await?))
+        let (parsed, thread) = json_with_thread(request, body.take()?, LIMIT).await?;
+        Ok(Self(parsed, thread))
     }
 }
 
@@ -97,7 +138,7 @@ impl<'a, T: DeserializeOwned + Type + Send + 'static> ApiExtractor<'a> for Maybe
         if !is_json(request) {
             return Err(unsupported().into());
         }
-        Ok(Self(Some(parse_json(bytes, false).await?)))
+        Ok(Self(Some(parse(&bytes)?)))
     }
 }
 
@@ -110,6 +151,14 @@ pub(in crate::http) async fn json_body<T: DeserializeOwned + Send + 'static>(
     body: poem::Body,
     limit: usize,
 ) -> Result<T, ApiError> {
+    json_with_thread(request, body, limit).await.map(|(parsed, _)| parsed)
+}
+
+async fn json_with_thread<T: DeserializeOwned + Send + 'static>(
+    request: &Request,
+    body: poem::Body,
+    limit: usize,
+) -> Result<(T, ParsedOn), ApiError> {
     let length =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if !is_json(request) {
@@ -121,7 +170,10 @@ pub(in crate::http) async fn json_body<T: DeserializeOwned + Send + 'static>(
         return Err(read::too_large(limit));
     }
     let is_pushed = limit == MAX_LARGE_BODY_BYTES;
-    parse_json(read::read(request, body, limit).await?, is_pushed).await
+    let bytes = read::read(request, body, limit).await?;
+    let thread = ParsedOn::of(&bytes);
+    let parsed = thread.run(move || if is_pushed { parse_pushed(&bytes) } else { parse(&bytes) }).await?;
+    Ok((parsed, thread))
 }
 
 /// Parses JSON that programs push that we did not write, which may be as Python writes it.
@@ -130,15 +182,6 @@ pub(in crate::http) async fn json_body<T: DeserializeOwned + Send + 'static>(
 /// As [`parse`].
 pub(in crate::http) fn parse_pushed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     parse(&repaired(bytes))
-}
-
-async fn parse_json<T: DeserializeOwned + Send + 'static>(bytes: Vec<u8>, is_pushed: bool) -> Result<T, ApiError> {
-    let parse = move |bytes: Vec<u8>| if is_pushed { parse_pushed(&bytes) } else { parse(&bytes) };
-    if bytes.len() <= PARSED_INLINE_BYTES {
-        return parse(bytes);
-    }
-    let parsed = tokio::task::spawn_blocking(move || parse(bytes)).await;
-    parsed.unwrap_or_else(|_| Err(ApiError::new(Code::Internal, "The body could not be parsed.")))
 }
 
 fn unsupported() -> ApiError {
