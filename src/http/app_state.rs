@@ -64,6 +64,11 @@ impl AppState {
     pub(super) fn hold_on_connection(&self) -> Option<HeldOnConnection> {
         self.0.hold_on_connection()
     }
+
+    /// Moves the share of the call's body to the budget of held calls; `false`: there is no room for it.
+    pub(super) fn hold_body(&self) -> bool {
+        self.0.hold_body()
+    }
 }
 
 impl<'a> ApiExtractor<'a> for AppState {

@@ -31,15 +31,15 @@ struct Context {
     place: Option<Arc<Place>>,
     /// The caller, once it was authenticated.
     admitted: OnceLock<Caller>,
-    /// The share of its body in the replica's memory, held until the request is answered.
-    body: OnceLock<BodyShare>,
+    /// The share of its body in the replica's memory, until the request is answered.
+    body: Mutex<Option<BodyShare>>,
     /// What takes the place of the route's answer.
     late: Mutex<Option<LateResponse>>,
 }
 
 impl RequestContext {
     pub(super) fn new(app: Arc<App>, id: HeaderValue, place: Option<Arc<Place>>) -> Self {
-        let (admitted, body, late) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        let (admitted, body, late) = (OnceLock::new(), Mutex::default(), Mutex::default());
         Self(Arc::new(Context { app, id, place, admitted, body, late }))
     }
 
@@ -53,6 +53,11 @@ impl RequestContext {
         let place = self.0.place.as_ref()?;
         place.prove();
         Some(place.hold())
+    }
+
+    /// Moves the share of its body to the budget of held calls; `false`: there is no room for it.
+    pub(in crate::http) fn hold_body(&self) -> bool {
+        lock(&self.0.body).as_mut().is_none_or(BodyShare::hold)
     }
 
     /// Has another response made once the route has answered.
@@ -114,10 +119,9 @@ pub(in crate::http) fn admitted(request: &Request) -> Option<&Caller> {
     request.data::<RequestContext>()?.admitted()
 }
 
-/// Holds the share of a request's body until the request is answered.
-pub(in crate::http) fn hold_body(request: &Request, share: BodyShare) {
+/// Keeps the share of a request's body until the request is answered.
+pub(in crate::http) fn keep_body_share(request: &Request, share: BodyShare) {
     if let Some(context) = request.data::<RequestContext>() {
-        // Set once: a request has one body.
-        let _ = context.0.body.set(share);
+        *lock(&context.0.body) = Some(share);
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 /// Calls of one connection that are held for as long as they ask. An HTTP/2 connection has 100 streams: the others stay for calls that free
 /// what is waited for.
 const MAX_HELD_LONG: usize = 90;
-/// How long further ones are held, 1 s.
+/// How long further ones are held, and those for whose bodies there is no room, 1 s.
 const CROWDED_HOLD: Duration = Duration::from_secs(1);
 
 /// Reads `hold` of a query.
@@ -61,7 +61,7 @@ pub(super) async fn hold_for(app_state: &AppState, caller: &Caller, begun: Begun
     let on_connection = app_state.hold_on_connection();
     let app = app_state.app();
     let BegunHold { hold, time } = begun;
-    let is_crowded = on_connection.as_ref().is_some_and(|held| held.others >= MAX_HELD_LONG);
+    let is_crowded = on_connection.as_ref().is_some_and(|held| held.others >= MAX_HELD_LONG) || !app_state.hold_body();
     let time = if is_crowded { time.min(CROWDED_HOLD) } else { time };
     let held = tokio::time::timeout(time, app.feed.hold(&app.store, caller, hold, tickets));
     // A hold whose time is over is answered as one that was served: by what its tickets say then.

@@ -134,6 +134,60 @@ async fn large_bodies_at_once_fill_a_budget_and_no_more() {
 }
 
 #[tokio::test]
+async fn held_calls_with_large_bodies_leave_room_for_those_of_others() {
+    let neighbourhood = Neighbourhood::start().await;
+    let world = &neighbourhood.world;
+    let address = neighbourhood.replica().address().to_owned();
+    let (one, two, other) = (world.tenant().await, world.tenant().await, world.tenant().await);
+    for tenant in [&one, &two] {
+        world.at(tenant).reserve("holder", "printer", None).await;
+    }
+    // Each as long as a body may be, though there is little in it; all of them would fill the budget of bodies.
+    let whole = |tenant: &Tenant, path: &str, item: String| {
+        let body = format!("[{item}{}]", " ".repeat((1 << 20) - item.len() - 2));
+        request("POST", path, &[("x-api-key", &tenant.key)], &body)
+    };
+    let held: Vec<_> = [&one, &two]
+        .iter()
+        .flat_map(|tenant| {
+            (0..32).map(move |n| {
+                let item = format!(r#"{{"requester":"r{n}","resource":"printer","waitSeconds":120}}"#);
+                whole(tenant, "/api/v1/Reservation/reserve?hold=60", item)
+            })
+        })
+        .collect();
+    let large = whole(&other, "/api/v1/events", r#"{"type":"x","data":1}"#.into());
+    let (answered, silent, of_other) = blocking(move || {
+        let mut calls: Vec<_> = held
+            .iter()
+            .map(|call| {
+                let mut connection = RawConnection::open_at(&address, NEIGHBOUR);
+                connection.send(call.as_bytes());
+                connection
+            })
+            .collect();
+        let begun = Instant::now();
+        // Of each tenant 16 MiB are held; what is beyond is answered after a second.
+        while calls.iter().filter(|call| call.is_silent()).count() > 32 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "they are all held");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut other = RawConnection::open_at(&address, NEIGHBOUR);
+        other.send(large.as_bytes());
+        let of_other = other.answer();
+        let (silent, mut answered): (Vec<_>, Vec<_>) = calls.drain(..).partition(|call| call.is_silent());
+        let answers: Vec<_> = answered.iter_mut().map(RawConnection::answer).collect();
+        (answers, silent.len(), of_other)
+    })
+    .await;
+    assert_eq!(of_other.0, 202, "{of_other:?}");
+    for (status, body) in &answered {
+        assert!(*status == 200 && body.contains("WAITING"), "{status} {body}");
+    }
+    assert_eq!((silent, answered.len()), (32, 32));
+}
+
+#[tokio::test]
 async fn a_body_that_trickles_is_cut_off() {
     let neighbourhood = Neighbourhood::start().await;
     let address = neighbourhood.replica().address().to_owned();

@@ -224,7 +224,7 @@ impl RawConnection {
     }
 
     /// Whether there is nothing to read, neither bytes nor the end.
-    pub fn is_silent(&mut self) -> bool {
+    pub fn is_silent(&self) -> bool {
         self.0.set_nonblocking(true).unwrap();
         let silent = matches!(self.0.peek(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
         self.0.set_nonblocking(false).unwrap();

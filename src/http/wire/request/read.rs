@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     http::{
         auth::body_share,
-        pipeline::context::hold_body,
+        pipeline::context::keep_body_share,
         wire::error::{ApiError, Code},
     },
     limits::{BodyShare, FREE_BODY_BYTES},
@@ -65,7 +65,7 @@ pub(super) async fn read(request: &Request, body: poem::Body, limit: usize) -> R
                 return Err(ApiError::new(Code::RequestTimeout, message));
             }
             Ok(None) => {
-                share.into_iter().for_each(|share| hold_body(request, share));
+                share.into_iter().for_each(|share| keep_body_share(request, share));
                 return Ok(bytes);
             }
             Ok(Some(Err(error))) => return Err(ApiError::field("", format!("the body broke off: {error}"))),
