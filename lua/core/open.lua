@@ -78,7 +78,8 @@ local function prove_session()
   return true
 end
 
--- GCRA: a call adds its cost's share of a second to the backlog, and is admitted while the burst holds it. Answers the us to wait, or nil.
+-- GCRA: a call adds its cost's share of a second to the backlog, and is admitted while the burst holds it; one that costs more than the burst costs
+-- the burst. Answers the us to wait, or nil.
 local function count_call(cost)
   local ahead = rate > now_us and rate - now_us or 0
   if cost > 0 then
@@ -87,12 +88,16 @@ local function count_call(cost)
       ahead = caller.burst_us
       rate, is_unsaved = now_us + ahead, true
     end
-    local over = ahead + cost * caller.unit_us - caller.burst_us
+    local cost_us = cost * caller.unit_us
+    if cost_us > caller.burst_us then
+      cost_us = caller.burst_us
+    end
+    local over = ahead + cost_us - caller.burst_us
     if over > 1 then -- the microsecond is for what was rounded on the way
       backlog = ceil(ahead)
       return over
     end
-    ahead = ahead + cost * caller.unit_us
+    ahead = ahead + cost_us
     rate, is_unsaved = now_us + ahead, true
   end
   backlog = ceil(ahead < caller.burst_us and ahead or caller.burst_us)

@@ -7,6 +7,8 @@ use crate::domain::tier::Tier;
 
 /// Items that a call may have at a cost of 1.
 const ITEMS_INCLUDED: usize = 100;
+/// Bytes that it may carry to Redis at a cost of 1, 100 KiB.
+const BYTES_INCLUDED: usize = 100 << 10;
 const SECOND_US: f64 = 1_000_000.0;
 
 /// Rate limit, in units of cost.
@@ -26,11 +28,11 @@ impl Rate {
         (i64::from(self.burst) - in_use).max(0)
     }
 
-    /// Wait until a call of this cost is admitted, in microseconds; 0: it is admitted now.
+    /// Wait until a call of this cost is admitted, in microseconds; 0: it is admitted now. One that costs more than the burst costs the burst.
     #[must_use]
     pub fn wait_us(self, backlog_us: i64, cost: u32) -> i64 {
         let unit_us = SECOND_US / f64::from(self.per_second);
-        let over = backlog_us as f64 + f64::from(cost) * unit_us - f64::from(self.burst) * unit_us;
+        let over = backlog_us as f64 + f64::from(cost.min(self.burst)) * unit_us - f64::from(self.burst) * unit_us;
         // Tolerance of 1 us, as in the script: rounding must not cost a unit.
         if over > 1.0 { over.ceil() as i64 } else { 0 }
     }
@@ -42,10 +44,10 @@ impl Rate {
     }
 }
 
-/// Cost of a call with this many items: 1, and 1 more for each further 100 begun.
+/// Cost of a call: 1, and 1 more for each further 100 items or 100 KiB begun, whichever is more.
 #[must_use]
-pub fn cost(items: usize) -> u32 {
-    items.div_ceil(ITEMS_INCLUDED).max(1) as u32
+pub fn cost(items: usize, bytes: usize) -> u32 {
+    items.div_ceil(ITEMS_INCLUDED).max(bytes.div_ceil(BYTES_INCLUDED)).max(1) as u32
 }
 
 /// Value of `Retry-After`: the wait in whole seconds, rounded up, at least 1.
@@ -74,8 +76,10 @@ mod tests {
     const FREE: Rate = Rate { per_second: 10, burst: 20 };
 
     #[test]
-    fn a_call_costs_one_more_for_each_further_hundred_items_begun() {
-        assert_eq!([0, 1, 100, 101, 200, 201, 1_000].map(cost), [1, 1, 1, 2, 2, 3, 10]);
+    fn a_call_costs_one_more_for_each_further_hundred_items_or_100_kib_begun() {
+        assert_eq!([0, 1, 100, 101, 200, 201, 1_000].map(|items| cost(items, 0)), [1, 1, 1, 2, 2, 3, 10]);
+        assert_eq!([0, 102_400, 102_401, 204_800, 204_801, 16 << 20].map(|bytes| cost(1, bytes)), [1, 1, 2, 2, 3, 164]);
+        assert_eq!((cost(1_000, 204_800), cost(100, 1_024_000)), (10, 10));
     }
 
     #[test]
@@ -84,7 +88,8 @@ mod tests {
         assert_eq!((FREE.left(2_000_000), FREE.wait_us(2_000_000, 1)), (0, 100_000));
         assert_eq!((FREE.left(1_950_000), FREE.wait_us(1_950_000, 1)), (0, 50_000));
         assert_eq!((FREE.left(1_900_000), FREE.wait_us(1_900_000, 1)), (1, 0));
-        assert_eq!(FREE.wait_us(0, 21), 100_000);
+        // More than the burst: it takes all of it.
+        assert_eq!((FREE.wait_us(0, 21), FREE.wait_us(100_000, 164)), (0, 100_000));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use redis::Value;
 
 use crate::{
+    domain::rate::cost,
     redis::{Arguments, Command, CommandError},
     store::{
         Caller, Stamped, Store, StoreError, callers::Bearer, codec::Reader, functions::Function, keys::Key,
@@ -26,6 +27,16 @@ pub(in crate::store) enum Arg<'a> {
 }
 
 impl Arg<'_> {
+    /// Bytes that it carries.
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Packed(packed) => packed.len(),
+            Self::Number(_) => size_of::<i64>(),
+        }
+    }
+
     fn write(&self, to: &mut dyn Arguments) {
         match self {
             Self::Text(text) => to.text(text),
@@ -49,14 +60,17 @@ pub(in crate::store) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// A call that costs 1; what it asks is one packed argument.
+    /// A call of one item; what it asks is one packed argument.
     pub(in crate::store) fn packed(function: &'static Function, packed: impl Into<Cow<'a, [u8]>>) -> Self {
-        Self { function, packed: packed.into(), args: &[], cost: 1 }
+        let packed = packed.into();
+        let cost = cost(1, packed.len());
+        Self { function, packed, args: &[], cost }
     }
 
-    /// A call that costs 1; what it asks are arguments of their own.
+    /// A call of one item; what it asks are arguments of their own.
     pub(in crate::store) fn with_args(function: &'static Function, args: &'a [Arg<'a>]) -> Self {
-        Self { function, packed: Cow::default(), args, cost: 1 }
+        let cost = cost(1, args.iter().map(Arg::len).sum());
+        Self { function, packed: Cow::default(), args, cost }
     }
 
     /// The same call at another cost.
@@ -66,7 +80,7 @@ impl<'a> Call<'a> {
 }
 
 impl Store {
-    /// Calls a function on behalf of `caller`, at the cost of 1.
+    /// Calls a function on behalf of `caller`, at the cost of one item.
     pub(in crate::store) async fn ask(
         &self,
         function: &'static Function,

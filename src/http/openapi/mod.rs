@@ -34,7 +34,8 @@ is not described here is refused and named, but in what other programs push (`PO
 ignored. In answers every key is always there, null where it does not apply. \
 Whole numbers may be written as 60 or 60.0. A failed renewal emits no event.\n\n\
 # Limits\n\nEvery route but the administrator's and the sign-out counts against the tenant's rate, over all replicas together: a call costs 1, \
-and 1 more for each further 100 items begun. `RateLimit-Policy` and `RateLimit` say in every answer how much is left; both are absent \
+and 1 more for each further 100 items, or 100 KiB of what it sends, begun, whichever is more; one that costs more than the burst costs the burst. \
+`RateLimit-Policy` and `RateLimit` say in every answer how much is left; both are absent \
 where there is no limit, and where the caller was not recognised. A refused call changes nothing but the count. Wrong credentials are \
 limited per address, with the same 429 without `tier`.\n\n\
 A body has at most 1 MiB, of `POST /api/v1/events` and `POST /api/ingest` 16 MiB, and 16 KiB where no credential comes before it; it must \

@@ -57,7 +57,8 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
     pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Stamped<PublishOutcome>, StoreError> {
         self.check_stored(caller).await?;
-        let (mut positions, mut left, mut cost) = (Vec::with_capacity(events.len()), events, cost(events.len()));
+        let mut cost = cost(events.len(), events.iter().map(bytes_of).sum());
+        let (mut positions, mut left) = (Vec::with_capacity(events.len()), events);
         loop {
             let (piece, others) = left.split_at(piece_len(left));
             let slugs: BTreeSet<&str> =
@@ -169,10 +170,14 @@ fn read_company(slug: &str, packed: &[u8]) -> Option<RegisteredCompany> {
 fn piece_len(events: &[NewEvent]) -> usize {
     let mut bytes = 0;
     let fits = events.iter().take_while(|event| {
-        bytes += event.kind.len() + event.data.len();
+        bytes += bytes_of(event);
         bytes <= MAX_CALL_BYTES
     });
     fits.count().clamp(1, MAX_CALL_EVENTS).min(events.len())
+}
+
+fn bytes_of(event: &NewEvent) -> usize {
+    event.kind.len() + event.data.len()
 }
 
 fn slug(event: &NewEvent) -> Option<&str> {

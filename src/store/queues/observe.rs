@@ -132,7 +132,8 @@ impl Store {
         self.check_stored(caller).await?;
         let encoded = encode_by_time(connection, observations);
         let (mut left, mut size) = (encoded.as_slice(), MAX_OBSERVATIONS);
-        let (mut counts, mut cost) = (ObservationCounts::default(), cost(observations.len()));
+        let bytes = encoded.iter().map(Vec::len).sum();
+        let (mut counts, mut cost) = (ObservationCounts::default(), cost(observations.len(), bytes));
         let mut daily_limit = caller.limits().queue_events_per_day;
         let mut last = None;
         while !left.is_empty() {

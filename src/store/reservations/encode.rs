@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
+        rate::cost,
         reservation::{ReleaseRequest, RenewRequest, ReserveRequest},
         waiting::Wait,
     },
@@ -148,7 +149,7 @@ pub(super) struct Ask {
 
 impl Ask {
     /// A call for items of one kind.
-    pub(super) fn items(items: &[Item<'_>], caller: &Caller, cost: u32) -> Self {
+    pub(super) fn items(items: &[Item<'_>], caller: &Caller) -> Self {
         let count = items.len() as i64;
         let columns = columns(Writer::default(), items, caller).done();
         let (function, [releases, takes, renewals]) = match items.first() {
@@ -161,7 +162,7 @@ impl Ask {
         let batched = Writer::default().text("T").int(releases).int(takes).int(renewals);
         Self {
             function,
-            cost,
+            cost: cost(items.len(), columns.len()),
             weight: items.len(),
             waits: items.iter().any(|item| item.wait().is_some()),
             alone: alone.sequence(&columns).done(),

@@ -165,7 +165,7 @@ impl Store {
         caller: &Caller,
         items: &[D],
     ) -> Result<Stamped<Outcome<Vec<D::Answer>>>, StoreError> {
-        let ask = |cost| Ask::items(&items.iter().map(Decision::item).collect::<Vec<_>>(), caller, cost);
+        let ask = || Ask::items(&items.iter().map(Decision::item).collect::<Vec<_>>(), caller);
         let (reply, _in_flight) = match items {
             [item] => {
                 if item.item().wait().is_some() {
@@ -177,14 +177,15 @@ impl Store {
                 match self.batch(caller, 1, pending).await? {
                     Batched::Answered(stamped) => return Ok(stamped.map(|outcome| outcome.map(|answer| vec![answer]))),
                     Batched::Unbatched { is_paid, in_flight } => {
-                        let ask = ask(u32::from(!is_paid));
-                        let reply = self.call(caller, Call::packed(ask.function, ask.alone).at_cost(ask.cost)).await?;
+                        let ask = ask();
+                        let cost = if is_paid { 0 } else { ask.cost };
+                        let reply = self.call(caller, Call::packed(ask.function, ask.alone).at_cost(cost)).await?;
                         in_flight.iter().for_each(|in_flight| in_flight.note_answer());
                         (reply, in_flight)
                     }
                 }
             }
-            _ => (self.call_batched(caller, ask(cost(items.len()))).await?, None),
+            _ => (self.call_batched(caller, ask()).await?, None),
         };
         reply.outcome(|reply| {
             let mut items = items.iter();
@@ -223,7 +224,8 @@ impl Store {
     /// # Errors
     /// As [`StoreError`] says; a look changes nothing.
     pub async fn check(&self, caller: &Caller, resources: &[String]) -> Result<Stamped<Vec<Checked>>, StoreError> {
-        self.check_at_cost(caller, resources, cost(resources.len())).await
+        let bytes = resources.iter().map(String::len).sum();
+        self.check_at_cost(caller, resources, cost(resources.len(), bytes)).await
     }
 
     /// Looks at resources as part of a call that was paid for; only what is more than one call may look at is counted.

@@ -58,8 +58,9 @@ impl Store {
             let to = blocks.iter().fold(to.text(name).int(*capacity).array(blocks.len()), |to, name| to.text(name));
             ancestors.iter().fold(to.array(ancestors.len()), |to, name| to.text(name))
         });
-        let call = Call::packed(&functions::REGISTER, packed.done()).at_cost(cost(definitions.len()));
-        let reply = self.call(caller, call).await?;
+        let packed = packed.done();
+        let cost = cost(definitions.len(), packed.len());
+        let reply = self.call(caller, Call::packed(&functions::REGISTER, packed).at_cost(cost)).await?;
         let registered = match reply.status() {
             "OK" => RegisterOutcome::Done,
             "CONFLICT" => reply.whole(|reader| {

@@ -46,8 +46,8 @@ impl Store {
             })
             .done();
         let batched = Writer::default().text("G").sequence(&encoded).done();
-        let ask =
-            Ask { function: &functions::TRANSACTIONS, cost: cost(weight), weight, waits, alone: encoded, batched };
+        let cost = cost(weight, encoded.len());
+        let ask = Ask { function: &functions::TRANSACTIONS, cost, weight, waits, alone: encoded, batched };
         let reply = self.call_batched(caller, ask).await?;
         reply.outcome(|reply| {
             reply.whole(|reader| {
