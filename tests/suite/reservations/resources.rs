@@ -319,6 +319,28 @@ async fn force_release_and_reset_end_all_kinds() {
 }
 
 #[tokio::test]
+async fn forced_release_of_a_large_pool_goes_on_in_pieces() {
+    const SLOTS: usize = 5_000;
+    // Steps of the budget that a slot takes at least, and those after which a piece ends (lua/core/budget.lua).
+    const MIN_PIECES: u64 = SLOTS as u64 * 4 / 1_500;
+    let world = World::<1>::start().await;
+    let tenant = world.tenant_of("Enterprise").await;
+    let at = world.at(&tenant);
+    register(&at, json!([{"name": "P", "capacity": SLOTS}])).await;
+    for part in 0..SLOTS / 500 {
+        let items: Vec<_> = (0..500).map(|n| json!({"requester": format!("{part}-{n}"), "resource": "P"})).collect();
+        let taken = at.post("/Reservation/reserve", json!(items)).await;
+        assert!(taken.body.as_array().unwrap().iter().all(|item| item["status"] == "ACQUIRED"), "{taken:?}");
+    }
+    let before = world.redis.function_calls();
+    let released = at.post("/Reservation/forceRelease", json!({"resource": "P"})).await;
+    assert_eq!(released.body["released"].as_array().unwrap().len(), SLOTS);
+    let pieces = world.redis.function_calls() - before;
+    assert!(pieces >= MIN_PIECES, "{pieces} calls of Redis for all of it, {MIN_PIECES} at least");
+    assert!(at.listed().await.is_empty());
+}
+
+#[tokio::test]
 async fn the_fence_of_a_pool_is_one_of_its_slots() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
