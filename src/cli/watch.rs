@@ -16,6 +16,7 @@ use crate::{
         profile::ConnectionArgs,
     },
     client::{ClientError, EventFilter, EventFollower, Followed, ServerEvent},
+    domain::{closed_set::ClosedSet, event::EventType, platform},
 };
 
 /// How often it is looked whether the output still has a reader: where nothing happens, nothing is written that would show it.
@@ -86,6 +87,7 @@ pub struct PublishArgs {
 /// [`Failure`] where the stream is refused.
 pub(super) async fn watch(args: WatchArgs) -> Result<(), Failure> {
     let client = args.connection.client()?;
+    args.types.iter().filter_map(|name| odd_type(name)).for_each(|odd| note(&odd));
     let filter = EventFilter { types: args.types, resources: args.resources, companies: args.companies };
     let mut follower = EventFollower::new(client, filter, args.since.map(|position| position.to_string()));
     let colours = has_colours(&std::io::stdout());
@@ -107,6 +109,25 @@ pub(super) async fn watch(args: WatchArgs) -> Result<(), Failure> {
             }
             Followed::Event(event) if args.json => print(&format!("{}\n", json_line(&event)))?,
             Followed::Event(event) => print(&format!("{}\n", line(&event, colours)))?,
+        }
+    }
+}
+
+/// What is odd about a type to watch, which the service takes: events of it may never come.
+fn odd_type(name: &str) -> Option<String> {
+    if EventType::of_name(name).is_some() {
+        return None;
+    }
+    let is_own = platform::kind(Some(name.to_owned())).is_ok();
+    match EventType::of_name(&name.to_ascii_uppercase().replace('-', "_")) {
+        Some(meant) if is_own => {
+            Some(format!("{name} is a type of your platform's own events; reservations have {}", meant.name()))
+        }
+        Some(meant) => Some(format!("no event has the type {name}; reservations have {}", meant.name())),
+        None if is_own => None,
+        None => {
+            let known: Vec<_> = EventType::VALUES.iter().map(|known| known.name()).collect();
+            Some(format!("no event has the type {name}; reservations have {}", known.join(", ")))
         }
     }
 }

@@ -179,6 +179,27 @@ async fn a_watch_begins_at_a_position_and_ends_with_its_reader() {
 }
 
 #[tokio::test]
+async fn a_watch_says_where_a_type_may_never_come() {
+    let world = World::<1>::start().await;
+    let tenant = world.tenant().await;
+    let cli = Cli::new(&world.replicas[0], &tenant);
+    for (types, said) in [
+        ("reserved", "reserved is a type of your platform's own events; reservations have RESERVED"),
+        (
+            "RESERVED,reservation-expired",
+            "reservation-expired is a type of your platform's own events; reservations have RESERVATION_EXPIRED",
+        ),
+        ("RESERVE", "no event has the type RESERVE; reservations have RESERVED, UNRESERVED, "),
+        ("Waiting", "no event has the type Waiting; reservations have WAITING"),
+    ] {
+        let ran = cli.script(&format!("timeout 1 holdfast watch --types {types}"));
+        assert!(ran.err.contains(said), "{types}: {ran:?}");
+    }
+    let ran = cli.script("timeout 1 holdfast watch --types RESERVED,deploy");
+    assert_eq!((ran.code, ran.err.as_str()), (124, ""), "{ran:?}");
+}
+
+#[tokio::test]
 async fn what_is_published_is_seen() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
