@@ -137,6 +137,16 @@ pub(in crate::http) fn refusal(status: u16) -> Vec<u8> {
             "the request is not HTTP as it should be: its first line, a header or a length is wrong",
         ),
     };
+    whole(&error)
+}
+
+/// The answer to plain HTTP on a port that speaks TLS: the bytes on the wire.
+pub(in crate::http) fn https_refusal() -> Vec<u8> {
+    whole(&ApiError::field("", "this port speaks HTTPS: write https:// instead of http:// in the URL"))
+}
+
+/// A refusal outside the HTTP library, after which the connection closes.
+fn whole(error: &ApiError) -> Vec<u8> {
     let mut response = error.as_response();
     let id = request_head::request_id(&HeaderMap::new());
     request_head::add_common_headers(response.headers_mut(), id);

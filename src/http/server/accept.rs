@@ -11,13 +11,18 @@ use std::{
 };
 
 use poem::http::uri::Scheme;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::{Instant, timeout_at},
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     http::{
         Pipeline,
+        pipeline::https_refusal,
         server::{
             activity::HEAD_TIMEOUT,
             admission::{Admission, ConnectionSlots, HEALTH_CONNECTION_LIFE},
@@ -31,6 +36,10 @@ use crate::{
 
 /// Delay after a failed accept, which else would be repeated at once: mostly there is no file descriptor left.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// Time for the refusal of plain HTTP where TLS is spoken, 1 s, and bytes that are still read of it, 64 KiB.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_REFUSED_BYTES: u64 = 64 << 10;
 
 /// The HTTP server of one runtime.
 pub struct Server {
@@ -129,10 +138,28 @@ async fn serve_for_health(
 }
 
 async fn serve_tls(stream: TcpStream, tls: TlsAcceptor, connection: Connection, drain: &CancellationToken) {
+    let deadline = Instant::now() + HEAD_TIMEOUT;
+    let mut first = [0];
+    match timeout_at(deadline, stream.peek(&mut first)).await {
+        // A method's first letter; the first byte of a TLS handshake is 22 (RFC 8446, 5.1).
+        Ok(Ok(_)) if first[0].is_ascii_uppercase() => {
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refuse_plain(stream)).await;
+            return;
+        }
+        Ok(Ok(_)) => {}
+        _ => return,
+    }
     let (stream, _) = connection::split(stream);
-    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+    if let Ok(Ok(stream)) = timeout_at(deadline, tls.accept(stream)).await {
         Box::pin(serve(stream, Scheme::HTTPS, &connection, drain, None)).await;
     }
+}
+
+/// Answers plain HTTP where TLS is spoken, and reads a while what else comes: a client that still sends would lose the answer to a reset.
+async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(&https_refusal()).await?;
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(MAX_REFUSED_BYTES), &mut tokio::io::sink()).await.map(drop)
 }
 
 async fn serve_plain(stream: TcpStream, connection: Connection, drain: &CancellationToken) {

@@ -204,9 +204,13 @@ async fn https_is_served_from_a_certificate() {
             (if version == "--http2" { "{\"status\":\"ok\"}2" } else { "{\"status\":\"ok\"}1.1" }, "")
         );
     }
-    // Plain HTTP on that port gets nothing and harms nothing.
-    let (out, _) = curl(&[&format!("http://localhost:{port}/healthz")]);
-    assert_eq!(out, "");
+    // Plain HTTP on that port is told so, also where it sends much, and harms nothing.
+    let body = format!("@{certificate}");
+    for more in [&[][..], &["--data-binary", &body]] {
+        let url = format!("http://localhost:{port}/healthz");
+        let (out, err) = curl(&[more, &["-w", " %{http_code}", &url]].concat());
+        assert!(out.contains("write https:// instead of http://") && out.ends_with(" 400"), "{out} {err}");
+    }
     assert_eq!(curl(&[&healthz]).0, "{\"status\":\"ok\"}");
 
     let broken =
