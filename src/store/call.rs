@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use redis::Value;
+use tokio::sync::SemaphorePermit;
 
 use crate::{
     domain::rate::cost,
-    redis::{Arguments, Command, CommandError},
+    redis::{Arguments, Command, CommandError, TIMEOUT},
     store::{
         Caller, Stamped, Store, StoreError, callers::Bearer, codec::Reader, functions::Function, keys::Key,
         reply::Reply,
@@ -15,6 +16,14 @@ use crate::{
 
 /// Continuations after which a function that answers `AGAIN` counts as a bug: each does a bounded piece of what is to be done first.
 const MAX_CONTINUATIONS: usize = 8_192;
+
+/// Weight up to which a call goes ahead whatever else of its tenant is under way, 8 items: Redis takes less than 1 ms for most.
+const LIGHT: usize = 8;
+/// Weight of a call that takes as long as a call may: some 10 ms.
+pub(in crate::store) const HEAVY: usize = 32;
+/// Weight of a tenant's calls above [`LIGHT`] that a replica has under way: two heavy ones, so that another tenant's call waits for no more of them,
+/// however many connections send them, and Redis has the next one when it has done one.
+pub(in crate::store) const MAX_WEIGHT: usize = 2 * HEAVY;
 
 /// An argument of a function.
 #[derive(Debug, Clone)]
@@ -57,6 +66,8 @@ pub(in crate::store) struct Call<'a> {
     pub(in crate::store) args: &'a [Arg<'a>],
     /// Units of the tenant's rate that it costs; 0 where the call was paid for.
     pub(in crate::store) cost: u32,
+    /// How long it may keep Redis, in items or rows that take as long. Above [`LIGHT`] it takes a turn.
+    pub(in crate::store) weight: usize,
 }
 
 impl<'a> Call<'a> {
@@ -64,18 +75,23 @@ impl<'a> Call<'a> {
     pub(in crate::store) fn packed(function: &'static Function, packed: impl Into<Cow<'a, [u8]>>) -> Self {
         let packed = packed.into();
         let cost = cost(1, packed.len());
-        Self { function, packed, args: &[], cost }
+        Self { function, packed, args: &[], cost, weight: 1 }
     }
 
     /// A call of one item; what it asks are arguments of their own.
     pub(in crate::store) fn with_args(function: &'static Function, args: &'a [Arg<'a>]) -> Self {
         let cost = cost(1, args.iter().map(Arg::len).sum());
-        Self { function, packed: Cow::default(), args, cost }
+        Self { function, packed: Cow::default(), args, cost, weight: 1 }
     }
 
     /// The same call at another cost.
     pub(in crate::store) fn at_cost(self, cost: u32) -> Self {
         Self { cost, ..self }
+    }
+
+    /// The same call, which keeps Redis for as long as so many items or rows.
+    pub(in crate::store) fn weighing(self, weight: usize) -> Self {
+        Self { weight, ..self }
     }
 }
 
@@ -113,7 +129,8 @@ impl Store {
         for _ in 0..MAX_CONTINUATIONS {
             let mut args = args.to_vec();
             args.extend(cursor.as_deref().map(Arg::Text));
-            let reply = self.ask_at_cost(u32::from(cursor.is_none()), function, caller, &args).await?;
+            let piece = Call::with_args(function, &args).at_cost(u32::from(cursor.is_none())).weighing(HEAVY);
+            let reply = self.call(caller, piece).await?;
             let next = reply.whole(|reader| {
                 let next = if reply.status() == "MORE" { Some(reader.text()?.to_owned()) } else { None };
                 while reader.left() > 0 {
@@ -134,6 +151,8 @@ impl Store {
     ///
     /// Looks the caller up again when the function says that the tenant has changed, and continues while it has more to do first.
     pub(in crate::store) async fn call(&self, caller: &Caller, mut call: Call<'_>) -> Result<Reply, StoreError> {
+        // Boxed, since it is rare: every call would carry the size of its future.
+        let _turn = if call.weight > LIGHT { Box::pin(Self::turn(caller, call.weight)).await? } else { None };
         let mut fresh: Option<Caller> = None;
         for _ in 0..MAX_CONTINUATIONS {
             let present = fresh.as_ref().unwrap_or(caller);
@@ -164,6 +183,22 @@ impl Store {
             function: call.function.name,
             got: format!("AGAIN {MAX_CONTINUATIONS} times"),
         })
+    }
+
+    /// Waits until a call of that weight may go ahead beside the tenant's others on this replica; what is returned keeps its place. The service
+    /// itself does not wait.
+    ///
+    /// # Errors
+    /// [`StoreError::Crowded`] where none came in time; nothing was asked.
+    async fn turn(caller: &Caller, weight: usize) -> Result<Option<SemaphorePermit<'_>>, StoreError> {
+        if caller.bearer() == &Bearer::System {
+            return Ok(None);
+        }
+        let turn = caller.tenant_handle().turns().acquire_many(weight.min(HEAVY) as u32);
+        match tokio::time::timeout(TIMEOUT, turn).await {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            _ => Err(StoreError::Crowded),
+        }
     }
 
     /// Runs a function without a caller.

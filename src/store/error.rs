@@ -46,8 +46,8 @@ pub enum StoreError {
     #[error("the call takes too much work")]
     TooMuchWork,
 
-    /// As many of the tenant's lists are being read whole on this replica as may be at once; nothing was asked.
-    #[error("the tenant reads as many lists at once as it may")]
+    /// As many of the tenant's large calls are under way on this replica as may be at once; nothing was asked.
+    #[error("the tenant has as many large calls under way as it may")]
     Crowded,
 
     /// A time to live is longer than the tenant's setting allows, or there is none where there must be one; nothing changed.

@@ -270,7 +270,9 @@ impl From<StoreError> for ApiError {
                 return Self::new(Code::TooMuchWork, message);
             }
             StoreError::Crowded => {
-                return Self::unavailable("As many lists of this tenant are being read as may be at once. Try again.");
+                let message =
+                    "As many large calls of this tenant are under way here as may be at once; nothing was changed. Try again.";
+                return Self::unavailable(message);
             }
             StoreError::TtlTooLong { max_ms } => {
                 let max_s = max_ms / 1_000;

@@ -99,7 +99,7 @@ impl Store {
     /// As [`StoreError`] says; a read changes nothing.
     pub async fn history(&self, caller: &Caller, from: i64, limit: usize) -> Result<Stamped<Replay>, StoreError> {
         let packed = Writer::default().int(from).int(limit as i64).done();
-        let reply = self.call(caller, Call::packed(&functions::REPLAY, packed)).await?;
+        let reply = self.call(caller, Call::packed(&functions::REPLAY, packed).weighing(limit)).await?;
         let page = read_page(&reply, from)?;
         Ok(Stamped { now_us: reply.now_us, position: reply.position, answer: page })
     }

@@ -19,6 +19,8 @@ use crate::{
 
 /// Most bytes of events in one call of Redis; more would keep it from others for too long.
 const MAX_CALL_BYTES: usize = 512 << 10;
+/// Bytes of events that keep Redis for as long as an item, 4 KiB.
+const BYTES_LIKE_AN_ITEM: usize = 4 << 10;
 /// Most events in one call of Redis.
 const MAX_CALL_EVENTS: usize = 1_000;
 
@@ -66,7 +68,8 @@ impl Store {
             let args: Vec<_> = piece.iter().flat_map(args_of).collect();
             let packed = slugs.iter().fold(Writer::default().array(slugs.len()), |to, slug| to.text(slug)).done();
             let call = Call { packed: packed.into(), ..Call::with_args(&functions::PUBLISH, &args) };
-            let reply = self.call(caller, call.at_cost(cost)).await?;
+            let weight = piece.len().max(piece.iter().map(bytes_of).sum::<usize>() / BYTES_LIKE_AN_ITEM);
+            let reply = self.call(caller, call.at_cost(cost).weighing(weight)).await?;
             match reply.status() {
                 "OK" => positions.extend(reply.each(Reader::int)?),
                 "UNKNOWN_COMPANY" => {

@@ -10,6 +10,7 @@ use crate::{
     },
     store::{
         Arg, Caller, KeyKind, Limited, Reply, Stamped, Store, StoreError,
+        call::Call,
         codec::Reader,
         functions,
         queues::{
@@ -188,7 +189,8 @@ impl Store {
             Arg::Bytes(&cursors),
         ];
         args.extend(encoded.iter().map(|encoded| Arg::Bytes(encoded)));
-        self.ask_at_cost(cost, &functions::OBSERVE, caller, &args).await
+        let call = Call::with_args(&functions::OBSERVE, &args).at_cost(cost);
+        self.call(caller, call.weighing(encoded.len())).await
     }
 
     /// Stored cursors of a connection's streams, as they were given to [`Store::observe`]: name, and id of the last entry that is part of the state.

@@ -32,7 +32,7 @@ use crate::{
     },
     store::{
         Caller, Outcome, Reply, Stamped, Store, StoreError,
-        call::Call,
+        call::{Call, HEAVY},
         codec::{Reader, Writer},
         functions,
         reservations::{
@@ -198,7 +198,7 @@ impl Store {
         let Ask { function, cost, weight, waits, alone, batched } = ask;
         if waits {
             caller.tenant_handle().note_tickets();
-            return self.call(caller, Call::packed(function, alone).at_cost(cost)).await;
+            return self.call(caller, Call::packed(function, alone).at_cost(cost).weighing(weight)).await;
         }
         let pending = |reply_to| {
             Pending::Call(PendingCall { caller: caller.clone(), function, cost, weight, packed: batched, reply_to })
@@ -216,7 +216,7 @@ impl Store {
                 }
             },
         };
-        self.call(caller, Call::packed(function, alone).at_cost(cost)).await
+        self.call(caller, Call::packed(function, alone).at_cost(cost).weighing(weight)).await
     }
 
     /// Looks who holds these resources.
@@ -247,7 +247,8 @@ impl Store {
         for _ in 0..=resources.len() {
             let names = &resources[checked.len()..];
             let packed = names.iter().fold(Writer::default().array(names.len()), |to, name| to.text(name)).done();
-            let reply = self.call(caller, Call::packed(&functions::CHECK, packed).at_cost(cost)).await?;
+            let reply =
+                self.call(caller, Call::packed(&functions::CHECK, packed).at_cost(cost).weighing(names.len())).await?;
             checked.extend(reply.each(read_checked)?);
             if reply.status() != "MORE" {
                 return Ok(reply.stamped(checked));
@@ -295,7 +296,9 @@ impl Store {
         let (mut released, mut from, mut up_to, mut cost) = (Vec::new(), 0, 0, 1);
         for _ in 0..MAX_PIECES {
             let packed = Writer::default().text(resource).text(reason).int(from).int(up_to).done();
-            let reply = self.call(caller, Call::packed(&functions::FORCE_RELEASE, packed).at_cost(cost)).await?;
+            let reply = self
+                .call(caller, Call::packed(&functions::FORCE_RELEASE, packed).at_cost(cost).weighing(HEAVY))
+                .await?;
             let is_done = reply.status() != "MORE";
             reply.whole(|reader| {
                 if !is_done {
@@ -322,7 +325,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
     pub async fn reset(&self, caller: &Caller) -> Result<Stamped<i64>, StoreError> {
-        let reply = self.ask(&functions::RESET, caller, &[]).await?;
+        let reply = self.call(caller, Call::with_args(&functions::RESET, &[]).weighing(HEAVY)).await?;
         let ended = reply.whole(Reader::int)?;
         Ok(reply.stamped(ended))
     }

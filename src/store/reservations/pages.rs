@@ -126,7 +126,7 @@ impl Store {
         row: impl Fn(&mut Reader<'_>) -> Option<T>,
     ) -> Result<(Reply, Option<PageCursor>, Vec<T>), StoreError> {
         let packed = Writer::default().text(&cursor.scan).text(&cursor.after).int(limit as i64).done();
-        let reply = self.call(caller, Call::packed(function, packed).at_cost(cost)).await?;
+        let reply = self.call(caller, Call::packed(function, packed).at_cost(cost).weighing(limit)).await?;
         let as_of = Some(cursor.as_of.unwrap_or(reply.position));
         let (next, rows) = reply.whole(|reader| {
             let (scan, after) = (reader.text()?.to_owned(), reader.text()?.to_owned());

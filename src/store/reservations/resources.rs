@@ -10,6 +10,9 @@ use crate::{
     },
 };
 
+/// Weight of a definition, 8 items: it may move what is below it.
+const DEFINITION_WEIGHT: usize = 8;
+
 /// What became of a change of the registry.
 #[derive(Debug, Clone)]
 pub enum RegisterOutcome {
@@ -60,7 +63,8 @@ impl Store {
         });
         let packed = packed.done();
         let cost = cost(definitions.len(), packed.len());
-        let reply = self.call(caller, Call::packed(&functions::REGISTER, packed).at_cost(cost)).await?;
+        let call = Call::packed(&functions::REGISTER, packed).at_cost(cost);
+        let reply = self.call(caller, call.weighing(definitions.len() * DEFINITION_WEIGHT)).await?;
         let registered = match reply.status() {
             "OK" => RegisterOutcome::Done,
             "CONFLICT" => reply.whole(|reader| {

@@ -74,7 +74,8 @@ impl Store {
         cost: u32,
     ) -> Result<Stamped<Vec<Option<Ticket>>>, StoreError> {
         let packed = ids.iter().fold(Writer::default().array(ids.len()), |to, id| to.text(&id.digits())).done();
-        let reply = self.call(caller, Call::packed(&functions::TICKET_READ, packed).at_cost(cost)).await?;
+        let reply =
+            self.call(caller, Call::packed(&functions::TICKET_READ, packed).at_cost(cost).weighing(ids.len())).await?;
         let mut of = ids.iter();
         let tickets = reply.each(|reader| {
             let id = *of.next()?;

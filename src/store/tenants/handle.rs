@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::{
     domain::names::TenantId,
     store::{
+        call::MAX_WEIGHT,
         functions::{Function, KeyExtent},
         keys::{Key, KeyKind, Namespace, Partition, channel_behind},
         reservations::batcher::Traffic,
@@ -47,6 +48,8 @@ pub struct TenantHandle {
     traffic: Traffic,
     /// Turns to read one of its lists whole.
     whole_reads: Semaphore,
+    /// Turns of calls that keep Redis for long, by weight.
+    turns: Semaphore,
     /// Until when calls name the keys of tickets, in seconds since [`START`]; 0: they do not.
     tickets_until_s: AtomicU64,
 }
@@ -74,6 +77,7 @@ impl TenantHandle {
             stored: StoredBytes::default(),
             traffic: Traffic::default(),
             whole_reads: Semaphore::new(MAX_WHOLE_READS),
+            turns: Semaphore::new(MAX_WEIGHT),
             tickets_until_s: AtomicU64::new(0),
         }
     }
@@ -86,6 +90,11 @@ impl TenantHandle {
     /// Turns to read one of its lists whole.
     pub(in crate::store) fn whole_reads(&self) -> &Semaphore {
         &self.whole_reads
+    }
+
+    /// Turns of calls that keep Redis for long, by weight.
+    pub(in crate::store) fn turns(&self) -> &Semaphore {
+        &self.turns
     }
 
     /// The tenant's id.

@@ -7,4 +7,5 @@ mod credentials;
 pub mod frame;
 mod inputs;
 mod streams;
+mod turns;
 mod work;

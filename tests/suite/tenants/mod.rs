@@ -1,6 +1,7 @@
 //! Tenants, sessions, tokens, limits.
 
 mod admin;
+mod call_cost;
 mod issuer_keys;
 pub mod jwt;
 mod limits;
