@@ -152,7 +152,7 @@ impl Store {
     /// Looks the caller up again when the function says that the tenant has changed, and continues while it has more to do first.
     pub(in crate::store) async fn call(&self, caller: &Caller, mut call: Call<'_>) -> Result<Reply, StoreError> {
         // Boxed, since it is rare: every call would carry the size of its future.
-        let _turn = if call.weight > LIGHT { Box::pin(Self::turn(caller, call.weight)).await? } else { None };
+        let _turn = if call.weight > LIGHT { Some(Box::pin(Self::turn(caller, call.weight)).await?) } else { None };
         let mut fresh: Option<Caller> = None;
         for _ in 0..MAX_CONTINUATIONS {
             let present = fresh.as_ref().unwrap_or(caller);
@@ -185,18 +185,14 @@ impl Store {
         })
     }
 
-    /// Waits until a call of that weight may go ahead beside the tenant's others on this replica; what is returned keeps its place. The service
-    /// itself does not wait.
+    /// Waits until a call of that weight may go ahead beside the tenant's others on this replica; what is returned keeps its place.
     ///
     /// # Errors
     /// [`StoreError::Crowded`] where none came in time; nothing was asked.
-    async fn turn(caller: &Caller, weight: usize) -> Result<Option<SemaphorePermit<'_>>, StoreError> {
-        if caller.bearer() == &Bearer::System {
-            return Ok(None);
-        }
+    async fn turn(caller: &Caller, weight: usize) -> Result<SemaphorePermit<'_>, StoreError> {
         let turn = caller.tenant_handle().turns().acquire_many(weight.min(HEAVY) as u32);
         match tokio::time::timeout(TIMEOUT, turn).await {
-            Ok(Ok(turn)) => Ok(Some(turn)),
+            Ok(Ok(turn)) => Ok(turn),
             _ => Err(StoreError::Crowded),
         }
     }

@@ -103,6 +103,53 @@ def test_a_cancelled_wait_leaves_the_line(world: World, tenant: Tenant) -> None:
     asyncio.run(story())
 
 
+@asynccontextmanager
+async def slow_beginning(url: str) -> AsyncIterator[str]:
+    """A way to a replica on which what the first connection sends arrives late, also where it is closed meanwhile."""
+    host, port = url.removeprefix("http://").split(":")
+    writers: list[asyncio.StreamWriter] = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, late: float) -> None:
+        while data := await reader.read(65_536):
+            await asyncio.sleep(late)
+            writer.write(data)
+        await asyncio.sleep(late)
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        late = 0.0 if writers else 0.4
+        there, back = await asyncio.open_connection(host, int(port))
+        writers.extend((writer, back))
+        await asyncio.gather(carry(reader, back, late), carry(there, writer, 0.0))
+
+    async with await asyncio.start_server(connect, "127.0.0.1", 0) as server:
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            for writer in writers:
+                writer.close()
+            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+
+def test_what_a_cancelled_call_gets_late_is_given_back(world: World, tenant: Tenant) -> None:
+    async def story() -> None:
+        async with (
+            slow_beginning(world.replicas[0].url) as url,
+            holdfast.AsyncClient(url, tenant.key) as client,
+            world.async_client(tenant, 1) as other,
+        ):
+            task = asyncio.create_task(client.acquire("db", ttl=600))
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            # Long enough for what was sent before to arrive after all.
+            await asyncio.sleep(0.6)
+            assert await held(other) == []
+
+    asyncio.run(story())
+
+
 def test_a_call_that_is_cancelled_as_it_is_served_gives_back(world: World, tenant: Tenant) -> None:
     async def story() -> None:
         async with two_clients(world, tenant) as (client, other):

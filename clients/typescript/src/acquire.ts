@@ -118,7 +118,9 @@ class Acquiring {
 
   async run(until: number): Promise<Answer> {
     try {
-      return await (this.#wish.waitMs > 0 ? this.#queue(until) : this.#once());
+      const answer = await (this.#wish.waitMs > 0 ? this.#queue(until) : this.#once());
+      this.#wish.signal?.throwIfAborted();
+      return answer;
     } catch (error) {
       // Aborted, or a callback of the program failed: what a call under way got is given back.
       if (!(error instanceof HoldfastError)) await this.#giveUp();
@@ -185,7 +187,9 @@ class Acquiring {
     this.#asking = true;
     let reply: Reply;
     try {
-      reply = await this.#transport.call(held(this.#call(wait), holdMs / 1_000), this.#wish.signal);
+      // An answer that is held back is not waited for: its ticket is cancelled.
+      const graceMs = holdMs === 0 ? ABANDON_TIMEOUT_MS : 0;
+      reply = await this.#transport.call(held(this.#call(wait), holdMs / 1_000), this.#wish.signal, graceMs);
     } catch (error) {
       if (error instanceof OutcomeUnknownError) this.#uncertain = true;
       throw error;

@@ -122,8 +122,11 @@ export class Transport {
    *
    * @throws {@link HoldfastError} Of several attempts, what the last one ran into; {@link OutcomeUnknownError} if any
    * may have been carried out. The signal's reason once that is aborted: what was sent may be carried out.
+   *
+   * @param graceMs How long an attempt under way goes on for once the signal is aborted: of a call that takes
+   * something, which what gives that back must not overtake.
    */
-  async call(call: Call, signal?: AbortSignal): Promise<Reply> {
+  async call(call: Call, signal?: AbortSignal, graceMs = 0): Promise<Reply> {
     const end = now() + (call.timeoutMs ?? CALL_TIMEOUT_MS);
     const safe = call.safe ?? true;
     const backoff = new Backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
@@ -133,7 +136,7 @@ export class Transport {
       signal?.throwIfAborted();
       const sent = now();
       const timeout = Math.max(Math.min(call.attemptTimeoutMs ?? ATTEMPT_TIMEOUT_MS, end - sent), 1);
-      const attempt = await this.#attempt(call, timeout, signal);
+      const attempt = await this.#attempt(call, timeout, signal, graceMs);
       let failure: HoldfastError;
       let again: boolean;
       let askedPause = 0;
@@ -187,9 +190,20 @@ export class Transport {
     return this.#key === null ? {} : { "X-Api-Key": this.#key };
   }
 
-  async #attempt(call: Call, timeoutMs: number, signal: AbortSignal | undefined): Promise<Attempt> {
+  async #attempt(
+    call: Call,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+    graceMs: number,
+  ): Promise<Attempt> {
     const url = this.url;
     const timeout = new AbortController();
+    let grace: ReturnType<typeof setTimeout> | undefined;
+    const aborted = (): void => {
+      if (graceMs === 0) timeout.abort(signal?.reason);
+      else grace = setTimeout(() => timeout.abort(signal?.reason), graceMs);
+    };
+    signal?.addEventListener("abort", aborted, { once: true });
     const timer = setTimeout(
       () => timeout.abort(new Error(`no answer within ${(timeoutMs / 1_000).toFixed(1)} s`)),
       timeoutMs,
@@ -204,7 +218,7 @@ export class Transport {
         ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
         cache: "no-store",
         redirect: "manual",
-        signal: signal === undefined ? timeout.signal : AbortSignal.any([signal, timeout.signal]),
+        signal: timeout.signal,
       });
       return { url, status: response.status, headers: response.headers, text: await boundedText(response) };
     } catch (error) {
@@ -212,6 +226,8 @@ export class Transport {
       return { url, ...connectionFailure(error) };
     } finally {
       clearTimeout(timer);
+      clearTimeout(grace);
+      signal?.removeEventListener("abort", aborted);
     }
   }
 }

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { after, before, beforeEach, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -177,6 +179,34 @@ test("an aborted wait leaves the line", async () => {
   await assert.rejects(client.hold("db", { wait: 60, signal: AbortSignal.timeout(300) }), { name: "TimeoutError" });
   assert.equal(await waiting(other), 0);
   await assert.rejects(client.hold("x", { signal: abort.signal }), RangeError);
+});
+
+test("what an aborted call gets late is given back", async () => {
+  // A way to a replica on which what the first connection sends arrives late, also where it is closed meanwhile.
+  const { hostname, port } = new URL(world.urls[0] as string);
+  let connections = 0;
+  const way = createServer((socket) => {
+    const late = connections++ === 0 ? 400 : 0;
+    const there = connect(Number(port), hostname);
+    socket.on("data", (data) => setTimeout(() => there.write(data), late));
+    socket.on("close", () => setTimeout(() => there.end(), late));
+    there.pipe(socket);
+    for (const end of [socket, there]) end.on("error", () => end.destroy());
+  });
+  await once(way.listen(0, "127.0.0.1"), "listening");
+  try {
+    const { port: there } = way.address() as AddressInfo;
+    const abort = new AbortController();
+    const slow = new Client({ url: `http://127.0.0.1:${there}`, key: tenant.apiKey });
+    const served = slow.hold("db", { ttl: 600, signal: abort.signal });
+    setTimeout(() => abort.abort(new RangeError("no longer wanted")), 100);
+    await assert.rejects(served, RangeError);
+    // Long enough for what was sent before to arrive after all.
+    await delay(600);
+    assert.deepEqual(await held(other), []);
+  } finally {
+    way.close();
+  }
 });
 
 test("a call that is aborted as it is served gives back", async () => {

@@ -195,7 +195,9 @@ class _Attempt:
         """Asks once; `wait` 0 does not wait."""
         self.asking = True
         try:
-            reply = yield from send(self.call(wait, hold))
+            # An answer that is held back is not waited for: its ticket is cancelled.
+            grace = ABANDON_TIMEOUT if hold == 0 else 0.0
+            reply = yield from send(dataclasses.replace(self.call(wait, hold), grace=grace))
         except OutcomeUnknownError:
             self.uncertain = True
             raise

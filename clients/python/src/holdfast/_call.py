@@ -52,6 +52,9 @@ class Call:
     timeout: float = CALL_TIMEOUT
     """Seconds for all attempts together."""
     connect_attempts: int = CONNECT_ATTEMPTS
+    grace: float = 0.0
+    """Seconds that an attempt under way goes on for once its task is cancelled: of a call that takes something, which what gives that back
+    must not overtake."""
 
     def within(self, seconds: float) -> Call:
         """This call, with all its attempts within so many seconds; a service that is not there is asked until then."""

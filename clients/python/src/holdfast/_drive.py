@@ -184,9 +184,16 @@ class AsyncDriver:
         own, which another cancellation does not end."""
         try:
             return await self._drive(flow, flow.__next__, shielded=False)
-        except _Interrupted as interrupted:
-            cancelled = interrupted.cancelled
-        return await self.finish(self._drive(flow, lambda: flow.throw(cancelled), shielded=True))
+        except _Interrupted as caught:
+            interrupted = caught
+        return await self.finish(self._go_on(flow, interrupted))
+
+    async def _go_on(self, flow: Flow[T], interrupted: _Interrupted) -> T:
+        """The rest of a flow whose task was cancelled."""
+        if interrupted.under_way is not None:
+            await asyncio.wait({interrupted.under_way}, timeout=interrupted.grace)
+            interrupted.under_way.cancel()
+        return await self._drive(flow, lambda: flow.throw(interrupted.cancelled), shielded=True)
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Waits for work that a cancellation does not end."""
@@ -201,11 +208,13 @@ class AsyncDriver:
         try:
             step = begin()
             while True:
+                grace = step.call.grace if isinstance(step, Send) and not shielded else 0.0
+                performing = asyncio.ensure_future(self._perform(step)) if grace > 0 else None
                 try:
-                    outcome = await self._perform(step)
+                    outcome = await (self._perform(step) if performing is None else asyncio.shield(performing))
                 except BaseException as error:
                     if isinstance(error, asyncio.CancelledError) and not shielded:
-                        raise _Interrupted(error) from None
+                        raise _Interrupted(error, performing, grace) from None
                     step = flow.throw(error)
                 else:
                     step = flow.send(outcome)
@@ -249,8 +258,10 @@ class AsyncDriver:
 
 
 class _Interrupted(BaseException):
-    """The task was cancelled between two steps."""
+    """The task was cancelled in a step, of which something may go on for so many seconds."""
 
-    def __init__(self, cancelled: asyncio.CancelledError) -> None:
+    def __init__(
+        self, cancelled: asyncio.CancelledError, under_way: asyncio.Future[Attempt | None] | None, grace: float
+    ) -> None:
         super().__init__()
-        self.cancelled = cancelled
+        self.cancelled, self.under_way, self.grace = cancelled, under_way, grace
