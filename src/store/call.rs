@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use redis::Value;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     domain::rate::cost,
@@ -152,7 +152,12 @@ impl Store {
     /// Looks the caller up again when the function says that the tenant has changed, and continues while it has more to do first.
     pub(in crate::store) async fn call(&self, caller: &Caller, mut call: Call<'_>) -> Result<Reply, StoreError> {
         // Boxed, since it is rare: every call would carry the size of its future.
-        let _turn = if call.weight > LIGHT { Some(Box::pin(Self::turn(caller, call.weight)).await?) } else { None };
+        let _turn = if call.weight > LIGHT {
+            // What costs nothing is a further piece of what was begun.
+            Some(Box::pin(turn(caller.tenant_handle().turns(), call.weight.min(HEAVY), call.cost == 0)).await?)
+        } else {
+            None
+        };
         let mut fresh: Option<Caller> = None;
         for _ in 0..MAX_CONTINUATIONS {
             let present = fresh.as_ref().unwrap_or(caller);
@@ -183,18 +188,6 @@ impl Store {
             function: call.function.name,
             got: format!("AGAIN {MAX_CONTINUATIONS} times"),
         })
-    }
-
-    /// Waits until a call of that weight may go ahead beside the tenant's others on this replica; what is returned keeps its place.
-    ///
-    /// # Errors
-    /// [`StoreError::Crowded`] where none came in time; nothing was asked.
-    async fn turn(caller: &Caller, weight: usize) -> Result<SemaphorePermit<'_>, StoreError> {
-        let turn = caller.tenant_handle().turns().acquire_many(weight.min(HEAVY) as u32);
-        match tokio::time::timeout(TIMEOUT, turn).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(StoreError::Crowded),
-        }
     }
 
     /// Runs a function without a caller.
@@ -236,6 +229,21 @@ impl Store {
             }
         }
     }
+}
+
+/// Waits until so many of a tenant's turns on this replica are free; what is returned keeps them. `is_begun`: part of it was carried out, so that it
+/// is not given up; the turns that it waits for end, each with its call.
+///
+/// # Errors
+/// [`StoreError::Crowded`] where they were not free in time; nothing was asked.
+pub(in crate::store) async fn turn(
+    turns: &Semaphore,
+    count: usize,
+    is_begun: bool,
+) -> Result<SemaphorePermit<'_>, StoreError> {
+    let turn = turns.acquire_many(count as u32);
+    let turn = if is_begun { Ok(turn.await) } else { tokio::time::timeout(TIMEOUT, turn).await };
+    turn.map_err(|_| StoreError::Crowded)?.map_err(|_| StoreError::Crowded)
 }
 
 /// Notes what a reply says of the tenant's position, rate and tickets. `is_one`: one request was counted; of several that are refused together, one may
@@ -320,5 +328,24 @@ where
     }
     fn weight(&self) -> u32 {
         self.weight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_begun_waits_for_its_turn_and_what_was_not_gives_up() {
+        let turns = Semaphore::new(MAX_WEIGHT);
+        let taken = turn(&turns, MAX_WEIGHT, false).await.unwrap();
+        let begun = async { tokio::time::timeout(TIMEOUT + Duration::from_secs(1), turn(&turns, HEAVY, true)).await };
+        let (begun, other) = tokio::join!(begun, turn(&turns, HEAVY, false));
+        assert!(begun.is_err(), "it still waits");
+        assert!(matches!(other, Err(StoreError::Crowded)));
+        drop(taken);
+        assert!(turn(&turns, HEAVY, true).await.is_ok());
     }
 }

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use crate::{
     domain::queue::{Queue, Worker, WorkerState},
-    redis::TIMEOUT,
     store::{
         Arg, Caller, Stamped, Store, StoreError, TenantHandle,
+        call::turn,
         functions::{self, Function},
         queues::decode::{decode_queue, decode_worker},
     },
@@ -24,10 +24,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Crowded`] where none came in time; nothing was asked.
     pub async fn whole_read<'a>(&self, caller: &'a Caller) -> Result<SemaphorePermit<'a>, StoreError> {
-        match tokio::time::timeout(TIMEOUT, caller.tenant_handle().whole_reads().acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(StoreError::Crowded),
-        }
+        turn(caller.tenant_handle().whole_reads(), 1, false).await
     }
 
     /// Reads all workers of the tenant, without counts, in no order.
