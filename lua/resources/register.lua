@@ -20,8 +20,8 @@
 --   2 call         packed: cost, floor, most resources that the tenant may register, a pool of N counting as N (0: no limit), number of
 --                  definitions, then per definition: name, capacity, array of blocks, array of ancestors from the root on
 -- returns       OK, now_us, position | CONFLICT, now_us, position, item (from 0), why, name | LIMIT, TOO_MUCH_WORK, STALE, RATE as reserve
---               | AGAIN, now_us, position: it is written, or something has lapsed: call again with the same, until what is held is part of
---               the pools
+--               | AGAIN, now_us, position: something has lapsed: call again with the same
+--               | BEGUN, now_us, position: it is written: call again with the same, until what is held is part of the pools
 -- cost          O(definitions * (depth + blocks)); moving a subtree is linear in it; making or enlarging a pool is linear in what is held, in pieces
 -- invariants    one place in the tree per name; nothing that is held moves; a pool's slots are no names of their own
 function register(keys, args)
@@ -57,7 +57,7 @@ function register(keys, args)
     definitions.reset()
     plan.start()
     if settle() then
-      return outcome('AGAIN')
+      return outcome('BEGUN')
     end
   end
   if waiting_count > 0 then

@@ -19,9 +19,10 @@ const PAGE: usize = 1_000;
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match error {
-            StoreError::Unreachable | StoreError::Unusable { .. } | StoreError::OutcomeUnknown { .. } => {
-                Exit::Unreachable
-            }
+            StoreError::Unreachable
+            | StoreError::Unusable { .. }
+            | StoreError::OutcomeUnknown { .. }
+            | StoreError::Interrupted(_) => Exit::Unreachable,
             _ => Exit::Fault,
         };
         Self::new(exit, error.to_string())

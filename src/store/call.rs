@@ -68,6 +68,8 @@ pub(in crate::store) struct Call<'a> {
     pub(in crate::store) cost: u32,
     /// How long it may keep Redis, in items or rows that take as long. Above [`LIGHT`] it takes a turn.
     pub(in crate::store) weight: usize,
+    /// An earlier piece of the same change was carried out.
+    pub(in crate::store) is_in_mid_change: bool,
 }
 
 impl<'a> Call<'a> {
@@ -75,13 +77,13 @@ impl<'a> Call<'a> {
     pub(in crate::store) fn packed(function: &'static Function, packed: impl Into<Cow<'a, [u8]>>) -> Self {
         let packed = packed.into();
         let cost = cost(1, packed.len());
-        Self { function, packed, args: &[], cost, weight: 1 }
+        Self { function, packed, args: &[], cost, weight: 1, is_in_mid_change: false }
     }
 
     /// A call of one item; what it asks are arguments of their own.
     pub(in crate::store) fn with_args(function: &'static Function, args: &'a [Arg<'a>]) -> Self {
         let cost = cost(1, args.iter().map(Arg::len).sum());
-        Self { function, packed: Cow::default(), args, cost, weight: 1 }
+        Self { function, packed: Cow::default(), args, cost, weight: 1, is_in_mid_change: false }
     }
 
     /// The same call at another cost.
@@ -92,6 +94,16 @@ impl<'a> Call<'a> {
     /// The same call, which keeps Redis for as long as so many items or rows.
     pub(in crate::store) fn weighing(self, weight: usize) -> Self {
         Self { weight, ..self }
+    }
+
+    /// The same call, of which earlier pieces were carried out or not.
+    pub(in crate::store) fn in_mid_change(self, is_in_mid_change: bool) -> Self {
+        Self { is_in_mid_change, ..self }
+    }
+
+    /// Why it gave no answer, with respect to what was carried out before.
+    fn failed(&self, error: StoreError) -> StoreError {
+        if self.is_in_mid_change { error.in_mid_change() } else { error }
     }
 }
 
@@ -165,17 +177,20 @@ impl Store {
             let keys = handle.keys_of(call.function, present.has_definitions());
             let on_behalf = Some((present.encoded(), head.as_ref(), call.packed.as_ref()));
             let sent = self.run(Invocation { on_behalf, ..Invocation::new(call.function, keys, call.args) });
-            let reply = Reply::read(call.function, sent.await?)?;
+            let bytes = sent.await.map_err(|error| call.failed(error))?;
+            let reply = Reply::read(call.function, bytes)?;
             note_reply(present, &reply, true);
             match reply.status() {
                 "STALE" if fresh.is_some() => return Err(StoreError::Unauthorized),
                 // Boxed, since it is rare: every call would carry the size of its future.
-                "STALE" => match Box::pin(self.look_up_again(caller)).await? {
+                "STALE" => match Box::pin(self.look_up_again(caller)).await.map_err(|error| call.failed(error))? {
                     Some(caller) => fresh = Some(caller),
                     None => return Err(StoreError::Unauthorized),
                 },
-                "KEYS" => {}              // noted: the next call names the keys of tickets
-                "AGAIN" => call.cost = 0, // a continuation of the same call, which was paid for
+                "KEYS" => {} // noted: the next call names the keys of tickets
+                // A continuation of the same call, which was paid for.
+                "AGAIN" => call.cost = 0,
+                "BEGUN" => (call.cost, call.is_in_mid_change) = (0, true),
                 "RATE" => return Err(reply.too_fast(present)),
                 "TOO_MUCH_WORK" => return Err(StoreError::TooMuchWork),
                 _ => {
@@ -188,6 +203,15 @@ impl Store {
             function: call.function.name,
             got: format!("AGAIN {MAX_CONTINUATIONS} times"),
         })
+    }
+
+    /// Sends a command that completes a change after a function has made it.
+    ///
+    /// # Errors
+    /// [`StoreError::Interrupted`] and [`StoreError::OutcomeUnknown`]: the function's part was carried out.
+    pub(in crate::store) async fn complete(&self, command: &redis::Cmd) -> Result<(), StoreError> {
+        self.redis.send(command).await.map_err(|error| StoreError::from(error).in_mid_change())?;
+        Ok(())
     }
 
     /// Runs a function without a caller.

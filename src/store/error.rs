@@ -30,6 +30,10 @@ pub enum StoreError {
         waited_ms: u64,
     },
 
+    /// Carried out in part, and then Redis could not or would not go on: only asking again can complete it.
+    #[error("a part was carried out, and then: {0}")]
+    Interrupted(Box<Self>),
+
     /// The credential is gone: revoked, rotated, expired, or its tenant deleted.
     #[error("the credential is no longer valid")]
     Unauthorized,
@@ -65,6 +69,17 @@ pub enum StoreError {
         /// Its reply, or as much as may be logged of it.
         got: String,
     },
+}
+
+impl StoreError {
+    /// The same error of a later step of a change: what says that nothing was changed is not true of it.
+    #[must_use]
+    pub(in crate::store) fn in_mid_change(self) -> Self {
+        match self {
+            Self::Unreachable | Self::Unusable { .. } | Self::Refused { .. } => Self::Interrupted(Box::new(self)),
+            error => error,
+        }
+    }
 }
 
 impl From<CommandError> for StoreError {

@@ -256,8 +256,8 @@ fn way_out(code: Code) -> &'static str {
         }
         Code::Unavailable => "Repeat after `Retry-After` seconds: nothing was changed.",
         Code::OutcomeUnknown => {
-            "Ask again. Safe to repeat are reserve, unreserve, renew, RESERVE transactions, register, reset, and publish with a \
-             `dedupeId`."
+            "Ask again. Safe to repeat are reserve, unreserve, renew, RESERVE transactions, register, forceRelease, reset, pushed queue \
+             events, and publish with a `dedupeId`."
         }
     }
 }

@@ -48,7 +48,7 @@ closed_set! {
         Internal = "INTERNAL",
         /// Redis is not reached, refuses writes, or did not answer a read in time, or the replica has no room for the request; nothing changed.
         Unavailable = "UNAVAILABLE",
-        /// A change was sent to Redis, and there was no answer in time: only asking again can tell.
+        /// A change was sent to Redis, and there was no answer in time, or Redis could not go on after a part of it: only asking again can tell.
         OutcomeUnknown = "OUTCOME_UNKNOWN",
     }
 }
@@ -292,6 +292,9 @@ impl From<StoreError> for ApiError {
             StoreError::OutcomeUnknown { .. } => {
                 "Redis did not answer in time; only asking again can tell whether it was done.".to_owned()
             }
+            StoreError::Interrupted(_) => {
+                "A part of this was done, and then Redis could not go on; only asking again can complete it.".to_owned()
+            }
             StoreError::UnexpectedReply { .. } => {
                 "This is a bug in Holdfast; the log has its details under the request's id.".to_owned()
             }
@@ -301,7 +304,7 @@ impl From<StoreError> for ApiError {
                 log_unanswered(&error);
                 Self::unavailable(message)
             }
-            StoreError::OutcomeUnknown { .. } => {
+            StoreError::OutcomeUnknown { .. } | StoreError::Interrupted(_) => {
                 log_unanswered(&error);
                 Self::new(Code::OutcomeUnknown, message)
             }

@@ -56,7 +56,8 @@ impl Store {
     /// that is not registered when the first begins refuses them all.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: they may have been published. Repeating is safe for those with a dedupe id.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: they may have been published, or some of them. Repeating is safe for those with a
+    /// dedupe id.
     pub async fn publish(&self, caller: &Caller, events: &[NewEvent]) -> Result<Stamped<PublishOutcome>, StoreError> {
         self.check_stored(caller).await?;
         let mut cost = cost(events.len(), events.iter().map(bytes_of).sum());
@@ -69,7 +70,8 @@ impl Store {
             let packed = slugs.iter().fold(Writer::default().array(slugs.len()), |to, slug| to.text(slug)).done();
             let call = Call { packed: packed.into(), ..Call::with_args(&functions::PUBLISH, &args) };
             let weight = piece.len().max(piece.iter().map(bytes_of).sum::<usize>() / BYTES_LIKE_AN_ITEM);
-            let reply = self.call(caller, call.at_cost(cost).weighing(weight)).await?;
+            let reply =
+                self.call(caller, call.at_cost(cost).weighing(weight).in_mid_change(!positions.is_empty())).await?;
             match reply.status() {
                 "OK" => positions.extend(reply.each(Reader::int)?),
                 "UNKNOWN_COMPANY" => {

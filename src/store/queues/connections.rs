@@ -38,7 +38,7 @@ impl Store {
     /// Creates a connection of the caller's tenant, with an ingest key.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: there may be a connection whose ingest key nobody knows; the list shows it.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: there may be a connection whose ingest key nobody knows; the list shows it.
     pub async fn create_connection(
         &self,
         caller: &Caller,
@@ -64,12 +64,10 @@ impl Store {
             self.ask(&functions::CONNECTION_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
         if let Limited::Done(_) = stamped.answer {
             let tenant = &caller.tenant().id;
-            self.redis
-                .send(redis::cmd("SET").arg(self.namespace().credential_entry(secret.hash())).arg(tenant.as_str()))
+            self.complete(redis::cmd("SET").arg(self.namespace().credential_entry(secret.hash())).arg(tenant.as_str()))
                 .await?;
             if sealed_url.is_some() {
-                self.redis
-                    .send(redis::cmd("SADD").arg(self.namespace().connections()).arg(watched_entry(tenant, id)))
+                self.complete(redis::cmd("SADD").arg(self.namespace().connections()).arg(watched_entry(tenant, id)))
                     .await?;
             }
         }
@@ -117,20 +115,15 @@ impl Store {
     /// Deletes a connection: its ingest key is refused and its lease is lost from now on. `false`: there is no such connection.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may be deleted. Repeating is safe.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: it may be deleted. Repeating is safe.
     pub async fn delete_connection(&self, caller: &Caller, id: &str) -> Result<Stamped<bool>, StoreError> {
         let reply = self.ask(&functions::CONNECTION_DELETE, caller, &[Arg::Text(id)]).await?;
         match reply.status() {
             "OK" => {
                 let hash = reply.whole(|reader| reader.text().map(str::to_owned))?;
-                self.redis.send(redis::cmd("DEL").arg(self.namespace().credential_entry(&hash))).await?;
-                self.redis
-                    .send(
-                        redis::cmd("SREM")
-                            .arg(self.namespace().connections())
-                            .arg(watched_entry(&caller.tenant().id, id)),
-                    )
-                    .await?;
+                self.complete(redis::cmd("DEL").arg(self.namespace().credential_entry(&hash))).await?;
+                let entry = watched_entry(&caller.tenant().id, id);
+                self.complete(redis::cmd("SREM").arg(self.namespace().connections()).arg(entry)).await?;
                 Ok(reply.stamped(true))
             }
             "NOT_FOUND" => Ok(reply.stamped(false)),

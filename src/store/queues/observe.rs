@@ -64,6 +64,8 @@ struct Source {
     daily_limit: Option<u64>,
     /// Number of observations that further calls bring: the first call of a push counts all of it against the limit.
     remaining: usize,
+    /// An earlier call of the same push stored some.
+    is_begun: bool,
 }
 
 impl Store {
@@ -87,6 +89,7 @@ impl Store {
             fence: Some(lease.fence),
             daily_limit: None,
             remaining: 0,
+            is_begun: false,
         };
         let encoded = encode_by_time(lease.connection, observations);
         let (mut left, mut size) = (encoded.as_slice(), MAX_OBSERVATIONS);
@@ -121,7 +124,8 @@ impl Store {
     /// More than [`MAX_OBSERVATIONS`] take several calls of the function; the first one checks that the day has room for all.
     ///
     /// # Errors
-    /// [`StoreError::Unauthorized`]: the key or its connection is gone. [`StoreError::OutcomeUnknown`]: some may be stored; repeating is safe.
+    /// [`StoreError::Unauthorized`]: the key or its connection is gone. [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: some may be
+    /// stored; repeating is safe.
     pub async fn ingest(
         &self,
         caller: &Caller,
@@ -139,7 +143,8 @@ impl Store {
         let mut last = None;
         while !left.is_empty() {
             let (batch, rest) = left.split_at(call_len(left, size));
-            let source = Source { connection, framework, fence: None, daily_limit, remaining: rest.len() };
+            let (remaining, is_begun) = (rest.len(), last.is_some());
+            let source = Source { connection, framework, fence: None, daily_limit, remaining, is_begun };
             let reply = match self.send_observations(cost, caller, &source, batch, &[]).await {
                 Err(StoreError::TooMuchWork) if batch.len() > 1 => {
                     size = batch.len() / 2;
@@ -190,7 +195,7 @@ impl Store {
         ];
         args.extend(encoded.iter().map(|encoded| Arg::Bytes(encoded)));
         let call = Call::with_args(&functions::OBSERVE, &args).at_cost(cost);
-        self.call(caller, call.weighing(encoded.len())).await
+        self.call(caller, call.weighing(encoded.len()).in_mid_change(source.is_begun)).await
     }
 
     /// Stored cursors of a connection's streams, as they were given to [`Store::observe`]: name, and id of the last entry that is part of the state.

@@ -286,7 +286,7 @@ impl Store {
     /// Ends a reservation whoever holds it, of a pool those of all slots; answers what was freed. What is taken after it has begun stays.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: some of it may have been done. Repeating is safe.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: some of it may have been done. Repeating is safe.
     pub async fn force_release(
         &self,
         caller: &Caller,
@@ -296,9 +296,8 @@ impl Store {
         let (mut released, mut from, mut up_to, mut cost) = (Vec::new(), 0, 0, 1);
         for _ in 0..MAX_PIECES {
             let packed = Writer::default().text(resource).text(reason).int(from).int(up_to).done();
-            let reply = self
-                .call(caller, Call::packed(&functions::FORCE_RELEASE, packed).at_cost(cost).weighing(HEAVY))
-                .await?;
+            let piece = Call::packed(&functions::FORCE_RELEASE, packed).at_cost(cost).weighing(HEAVY);
+            let reply = self.call(caller, piece.in_mid_change(cost == 0)).await?;
             let is_done = reply.status() != "MORE";
             reply.whole(|reader| {
                 if !is_done {

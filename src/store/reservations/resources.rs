@@ -46,7 +46,7 @@ impl Store {
     /// Registers definitions and, on the way, their ancestors: all or none.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: it may have been done. Repeating is safe.
     pub async fn register(
         &self,
         caller: &Caller,

@@ -55,7 +55,7 @@ impl Store {
     /// Creates an API key of the caller's tenant.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: there may be a key whose text nobody knows; the list shows it.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: there may be a key whose text nobody knows; the list shows it.
     pub async fn create_key(
         &self,
         caller: &Caller,
@@ -77,13 +77,8 @@ impl Store {
         let created =
             self.ask(&functions::KEY_CREATE, caller, &args).await?.limited(|reply| reply.whole(Reader::int))?;
         if let Limited::Done(_) = created.answer {
-            self.redis
-                .send(
-                    redis::cmd("SET")
-                        .arg(self.namespace().credential_entry(secret.hash()))
-                        .arg(caller.tenant().id.as_str()),
-                )
-                .await?;
+            let entry = self.namespace().credential_entry(secret.hash());
+            self.complete(redis::cmd("SET").arg(entry).arg(caller.tenant().id.as_str())).await?;
         }
         let key =
             |created_ms| NewKey { key: ApiKey { id, label: label.into(), scopes, created_ms, used_ms: None }, text };
@@ -111,7 +106,7 @@ impl Store {
     /// Replaces the secret of a key; the old one is refused from now on. `None` if there is no such key.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: the old secret may be refused already; rotate again.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: the old secret may be refused already; rotate again.
     pub async fn rotate_key(&self, caller: &Caller, id: &str) -> Result<Stamped<Option<NewKey>>, StoreError> {
         let text = random_text(KEY_PREFIX)?;
         let secret = Secret::of(&text);
@@ -120,27 +115,22 @@ impl Store {
             return Ok(reply.stamped(None));
         }
         let (old, key) = reply.whole(|reader| Some((reader.text()?.to_owned(), read_key(id, reader.bytes()?)?.1)))?;
-        self.redis
-            .send(
-                redis::cmd("SET")
-                    .arg(self.namespace().credential_entry(secret.hash()))
-                    .arg(caller.tenant().id.as_str()),
-            )
-            .await?;
-        self.redis.send(redis::cmd("DEL").arg(self.namespace().credential_entry(&old))).await?;
+        let entry = self.namespace().credential_entry(secret.hash());
+        self.complete(redis::cmd("SET").arg(entry).arg(caller.tenant().id.as_str())).await?;
+        self.complete(redis::cmd("DEL").arg(self.namespace().credential_entry(&old))).await?;
         Ok(reply.stamped(Some(NewKey { key, text })))
     }
 
     /// Removes a key; it is refused from now on.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been done. Repeating is safe.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: it may have been done. Repeating is safe.
     pub async fn delete_key(&self, caller: &Caller, id: &str) -> Result<Stamped<KeyRemoval>, StoreError> {
         let reply = self.ask(&functions::KEY_DELETE, caller, &[Arg::Text(id)]).await?;
         match reply.status() {
             "OK" => {
                 let hash = reply.whole(|reader| reader.text().map(str::to_owned))?;
-                self.redis.send(redis::cmd("DEL").arg(self.namespace().credential_entry(&hash))).await?;
+                self.complete(redis::cmd("DEL").arg(self.namespace().credential_entry(&hash))).await?;
                 Ok(reply.stamped(KeyRemoval::Removed))
             }
             "NOT_FOUND" => Ok(reply.stamped(KeyRemoval::NotFound)),

@@ -85,7 +85,7 @@ impl Store {
         }
         let reply = self.change_tenant(id, &IssuerChange::Replace(issuer).alone()).await?;
         if let Some(before) = before.filter(|before| before.pair() != issuer.pair()) {
-            self.drop_pair(id, &before).await?;
+            self.drop_pair(id, &before).await.map_err(StoreError::in_mid_change)?;
         }
         Ok(if reply.status() == "OK" { Registration::Done } else { Registration::NotFound })
     }
@@ -102,7 +102,7 @@ impl Store {
         let before =
             reply.whole(|reader| if reader.absent() { Some(None) } else { read_issuer(reader.bytes()?).map(Some) })?;
         if let Some(before) = before {
-            self.drop_pair(id, &before).await?;
+            self.drop_pair(id, &before).await.map_err(StoreError::in_mid_change)?;
         }
         Ok(true)
     }

@@ -150,7 +150,7 @@ impl Store {
     /// Creates a tenant with its default key, which has every scope. `None` if the id is taken.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: there may be a tenant whose key nobody knows; deleting it is safe.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: there may be a tenant whose key nobody knows; deleting it is safe.
     pub async fn create_tenant(
         &self,
         id: TenantId,
@@ -171,10 +171,9 @@ impl Store {
         if reply.status() != "OK" {
             return Ok(None);
         }
-        self.redis.send(redis::cmd("ZADD").arg(self.namespace().tenants()).arg(0).arg(id.as_str())).await?;
-        self.redis
-            .send(redis::cmd("SET").arg(self.namespace().credential_entry(secret.hash())).arg(id.as_str()))
-            .await?;
+        self.complete(redis::cmd("ZADD").arg(self.namespace().tenants()).arg(0).arg(id.as_str())).await?;
+        let entry = self.namespace().credential_entry(secret.hash());
+        self.complete(redis::cmd("SET").arg(entry).arg(id.as_str())).await?;
         let created_ms = reply.now_us / 1000;
         let key = ApiKey { id: key_id, label: "default".into(), scopes, created_ms, used_ms: None };
         Ok(Some((
@@ -267,7 +266,7 @@ impl Store {
     /// Deletes a tenant with everything that it has. `false` if there is no such tenant.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`]: it may have been done in part. Repeating finishes it.
+    /// [`StoreError::OutcomeUnknown`], [`StoreError::Interrupted`]: it may have been done in part. Repeating finishes it.
     pub async fn delete_tenant(&self, id: &TenantId) -> Result<bool, StoreError> {
         let handle = self.fresh_handle(id);
         let issuer = self.tenant_state(&handle, "").await?.and_then(|state| state.issuer);
@@ -281,13 +280,13 @@ impl Store {
         let found = reply.status() == "OK";
         if found {
             for hash in reply.each(|reader| reader.text().map(str::to_owned))? {
-                self.redis.send(redis::cmd("DEL").arg(self.namespace().credential_entry(&hash))).await?;
+                self.complete(redis::cmd("DEL").arg(self.namespace().credential_entry(&hash))).await?;
             }
         }
         if let Some(issuer) = issuer {
-            self.drop_pair(id, &issuer).await?;
+            self.drop_pair(id, &issuer).await.map_err(StoreError::in_mid_change)?;
         }
-        self.redis.send(redis::cmd("ZREM").arg(self.namespace().tenants()).arg(id.as_str())).await?;
+        self.complete(redis::cmd("ZREM").arg(self.namespace().tenants()).arg(id.as_str())).await?;
         Ok(found)
     }
 

@@ -49,7 +49,7 @@ impl Store {
             .arg("EX")
             .arg(SESSION_LONGEST.as_secs())
             .to_owned();
-        self.redis.send(&entry).await?;
+        self.complete(&entry).await?;
         Ok(reply.stamped(text))
     }
 
@@ -60,9 +60,8 @@ impl Store {
     pub async fn end_session(&self, session: &Caller) -> Result<Stamped<()>, StoreError> {
         let stamped = self.ask_at_cost(0, &functions::SESSION_END, session, &[]).await?.stamped(());
         if let Some(field) = session.credential() {
-            self.redis
-                .send(redis::cmd("DEL").arg(self.namespace().credential_entry(field.trim_start_matches("s:"))))
-                .await?;
+            let entry = self.namespace().credential_entry(field.trim_start_matches("s:"));
+            self.complete(redis::cmd("DEL").arg(entry)).await?;
         }
         Ok(stamped)
     }

@@ -4,6 +4,7 @@ mod addresses;
 mod functions;
 mod inspection;
 mod installations;
+mod interrupted;
 pub mod moved_slots;
 mod outages;
 mod private_redis;
