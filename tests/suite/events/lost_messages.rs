@@ -9,7 +9,7 @@ use crate::{
     support::{
         silent_proxy::SilentProxy,
         sse::EventStream,
-        world::{Client, Replica, TIMEOUT, World},
+        world::{Client, TIMEOUT, World},
     },
 };
 
@@ -31,9 +31,7 @@ async fn until(stream: &mut EventStream, wanted: &str, others: &[&str]) -> Value
 async fn what_is_lost_is_reported_though_nothing_follows_and_the_second_time_the_subscription_is_made_anew() {
     // Given a replica whose connections to Redis can be made silent, with a stream of events and one of a connection's jobs.
     let world = World::<1>::start().await;
-    let proxy = SilentProxy::to(&world.redis).await;
-    let replica = Replica::start(&[("REDIS_URL", &proxy.url())]);
-    replica.ready().await;
+    let (proxy, replica) = SilentProxy::with_replica(&world).await;
     let tenant = world.tenant().await;
     let (here, elsewhere) = (Client { replica: &replica, key: &tenant.key }, world.at(&tenant));
     let pushed = PushConnection::create(elsewhere).await;

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::support::{
     redis_server::Redis,
     silent_proxy::SilentProxy,
-    world::{Client, Replica, TIMEOUT, World, eventually},
+    world::{Client, TIMEOUT, World, eventually},
 };
 
 /// Shorter than the time after which a stream sends a keepalive.
@@ -220,9 +220,7 @@ async fn a_connection_on_which_channels_come_and_go_is_pinged() {
 async fn a_subscription_that_delivers_nothing_is_made_anew() {
     // Given a replica whose connections to Redis can be made silent, a stream, and one of a second key.
     let world = World::<1>::start().await;
-    let proxy = SilentProxy::to(&world.redis).await;
-    let replica = Replica::start(&[("REDIS_URL", &proxy.url())]);
-    replica.ready().await;
+    let (proxy, replica) = SilentProxy::with_replica(&world).await;
     let tenant = world.tenant().await;
     let (here, elsewhere) = (Client { replica: &replica, key: &tenant.key }, world.at(&tenant));
     let made = elsewhere.post("/keys", json!({"label": "second"})).await;

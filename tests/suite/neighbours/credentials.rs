@@ -17,7 +17,7 @@ use crate::{
         sse::EventStream,
         world::{ADMIN_KEY, Replica, World, call},
     },
-    tenants::jwt::{Signer, claims, exchange, now_s, register, with},
+    tenants::signer::{Signer, claims, exchange, now_s, register, with},
 };
 
 /// Sends a request about 100 times a second until it is dropped; how often it was answered 401 and 429.

@@ -17,7 +17,6 @@ use futures_util::{
 };
 use holdfast::{
     domain::{
-        access::Scopes,
         event::ReservationEvent,
         rate::Rate,
         reservation::{HeldReservation, RenewRequest, ReserveOutcome, ReserveRequest},
@@ -26,8 +25,8 @@ use holdfast::{
     },
     redis::Address,
     store::{
-        Bearer, Caller, Callers, KeyKind, Limited, Notification, Outcome, PageCursor, Payload, Secret, Store,
-        StoreError, TenantHandle,
+        Bearer, Caller, Callers, KeyKind, Notification, Outcome, PageCursor, Payload, Secret, Store, StoreError,
+        TenantHandle,
     },
 };
 
@@ -76,9 +75,9 @@ async fn limited(bench: &Bench, change: impl FnOnce(&mut Tiers)) -> (Store, Call
 }
 
 /// What is held: by whom, as what, with what note, whether it ends.
-type Holding = (String, String, Option<String>, bool);
+pub(super) type Holding = (String, String, Option<String>, bool);
 
-async fn held(bench: &Bench) -> BTreeMap<String, Holding> {
+pub(super) async fn held(bench: &Bench) -> BTreeMap<String, Holding> {
     let listed = bench.store.first_streamed_page(&bench.caller, &PageCursor::start()).await.unwrap().answer;
     let holding = |active: HeldReservation| {
         (active.resource, (active.requester, active.resource_type, active.note, active.deadline_ms.is_some()))
@@ -428,55 +427,6 @@ async fn who_gave_up_takes_nothing_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn where_memory_is_full_what_is_asked_together_is_still_given_back() {
-    let bench = Bench::start(Tier::Enterprise).await;
-    let names = names("r", 20);
-    let granted = bench.reserve_together("w", &names, 60).await;
-    bench.redis.ask::<()>("CONFIG SET maxmemory 1");
-    let (store, caller) = (&bench.store, &bench.caller);
-    let each = names.iter().zip(&granted).map(|(name, granted)| async move {
-        let (more, claims) =
-            ([wanted("w", &format!("{name} more"), 60)], [claim("w", name, &granted.token().unwrap())]);
-        tokio::join!(store.reserve(caller, &more), store.unreserve(caller, &claims))
-    });
-    for (taken, freed) in join_all(each).await {
-        assert!(matches!(taken, Err(StoreError::Refused { ref code }) if code == "OOM"), "{taken:?}");
-        assert_eq!(done(freed)[0].word(), "RELINQUISHED");
-    }
-}
-
-#[tokio::test]
-async fn a_credential_that_is_gone_is_refused_to_all() {
-    let bench = Bench::start(Tier::Enterprise).await;
-    let other = bench.store.create_key(&bench.caller, "other", Scopes::READ_WRITE).await.unwrap().answer;
-    let Limited::Done(other) = other else { panic!("{other:?}") };
-    let caller = bench.store.caller(&Bearer::Key(Secret::of(&other.text))).await.unwrap().unwrap();
-    bench.store.delete_key(&bench.caller, &other.key.id).await.unwrap();
-    let items: Vec<_> = (0..20).map(|number| [wanted("w", &format!("r{number}"), 60)]).collect();
-    for answer in join_all(items.iter().map(|item| bench.store.reserve(&caller, item))).await {
-        assert!(matches!(answer, Err(StoreError::Unauthorized)), "{answer:?}");
-    }
-    assert!(held(&bench).await.is_empty());
-}
-
-#[tokio::test]
-async fn where_redis_goes_everybody_is_told() {
-    let mut bench = Bench::start(Tier::Enterprise).await;
-    bench.reserve_one("w", "known", 60).await;
-    bench.redis.signal("-STOP");
-    let items: Vec<_> = (0..20).map(|number| [wanted("w", &format!("r{number}"), 60)]).collect();
-    let (store, caller) = (bench.store.clone(), bench.caller.clone());
-    let mut calls: Vec<_> = items.iter().map(|item| Box::pin(store.reserve(&caller, item))).collect();
-    for call in &mut calls {
-        assert!(poll!(call).is_pending());
-    }
-    bench.redis.kill();
-    for answer in tokio::time::timeout(TIMEOUT, join_all(calls)).await.expect("everybody is told") {
-        assert!(matches!(answer, Err(StoreError::OutcomeUnknown { .. } | StoreError::Unreachable)), "{answer:?}");
-    }
-}
-
-#[tokio::test]
 async fn what_many_ask_for_again_and_again_holds_nobody_up() {
     let bench = Bench::start(Tier::Enterprise).await;
     bench.reserve_one("w", "hot", 60).await;
@@ -506,24 +456,6 @@ async fn what_many_ask_for_again_and_again_holds_nobody_up() {
         }
     }
     panic!("it never went");
-}
-
-#[tokio::test]
-async fn where_redis_hangs_nobody_waits_longer_than_alone() {
-    let bench = Bench::start(Tier::Enterprise).await;
-    bench.reserve_one("w", "known", 60).await;
-    bench.redis.signal("-STOP");
-    let since = Instant::now();
-    let each = names("r", 20).into_iter().map(|name| {
-        let (store, caller) = (&bench.store, &bench.caller);
-        async move { (store.reserve(caller, &[wanted("w", &name, 60)]).await, since.elapsed()) }
-    });
-    let answers = join_all(each).await;
-    bench.redis.signal("-CONT");
-    for (answer, after) in answers {
-        assert!(matches!(answer, Err(StoreError::OutcomeUnknown { waited_ms }) if waited_ms >= 1_900), "{answer:?}");
-        assert!(after < holdfast::redis::TIMEOUT * 3 / 2, "after {after:?}");
-    }
 }
 
 #[tokio::test]

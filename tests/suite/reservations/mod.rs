@@ -3,9 +3,12 @@
 mod api;
 mod batches;
 mod batching;
+mod batching_refusals;
 mod expiry;
 mod list;
+mod names;
 mod pools_trees_ops;
+mod pools_trees_pair;
 mod pools_trees_property;
 mod property;
 mod resources;

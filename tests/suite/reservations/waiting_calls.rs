@@ -16,7 +16,7 @@ use crate::support::{
     redis_server::Redis,
     silent_proxy::SilentProxy,
     store_bench::{Bench, Parts, claim, done, wanted},
-    world::{Client, Replica, World, until},
+    world::{Client, World, until},
 };
 
 const HELD: usize = 12;
@@ -97,9 +97,7 @@ async fn a_held_call_costs_redis_one_call_and_its_hand_over_two() {
 async fn a_hand_over_whose_message_is_lost_is_noticed_all_the_same() {
     let world = World::<1>::start().await;
     let tenant = world.tenant().await;
-    let proxy = SilentProxy::to(&world.redis).await;
-    let deaf = Replica::start(&[("REDIS_URL", &proxy.url())]);
-    deaf.ready().await;
+    let (proxy, deaf) = SilentProxy::with_replica(&world).await;
     let (here, at) = (Client { replica: &deaf, key: &tenant.key }, world.at(&tenant));
     let first = at.acquire("w", "r", None).await;
     let give = async {

@@ -11,7 +11,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::redis_server::Redis;
+use crate::support::{
+    redis_server::Redis,
+    world::{Replica, World},
+};
 
 /// The proxy. Connections that are opened after [`SilentProxy::silence`] deliver.
 pub struct SilentProxy {
@@ -29,7 +32,7 @@ struct State {
 }
 
 impl SilentProxy {
-    pub async fn to(redis: &Redis) -> Self {
+    async fn to(redis: &Redis) -> Self {
         let socket = redis.dir().join("redis.sock");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -50,7 +53,15 @@ impl SilentProxy {
         Self { port, accepting, state }
     }
 
-    pub fn url(&self) -> String {
+    /// A proxy to a world's Redis, and a replica that knows it by the proxy alone.
+    pub async fn with_replica<const N: usize>(world: &World<N>) -> (Self, Replica) {
+        let proxy = Self::to(&world.redis).await;
+        let replica = Replica::start(&[("REDIS_URL", &proxy.url())]);
+        replica.ready().await;
+        (proxy, replica)
+    }
+
+    fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 

@@ -14,7 +14,7 @@ use holdfast::{
 
 use crate::{
     support::world::World,
-    tenants::jwt::{Signer, claims, exchange, now_s, register, reserve, with},
+    tenants::signer::{Signer, claims, exchange, now_s, register, reserve, with},
 };
 
 /// An RSA key of 1,024 bits.

@@ -3,7 +3,8 @@
 mod admin;
 mod call_cost;
 mod issuer_keys;
-pub mod jwt;
+mod jwt;
 mod limits;
 mod sessions;
+pub mod signer;
 mod stored_bytes;
