@@ -137,7 +137,7 @@ impl Holds {
     }
 
     /// Whether any call is held, or was until a moment ago.
-    pub(super) fn are_there(&self) -> bool {
+    pub(super) fn has_any(&self) -> bool {
         self.tenants().values().any(|holds| holds.has_task)
     }
 
@@ -365,7 +365,7 @@ mod tests {
     fn a_call_that_need_not_wait_leaves_nothing() {
         let case = Case::new();
         let hold = case.hold(&[TicketId::random()]);
-        assert!(!case.holds.are_there(), "it is not held yet");
+        assert!(!case.holds.has_any(), "it is not held yet");
         drop(hold);
         assert_eq!(case.holds.partitions(), []);
     }

@@ -151,7 +151,7 @@ impl Feed {
         let holds = hub.holds.clone();
         let subscription = Subscription::open(
             address,
-            move || holds.are_there(),
+            move || holds.has_any(),
             move |event| {
                 if let Some(hub) = weak.upgrade() {
                     dispatch::handle(&hub, event);

@@ -51,7 +51,7 @@ impl Neighbourhood {
     /// Runs an attack, on a thread of its own for a blocking one, and asserts that a victim hardly notices that reserves on the same
     /// replica.
     ///
-    /// A measurement above the bound is made once more, since something else may have happened at that moment. On a machine that is busy
+    /// A measurement above the bound is made twice more, since something else may have happened at that moment. On a machine that is busy
     /// then, too, the bound counts beyond what a call takes there without an attack.
     pub async fn bears<T: Send>(&self, attack: impl AsyncFn() -> T) -> T {
         self.is_borne_by(|| Victim::of_replica(self.replica(), &self.victim), attack).await
@@ -66,7 +66,7 @@ impl Neighbourhood {
     async fn is_borne_by<T: Send>(&self, victim: impl Fn() -> Victim, attack: impl AsyncFn() -> T) -> T {
         let quiet = async || p99_during(victim(), tokio::time::sleep(Duration::from_secs(1))).await.1;
         let mut seen = Vec::new();
-        for _ in 0..2 {
+        for _ in 0..3 {
             let before = quiet().await;
             let (result, p99) = p99_during(victim(), attack()).await;
             let beside = before.max(quiet().await);

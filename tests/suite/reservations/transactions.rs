@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::world::{Answer, Client, World};
+use crate::support::world::{Answer, Client, TIMEOUT, World};
 
 async fn reserve_all(at: &Client<'_>, method: &str, requester: &str, resources: &[&str]) -> Answer {
     let requests: Value =
@@ -212,18 +212,22 @@ async fn bad_groups_are_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_in_any_order_never_deadlock_and_are_never_half_held() {
     const CLIENTS: usize = 64;
+    /// Groups that must be held, however long that takes on a busy machine.
+    const LEAST: u64 = 21;
     let long = std::env::var("HOLDFAST_LONG").is_ok();
     let world = World::<3>::start().await;
     let tenant = world.tenant_of("Enterprise").await;
-    let end = Instant::now() + Duration::from_secs(if long { 30 } else { 3 });
+    let (begun, time) = (Instant::now(), Duration::from_secs(if long { 30 } else { 3 }));
     let holders: Mutex<HashMap<String, usize>> = Mutex::default();
     let (groups, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    let goes_on =
+        || begun.elapsed() < time || groups.load(Ordering::Relaxed) < LEAST && begun.elapsed() < time + TIMEOUT;
 
     let client = async |number: usize| {
         let at = world.at_replica(number % 3, &tenant);
         let me = format!("w{number}");
         let mut random = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(number as u64 + 1);
-        while Instant::now() < end {
+        while goes_on() {
             let mut names: Vec<String> = (0..16).map(|n| format!("r{n}")).collect();
             for n in 0..16 {
                 random ^= random << 13;
@@ -263,7 +267,7 @@ async fn groups_in_any_order_never_deadlock_and_are_never_half_held() {
     };
     // A reader never sees half a group: every requester in the listing has five or none.
     let reader = async {
-        while Instant::now() < end {
+        while goes_on() {
             let listed = world.at_replica(2, &tenant).get("/Reservation?limit=1000").await.body;
             let mut held: HashMap<String, usize> = HashMap::new();
             for row in listed["reservations"].as_array().unwrap() {
@@ -274,6 +278,6 @@ async fn groups_in_any_order_never_deadlock_and_are_never_half_held() {
     };
     tokio::join!(futures_util::future::join_all((0..CLIENTS).map(client)), reader);
     let (groups, refused) = (groups.into_inner(), refused.into_inner());
-    assert!(groups > 20, "progress: {groups} groups held, {refused} refused");
+    assert!(groups >= LEAST, "progress: {groups} groups held, {refused} refused");
     assert!(world.at(&tenant).listed().await.is_empty());
 }

@@ -123,9 +123,14 @@ impl Replica {
         call(Method::GET, &format!("{}{path}", self.url), None, None).await.split()
     }
 
-    /// Waits until it reaches Redis.
+    /// Waits until it reaches Redis. One that runs under an instrument, on a busy machine, may leave a request without an answer before.
     pub async fn ready(&self) {
-        until("the replica is ready", || async { self.get("/readyz").await.0 == 200 }).await;
+        let client = reqwest::Client::builder().timeout(TIMEOUT).build().unwrap();
+        let is_ready = || async {
+            let answer = client.get(format!("{}/readyz", self.url)).send().await;
+            answer.is_ok_and(|answer| answer.status() == 200)
+        };
+        until_within(3 * TIMEOUT, "the replica is ready", is_ready).await;
     }
 }
 
