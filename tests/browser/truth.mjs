@@ -11,11 +11,13 @@ const elsewhere = { replica: ELSEWHERE };
 const LONG_S = 3_600;
 const SOON_MS = 10_000; // the replica itself takes 2 s to call Redis away, and the page asks every 2 s
 const BACK_MS = 30_000;
+const BEHIND_MS = 20_000; // the page compares its position with the tenant's every 10 s
 
 await run([
   ['Redis killed is said within seconds, and is back by itself', redisIsAway],
   ['a replica killed is said at once, and nothing is lost when it is back', theReplicaIsAway],
   ['a network that is gone is said, and what happened meanwhile is told once', theNetworkIsAway],
+  ['a stream that has not told what has happened is said to be behind', theStreamIsBehind],
   ['a server that was never there is said', aServerThatIsNotThere],
 ]);
 
@@ -96,6 +98,25 @@ async function theNetworkIsAway(browser) {
   await page.locator('[role="grid"] .body [role="row"]').first().waitFor();
   assert.equal(await page.locator('[role="grid"] .body [role="row"]').count(), 1, 'told once');
   await release(arrived);
+  return context;
+}
+
+async function theStreamIsBehind(browser) {
+  const { context, page } = await open(browser);
+  const told = await reserve({ resource: named('told'), requester: named('w'), ttlSeconds: LONG_S });
+  await rowOf(page, told.resource).waitFor();
+  // The tenant has got further than that, and the stream has not told of it.
+  await page.route('**/api/v1/session', async (route) => {
+    const response = await route.fetch();
+    const position = Number(response.headers()['holdfast-position']) + 1;
+    await route.fulfill({ response, headers: { ...response.headers(), 'holdfast-position': String(position) } });
+  });
+  await becomes(page, 'behind', BEHIND_MS);
+  await page.getByText(/Events arrive late: this page is \d+ s behind/).waitFor();
+  await page.unroute('**/api/v1/session');
+  await release(told);
+  await rowOf(page, told.resource).waitFor({ state: 'detached' });
+  await becomes(page, 'live', SOON_MS);
   return context;
 }
 
