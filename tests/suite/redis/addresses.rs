@@ -6,7 +6,7 @@ use crate::{
     redis::topologies::{Sentinel, cluster, node, tenant},
     support::{
         redis_server::Redis,
-        world::{Client, Replica, eventually, free_port, run},
+        world::{Client, Replica, eventually, free_port, nameless_host, run},
     },
 };
 
@@ -116,13 +116,13 @@ async fn the_log_says_why_redis_is_not_reached_and_at_which_address() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
     });
-    let _ = &redis;
+    let (_, nameless) = (&redis, nameless_host());
     for (url, shown, cause) in [
         (format!("redis://:wrong-one@127.0.0.1:{port}"), format!("redis://127.0.0.1:{port}"), "WRONGPASS"),
         (format!("redis://127.0.0.1:{port}"), format!("redis://127.0.0.1:{port}"), "NOAUTH"),
         (format!("redis://127.0.0.1:{closed}"), format!("redis://127.0.0.1:{closed}"), "refused"),
         (format!("redis://{http}"), format!("redis://{http}"), "unknown kind"),
-        ("redis://no-such-host.invalid:1".to_owned(), "redis://no-such-host.invalid:1".into(), "lookup"),
+        (format!("redis://{nameless}:1"), format!("redis://{nameless}:1"), "lookup"),
     ] {
         let replica = Replica::start(&[("REDIS_URL", &url), ("WORKERS", "2")]);
         let lines = || {

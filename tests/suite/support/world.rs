@@ -437,6 +437,11 @@ fn collect_into(mut from: impl Read + Send + 'static, to: Arc<Mutex<String>>) {
     });
 }
 
+/// A host that has no address. Its label is longer than the 63 bytes of the standard, so no name server is asked, which may take its time.
+pub fn nameless_host() -> String {
+    format!("{}.invalid", "nameless".repeat(8))
+}
+
 /// A free port on loopback, below the range of ephemeral ports. Each call of a process gives another one.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
