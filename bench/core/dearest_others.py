@@ -34,7 +34,7 @@ PAGE_ENTRIES = 256
 """Entries of the history in one page."""
 MOST_KEYS, MOST_SESSIONS = 2_000, 1_000
 MOST_STREAMS = 10_000
-OBSERVED_SIZES = (500, 250, 125, 62, 31, 15, 7)
+OBSERVED_SIZES = (300, 250, 200, 150, 100, 62, 31, 15, 7)
 """Observations of a call: the service sends at most the first, and half as many where that is too much work."""
 MOST_CONNECTIONS = 500
 MOST_WORKERS, MOST_QUEUES, MANY_JOBS = 5_000, 5_000, 10_000

@@ -76,7 +76,7 @@ local function read_observations(args)
     local more = seen[1] == 'J' and seen[19]
     local queues = seen[1] == 'W' and seen[11]
     spent = spent + (seen[1] == 'J' and 7 or 3) + #args[n] / budget.step_bytes + (more and #more[9] / 8 or 0) + (queues and #queues / 2 or 0)
-    if spent > budget.steps then
+    if spent > budget.observe_steps then
       return nil
     end
     observations[n - FIRST + 1] = seen
@@ -132,7 +132,7 @@ function observe(keys, args)
   local known = 0
   for n = 1, #observations do
     known = known + (join(observations[n]) and 1 or 0)
-    if spent > budget.steps and n > 1 then
+    if spent > budget.observe_steps and n > 1 then
       return close_call('TOO_MUCH_WORK')
     end
   end

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Maximum number of observations per call of the function. More would block the partition's other callers for too long.
-pub const MAX_OBSERVATIONS: usize = 500;
+pub const MAX_OBSERVATIONS: usize = 300;
 /// Maximum number of workers, jobs and queues of each kind that one call of [`Store::maintain_queues`] handles.
 const MAINTENANCE_BATCH: i64 = 200;
 /// Most bytes of observations per call: Redis goes through all of them before the function counts what it does.

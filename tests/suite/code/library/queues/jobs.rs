@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use holdfast::store::MAX_OBSERVATIONS;
+
 use super::harness::{
     ACTIVE, BULLMQ, BYTES, COMPLETED, COMPLETED_MS, CREATED_MS, ERROR, JobSeen, Monitor, NOON_US, ONLINE, QUEUED,
     STARTED_MS, STATE, STEPS, Source, WATCHED, each_way, job, job_id, queue, worker,
@@ -85,9 +87,9 @@ fn extensions_are_at_most_64_names_and_too_much_work_is_refused_before_it_is_don
         let before: Vec<u8> = monitor.core.query("DUMP", "job_details", &[]);
         assert_eq!(monitor.observe(WATCHED, &many).word, "TOO_MUCH_WORK");
         assert_eq!(monitor.core.query::<Vec<u8>>("DUMP", "job_details", &[]), before);
-        let usual: Vec<_> = (0..500).map(|number| job(&format!("{number}"), NOON_US, QUEUED)).collect();
-        assert_eq!(monitor.store(WATCHED, &usual), (500, 0));
-        assert_eq!(server.ask::<i64>("HLEN hf:{1}:t:jobs"), 502);
+        let usual: Vec<_> = (0..MAX_OBSERVATIONS).map(|number| job(&format!("{number}"), NOON_US, QUEUED)).collect();
+        assert_eq!(monitor.store(WATCHED, &usual), (MAX_OBSERVATIONS as i64, 0));
+        assert_eq!(server.ask::<usize>("HLEN hf:{1}:t:jobs"), MAX_OBSERVATIONS + 2);
     });
 }
 
