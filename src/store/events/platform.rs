@@ -74,6 +74,10 @@ impl Store {
                 self.call(caller, call.at_cost(cost).weighing(weight).in_mid_change(!positions.is_empty())).await?;
             match reply.status() {
                 "OK" => positions.extend(reply.each(Reader::int)?),
+                // A company was removed since the first piece; asking again names it.
+                "UNKNOWN_COMPANY" if !positions.is_empty() => {
+                    return Err(StoreError::Refused { code: reply.status().to_owned() }.in_mid_change());
+                }
                 "UNKNOWN_COMPANY" => {
                     let unknown = reply.each(Reader::boolean)?;
                     let (of_piece, of_others) =
@@ -82,8 +86,7 @@ impl Store {
                         slugs.into_iter().zip(of_others).filter_map(|(slug, is_bad)| is_bad.then_some(slug)).collect();
                     let others =
                         others.iter().map(|event| slug(event).is_some_and(|slug| unknown_slugs.contains(slug)));
-                    let done = positions.iter().map(|_| false);
-                    let unknown = done.chain(of_piece.iter().copied()).chain(others).collect();
+                    let unknown = of_piece.iter().copied().chain(others).collect();
                     return Ok(reply.stamped(PublishOutcome::UnknownCompany(unknown)));
                 }
                 _ => return Err(reply.unexpected()),

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     queues::push_connection::{PushConnection, job},
-    support::world::{Answer, Tenant, World, until},
+    support::world::{Answer, Tenant, World, call, until},
 };
 
 /// Attempts to have Redis refuse between two calls: the last one may be through before.
@@ -37,14 +38,24 @@ impl Interruptible {
 
     /// Makes a change of a number, has Redis refuse once `count` is another, and asserts that the answer does not deny it; the same again completes it.
     async fn interrupt<F: Future<Output = Answer>>(&self, count: impl Fn() -> u64, change: impl Fn(usize) -> F) {
+        self.interrupt_by(async |is_in_the_way| self.refuse(is_in_the_way), count, change).await;
+    }
+
+    /// The same with something else that gets in the way of what is left.
+    async fn interrupt_by<F: Future<Output = Answer>>(
+        &self,
+        obstruct: impl AsyncFn(bool),
+        count: impl Fn() -> u64,
+        change: impl Fn(usize) -> F,
+    ) {
         for attempt in 0..ATTEMPTS {
             let before = count();
             let refusing = async {
                 until("it has begun", || async { count() != before }).await;
-                self.refuse(true);
+                obstruct(true).await;
             };
             let (answer, ()) = tokio::join!(change(attempt), refusing);
-            self.refuse(false);
+            obstruct(false).await;
             if answer.status.is_success() {
                 continue;
             }
@@ -77,6 +88,26 @@ async fn events_that_were_published_in_part() {
     let events: Vec<_> = (0..500).map(|_| json!({"type": "x", "data": "z".repeat(10_000)})).collect();
     let client = at.world.at(&at.tenant);
     at.interrupt(|| at.count("LLEN", "history"), |_| client.post("/events", json!(events))).await;
+}
+
+#[tokio::test]
+async fn events_of_a_company_that_is_removed_meanwhile() {
+    let at = Interruptible::start().await;
+    let client = at.world.at(&at.tenant);
+    let remove = async |is_removed| {
+        if is_removed {
+            client.delete("/companies/acme").await;
+        } else {
+            let url = format!("{}/api/v1/companies/acme", client.replica.url);
+            let put = call(Method::PUT, &url, Some(client.key), Some(json!({"name": "Acme"}))).await;
+            assert!(put.status.is_success(), "{put:?}");
+        }
+    };
+    remove(false).await;
+    let event = json!({"type": "x", "company": "acme", "data": "z".repeat(10_000)});
+    let events: Vec<_> = (0..500).map(|_| event.clone()).collect();
+    let publish = |_| client.post("/events", json!(events));
+    at.interrupt_by(remove, || at.count("LLEN", "history"), publish).await;
 }
 
 #[tokio::test]
