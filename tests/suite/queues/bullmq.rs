@@ -71,9 +71,12 @@ async fn jobs_workers_and_queues_are_as_bullmq_has_them() {
         assert_eq!(data["previousState"].as_str().map(str::to_owned), before, "{data}");
     }
 
-    let queues = monitor.queues().await;
-    assert_eq!((&queues["emails"]["depth"], &queues["emails"]["consumers"]), (&json!(0), &json!(1)));
-    assert!(queues.contains_key("reports"));
+    until("the queue is empty, with one consumer", || async {
+        let queues = monitor.queues().await;
+        (&queues["emails"]["depth"], &queues["emails"]["consumers"]) == (&json!(0), &json!(1))
+    })
+    .await;
+    assert!(monitor.queues().await.contains_key("reports"));
     let _more = bullmq.drive("reports", "later").await;
     worker.kill();
     let mut connection = broker.redis.connection();

@@ -50,7 +50,12 @@ async fn jobs_workers_and_queues_are_as_celery_has_them() {
     let history = async |fate: &str| monitor.history(&by_prefork[fate].id).await;
     assert_eq!(history("add 0").await, ["queued", "active", "completed"]);
     assert_eq!(history("fail").await, ["queued", "active", "failed"]);
-    assert_eq!(history("eta").await, ["scheduled", "active", "completed"]);
+    // A worker that receives the task only after its ETA reports it as due: it is queued in between.
+    let eta = history("eta").await;
+    assert!(
+        eta == ["scheduled", "active", "completed"] || eta == ["scheduled", "queued", "active", "completed"],
+        "{eta:?}"
+    );
     // A worker sends no `task-received` for a task revoked before, and the producer may date `task-sent` after the worker's `task-revoked`.
     let revoked = history("revoke").await;
     assert!(revoked == ["queued", "cancelled"] || revoked == ["cancelled"], "{revoked:?}");
