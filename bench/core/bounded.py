@@ -17,8 +17,8 @@ from .library import groups
 from .msgpack import unpack
 from .redis import DumpingRedis, Redis
 
-MOST = 120_000_000
-"""The bound: as many steps as a call may take (`lua/core/budget.lua`), each of up to 20,000 instructions."""
+MOST = 100_000_000
+"""The bound: as many steps as a call may take (`lua/core/budget.lua`), each of up to 18,000 instructions. Some 15 to 20 ms of a server's thread."""
 AT_LEAST = 10_000
 """A call of fewer instructions has failed."""
 OF_EACH = 2

@@ -46,6 +46,12 @@ class Bounds(unittest.TestCase):
             self.tenant.must(self.tenant.unreserve(items))
         self.tenant.must(self.tenant.reserve([Item.of("one", "gpu", MANY)]))
 
+    def test_slots_of_which_one_item_asks_for_many_are_counted_one_by_one(self) -> None:
+        self.tenant.must(self.tenant.register([Definition("gpu", 4 * MANY)]))
+        self.assertEqual(self.tenant.reserve([Item.of(f"worker-{n}", "gpu", MANY) for n in range(3)]).word, "TOO_MUCH_WORK")
+        self.assertEqual(self.redis.call("HLEN", self.tenant.key("held")), 0)
+        self.tenant.must(self.tenant.reserve([Item.of(f"worker-{n}", "gpu", MANY) for n in range(2)]))
+
     def test_an_estimate_reads_the_tickets_ahead_once(self) -> None:
         self.tenant.fill(60)
         wanted = [f"held-{n}" for n in range(60)]

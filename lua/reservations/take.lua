@@ -7,6 +7,7 @@
 -- `extra`: of the event of the grant.
 local RESERVED = '\168RESERVED\168ACQUIRED\194\167RESERVE'
 local CHECKED_EVERY = 16 -- blockers or slots, between looks at the budget
+local SLOT_STEPS = 1.5 -- what each further slot of a reservation takes beyond what it stages
 local room, short_below -- `take` has a short way while less is held
 local dateless
 answers = {}
@@ -74,7 +75,7 @@ end
 -- Refuses to take something: publishes and answers it. `conflict` is what is in the way.
 local function refuse_take(name, tail, status, kind, conflict, holder, until_ms)
   local holder_note = holder and note_of(conflict)
-  spent = spent + 1.6 + 2.5 * (#name + #tail) / budget.step_bytes
+  spent = spent + 2.2 + 2.5 * (#name + #tail) / budget.step_bytes
   if asking and asking.is_silent and status ~= 'NOT_VALID' and not definitions.is_beyond(name) then
     asking.cause = { status, kind, conflict, holder or false, until_ms or false, holder_note, 0 }
     return status
@@ -203,6 +204,7 @@ local function take_more_slots(requester, pool, slot, quantity, stamp, token, ta
     slots[n] = number
     occupy(requester, name, pool, number, false)
     set_held(name, alike or rest .. reservation.pack_place(pool.name, tree.path(pool, name), false, slots[1], 0))
+    spent = spent + SLOT_STEPS
     if n % CHECKED_EVERY == 0 and is_too_much() then
       break
     end
@@ -213,7 +215,7 @@ end
 -- What the requester holds by itself already is answered with its token, unless an end user asks who did not make it.
 local function answer_had(name, packed, tail)
   local _, _, _, _, token, holder, _, _, end_user = unpack_limit(packed, 8, 0)
-  spent = spent + 1.1 + (#packed + #name) / budget.step_bytes -- no more than taking it: a call may be repeated
+  spent = spent + 1.1 * (1 + (#packed + #name) / budget.step_bytes) -- no more than taking it: a call may be repeated
   if caller.end_user and end_user ~= caller.end_user then
     return refuse_take(name, tail, 'ALREADY_HELD', 'resource', name, holder, reservation.free_at(name, packed))
   end
@@ -362,7 +364,7 @@ local function take_slot(record, token, tail, ttl_ms)
   if not group_at then
     emit(RESERVED, false, term, rest, name)
   end
-  held_count, answered = held_count + 1, answered + 1
+  held_count, answered, spent = held_count + 1, answered + 1, spent + 1
   answers[answered] = '\161A' .. at .. term .. place .. text_heads[#name] .. name
   return 'ACQUIRED', name, packed
 end

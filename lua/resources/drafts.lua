@@ -189,7 +189,7 @@ end
 -- Defines one name. Answers why it cannot be, and the name that is in the way; nil when it can.
 local function register_one(name, capacity, blocks, ancestors)
   local draft = draft_of(name)
-  spent = spent + 2 + (#blocks + #ancestors) / NAMES_PER_STEP
+  spent = spent + 3 + (#blocks + #ancestors) / NAMES_PER_STEP
   if draft and draft.capacity == capacity and same(draft.blocks, blocks) and same(draft.ancestors, ancestors) then
     return
   end
