@@ -4,7 +4,7 @@
 -- Columns: name; token (16 bytes); what the replica knows beforehand ('' is as in the item before): of what is taken its tail, the reservation
 -- from its requester to its place, which is 0; of other items its requester, packed; of what is taken or prolonged the time to live in ms, 0
 -- where none was given.
-local CHECKED_EVERY = 8 -- items, between close looks at the budget
+local CHECKED_EVERY = 16 -- items, between close looks at the budget
 local FEW = 2 -- reading so many fields one by one costs less than preparing to read them at once
 local WAIT_STEPS = 16 -- what an item that may wait takes beyond one that does not: its wish, its ticket
 local values, tokens, knowns, ttls
