@@ -16,6 +16,14 @@ def send(fate, task, *args, **options):
     sent[fate] = task.apply_async(args, queue=queue, **options).id
 
 
+def consumer():
+    """Asks the worker of the queue. It is online before it hears broadcasts, which are lost to it until then: so it has answered one here."""
+    while True:
+        for worker, queues in (app.control.inspect(timeout=0.5).active_queues() or {}).items():
+            if any(consumed["name"] == queue for consumed in queues):
+                return app.control.inspect(destination=[worker], timeout=5, limit=1)
+
+
 if "add" in fates:
     for priority in (0, 3, 5, 9):
         send(f"add {priority}", add, priority, 1, priority=priority)
@@ -28,19 +36,19 @@ if "reject" in fates:
 if "expire" in fates:
     send("expire", add, 1, 1, expires=0.001)
 if "eta" in fates:
-    send("eta", add, 2, 2, countdown=2)
+    send("eta", add, 2, 2, countdown=5)
+if "revoke" in fates or "terminate" in fates:
+    asked = consumer()
 if "revoke" in fates:
     sent["revoke"] = str(uuid.uuid4())
-    app.control.revoke(sent["revoke"])
     # A broadcast takes its way: only a worker that has heard it revokes what comes.
-    while not any(sent["revoke"] in ids for ids in (app.control.inspect(timeout=0.5).revoked() or {}).values()):
+    while not any(sent["revoke"] in ids for ids in (asked.revoked() or {}).values()):
+        app.control.revoke(sent["revoke"])
         time.sleep(0.05)
     add.apply_async((1, 1), queue=queue, task_id=sent["revoke"])
 if "terminate" in fates:
     send("terminate", slow, 60)
-    while app.AsyncResult(sent["terminate"]).state != "STARTED" and not any(
-        sent["terminate"] == task["id"] for tasks in (app.control.inspect(timeout=0.5).active() or {}).values() for task in tasks
-    ):
+    while not any(sent["terminate"] == task["id"] for tasks in (asked.active() or {}).values() for task in tasks):
         time.sleep(0.05)
     app.control.revoke(sent["terminate"], terminate=True)
 
