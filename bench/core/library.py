@@ -30,16 +30,23 @@ class Part:
 def groups() -> dict[str, list[Part]]:
     source = (ROOT / "src/store/library.rs").read_text()
     lists = {name: re.findall(r'"([^"]+)"', parts) for name, parts in re.findall(r"^const (\w+): &\[Part\] = parts! \{(.*?)\};", source, re.MULTILINE | re.DOTALL)}
-    named = re.findall(r'^ +\("(\w+)", &\[([A-Z, ]+)\]\),$', source, re.MULTILINE)
-    return {group: [Part(part, (ROOT / f"lua/{part}.lua").read_text()) for name in names.split(", ") for part in lists[name]] for group, names in named}
+    named = re.findall(r'^    Group \{ name: "(\w+)", common: &\[([A-Z, ]+)\], own: &\[([A-Z, ]+)\] \},$', source, re.MULTILINE)
+    return {
+        group: [Part(part, (ROOT / f"lua/{part}.lua").read_text()) for name in f"{common}, {own}".split(", ") for part in lists[name]]
+        for group, common, own in named
+    }
+
+
+def _block(part: Part) -> str:
+    if part.function:
+        return f"do -- {part.name}\nlocal {part.function}\n{part.text}functions.{part.function} = {part.function}\nend\n"
+    return f"do -- {part.name}\n{part.text}end\n"
 
 
 def _maker(group: str, parts: list[Part]) -> str:
-    functions = [part.function for part in parts if part.function]
-    names = ", ".join([name for part in parts for name in part.header("gives")] + functions)
-    blocks = "".join(f"do -- {part.name}\n{part.text}end\n" for part in parts)
-    table = "".join(f"{name} = {name}, " for name in functions)
-    return f"local function make_{group}()\nlocal {names}\n{blocks}return {{ {table}}}\nend\nlocal {group}\n"
+    names = ", ".join(name for part in parts for name in part.header("gives"))
+    blocks = "".join(map(_block, parts))
+    return f"local function make_{group}()\nlocal functions = {{}}\nlocal {names}\n{blocks}return functions\nend\nlocal {group}\n"
 
 
 def _registrations(version: str) -> str:

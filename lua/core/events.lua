@@ -139,6 +139,38 @@ function emit(said, fence, term, tail, name, extra)
   end
 end
 
+-- The same of items `first` to `final`, whose positions end at the one that was handed out last: item n's name is at n + 1 of `names`, its tail and,
+-- where that is not its position, its fence at n of `tails` and `fences`.
+function events.emit_run(said, fences, term, tails, names, first, final)
+  local before_first, byte_of, n = position - final, positions.byte_of, first
+  while n <= final do
+    position = before_first + n
+    position_packed = positions.head_of(position) .. byte_of[position % 256]
+    emit(said, fences and fences[n], term, tails[n], names[n + 1])
+    local into, count, tail, left = parts, parts_count, tail_before, min(final, n + GROUP_EVENTS - size) + 1
+    for at = n + 1, left - 1 do
+      local name, its_tail, fence = names[at + 1], tails[at], fences and fences[at]
+      if its_tail == tail then
+        if fence then
+          count = count + 1
+          into[count] = '\161S' .. fence .. text_heads[#name] .. name
+        else
+          into[count + 1], into[count + 2] = short_heads[#name] or short_head(name), name
+          count = count + 2
+        end
+      elseif #its_tail < LONG then
+        count, tail = count + 1, its_tail
+        into[count] = '\161T' .. (fence or TRUE) .. tail .. text_heads[#name] .. name
+      else
+        left = at -- it is said in several parts
+        break
+      end
+    end
+    parts_count, size, tail_before, n = count, size + left - 1 - n, tail, left
+  end
+  position = before_first + final
+end
+
 -- A kept event of another form, at the position that was just handed out: its head up to the tenant, and what comes behind its position, packed.
 function events.keep(head, tail)
   add_whole(head .. packed_previous() .. position_packed .. tail, true)

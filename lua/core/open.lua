@@ -1,7 +1,7 @@
 -- open: how each counted call begins: read the clock once, read the tenant's state, prove the caller, count the call.
 --
 -- gives  META, now_us, now_ms, last, due, upkeep, held_count, kept, unsettled, waiting_count, ticket_count, position, position_packed, backlog, is_unsaved
--- gives  read_clock, open, create_state, admit, begin_call, save, close_call, next_position, outcome, move_version
+-- gives  positions, read_clock, open, create_state, admit, begin_call, save, close_call, next_position, outcome, move_version
 -- The state is fourteen doubles in one field, so that a call reads and writes all of it at once:
 --   last            position of the last kept event
 --   due             lower bound of the earliest deadline in ms; false (0): there is none
@@ -22,6 +22,7 @@ local bytes = {}
 for n = 0, 255 do
   bytes[n] = string.char(n)
 end
+positions = { byte_of = bytes } -- byte_of: the last byte of a position, in which most of a batch differ only
 kept = { events = 0, bytes = 0, entries = 0, before = 0, not_kept = 0 }
 
 function save()
@@ -36,14 +37,26 @@ function move_version()
   version, is_unsaved = max(version + 1, now_us), true
 end
 
--- Hands out a position: microseconds, or one more than the last. Answers it packed; `position_packed` is that. In a batch most differ in their
--- last byte only.
+-- The next position: microseconds, or one more than the last. Those of what a call does follow each other.
+function positions.next()
+  return position < now_us and now_us or position + 1
+end
+
+-- What a position begins with, packed: all but its last byte.
+function positions.head_of(at)
+  local its_page = at - at % 256
+  if its_page ~= page then
+    page, page_head = its_page, sub(put('>BI8', UINT64, its_page), 1, 8)
+  end
+  return page_head
+end
+
+-- Hands out a position. Answers it packed; `position_packed` is that.
 function next_position()
   local at = position < now_us and now_us or position + 1
   local low = at % 256
   if at - low ~= page then
-    page = at - low
-    page_head = sub(put('>BI8', UINT64, page), 1, 8)
+    positions.head_of(at)
   end
   position, position_packed = at, page_head .. bytes[low]
   return position_packed

@@ -59,7 +59,7 @@ function calls.each(packed, at, releases, takes, renewals, quantities, waits)
   local count = releases + takes + renewals
   calls.start()
   items.read(packed, at, count, releases)
-  set_room(caller.held_limit > 0 and caller.held_limit or math.huge)
+  room.set(caller.held_limit > 0 and caller.held_limit or math.huge)
   local why, left = items.release(1, releases)
   if not why then
     why, left = items.take(releases + 1, releases + takes, items.quantities(quantities), items.waits(waits))
@@ -70,7 +70,7 @@ function calls.each(packed, at, releases, takes, renewals, quantities, waits)
   for _ = left or count + 1, count do
     answer(FALSE)
   end
-  set_room(math.huge)
+  room.set(math.huge)
 end
 
 -- The answer to a call that is refused, once nothing of it is left; `count`: of how many items wrong tokens are answered.

@@ -177,3 +177,9 @@ function resolve(name)
     return nil, nil, nil, spelled(name)
   end
 end
+
+-- Whether a name is in no way one of those that are registered.
+function definitions.stands_alone(name)
+  local record, _, _, node = resolve(name)
+  return not record and not node
+end

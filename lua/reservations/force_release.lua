@@ -62,7 +62,7 @@ end
 local function finish_slots(pool, from)
   local first_bit, final = pool.first_bit, pool.first_bit + pool.extent - 1
   while true do
-    local bit = next_held_bit(first_bit + from, final)
+    local bit = stage.next_held_bit(first_bit + from, final)
     if not bit then
       return nil
     end

@@ -112,26 +112,35 @@ end
 -- Takes items `first` to `final`. Answers nil, or TOO_MUCH_WORK and the item from which on nothing was done.
 function items.take(first, final, quantities, waits)
   local of, token_of, tail_of, ttl_of, tail, steps = values, tokens, knowns, ttls, known_of(first), budget.steps
-  for n = first, final do
-    local given = of[tail_of + n]
-    if given ~= '' then
-      tail = given
+  local may_run, n = not quantities and not waits, first
+  while n <= final do
+    local left = n
+    if may_run and view[of[n + 1]] == false then
+      left, tail = runs.take(of, n, min(n + CHECKED_EVERY - n % CHECKED_EVERY, final), token_of, tail_of, ttl_of, tail)
     end
-    local wait, status = waits and waits[n], nil
-    if wait then
-      spent = spent + WAIT_STEPS
-      status = take_or_wait(wait, of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])
-    else
-      status = take(of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])
+    if left == n then
+      local given = of[tail_of + n]
+      if given ~= '' then
+        tail = given
+      end
+      local wait, status = waits and waits[n], nil
+      if wait then
+        spent = spent + WAIT_STEPS
+        status = take_or_wait(wait, of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])
+      else
+        status = take(of[n + 1], of[token_of + n], tail, of[ttl_of + n], quantities and quantities[n])
+      end
+      if status == 'TTL' then
+        items.is_ttl_refused = true
+      elseif status == 'TOO_MUCH_WORK' or status == 'WAITING_LIMIT' then
+        return status, n
+      end
+      left = n + 1
     end
-    if status == 'TTL' then
-      items.is_ttl_refused = true
-    elseif status == 'TOO_MUCH_WORK' or status == 'WAITING_LIMIT' then
-      return status, n
+    if spent > steps or (left - 1) % CHECKED_EVERY == 0 and is_too_much() then
+      return 'TOO_MUCH_WORK', left
     end
-    if spent > steps or n % CHECKED_EVERY == 0 and is_too_much() then
-      return 'TOO_MUCH_WORK', n + 1
-    end
+    n = left
   end
 end
 
@@ -143,18 +152,26 @@ end
 
 -- Gives items `first` to `final` back. Answers as items.take.
 function items.release(first, final)
-  local of, token_of, who_of, who, steps = values, tokens, knowns, known_of(first), budget.steps
-  for n = first, final do
-    local given = of[who_of + n]
-    if given ~= '' then
-      who = given
+  local of, token_of, who_of, who, steps, n = values, tokens, knowns, known_of(first), budget.steps, first
+  while n <= final do
+    local left = n
+    if view[of[n + 1]] then
+      left, who = runs.release(of, n, min(n + CHECKED_EVERY - n % CHECKED_EVERY, final), token_of, who_of, who)
     end
-    if release(of[n + 1], of[token_of + n], who) == 'INVALID_RELEASE_TOKEN' then
-      items.note_wrong(n)
+    if left == n then
+      local given = of[who_of + n]
+      if given ~= '' then
+        who = given
+      end
+      if release(of[n + 1], of[token_of + n], who) == 'INVALID_RELEASE_TOKEN' then
+        items.note_wrong(n)
+      end
+      left = n + 1
     end
-    if spent > steps or n % CHECKED_EVERY == 0 and is_too_much() then
-      return 'TOO_MUCH_WORK', n + 1
+    if spent > steps or (left - 1) % CHECKED_EVERY == 0 and is_too_much() then
+      return 'TOO_MUCH_WORK', left
     end
+    n = left
   end
 end
 

@@ -100,7 +100,7 @@ function pools.take(pool, number)
   if marked then
     note_counts(counts)
   end
-  set_bit(pool.first_bit + number, true)
+  stage.set_bit(pool.first_bit + number, true)
   if number >= pool.capacity then
     counts.beyond = counts.beyond + 1
     return
@@ -119,7 +119,7 @@ function pools.give(pool, number)
   if marked then
     note_counts(counts)
   end
-  set_bit(pool.first_bit + number, false)
+  stage.set_bit(pool.first_bit + number, false)
   if number >= pool.capacity then
     counts.beyond = counts.beyond - 1
     return
@@ -176,7 +176,7 @@ end
 
 -- The earliest deadline of a pool's slots in ms, or false.
 function pools.first_deadline(pool_name)
-  local first = find_member('p' .. pool_name, nil, false)
+  local first = stage.find_member('p' .. pool_name, nil, false)
   return first and take_apart('>I8', first, #pool_name + 3) or false
 end
 

@@ -98,7 +98,7 @@ end
 function reservation.free_at(name, packed)
   local own = byte(packed, 10) == UINT64 and take_apart('>I8', packed, 11)
   if reservation.used(packed) > 0 then
-    local member = find_member('u' .. name, nil, true)
+    local member = stage.find_member('u' .. name, nil, true)
     if not member then
       return own -- it was not looked for: the call is refused
     end

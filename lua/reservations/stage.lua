@@ -1,7 +1,7 @@
 -- stage: what a call sees of its keys, and what it would change. Nothing is written before `write_stage`.
 --
 -- gives  HELD, DEADLINES, DUE, INDEX, SLOTS, LINKS, view, look, look_at, set_held, drop_held, set_deadline, drop_deadline, add_index, remove_index
--- gives  find_member, set_bit, next_held_bit, bit_now, mark, undo, note, marked, is_too_much, is_piece_done, reset_stage, write_stage, run_in_pieces
+-- gives  stage, bit_now, mark, undo, note, marked, is_too_much, is_piece_done, reset_stage, write_stage
 -- Changes stand ready as the arguments of the commands that will write them, for each key what comes and what goes. What goes is written first,
 -- so that a thing may be given back and taken again in one call; of what was added before it went, the addition is left out. What was staged
 -- since a mark can be taken back: the lists are cut, and each change of a table is noted with what it replaced.
@@ -20,7 +20,7 @@ local index_sets, index_set_count, index_gone, index_gone_count, index_before_go
 local bits, bit_count = {}, 0
 local notes, note_count = {}, 0 -- table, key, value before, in turn
 local staged_bytes, marks = 0, 0
-view, bit_now = {}, {}
+view, bit_now, stage = {}, {}, {}
 
 local function reset_tables()
   view, bit_now, looked, fresh, bits, notes = {}, {}, {}, {}, {}, {}
@@ -141,6 +141,44 @@ function drop_deadline(name)
   undated_count = n
 end
 
+-- Names that were looked at become held: item n's name is at n + 1 of `names`, its reservation at n of `texts`. They end at `deadline`, or false. As
+-- set_held and set_deadline for each, but `view` has them already.
+function stage.hold_run(names, texts, first, final, deadline)
+  local sets, set_count, bytes = held_sets, held_set_count, 0
+  for n = first, final do
+    local name, text = names[n + 1], texts[n]
+    sets[set_count + 1], sets[set_count + 2] = name, text
+    set_count, bytes = set_count + 2, bytes + #name + #text
+  end
+  held_set_count, staged_bytes = set_count, staged_bytes + bytes
+  if deadline then
+    local ends, count = dated, dated_count
+    for n = first + 1, final + 1 do
+      ends[count + 1], ends[count + 2] = deadline, names[n]
+      count = count + 2
+    end
+    dated_count = count
+  end
+end
+
+-- Names that were held go, and their deadlines where they have one. As drop_held and drop_deadline for each, but `view` knows it already.
+function stage.drop_run(names, first, final, is_dated)
+  local gone, before, count, sets = held_gone, held_before_gone, held_gone_count, held_set_count
+  for n = first + 1, final + 1 do
+    count = count + 1
+    gone[count], before[count] = names[n], sets
+  end
+  held_gone_count = count
+  if is_dated then
+    gone, before, count, sets = undated, dated_before, undated_count, dated_count
+    for n = first + 1, final + 1 do
+      count = count + 1
+      gone[count], before[count] = names[n], sets
+    end
+    undated_count = count
+  end
+end
+
 function add_index(member)
   local n = index_set_count
   index_sets[n + 1], index_sets[n + 2] = '0', member
@@ -170,7 +208,7 @@ end
 
 -- The first member of the index under `prefix` that `passes`, as the call sees the index; `is_reverse`: the last. `from` and `to`: the bounds
 -- between which Redis is to look, those of the prefix where there are none.
-function find_member(prefix, passes, is_reverse, from, to)
+function stage.find_member(prefix, passes, is_reverse, from, to)
   if spent > budget.steps then
     return nil -- the call is refused
   end
@@ -209,7 +247,7 @@ function find_member(prefix, passes, is_reverse, from, to)
 end
 
 -- A slot's bit: whether it is held.
-function set_bit(bit, is_held)
+function stage.set_bit(bit, is_held)
   if marked then
     note(bit_now, bit)
   end
@@ -219,7 +257,7 @@ function set_bit(bit, is_held)
 end
 
 -- The first held slot's bit from one bit to another, as the call sees the bitmap; or nil.
-function next_held_bit(from, final)
+function stage.next_held_bit(from, final)
   local best
   for n = 1, bit_count do
     local bit = bits[n]
@@ -278,7 +316,7 @@ function is_piece_done()
 end
 
 -- One command with as many elements as it takes.
-function run_in_pieces(command, key, arguments, count)
+function stage.run_in_pieces(command, key, arguments, count)
   if count <= PIECE then
     call(command, key, unpack(arguments, 1, count))
   else
@@ -351,7 +389,7 @@ local function write_bits()
     arguments[count + 4] = is_held and digits(2 ^ width - 1) or '0'
     count, n = count + 4, n + width
   end
-  run_in_pieces('BITFIELD', SLOTS, arguments, count)
+  stage.run_in_pieces('BITFIELD', SLOTS, arguments, count)
 end
 
 -- Writes what was staged, each key once.
@@ -360,19 +398,19 @@ function write_stage()
     held_set_count, held_gone_count = without_gone(held_sets, held_set_count, 0, held_gone, held_gone_count, held_before_gone)
   end
   if held_gone_count > 0 then
-    run_in_pieces('HDEL', HELD, held_gone, held_gone_count)
+    stage.run_in_pieces('HDEL', HELD, held_gone, held_gone_count)
   end
   if held_set_count > 0 then
-    run_in_pieces('HSET', HELD, held_sets, held_set_count)
+    stage.run_in_pieces('HSET', HELD, held_sets, held_set_count)
   end
   if undated_count > 0 and dated_count > 0 then
     dated_count, undated_count = without_gone(dated, dated_count, 1, undated, undated_count, dated_before)
   end
   if undated_count > 0 then
-    run_in_pieces('ZREM', DEADLINES, undated, undated_count)
+    stage.run_in_pieces('ZREM', DEADLINES, undated, undated_count)
   end
   if dated_count > 0 then
-    run_in_pieces('ZADD', DEADLINES, dated, dated_count)
+    stage.run_in_pieces('ZADD', DEADLINES, dated, dated_count)
   end
   if dated_count > 0 or due then
     note_due()
@@ -381,10 +419,10 @@ function write_stage()
     index_set_count, index_gone_count = without_gone(index_sets, index_set_count, 1, index_gone, index_gone_count, index_before_gone)
   end
   if index_gone_count > 0 then
-    run_in_pieces('ZREM', INDEX, index_gone, index_gone_count)
+    stage.run_in_pieces('ZREM', INDEX, index_gone, index_gone_count)
   end
   if index_set_count > 0 then
-    run_in_pieces('ZADD', INDEX, index_sets, index_set_count)
+    stage.run_in_pieces('ZADD', INDEX, index_sets, index_set_count)
   end
   if bit_count > 0 then
     write_bits()

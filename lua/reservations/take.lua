@@ -1,31 +1,31 @@
 -- take: reserving one thing, whatever it is: a name that stands alone, a slot or several, a place in the tree, what takes others along.
 --
 -- gives  take, set_term, no_term, term, term_ttl, deadline, deadline_packed, deadline_bytes, group_at
--- gives  set_room, take_with_lines, answers, answered, reset_plan, answer, ttl_refused, refuse_ttl, asking
+-- gives  room, answers, answered, reset_plan, answer, ttl_refused, refuse_ttl, asking
 -- `group_at`: of a transaction its position, packed: its items get that and no events of their own.
 -- `asking`: of a ticket that is served, or of who would wait: `is_silent`: a refusal is neither published nor answered, but noted as `cause`;
 -- `extra`: of the event of the grant.
 local RESERVED = '\168RESERVED\168ACQUIRED\194\167RESERVE'
 local CHECKED_EVERY = 16 -- blockers or slots, between looks at the budget
 local SLOT_STEPS = 1.5 -- what each further slot of a reservation takes beyond what it stages
-local room, short_below -- `take` has a short way while less is held
 local dateless
 answers = {}
 
--- How many may be held.
-function set_room(count)
-  room, short_below = count, (caller.must_be_registered or waiting_count > 0) and 0 or count
+room = {} -- `most`: how many may be held; `short`: `take` has a short way while less is held
+
+function room.set(most)
+  room.most, room.short = most, (caller.must_be_registered or waiting_count > 0) and 0 or most
 end
 
 -- From here on somebody waits: there is no short way.
-function take_with_lines()
-  short_below = 0
+function room.with_lines()
+  room.short = 0
 end
 
 function reset_plan()
   asking = nil
   answered, term_ttl, dateless, group_at, ttl_refused = 0, nil, nil, nil, false
-  set_room(math.huge)
+  room.set(math.huge)
 end
 
 function answer(text)
@@ -268,7 +268,7 @@ local function take_placed(name, token, tail, ttl_ms, quantity, ...)
   elseif record then
     path = tree.path(record, physical)
   end
-  local to = (record and record.blocks[1] or quantity > 1 or held_count >= room) and mark()
+  local to = (record and record.blocks[1] or quantity > 1 or held_count >= room.most) and mark()
   local at = group_at or next_position() -- of a transaction it is the group's
   if is_new then
     occupy(requester, physical, record, slot, is_through_pool)
@@ -285,7 +285,7 @@ local function take_placed(name, token, tail, ttl_ms, quantity, ...)
       return refuse_take(name, tail, status, kind, conflict, holder, ends_ms)
     end
   end
-  local is_full = held_count > room and held_count > count_before
+  local is_full = held_count > room.most and held_count > count_before
   if to and (is_full or is_too_much()) then
     undo(to)
     position = position_then
@@ -376,7 +376,7 @@ function take(name, token, tail, ttl_ms, quantity)
   if DEFINITIONS then
     local record, slot, exists, node = resolve(name)
     if record or node then
-      if record and record.is_plain_pool and not slot and not quantity and held_count < short_below then
+      if record and record.is_plain_pool and not slot and not quantity and held_count < room.short then
         local status, physical, packed = take_slot(record, token, tail, ttl_ms)
         if status then
           return status, physical, packed
@@ -389,7 +389,7 @@ function take(name, token, tail, ttl_ms, quantity)
   if present == nil then
     present = look(name)
   end
-  if present or held_count >= short_below or quantity then
+  if present or held_count >= room.short or quantity then
     return take_placed(name, token, tail, ttl_ms, quantity or 1)
   end
   -- It is free, and it stands alone.

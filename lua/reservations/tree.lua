@@ -12,8 +12,8 @@ local function stranger(prefix, requester)
   local function is_other(member)
     return sub(member, 1, length) ~= mine
   end
-  local below = find_member(prefix, is_other, false, nil, '(' .. mine)
-  local member = below or find_member(prefix, is_other, false, '[' .. prefix .. '\0' .. requester .. '\1')
+  local below = stage.find_member(prefix, is_other, false, nil, '(' .. mine)
+  local member = below or stage.find_member(prefix, is_other, false, '[' .. prefix .. '\0' .. requester .. '\1')
   if member then
     local holder, name = match(member, '^%Z*%z(%Z*)%z(%Z*)$')
     return name, holder
@@ -60,7 +60,7 @@ function tree.add_strangers(holders, record, requester, most)
   local function add_below(prefix)
     local from, count = nil, 0
     repeat
-      local member = find_member(prefix, nil, false, from)
+      local member = stage.find_member(prefix, nil, false, from)
       local holder = member and match(member, '^%Z*%z(%Z*)%z%Z*$')
       if holder and holder ~= requester then
         holders[#holders + 1] = holder

@@ -327,7 +327,7 @@ function drafts.write()
   local writes = { { 'HSET', DEFINITIONS, fields }, { 'HDEL', DEFINITIONS, gone }, { 'ZREM', LINKS, gone_members }, { 'ZADD', LINKS, members } }
   for _, write in ipairs(writes) do
     if write[3][1] then
-      run_in_pieces(write[1], write[2], write[3], #write[3])
+      stage.run_in_pieces(write[1], write[2], write[3], #write[3])
     end
   end
 end

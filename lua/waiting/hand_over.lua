@@ -75,12 +75,12 @@ local function serve(t, led)
   events.speak_as(t.label)
   lines.stand_at(t.order)
   lines.led = led
-  set_room(not t.method and caller.held_limit > 0 and caller.held_limit or math.huge)
+  room.set(not t.method and caller.held_limit > 0 and caller.held_limit or math.huge)
   asking = { is_silent = not t.method, extra = not t.method and tickets.extra(t, now_ms - t.since_ms) or nil }
   local is_served, held = take_for(t)
   local text = is_served and concat(answers, '', answered_then + 1, answered)
   asking, answered = nil, answered_then
-  set_room(math.huge)
+  room.set(math.huge)
   lines.stand_at(nil)
   lines.led = nil
   caller = caller_then

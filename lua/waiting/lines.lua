@@ -379,7 +379,7 @@ function lines.add(members)
     arguments[#arguments + 1], arguments[#arguments + 2] = '0', SENTINEL
   end
   spent = spent + #members / 2
-  run_in_pieces('ZADD', LINES, arguments, #arguments)
+  stage.run_in_pieces('ZADD', LINES, arguments, #arguments)
 end
 
 function lines.remove(members)
@@ -387,7 +387,7 @@ function lines.remove(members)
   if waiting_count == 0 then
     members = { SENTINEL, unpack(members) }
   end
-  run_in_pieces('ZREM', LINES, members, #members)
+  stage.run_in_pieces('ZREM', LINES, members, #members)
 end
 
 -- Writes what the call has changed.

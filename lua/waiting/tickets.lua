@@ -216,7 +216,7 @@ function tickets.join(t, cause)
     caller.packed_label, caller.end_user, false, false, false
   t.lines = lines.members(t)
   lines.join(t.lines)
-  take_with_lines()
+  room.with_lines()
   waiting_count, ticket_count = waiting_count + 1, ticket_count + 1
   joined_count = joined_count + 1
   joined[joined_count], opened[t.id], is_opened = t, t, true

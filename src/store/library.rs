@@ -31,6 +31,24 @@ struct Part {
     text: &'static str,
 }
 
+impl Part {
+    /// The function that it is, and its flags.
+    fn function(&self) -> Option<(&'static str, Vec<&'static str>)> {
+        Some((header(self.text, "function").next()?, header(self.text, "flags").collect()))
+    }
+
+    /// Its text as a block.
+    fn block(&self) -> String {
+        let Self { name, text } = self;
+        match self.function() {
+            Some((function, _)) => {
+                format!("do -- {name}\nlocal {function}\n{text}functions.{function} = {function}\nend\n")
+            }
+            None => format!("do -- {name}\n{text}end\n"),
+        }
+    }
+}
+
 macro_rules! parts {
     ($($name:literal)*) => {
         &[$(Part { name: $name, text: include_str!(concat!("../../lua/", $name, ".lua")) }),*]
@@ -45,7 +63,7 @@ const CORE: &[Part] = parts! {
 /// Parts that plan a change of reservations.
 const PLAN: &[Part] = parts! {
     "reservations/stage" "reservations/reservation" "reservations/definitions" "reservations/pools" "reservations/tree" "reservations/take"
-    "reservations/release" "reservations/lapse" "reservations/settle" "reservations/begin" "reservations/items" "reservations/calls"
+    "reservations/release" "reservations/runs" "reservations/lapse" "reservations/settle" "reservations/begin" "reservations/items" "reservations/calls"
     "reservations/groups" "waiting/lines" "waiting/tickets" "waiting/hand_over" "waiting/wait"
 };
 
@@ -61,13 +79,18 @@ const RESOURCES: &[Part] = parts! {
     "resources/verify_fence" "resources/position" "waiting/waiting_list"
 };
 
+/// What the event streams of a tenant need, and what counts them.
+const STREAMS: &[Part] = parts! {
+    "events/stream_slots"
+};
+
 const EVENTS: &[Part] = parts! {
-    "events/stream_slots" "events/publish" "events/company_put" "events/company_read" "events/company_delete" "events/heads" "events/replay"
+    "events/publish" "events/company_put" "events/company_read" "events/company_delete" "events/heads" "events/replay"
     "events/stream_enter"
 };
 
 const TENANTS: &[Part] = parts! {
-    "events/stream_slots" "tenants/sessions" "tenants/tenant_create" "tenants/tenant_read" "tenants/tenant_update" "tenants/tenant_delete"
+    "tenants/sessions" "tenants/tenant_create" "tenants/tenant_read" "tenants/tenant_update" "tenants/tenant_delete"
     "tenants/key_create" "tenants/key_delete" "tenants/key_list" "tenants/key_rotate" "tenants/key_used" "tenants/session_create"
     "tenants/session_end" "tenants/issuer_claim" "tenants/issuer_drop" "tenants/usage" "tenants/stored_bytes" "tenants/replica_beat"
 };
@@ -79,14 +102,34 @@ const QUEUES: &[Part] = parts! {
     "queues/counts_read" "queues/watch_look" "queues/watch_take" "queues/watch_keep"
 };
 
-/// Each group with its lists of parts. The order of parts does not matter.
-const GROUPS: &[(&str, &[&[Part]])] = &[
-    ("reservations", &[CORE, PLAN, RESERVATIONS]),
-    ("resources", &[CORE, PLAN, RESOURCES]),
-    ("events", &[CORE, EVENTS]),
-    ("tenants", &[CORE, TENANTS]),
-    ("queues", &[CORE, QUEUES]),
+/// Parts that are made together, by the first call of one of their functions.
+struct Group {
+    name: &'static str,
+    /// Parts that all of the group's functions work with.
+    common: &'static [&'static [Part]],
+    /// Functions, and parts of their own.
+    own: &'static [&'static [Part]],
+}
+
+/// As few groups as Lua's 200 locals of a function allow: each has a copy of its common parts, and what stands in Redis twice its collector goes
+/// through twice. The order of parts does not matter.
+const GROUPS: &[Group] = &[
+    Group { name: "reservations", common: &[CORE, PLAN], own: &[RESERVATIONS, RESOURCES] },
+    Group { name: "tenants", common: &[CORE, STREAMS], own: &[EVENTS, TENANTS] },
+    Group { name: "queues", common: &[CORE], own: &[QUEUES] },
 ];
+
+impl Group {
+    fn parts(&self) -> impl Iterator<Item = &'static Part> {
+        self.common.iter().chain(self.own).copied().flatten()
+    }
+
+    /// The function that makes the group's functions, and the variable that keeps them.
+    fn maker(&self) -> String {
+        let Self { name, .. } = self;
+        format!("local function make_{name}()\n{}return functions\nend\nlocal {name}\n", body(self.parts()))
+    }
+}
 
 /// The library as it is loaded.
 pub(super) static LIBRARY: LazyLock<Library> = LazyLock::new(Library::compose);
@@ -108,21 +151,22 @@ pub(super) struct Library {
 
 impl Library {
     fn compose() -> Self {
-        let bodies: String = GROUPS.iter().map(|(group, lists)| maker(group, lists)).collect();
+        let bodies: String = GROUPS.iter().map(Group::maker).collect();
         let probe = |version: &str| format!("hf_{version}_probe");
         let registrations = |version: &str| {
             let mut text = format!(
                 "{RIGHTS}redis.register_function{{ function_name = '{}', flags = {{ {PROBE_FLAGS} }}, callback = function(_, args)\n  return rights(args)\nend }}\n",
                 probe(version)
             );
-            for (group, lists) in GROUPS {
-                for (function, flags) in functions(lists) {
+            for group in GROUPS {
+                let name = group.name;
+                for (function, flags) in group.parts().filter_map(Part::function) {
                     let flags: String = flags.iter().map(|flag| format!("'{flag}', ")).collect();
                     // Writing to a string cannot fail.
                     let _ = write!(
                         text,
                         "redis.register_function{{ function_name = 'hf_{version}_{function}', flags = {{ {flags}}}, callback = function(keys, args)\n  \
-                         {group} = {group} or make_{group}()\n  return {group}.{function}(keys, args)\nend }}\n"
+                         {name} = {name} or make_{name}()\n  return {name}.{function}(keys, args)\nend }}\n"
                     );
                 }
             }
@@ -154,34 +198,23 @@ pub(super) fn probe_arguments(namespace: &Namespace, address: &Address) -> Vec<S
 
 /// A function as a script, for servers or users without functions: the same parts, made anew by each call. `None`: no part is this function.
 pub(super) fn script(function: &str) -> Option<String> {
-    let (_, lists) = GROUPS.iter().find(|(_, lists)| functions(lists).any(|(name, _)| name == function))?;
-    let (_, flags) = functions(lists).find(|(name, _)| *name == function)?;
+    let is_it = |part: &Part| part.function().is_some_and(|(name, _)| name == function);
+    let (group, own) = GROUPS
+        .iter()
+        .flat_map(|group| group.own.iter().map(move |own| (group, *own)))
+        .find(|(_, own)| own.iter().any(is_it))?;
+    let (_, flags) = own.iter().find(|part| is_it(part))?.function()?;
     let flags = if flags.is_empty() { String::new() } else { format!(" flags={}", flags.join(",")) };
-    Some(format!("#!lua{flags}\n{}return {function}(KEYS, ARGV)\n", body(lists)))
+    let body = body(group.common.iter().copied().flatten().chain(own));
+    Some(format!("#!lua{flags}\n{body}return functions.{function}(KEYS, ARGV)\n"))
 }
 
-/// The function that makes a group's functions, and the variable that keeps them.
-fn maker(group: &str, lists: &[&'static [Part]]) -> String {
-    let table: String = functions(lists).map(|(function, _)| format!("{function} = {function}, ")).collect();
-    format!("local function make_{group}()\n{}return {{ {table}}}\nend\nlocal {group}\n", body(lists))
-}
-
-/// The text of a group: the given names as locals, then each part in a block of its own.
-fn body(lists: &[&'static [Part]]) -> String {
-    let parts = || lists.iter().copied().flatten();
-    let given = parts().flat_map(|part| header(part.text, "gives"));
-    let names: Vec<_> = given.chain(functions(lists).map(|(function, _)| function)).collect();
-    let blocks: String = parts().map(|Part { name, text }| format!("do -- {name}\n{text}end\n")).collect();
-    format!("local {}\n{blocks}", names.join(", "))
-}
-
-/// The functions of a group, each with its flags.
-fn functions(lists: &[&'static [Part]]) -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
-    let parts: Vec<&'static Part> = lists.iter().copied().flatten().collect();
-    parts.into_iter().filter_map(|part| {
-        let function = header(part.text, "function").next()?;
-        Some((function, header(part.text, "flags").collect()))
-    })
+/// The text of parts that work together: the given names as locals, then each part in a block of its own. `functions` has their functions.
+fn body(parts: impl Iterator<Item = &'static Part>) -> String {
+    let parts: Vec<_> = parts.collect();
+    let names: Vec<_> = parts.iter().flat_map(|part| header(part.text, "gives")).collect();
+    let blocks: String = parts.iter().map(|part| part.block()).collect();
+    format!("local functions = {{}}\nlocal {}\n{blocks}", names.join(", "))
 }
 
 /// The values of a line of a part's header: `-- gives  a, b`.
@@ -201,11 +234,12 @@ mod tests {
 
     #[test]
     fn a_group_gives_each_name_once_and_not_too_many() {
-        for (group, lists) in GROUPS {
-            let names: Vec<_> = lists.iter().copied().flatten().flat_map(|part| header(part.text, "gives")).collect();
+        for group in GROUPS {
+            let names: Vec<_> = group.parts().flat_map(|part| header(part.text, "gives")).collect();
             let mut seen = HashSet::new();
-            assert!(names.iter().all(|name| seen.insert(name)), "{group}: a name is given twice");
-            assert!(names.len() < 180, "{group}: Lua allows 200 locals in a function, and {} are given", names.len());
+            let name = group.name;
+            assert!(names.iter().all(|name| seen.insert(name)), "{name}: a name is given twice");
+            assert!(names.len() < 180, "{name}: Lua allows 200 locals in a function, and {} are given", names.len());
         }
     }
 

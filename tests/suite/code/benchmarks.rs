@@ -51,6 +51,12 @@ fn the_straight_way_ends_as_the_common_way() {
 }
 
 #[test]
+fn items_done_in_one_loop_end_as_items_done_one_by_one() {
+    let (succeeded, _, said) = python(&["unittest", "core.test_runs"]);
+    assert!(succeeded && said.contains("Ran "), "{said}");
+}
+
+#[test]
 fn the_core_that_is_measured_is_the_one_that_is_loaded() {
     let (succeeded, library, said) = python(&["core.library"]);
     assert!(succeeded, "{said}");
