@@ -2,6 +2,7 @@
 
 import random
 import unittest
+from typing import Sequence
 from unittest import mock
 
 from .calls import Definition, Item, Tenant, given_back, quantities, taken
@@ -15,10 +16,15 @@ ITEMS_MOST = 75
 CLOCK = ("call('TIME')", "{ '1796000000', call('INCRBY', 'clock', 7) }")
 """Each call comes 7 us after the one before it."""
 BEFORE_NS = 1_795_999_999 * 10**9
-ONE_BY_ONE = (("local may_run, n = not quantities and not waits, first", "local may_run, n = false, first"), ("if view[of[n + 1]] then", "if false then"))
+ONE_BY_ONE = (
+    ("local may_run, n = not quantities and not waits, first", "local may_run, n = false, first"),
+    ("local left, record = n, has_mines and records[of[n + 1]]", "local left, record = n, false"),
+    ("elseif view[of[n + 1]] then", "elseif false then"),
+)
 NAMES = [*(f"name-{n}" for n in range(90)), "gpu", *(f"gpu_{n}" for n in range(6)), "two_words", "x" * 140, "a>press", "door"]
-DEFINITIONS = [Definition("gpu", 7), Definition("door"), Definition("press", ancestors=("a",))]
+DEFINITIONS = [Definition("gpu", 7), Definition("desk", 300), Definition("door"), Definition("press", ancestors=("a",))]
 WORKERS = ["ada", "bob", "worker-" + "n" * 160]
+MANY_WORKERS = [f"worker-{n}" for n in range(90)]
 
 
 class AlteredRedis(Redis):
@@ -71,33 +77,44 @@ class Runs(unittest.TestCase):
             request = chance.choice(["RESERVE", "RESERVE", "UNRESERVE", "RENEW"]) if known else "RESERVE"
             if request == "RESERVE":
                 workers = chance.choices(WORKERS, k=count) if chance.random() < 0.3 else [chance.choice(WORKERS)] * count
+                if is_of_pool := bool(definitions) and chance.random() < 0.4:
+                    workers = chance.choices(MANY_WORKERS, k=count)
                 ttls = chance.choices([0, 60_000], k=count) if chance.random() < 0.2 else [chance.choice([0, 60_000])] * count
                 names = chance.choices(NAMES, k=count) if chance.random() < 0.3 else chance.sample(NAMES, count)
+                if is_of_pool:
+                    names = chance.choices(["desk", "desk", "desk", "gpu", "name-1"], k=count) if chance.random() < 0.3 else ["desk"] * count
                 items = [Item.of(worker, name, ttl_ms=ttl) for worker, name, ttl in zip(workers, names, ttls)]
-                if chance.random() < 0.05:
-                    items[0] = Item.of(items[0].requester, "gpu", quantity=2)
+                if chance.random() < 0.2:
+                    items[0] = Item.of(items[0].requester, "desk" if is_of_pool else "gpu", quantity=2)
                 known = [*known[-300:], *items]
             else:
                 items = known[-count:] if chance.random() < 0.5 else chance.sample(known, min(count, len(known)))
                 if chance.random() < 0.2:
                     items = [*items, Item.of("bob", chance.choice(NAMES))]
             kind = chance.choice(["alone", "I", "T"])
+            before = chance.sample(known, min(len(known), chance.randint(1, 20))) if request == "RESERVE" and kind == "I" and chance.random() < 0.5 else []
             answers = []
             for tenant in tenants:
                 tenant.held_limit = limit
-                answers.append(self.ask(tenant, request, items, kind))
-            said = f"seed {seed}, call {at}: {request} {kind} of {len(items)}"
+                answers.append(self.ask(tenant, request, items, kind, before))
+            said = f"seed {seed}, call {at}: {request} {kind} of {len(items)} behind {len(before)}"
             self.assertEqual(answers[0], answers[1], said)
             self.assertEqual(self.state_of(tenants[0]), self.state_of(tenants[1]), said)
             done += len(items) * (answers[0][0] == "OK")
         return done
 
     @staticmethod
-    def ask(tenant: Tenant, request: str, items: list[Item], kind: str) -> list[object]:
-        """One call: by itself, its items each by themselves among calls that share one (I), or as one call among them (T)."""
+    def ask(tenant: Tenant, request: str, items: list[Item], kind: str, before: Sequence[Item] = ()) -> list[object]:
+        """One call: by itself, its items each by themselves among calls that share one (I), or as one call among them (T); `before`: what is given back
+        first."""
         ttls = pack(*(item.ttl_ms for item in items))
         columns = taken(items) if request == "RESERVE" else given_back(items) + (ttls if request == "RENEW" else b"")
-        if kind == "alone":
+        if before:
+            known = [pack(item.requester) for item in before] + [pack(item.requester, "UserDefined", "default", False, False, 0) for item in items]
+            both = [*before, *items]
+            columns = pack(*(item.name for item in both), *(item.token for item in both), *known) + ttls
+            answer = tenant._shared(pack(len(both), 0, kind, len(before), len(items), 0, quantities([*before, *items]), False) + columns)
+        elif kind == "alone":
             answer = {"RESERVE": tenant.reserve, "UNRESERVE": tenant.unreserve, "RENEW": tenant.renew}[request](items)
         else:
             numbers = [len(items) if request == one else 0 for one in ("UNRESERVE", "RESERVE", "RENEW")]
@@ -118,6 +135,16 @@ class Runs(unittest.TestCase):
         answer = self.ask(tenant, "RESERVE", [Item.of("ada", f"name-{n}") for n in range(20)], "I")
         self.assertEqual(answer.count(b"LIMIT"), 15)
         self.assertEqual(tenant.state()[5], 5)
+
+    def test_what_one_tenant_has_registered_is_nothing_to_another(self) -> None:
+        with_pool, without = Tenant(self.servers[0]), Tenant(self.servers[0])
+        with_pool.must(with_pool.register([Definition("gpu", 7)]))
+        items = [Item.of(f"worker-{n}", "gpu") for n in range(4)]
+        for _ in range(2):
+            with_pool.must(with_pool.reserve(items))
+            self.assertEqual(without.must(without.reserve(items)).rest.count(b"ALREADY_HELD"), 3)
+            self.assertEqual(without.must(without.unreserve(items)).rest.count(True), 1)
+            self.assertEqual(with_pool.must(with_pool.unreserve(items)).rest.count(b"R"), 4)
 
     def test_half_a_token_proves_nothing(self) -> None:
         """The bytes of a reservation without an end, read as if it had one: its token would be half of the real one and what follows that."""

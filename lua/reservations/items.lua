@@ -8,21 +8,23 @@ local CHECKED_EVERY = 16 -- items, between close looks at the budget
 local FEW = 2 -- reading so many fields one by one costs less than preparing to read them at once
 local WAIT_STEPS = 16 -- what an item that may wait takes beyond one that does not: its wish, its ticket
 local values, tokens, knowns, ttls
+local mines, has_mines = {}, false -- of items that name a pool, at their number + 1: the field of who has its slots; whether these were looked at
 items = { wrong = {} } -- `wrong`: the numbers of the items that were refused because of their token
 
--- Reads which slots of pools those have who ask by the pools' names, and these slots.
+-- Reads which slots of pools those have who ask by the pools' names, and these slots. Answers whether there were enough of them for that.
 local function look_at_slots(count)
   local fields, many, who, slots, slot_count = {}, 0, nil, {}, 0
   for n = 1, count do
     local given, record = values[knowns + n], records[values[n + 1]]
     who = given ~= '' and given or who
     if record and record.capacity > 1 then
+      local mine = record.name .. '\0' .. reservation.requester(who)
       many = many + 1
-      fields[many] = record.name .. '\0' .. reservation.requester(who)
+      fields[many], mines[n + 1] = mine, mine
     end
   end
   if many <= FEW then
-    return
+    return false
   end
   look_at(fields, 1, many)
   for n = 1, many do
@@ -33,6 +35,7 @@ local function look_at_slots(count)
     end
   end
   look_at(slots, 1, slot_count)
+  return true
 end
 
 -- Reads the columns of `count` items behind `at`, of which `without` in front have no time to live. Answers where they end.
@@ -40,9 +43,7 @@ function items.read(packed, at, count, without)
   values = { unpack_limit(packed, 4 * count - without, at) }
   tokens, knowns, ttls = count + 1, 2 * count + 1, 3 * count + 1 - without
   look_ahead(values, 2, count + 1)
-  if DEFINITIONS and count > FEW then
-    look_at_slots(count)
-  end
+  has_mines = DEFINITIONS and count > FEW and look_at_slots(count)
   return values[1]
 end
 
@@ -71,6 +72,7 @@ end
 -- Reads items that stand in such a list.
 function items.load(list)
   local count = #list
+  has_mines = false
   values, tokens, knowns, ttls = { false }, count + 1, 2 * count + 1, 3 * count + 1
   for n = 1, count do
     values[n + 1], values[tokens + n], values[knowns + n], values[ttls + n] = list[n][1], list[n][2], list[n][3], list[n][4]
@@ -114,8 +116,10 @@ function items.take(first, final, quantities, waits)
   local of, token_of, tail_of, ttl_of, tail, steps = values, tokens, knowns, ttls, known_of(first), budget.steps
   local may_run, n = not quantities and not waits, first
   while n <= final do
-    local left = n
-    if may_run and view[of[n + 1]] == false then
+    local left, record = n, has_mines and may_run and records[of[n + 1]]
+    if record and record.is_plain_pool then
+      left, tail = runs.take_slots(record, mines, of, n, min(n + CHECKED_EVERY - n % CHECKED_EVERY, final), token_of, tail_of, ttl_of, tail)
+    elseif may_run and view[of[n + 1]] == false then
       left, tail = runs.take(of, n, min(n + CHECKED_EVERY - n % CHECKED_EVERY, final), token_of, tail_of, ttl_of, tail)
     end
     if left == n then
@@ -154,8 +158,10 @@ end
 function items.release(first, final)
   local of, token_of, who_of, who, steps, n = values, tokens, knowns, known_of(first), budget.steps, first
   while n <= final do
-    local left = n
-    if view[of[n + 1]] then
+    local left, record = n, has_mines and records[of[n + 1]]
+    if record and record.is_plain_pool then
+      left, who = runs.release_slots(record, mines, of, n, min(n + CHECKED_EVERY - n % CHECKED_EVERY, final), token_of, who_of, who)
+    elseif view[of[n + 1]] then
       left, who = runs.release(of, n, min(n + CHECKED_EVERY - n % CHECKED_EVERY, final), token_of, who_of, who)
     end
     if left == n then

@@ -114,6 +114,30 @@ function pools.take(pool, number)
   end
 end
 
+-- Takes the lowest free slots, at most `wanted`, into `numbers`. Answers how many.
+function pools.take_run(pool, wanted, numbers)
+  local counts, found = counts_of(pool.name), 0
+  if marked then
+    note_counts(counts)
+  end
+  while found < wanted do
+    local number = pools.lowest_free(pool, 1)
+    if not number then
+      break
+    end
+    stage.set_bit(pool.first_bit + number, true)
+    found = found + 1
+    numbers[found], counts.held = number, counts.held + 1
+    if number == counts.lowest then
+      counts.lowest, counts.is_free = number + 1, 0
+    end
+    if number >= counts.top then
+      counts.top = number + 1
+    end
+  end
+  return found
+end
+
 function pools.give(pool, number)
   local counts = counts_of(pool.name)
   if marked then

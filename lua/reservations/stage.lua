@@ -99,6 +99,18 @@ function look_at(fields, from, final, lasts)
   read_many(fresh, 1, unknown)
 end
 
+-- From here on the call sees a field of `held` as `text`, or false: what stages that comes next.
+function stage.see(field, text)
+  if view[field] == nil then
+    looked_count = looked_count + 1
+    looked[looked_count] = field
+  end
+  if marked then
+    note(view, field)
+  end
+  view[field] = text
+end
+
 -- A field of `held` becomes `text`.
 function set_held(field, text)
   if view[field] == nil then
@@ -141,8 +153,8 @@ function drop_deadline(name)
   undated_count = n
 end
 
--- Names that were looked at become held: item n's name is at n + 1 of `names`, its reservation at n of `texts`. They end at `deadline`, or false. As
--- set_held and set_deadline for each, but `view` has them already.
+-- Fields of `held` become texts: item n's field is at n + 1 of `names`, its text at n of `texts`. They end at `deadline`, or false. As set_held and
+-- set_deadline for each, but `view` has them already.
 function stage.hold_run(names, texts, first, final, deadline)
   local sets, set_count, bytes = held_sets, held_set_count, 0
   for n = first, final do
@@ -161,7 +173,7 @@ function stage.hold_run(names, texts, first, final, deadline)
   end
 end
 
--- Names that were held go, and their deadlines where they have one. As drop_held and drop_deadline for each, but `view` knows it already.
+-- Fields of `held` go, and their deadlines where they have one. As drop_held and drop_deadline for each, but `view` knows it already.
 function stage.drop_run(names, first, final, is_dated)
   local gone, before, count, sets = held_gone, held_before_gone, held_gone_count, held_set_count
   for n = first + 1, final + 1 do
@@ -189,6 +201,25 @@ function remove_index(member)
   local n = index_gone_count + 1
   index_gone[n], index_before_gone[n] = member, index_set_count
   index_gone_count = n
+end
+
+-- As add_index and remove_index for each member of a list.
+function stage.add_members(members, count)
+  local sets, set_count, bytes = index_sets, index_set_count, 0
+  for n = 1, count do
+    local member = members[n]
+    sets[set_count + 1], sets[set_count + 2] = '0', member
+    set_count, bytes = set_count + 2, bytes + #member
+  end
+  index_set_count, staged_bytes = set_count, staged_bytes + bytes
+end
+
+function stage.remove_members(members, count)
+  local gone, before, gone_count, sets = index_gone, index_before_gone, index_gone_count, index_set_count
+  for n = 1, count do
+    gone[gone_count + n], before[gone_count + n] = members[n], sets
+  end
+  index_gone_count = gone_count + count
 end
 
 -- Whether a member of the index is gone by what the call has staged.
