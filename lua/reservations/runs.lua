@@ -1,4 +1,5 @@
--- runs: items of one call that follow each other and are all as plain as most are: names that stand alone, taken or given back in one loop.
+-- runs: items of one call that follow each other and are all as plain as most are, taken or given back in one loop: names that stand alone, slots of a
+-- pool that stands in no tree.
 --
 -- gives  runs
 -- The same decisions as `take` and `release`, without a call of several functions for each item: three quarters of the cost. Whatever is not so plain
@@ -118,7 +119,7 @@ end
 -- As runs.take, for slots of a pool that stands in no tree, asked for by the pool's name; `mines`: see items.lua.
 function runs.take_slots(record, mines, of, first, final, token_of, tail_of, ttl_of, tail)
   local pool_name, place = record.name, reservation.place_through(record)
-  if held_count >= room.short or not has_term(of[ttl_of + first]) then
+  if held_count >= room.short or pools.free(record) < 1 or not has_term(of[ttl_of + first]) then
     return first, tail
   end
   local asked = slots_asked(pool_name, mines, of, first, final, ttl_of)

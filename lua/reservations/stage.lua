@@ -14,7 +14,7 @@ local RUN_MOST = 32 -- bits that are written by one part of a command
 local PIECE = 2000 -- elements of one command; unpack() takes no more than 8000
 local looked, looked_count, fresh = {}, 0, {} -- fields that `view` has, beside those of a list that was looked at first
 local first = { from = 1, to = 0 } -- that list: `list`, and which of its elements
-local held_sets, held_set_count, held_gone, held_gone_count, held_before_gone = {}, 0, {}, 0, {}
+local held_sets, held_set_count, held_gone, held_gone_count = {}, 0, {}, 0
 local dated, dated_count, undated, undated_count, dated_before = {}, 0, {}, 0, {}
 local index_sets, index_set_count, index_gone, index_gone_count, index_before_gone = {}, 0, {}, 0, {}
 local bits, bit_count = {}, 0
@@ -24,7 +24,7 @@ view, bit_now, stage = {}, {}, {}
 
 local function reset_tables()
   view, bit_now, looked, fresh, bits, notes = {}, {}, {}, {}, {}, {}
-  held_sets, held_gone, held_before_gone, dated, undated, dated_before = {}, {}, {}, {}, {}, {}
+  held_sets, held_gone, dated, undated, dated_before = {}, {}, {}, {}, {}
   index_sets, index_gone, index_before_gone = {}, {}, {}
 end
 
@@ -135,7 +135,7 @@ function drop_held(field)
     note(view, field)
   end
   local n = held_gone_count + 1
-  view[field], held_gone[n], held_before_gone[n] = false, field, held_set_count
+  view[field], held_gone[n] = false, field
   held_gone_count = n
 end
 
@@ -175,13 +175,14 @@ end
 
 -- Fields of `held` go, and their deadlines where they have one. As drop_held and drop_deadline for each, but `view` knows it already.
 function stage.drop_run(names, first, final, is_dated)
-  local gone, before, count, sets = held_gone, held_before_gone, held_gone_count, held_set_count
+  local gone, count = held_gone, held_gone_count
   for n = first + 1, final + 1 do
     count = count + 1
-    gone[count], before[count] = names[n], sets
+    gone[count] = names[n]
   end
   held_gone_count = count
   if is_dated then
+    local before, sets
     gone, before, count, sets = undated, dated_before, undated_count, dated_count
     for n = first + 1, final + 1 do
       count = count + 1
@@ -357,16 +358,16 @@ function stage.run_in_pieces(command, key, arguments, count)
   end
 end
 
--- Leaves out of a list of pairs those that went after they had come, and of what goes what came again: that is replaced. The name is at
--- `name_at` of a pair. Answers how long both lists are then.
-local function without_gone(sets, set_count, name_at, gone, gone_count, sets_before)
+-- Leaves out of a list of pairs those that went after they had come, and of what goes what came again: that is replaced. The name is the second
+-- of a pair. Answers how long both lists are then.
+local function without_gone(sets, set_count, gone, gone_count, sets_before)
   local gone_after, is_set = {}, {} -- name -> how many arguments there were when it went last; whether it is there in the end
   for n = 1, gone_count do
     gone_after[gone[n]] = sets_before[n]
   end
   local kept_count, left = 0, 0
   for n = 1, set_count, 2 do
-    local name = sets[n + name_at]
+    local name = sets[n + 1]
     local after = gone_after[name]
     if not after or n > after then
       sets[kept_count + 1], sets[kept_count + 2] = sets[n], sets[n + 1]
@@ -380,6 +381,26 @@ local function without_gone(sets, set_count, name_at, gone, gone_count, sets_bef
     end
   end
   return kept_count, left
+end
+
+-- The same of `held`, where `view` says how each field ends.
+local function settle_held()
+  local kept_count, left = 0, 0
+  for n = 1, held_set_count, 2 do
+    local field, text = held_sets[n], held_sets[n + 1]
+    if view[field] == text then
+      held_sets[kept_count + 1], held_sets[kept_count + 2] = field, text
+      kept_count = kept_count + 2
+    end
+  end
+  for n = 1, held_gone_count do
+    local field = held_gone[n]
+    if not view[field] then
+      left = left + 1
+      held_gone[left] = field
+    end
+  end
+  held_set_count, held_gone_count = kept_count, left
 end
 
 -- The earliest deadline is a lower bound: it stays behind when what had it goes, but where nothing is held none may stay.
@@ -426,7 +447,7 @@ end
 -- Writes what was staged, each key once.
 function write_stage()
   if held_gone_count > 0 and held_set_count > 0 then
-    held_set_count, held_gone_count = without_gone(held_sets, held_set_count, 0, held_gone, held_gone_count, held_before_gone)
+    settle_held()
   end
   if held_gone_count > 0 then
     stage.run_in_pieces('HDEL', HELD, held_gone, held_gone_count)
@@ -435,7 +456,7 @@ function write_stage()
     stage.run_in_pieces('HSET', HELD, held_sets, held_set_count)
   end
   if undated_count > 0 and dated_count > 0 then
-    dated_count, undated_count = without_gone(dated, dated_count, 1, undated, undated_count, dated_before)
+    dated_count, undated_count = without_gone(dated, dated_count, undated, undated_count, dated_before)
   end
   if undated_count > 0 then
     stage.run_in_pieces('ZREM', DEADLINES, undated, undated_count)
@@ -447,7 +468,7 @@ function write_stage()
     note_due()
   end
   if index_gone_count > 0 and index_set_count > 0 then
-    index_set_count, index_gone_count = without_gone(index_sets, index_set_count, 1, index_gone, index_gone_count, index_before_gone)
+    index_set_count, index_gone_count = without_gone(index_sets, index_set_count, index_gone, index_gone_count, index_before_gone)
   end
   if index_gone_count > 0 then
     stage.run_in_pieces('ZREM', INDEX, index_gone, index_gone_count)
