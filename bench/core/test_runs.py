@@ -10,7 +10,7 @@ from .library import library
 from .msgpack import pack
 from .redis import Redis
 
-CALLS = 800
+CALLS = 500
 ITEMS_MOST = 75
 """Items of a call: more than two groups of events hold, and than three looks at the budget."""
 CLOCK = ("call('TIME')", "{ '1796000000', call('INCRBY', 'clock', 7) }")

@@ -184,11 +184,15 @@ function events.refuse_group(request, tail, extra)
   said_before = nil
 end
 
--- A refusal: published for those who listen now, never kept, without a position. `cause`: what is in the way, or false; `its_note`: of who asked.
-function events.refuse(kind, status, cause, request, requester, resource_type, name, its_note)
+-- What a refusal says beside who asked and for what; of many in a call it is the same. `cause`: what is in the way, or false.
+function events.refusal(kind, status, cause, request)
+  return pack(false, false, false, now_ms, false, kind, status, cause, request, caller.label)
+end
+
+-- A refusal: published for those who listen now, never kept, without a position. `said`: see above; `its_note`: of who asked.
+function events.refuse(said, requester, resource_type, name, its_note)
   spent = spent + 1.3 + 2 * (#requester + #name) / budget.step_bytes
-  add_whole(caller.head .. pack(false, false, false, now_ms, false, kind, status, cause, request, caller.label, requester, resource_type,
-    caller.label, caller.end_user, its_note or false, 0, false, name), false)
+  add_whole(caller.head .. said .. pack(requester, resource_type, caller.label, caller.end_user, its_note or false, 0, false, name), false)
   said_before = nil
 end
 

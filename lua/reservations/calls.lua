@@ -80,15 +80,16 @@ function calls.refusal(why, count, request)
     for n = 1, count do
       is_wrong[n] = FALSE
     end
-    local of, _, who_of
+    local of, _, who_of, said
     if request == 'UNRESERVE' then
       of, _, who_of = items.columns(count)
+      said = events.refusal('UNRESERVE_FAILED', 'INVALID_RELEASE_TOKEN', false, request)
     end
     for n = 1, items.wrong_count do
       local item = items.wrong[n]
       is_wrong[item] = TRUE
       if of then
-        events.refuse('UNRESERVE_FAILED', 'INVALID_RELEASE_TOKEN', false, request, reservation.requester(of[who_of + item]), false, of[item + 1])
+        events.refuse(said, reservation.requester(of[who_of + item]), false, of[item + 1])
       end
     end
     return outcome('BAD_TOKEN') .. concat(is_wrong)

@@ -10,12 +10,13 @@ pools = {}
 local POOLS_MOST = 4096 -- tables that are kept
 local known, known_count = {}, 0 -- the tables: their fields are of one call
 local all, names, count = {}, {}, 0 -- pool -> counts, as the call sees them
+local soonest = {} -- of the pool whose first deadline was asked for last: that, and what the call had staged then
 
 function pools.reset()
   for n = 1, count do
     all[names[n]] = nil
   end
-  count = 0
+  count, soonest.pool = 0, nil
 end
 
 -- The counts of a pool, by its name.
@@ -200,8 +201,13 @@ end
 
 -- The earliest deadline of a pool's slots in ms, or false.
 function pools.first_deadline(pool_name)
-  local first = stage.find_member('p' .. pool_name, nil, false)
-  return first and take_apart('>I8', first, #pool_name + 3) or false
+  local sets, gone = stage.index_changes()
+  if soonest.pool ~= pool_name or soonest.sets ~= sets or soonest.gone ~= gone or soonest.marked ~= marked then
+    local first = stage.find_member('p' .. pool_name, nil, false)
+    soonest.deadline_ms = first and take_apart('>I8', first, #pool_name + 3) or false
+    soonest.pool, soonest.sets, soonest.gone, soonest.marked = pool_name, sets, gone, marked
+  end
+  return soonest.deadline_ms
 end
 
 -- Clears every bit: nothing is held any more.

@@ -182,7 +182,7 @@ local function refuse_claim(name, who, request, status, holder, until_ms)
   if request == 'UNRESERVE' and status ~= 'NOT_RESERVED' and not group_at then
     local cause = holder and { 'resource', name, holder, until_ms or false } or false
     spent = spent + (2 * #name + (holder and #holder or 0)) / budget.step_bytes
-    events.refuse('UNRESERVE_FAILED', status, cause, request, reservation.requester(who), false, name)
+    events.refuse(events.refusal('UNRESERVE_FAILED', status, cause, request), reservation.requester(who), false, name)
   end
   answer(holder and pack(status, holder, until_ms or false) or pack(status))
   return status

@@ -223,6 +223,11 @@ function stage.remove_members(members, count)
   index_gone_count = gone_count + count
 end
 
+-- How long the lists are of what comes into the index and what goes: while they and `marked` are the same, so is the index.
+function stage.index_changes()
+  return index_set_count, index_gone_count
+end
+
 -- Whether a member of the index is gone by what the call has staged.
 local function is_removed(member)
   for n = index_gone_count, 1, -1 do

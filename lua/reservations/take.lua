@@ -9,6 +9,7 @@ local RESERVED = '\168RESERVED\168ACQUIRED\194\167RESERVE'
 local CHECKED_EVERY = 16 -- blockers or slots, between looks at the budget
 local SLOT_STEPS = 1.5 -- what each further slot of a reservation takes beyond what it stages
 local dateless
+local refusal = {} -- the last one, with its answer and what its event says: in a batch many items have the same thing in the way
 answers = {}
 
 room = {} -- `most`: how many may be held; `short`: `take` has a short way while less is held
@@ -81,11 +82,20 @@ local function refuse_take(name, tail, status, kind, conflict, holder, until_ms)
     return status
   end
   local _, requester, resource_type, _, _, its_note = unpack_limit(tail, 5, 0)
-  if not group_at then
-    events.refuse('RESERVE_FAILED', status, { kind, conflict, holder or '', until_ms or false }, 'RESERVE', requester, resource_type, name, its_note)
-  end
   local ahead = waiting_count > 0 and kind ~= 'kept' and lines.ahead('w' .. name) or 0
-  answer(pack(status, kind, conflict, holder or false, until_ms or false, holder_note, ahead))
+  local r = refusal
+  if r.status ~= status or r.kind ~= kind or r.conflict ~= conflict or r.holder ~= holder or r.until_ms ~= until_ms or r.note ~= holder_note
+    or r.ahead ~= ahead or r.caller ~= caller or r.now_ms ~= now_ms then
+    r.caller = nil -- whatever ends the call before it is whole again, it is nobody's
+    r.status, r.kind, r.conflict, r.holder, r.until_ms, r.note, r.ahead, r.now_ms = status, kind, conflict, holder, until_ms, holder_note, ahead, now_ms
+    r.said, r.answer = nil, pack(status, kind, conflict, holder or false, until_ms or false, holder_note, ahead)
+    r.caller = caller
+  end
+  if not group_at then
+    r.said = r.said or events.refusal('RESERVE_FAILED', status, { kind, conflict, holder or '', until_ms or false }, 'RESERVE')
+    events.refuse(r.said, requester, resource_type, name, its_note)
+  end
+  answer(r.answer)
   return status
 end
 

@@ -46,7 +46,7 @@ function tree.refusal(record, requester)
       end
     end
   end
-  spent = spent + record.depth / (is_near_pool and 2 or budget.turns) -- beside a pool each one's record and counts are looked at, too
+  spent = spent + record.depth / (is_near_pool and 1.2 or budget.turns) -- beside a pool each one's record and counts are looked at, too
   if record.children > 0 then
     local name, holder = stranger('t' .. record.name, requester)
     if name then
