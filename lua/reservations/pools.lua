@@ -117,24 +117,15 @@ end
 
 -- Takes the lowest free slots, at most `wanted`, into `numbers`. Answers how many.
 function pools.take_run(pool, wanted, numbers)
-  local counts, found = counts_of(pool.name), 0
-  if marked then
-    note_counts(counts)
-  end
+  local found = 0
   while found < wanted do
     local number = pools.lowest_free(pool, 1)
     if not number then
       break
     end
-    stage.set_bit(pool.first_bit + number, true)
+    pools.take(pool, number)
     found = found + 1
-    numbers[found], counts.held = number, counts.held + 1
-    if number == counts.lowest then
-      counts.lowest, counts.is_free = number + 1, 0
-    end
-    if number >= counts.top then
-      counts.top = number + 1
-    end
+    numbers[found] = number
   end
   return found
 end

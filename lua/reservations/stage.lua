@@ -113,30 +113,17 @@ end
 
 -- A field of `held` becomes `text`.
 function set_held(field, text)
-  if view[field] == nil then
-    looked_count = looked_count + 1
-    looked[looked_count] = field
-  end
-  if marked then
-    note(view, field)
-  end
+  stage.see(field, text)
   local n = held_set_count
-  view[field], held_sets[n + 1], held_sets[n + 2] = text, field, text
+  held_sets[n + 1], held_sets[n + 2] = field, text
   held_set_count, staged_bytes = n + 2, staged_bytes + #text + #field
 end
 
 -- A field of `held` goes.
 function drop_held(field)
-  if view[field] == nil then
-    looked_count = looked_count + 1
-    looked[looked_count] = field
-  end
-  if marked then
-    note(view, field)
-  end
-  local n = held_gone_count + 1
-  view[field], held_gone[n] = false, field
-  held_gone_count = n
+  stage.see(field, false)
+  held_gone_count = held_gone_count + 1
+  held_gone[held_gone_count] = field
 end
 
 -- What is held by a name ends at `deadline`, ms as text.
